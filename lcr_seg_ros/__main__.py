@@ -1,0 +1,3 @@
+from lcr_seg_ros.cli import main
+
+main()

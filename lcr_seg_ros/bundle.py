@@ -1,0 +1,218 @@
+"""The model bundle: the one file a robot needs to label frames.
+
+A bundle is a zip archive (members stored, not compressed) of
+
+- ``manifest.json``: architecture, input, label set, training recipe, scores, digests;
+- ``network.onnx``: the network, colour-and-geometry channels in, class probabilities out;
+- ``NOTICE.txt``: where weights and data come from and what they may be used for.
+
+Nothing in it is executed or unpickled, and sizes are checked before memory is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from lcr_seg_ros.errors import BundleError, LabelSetError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.resources import MODELS
+
+FORMAT = "lcr_seg_ros bundle 1"
+SUFFIX = ".lcrseg"
+MAX_MANIFEST_BYTES = 4 << 20
+MAX_NETWORK_BYTES = 2 << 30
+
+Modality = Literal["rgb", "hha", "rgb_hha"]
+CHANNELS: dict[str, int] = {"rgb": 3, "hha": 3, "rgb_hha": 6}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What the network wants to see.
+
+    Args:
+        modality: ``rgb``, ``hha`` or ``rgb_hha`` (colour first).
+        height, width: image size it was trained at, in pixels. Frames of another shape keep their
+            aspect ratio: their shorter side becomes ``min(height, width)``.
+        mean, std: per channel, in the 0..255 units of the image and of HHA.
+
+    Raises:
+        BundleError: unknown modality, sizes out of range, wrong number of means or deviations.
+    """
+
+    modality: Modality
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.modality not in CHANNELS:
+            raise BundleError(f"modality must be one of {', '.join(get_args(Modality))}, got {self.modality!r}")
+        if not (32 <= self.height <= 4096 and 32 <= self.width <= 4096):
+            raise BundleError(f"network input must be 32..4096 px a side, got {self.width}x{self.height}")
+        channels = CHANNELS[self.modality]
+        if len(self.mean) != channels or len(self.std) != channels or not all(s > 0 for s in self.std):
+            raise BundleError(
+                f"{self.modality} needs {channels} means and {channels} deviations > 0, "
+                f"got mean={self.mean}, std={self.std}"
+            )
+
+    @property
+    def channels(self) -> int:
+        return CHANNELS[self.modality]
+
+    @property
+    def uses_rgb(self) -> bool:
+        return self.modality != "hha"
+
+    @property
+    def uses_depth(self) -> bool:
+        return self.modality != "rgb"
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A trained network with all that is needed to use it and to trust it.
+
+    Args:
+        name: short name, e.g. ``nyu40``.
+        architecture: ``{"name": registry name, "arguments": {...}}`` to rebuild the PyTorch network.
+        input: see :class:`InputSpec`.
+        labels: one class per score channel.
+        network: ONNX model: float32 (B, C, H, W) -> float32 (B, N, h, w) class probabilities.
+        training: recipe, seed, commit, data digests: what it takes to make it again.
+        scores: measured scores by split, e.g. ``{"val": {"mean_iou": 0.23, "frames": 414}}``.
+        notice: origin and terms of weights and data.
+    """
+
+    name: str
+    architecture: dict[str, Any]
+    input: InputSpec
+    labels: LabelSet
+    network: bytes = field(repr=False)
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    notice: str = ""
+
+    def manifest(self) -> dict[str, Any]:
+        """Everything but the network itself, as plain values."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "architecture": self.architecture,
+            "input": {
+                "modality": self.input.modality,
+                "height": self.input.height,
+                "width": self.input.width,
+                "mean": list(self.input.mean),
+                "std": list(self.input.std),
+            },
+            "labels": self.labels.to_dict(),
+            "training": self.training,
+            "scores": self.scores,
+            "network_sha256": hashlib.sha256(self.network).hexdigest(),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write the bundle beside ``path`` and rename it into place, so no half-written file is ever seen.
+
+        The same bundle gives the same bytes: members have a fixed date.
+        """
+        members = {
+            "manifest.json": json.dumps(self.manifest(), indent=1, sort_keys=True).encode(),
+            "NOTICE.txt": self.notice.encode(),
+            "network.onnx": self.network,
+        }
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, data in members.items():
+                archive.writestr(zipfile.ZipInfo(name), data)
+        return replace_file(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> ModelBundle:
+        """Read a bundle by name (one that ships with the package) or from a file.
+
+        Raises:
+            BundleError: no such file, cut, not a bundle, made by a newer format, or contradicting itself.
+        """
+        path = find_model(name_or_path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                manifest = json.loads(_read_member(archive, "manifest.json", MAX_MANIFEST_BYTES))
+                if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+                    found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+                    raise BundleError(f"format is {found!r}, this version reads {FORMAT!r}")
+                network = _read_member(archive, "network.onnx", MAX_NETWORK_BYTES)
+                notice = _read_member(archive, "NOTICE.txt", MAX_MANIFEST_BYTES).decode("utf-8", "replace")
+            digest = hashlib.sha256(network).hexdigest()
+            if digest != manifest["network_sha256"]:
+                raise BundleError(f"the network's SHA-256 is {digest}, the manifest says {manifest['network_sha256']}")
+            spec = manifest["input"]
+            return cls(
+                name=str(manifest["name"]),
+                architecture=dict(manifest["architecture"]),
+                input=InputSpec(
+                    modality=spec["modality"],
+                    height=int(spec["height"]),
+                    width=int(spec["width"]),
+                    mean=tuple(float(v) for v in spec["mean"]),
+                    std=tuple(float(v) for v in spec["std"]),
+                ),
+                labels=LabelSet.from_dict(manifest["labels"]),
+                network=network,
+                training=dict(manifest["training"]),
+                scores=dict(manifest["scores"]),
+                notice=notice,
+            )
+        except zipfile.BadZipFile as error:
+            raise BundleError(
+                f"{path} is not a model bundle or is cut ({error}); a bundle is the {SUFFIX} file that "
+                "`python -m lcr_seg_ros export` writes"
+            ) from error
+        except (BundleError, LabelSetError) as error:
+            raise BundleError(f"{path}: {error}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{path}: the manifest is damaged ({type(error).__name__}: {error})") from error
+        except (OSError, RuntimeError, NotImplementedError) as error:
+            raise BundleError(f"{path} cannot be read: {error}") from error
+
+
+def shipped_models() -> list[str]:
+    """Names of the bundles that come with the package."""
+    return sorted(p.stem for p in MODELS.glob(f"*{SUFFIX}"))
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """The file that a model name or path means.
+
+    Raises:
+        BundleError: there is none.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.suffix != SUFFIX and not path.exists() and len(path.parts) == 1:
+        path = MODELS / f"{path.name}{SUFFIX}"
+    if not path.is_file():
+        raise BundleError(
+            f"no model at {name_or_path!s}; give the path of a {SUFFIX} file or a shipped name: "
+            f"{', '.join(shipped_models()) or 'none ships with this install'}"
+        )
+    return path
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    try:
+        info = archive.getinfo(name)
+    except KeyError:
+        raise BundleError(f"{name} is missing: this is not a model bundle") from None
+    if info.file_size > limit or info.compress_type != zipfile.ZIP_STORED:
+        raise BundleError(f"{name} claims {info.file_size} bytes; at most {limit}, stored uncompressed, are read")
+    return archive.read(info)

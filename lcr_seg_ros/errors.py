@@ -1,0 +1,29 @@
+"""Errors that are the user's to mend: each says what was wrong, with the value, and what to do.
+
+Commands print them as one line and exit with code 1; the node logs them and lives on. Anything else
+that is raised is a fault of this package and keeps its traceback.
+"""
+
+
+class LcrSegError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class FrameError(LcrSegError, ValueError):
+    """A camera frame that cannot be used: wrong shape, type, size or intrinsics."""
+
+
+class LabelSetError(LcrSegError, ValueError):
+    """A label set that contradicts itself or cannot be read."""
+
+
+class BundleError(LcrSegError, ValueError):
+    """A model file that is cut, of the wrong kind, or contradicts itself."""
+
+
+class SourceError(LcrSegError, ValueError):
+    """A dataset folder, bag or image file that cannot be read."""
+
+
+class BackendError(LcrSegError, RuntimeError):
+    """No backend can run the model here, or the chosen one failed."""

@@ -1,0 +1,123 @@
+"""What a camera delivers: one colour image, one depth image registered to it, and intrinsics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.errors import FrameError
+
+MAX_SIDE_PX = 16384
+"""Longest image side accepted, in pixels: a bound before any memory is taken."""
+
+
+@dataclass(frozen=True)
+class CameraIntrinsics:
+    """Pinhole intrinsics in pixels, for pixel centres at integer coordinates counted from 0.
+
+    Args:
+        fx, fy: focal lengths, > 0.
+        cx, cy: principal point.
+        width, height: image size that the other four belong to.
+
+    Raises:
+        FrameError: a value is not finite, a focal length or a size is not positive.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.fx, self.fy, self.cx, self.cy]).all() or self.fx <= 0 or self.fy <= 0:
+            raise FrameError(
+                f"intrinsics need finite values and fx, fy > 0, got fx={self.fx}, fy={self.fy}, "
+                f"cx={self.cx}, cy={self.cy}: is the camera calibrated (K in camera_info is all 0 if not)?"
+            )
+        if not (0 < self.width <= MAX_SIDE_PX and 0 < self.height <= MAX_SIDE_PX):
+            raise FrameError(f"image size must be 1..{MAX_SIDE_PX} px a side, got {self.width}x{self.height}")
+
+    def scaled_to(self, width: int, height: int) -> CameraIntrinsics:
+        """The same camera after its image is resized to ``width`` x ``height`` px.
+
+        Pixel centres are at integers, so the image spans -0.5 .. width - 0.5 and the principal point
+        moves by half a pixel besides being scaled.
+        """
+        if (width, height) == (self.width, self.height):
+            return self
+        sx, sy = width / self.width, height / self.height
+        return CameraIntrinsics(
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=(self.cx + 0.5) * sx - 0.5,
+            cy=(self.cy + 0.5) * sy - 0.5,
+            width=width,
+            height=height,
+        )
+
+
+@dataclass(frozen=True)
+class RgbdFrame:
+    """One colour image with the depth image registered to it.
+
+    Args:
+        rgb: (H, W, 3) uint8, red first.
+        depth_m: (H, W) float32, distance along the optical axis in metres; a value that is not finite
+            or not positive is a hole. None for a colour-only camera.
+        intrinsics: of both images. None where depth is None and nobody needs it.
+
+    Raises:
+        FrameError: shapes or types other than these, or sizes that differ.
+    """
+
+    rgb: npt.NDArray[np.uint8]
+    depth_m: npt.NDArray[np.float32] | None = None
+    intrinsics: CameraIntrinsics | None = None
+
+    def __post_init__(self) -> None:
+        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
+            raise FrameError(f"rgb must be (H, W, 3) uint8, got {self.rgb.shape} {self.rgb.dtype}")
+        height, width = self.rgb.shape[:2]
+        if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
+            raise FrameError(f"rgb must be 1..{MAX_SIDE_PX} px a side, got {width}x{height}")
+        if self.depth_m is not None:
+            if self.depth_m.ndim != 2 or self.depth_m.dtype != np.float32:
+                raise FrameError(
+                    f"depth_m must be (H, W) float32 in metres, got {self.depth_m.shape} {self.depth_m.dtype}"
+                )
+            if self.depth_m.shape != (height, width):
+                raise FrameError(
+                    f"rgb is {width}x{height} but depth is {self.depth_m.shape[1]}x{self.depth_m.shape[0]}: "
+                    "use the depth topic that is registered (aligned) to colour"
+                )
+        if self.intrinsics is not None and (self.intrinsics.width, self.intrinsics.height) != (width, height):
+            raise FrameError(
+                f"rgb is {width}x{height} but the intrinsics are for {self.intrinsics.width}x"
+                f"{self.intrinsics.height}: use the camera_info that belongs to the colour topic"
+            )
+
+
+def depth_to_metres(depth: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    """Depth as cameras and files carry it, in metres (REP-118).
+
+    Args:
+        depth: (H, W), uint16 in millimetres with 0 as hole, or float in metres.
+
+    Returns:
+        (H, W) float32 metres. Holes stay what they are (0, NaN, Inf).
+
+    Raises:
+        FrameError: another type or shape.
+    """
+    if depth.ndim != 2:
+        raise FrameError(f"depth must be (H, W), got shape {depth.shape}")
+    if depth.dtype == np.uint16:
+        return depth.astype(np.float32) * np.float32(0.001)
+    if depth.dtype in (np.float32, np.float64):
+        return depth.astype(np.float32, copy=False)
+    raise FrameError(f"depth must be uint16 millimetres or float metres, got {depth.dtype}")

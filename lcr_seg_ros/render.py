@@ -1,0 +1,114 @@
+"""Pictures of what the segmenter saw and said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.labels import UNLABELLED, LabelSet
+
+Image = npt.NDArray[np.uint8]
+
+_INK = (40, 40, 40)
+_PAPER = 255
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def colorize(labels: Image, label_set: LabelSet) -> Image:
+    """(H, W) uint8 mask ids -> (H, W, 3) uint8 RGB; void, unlabelled and unknown ids are black."""
+    return label_set.palette[labels]
+
+
+def overlay(rgb: Image, labels: Image, label_set: LabelSet, opacity: float = 0.5) -> Image:
+    """The labels' colours laid over the image.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        labels: (H, W) uint8 mask ids; where unlabelled the image shows through.
+        label_set: gives the colours.
+        opacity: of the colours, 0..1.
+    """
+    mixed = cv2.addWeighted(rgb, 1 - opacity, colorize(labels, label_set), opacity, 0)
+    open_pixels = (labels == UNLABELLED) | (labels == label_set.void)
+    if open_pixels.any():
+        mixed[open_pixels] = rgb[open_pixels]
+    return mixed  # type: ignore[return-value]
+
+
+def sheet(
+    rgb: Image,
+    hha: Image | None,
+    labels: Image,
+    label_set: LabelSet,
+    truth: Image | None = None,
+    title: str = "",
+) -> Image:
+    """One picture: RGB | HHA | labels (| truth) | overlay, with a legend of the classes that occur.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        hha: (H, W, 3) uint8, or None for colour-only models.
+        labels: (H, W) uint8 mask ids.
+        label_set: names and colours.
+        truth: (H, W) uint8 mask ids of an annotation, shown beside the labels.
+        title: written above the first panel.
+
+    Returns:
+        (h, w, 3) uint8 RGB, panels at most 480 px high.
+    """
+    panels = [(f"RGB {title}".strip(), rgb)]
+    if hha is not None:
+        panels.append(("HHA", hha))
+    panels.append(("labels", colorize(labels, label_set)))
+    if truth is not None:
+        panels.append(("annotation", colorize(truth, label_set)))
+    panels.append(("overlay", overlay(rgb, labels, label_set)))
+    height = min(480, rgb.shape[0])
+    width = max(1, round(rgb.shape[1] * height / rgb.shape[0]))
+    row = np.concatenate(
+        [_titled(name, cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA)) for name, p in panels], axis=1
+    )  # type: ignore[arg-type]
+    return np.concatenate([row, legend(labels, label_set, row.shape[1])], axis=0)
+
+
+def legend(labels: Image, label_set: LabelSet, width: int) -> Image:
+    """(h, width, 3) uint8 RGB: colour, name and share of each class that occurs, largest first."""
+    counts = np.bincount(labels.ravel(), minlength=256)
+    present = sorted((c for c in label_set.classes if counts[c.id]), key=lambda c: -counts[c.id])
+    cell_width, cell_height = 190, 26
+    columns = max(1, width // cell_width)
+    rows = max(1, -(-len(present) // columns))
+    picture = np.full((rows * cell_height + 8, width, 3), _PAPER, np.uint8)
+    for k, c in enumerate(present):
+        x, y = (k % columns) * cell_width + 8, (k // columns) * cell_height + 8
+        cv2.rectangle(picture, (x, y), (x + 16, y + 16), c.color, -1)
+        text = f"{c.name} {100 * counts[c.id] / labels.size:.0f}%"
+        cv2.putText(picture, text, (x + 22, y + 13), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
+    return picture
+
+
+def write_image(path: str | Path, rgb: Image) -> Path:
+    """Write an RGB image in the format that its name ends with, whole or not at all.
+
+    Raises:
+        SourceError: the ending names no image format.
+    """
+    path = Path(path)
+    try:
+        ok, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        ok = False
+    if not ok:
+        raise SourceError(f"cannot write {path}: use a name that ends with .png or .jpg")
+    return replace_file(path, data.tobytes())
+
+
+def _titled(title: str, panel: Image) -> Image:
+    band = np.full((26, panel.shape[1], 3), _PAPER, np.uint8)
+    cv2.putText(band, title, (8, 18), _FONT, 0.5, _INK, 1, cv2.LINE_AA)
+    return np.concatenate([band, panel], axis=0)

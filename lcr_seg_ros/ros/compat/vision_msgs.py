@@ -1,0 +1,66 @@
+"""Which class a mask id means: ``vision_msgs/LabelInfo`` where it is installed, else the same content as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.ros.compat import Choice
+
+if TYPE_CHECKING:
+    from std_msgs.msg import Header
+
+TOPIC = "segmentation/label_info"
+JSON_TOPIC = "segmentation/label_info_json"
+
+
+class LabelInfoFormat(NamedTuple):
+    """Topic, message type, and ``build(label_set, threshold, header) -> message``.
+
+    ``class_map`` lists ``class_id``, equal to the mask value, and ``class_name``; ``threshold`` is the confidence
+    below which a pixel is left unlabelled.
+    """
+
+    topic: str
+    message_type: type[Any]
+    build: Callable[[LabelSet, float, Header], Any]
+
+
+def choose_label_info() -> tuple[LabelInfoFormat, Choice]:
+    """The format to publish here."""
+    try:
+        from vision_msgs.msg import LabelInfo
+
+        _label_info(LabelSet.load("nyu40"), 0.0, LabelInfo().header)
+        return LabelInfoFormat(TOPIC, LabelInfo, _label_info), Choice("vision_msgs", True)
+    except ImportError:
+        reason = "not installed"
+    except Exception as error:  # LabelInfo came with vision_msgs 4: older ones lack it or differ
+        reason = f"broken: {type(error).__name__}: {error}"
+    from std_msgs.msg import String
+
+    return LabelInfoFormat(JSON_TOPIC, String, _label_json), Choice("vision_msgs", False, reason)
+
+
+def _label_info(labels: LabelSet, threshold: float, header: Header) -> Any:
+    from vision_msgs.msg import LabelInfo, VisionClass
+
+    message = LabelInfo(header=header, threshold=float(threshold))
+    message.class_map = [VisionClass(class_id=c.id, class_name=c.name) for c in labels.classes]
+    return message
+
+
+def _label_json(labels: LabelSet, threshold: float, header: Header) -> Any:
+    from std_msgs.msg import String
+
+    content = {
+        "header": {
+            "stamp": {"sec": header.stamp.sec, "nanosec": header.stamp.nanosec},
+            "frame_id": header.frame_id,
+        },
+        "class_map": [{"class_id": c.id, "class_name": c.name} for c in labels.classes],
+        "threshold": float(threshold),
+    }
+    return String(data=json.dumps(content))

@@ -1,0 +1,341 @@
+"""``demo``: camera, segmentation node and observer as three processes over real DDS, and a report of what came through.
+
+python -m lcr_seg_ros demo
+python -m lcr_seg_ros demo --source DATASET --split val --seconds 20 --json report.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lcr_seg_ros.bundle import ModelBundle, find_model
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.labels import UNLABELLED, LabelSet
+from lcr_seg_ros.ros.environment import prepare_ros_environment
+from lcr_seg_ros.ros.play_command import PUBLISHING, stop_on_signals
+from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
+
+if TYPE_CHECKING:
+    from lcr_seg_ros.ros.observer import Observations, PictureSet, SegmentationObserver
+    from lcr_seg_ros.ros.player import PublishedFrame
+
+ROOM_FRAMES = 90
+MAX_FRAMES = 300
+"""Frames of a folder or bag that are played in a loop: enough for 10 s at 30 Hz, and they fit into memory."""
+START_TIMEOUT_S = 120.0
+FIRST_MASK_TIMEOUT_S = 15.0
+SETTLE_S = 1.0
+PICTURES = 4
+PICTURE_S = 2.5
+INTERRUPTED = 130
+
+
+class DemoError(LcrSegError):
+    """The chain from camera to mask is broken; the message says where."""
+
+
+class InterruptError(Exception):
+    """Ctrl-C or SIGTERM."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line said."""
+
+    source: str
+    split: str | None
+    intrinsics: str | None
+    seed: int
+    rate: float
+    seconds: float
+    model: str
+    backend: str
+    device: str
+    out: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the three processes left behind."""
+
+    seen: Observations
+    published: list[PublishedFrame]
+    frame_id: str
+    pictures: list[PictureSet]
+
+
+@click.command("demo", short_help="Run camera, node and observer over DDS and report what came through.")
+@click.option("--source", default="room", show_default=True, help="Dataset folder, bag, or `room` (rendered here).")
+@click.option("--split", help="Dataset folder: only the frames named in SPLIT.txt.")
+@click.option("--intrinsics", metavar="FX,FY,CX,CY[,W,H]", help="Folder or bag: used instead of the recorded ones.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Room: which room.")
+@click.option("--rate", type=click.FloatRange(1, 120), default=30.0, show_default=True, help="Camera rate in Hz.")
+@click.option("--seconds", type=click.FloatRange(1, 3600), default=10.0, show_default=True, help="Time measured.")
+@click.option("--model", default="nyu40", show_default=True, help="Shipped model, or path of a .lcrseg file.")
+@click.option("--backend", default="auto", show_default=True, help="auto, openvino, onnxruntime or torch.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("demo_output"),
+    show_default=True,
+    help="Folder for the pictures.",
+)
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the report here too.")
+def command(json_file: Path | None, **options: Any) -> None:
+    """Publish RGB-D at camera rate, segment it, and check and report what arrives: three processes over real DDS.
+
+    Ends by itself: exit code 0 if masks arrived and each carries the header and size of its image.
+    """
+    settings = Settings(**options)
+    bundle = ModelBundle.load(settings.model)
+    if settings.source != "room" and not Path(settings.source).exists():
+        raise DemoError(f"no dataset folder or bag at {settings.source}; leave --source out for the rendered room")
+    try:
+        with stop_on_signals() as stop:
+            outcome = _run(settings, bundle, stop)
+    except InterruptError:
+        _say("interrupted: camera and node are ended")
+        sys.exit(INTERRUPTED)
+    report = _report(settings, bundle, outcome)
+    report["pictures"] = _write_pictures(settings.out, outcome.pictures, bundle.labels)
+    _print_report(report)
+    if json_file is not None:
+        replace_file(json_file, json.dumps(report, indent=1).encode())
+    if report["header_faults"]:
+        first = report["header_faults"][0]
+        raise DemoError(f"{len(report['header_faults'])} of {report['masks_received']} masks are wrong; first: {first}")
+
+
+def _run(settings: Settings, bundle: ModelBundle, stop: threading.Event) -> Outcome:
+    """Start the processes, watch them, and end them in every case."""
+    environment = isolated_ros_environment()
+    os.environ.update(environment)
+    prepare_ros_environment()
+
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    from lcr_seg_ros.ros.observer import SegmentationObserver
+    from lcr_seg_ros.ros.player import read_index
+    from lcr_seg_ros.ros.spin import spinning
+
+    _say(f"starting camera and node in ROS domain {environment['ROS_DOMAIN_ID']}, this machine only")
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        with tempfile.TemporaryDirectory(prefix="lcr_seg_demo_") as scratch:
+            index = Path(scratch) / "index.json"
+            observer = SegmentationObserver(bundle.labels)
+            with (
+                spinning(observer),
+                ChildProcess("node", _node_command(settings), environment, _echo("node", _is_trouble)) as node,
+                ChildProcess("camera", _camera_command(settings, index), environment, _echo("camera")) as camera,
+            ):
+                watch = _Watch(stop, node, camera)
+                seen, pictures = _observe(settings, bundle, observer, camera, watch)
+                camera.end()
+                if not index.is_file():
+                    raise DemoError(f"the camera left no list of its frames; it said:\n{camera.last_lines()}")
+            frame_id, published = read_index(index)
+            return Outcome(seen, published, frame_id, pictures)
+    finally:
+        rclpy.try_shutdown()
+
+
+def _node_command(settings: Settings) -> list[str]:
+    model = str(find_model(settings.model).resolve())
+    parameters = {"model": model, "backend": settings.backend, "device": settings.device}
+    pairs = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+    return [sys.executable, "-m", "lcr_seg_ros", "segment", "--ros-args", *pairs]
+
+
+def _camera_command(settings: Settings, index: Path) -> list[str]:
+    command = [sys.executable, "-m", "lcr_seg_ros", "play", settings.source, "--rate", str(settings.rate)]
+    if settings.source == "room":
+        command += ["--frames", str(ROOM_FRAMES), "--seed", str(settings.seed), "--ping-pong"]
+    else:
+        command += ["--limit", str(MAX_FRAMES), "--loop"]
+    if settings.split is not None:
+        command += ["--split", settings.split]
+    if settings.intrinsics is not None:
+        command += ["--intrinsics", settings.intrinsics]
+    return [*command, "--wait-for-subscriber", "--wait-timeout", str(START_TIMEOUT_S), "--index", str(index)]
+
+
+class _Watch:
+    """Waits for things to happen, and stops waiting when a process has ended or the user has enough."""
+
+    def __init__(self, stop: threading.Event, *children: ChildProcess) -> None:
+        self._stop = stop
+        self._children = children
+
+    def until(self, happened: Callable[[], bool], timeout_s: float) -> bool:
+        """Whether it happened within ``timeout_s`` seconds.
+
+        Raises:
+            DemoError: a child process ended.
+            InterruptError: the user stopped the demo.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not happened():
+            for child in self._children:
+                if child.exit_code is not None:
+                    child.end()
+                    raise DemoError(f"the {child.name} ended with exit code {child.exit_code}:\n{child.last_lines()}")
+            if self._stop.wait(0.05):
+                raise InterruptError
+            if time.monotonic() > deadline:
+                return False
+        return True
+
+    def wait(self, seconds: float) -> None:
+        self.until(lambda: False, seconds)
+
+    def last_lines(self) -> str:
+        lines = [f"{child.name} | {line}" for child in self._children for line in child.last_lines().splitlines()]
+        return "\n".join(lines)
+
+
+def _observe(
+    settings: Settings, bundle: ModelBundle, observer: SegmentationObserver, camera: ChildProcess, watch: _Watch
+) -> tuple[Observations, list[PictureSet]]:
+    """Wait for the chain to run, measure it, then gather a few frames for the pictures."""
+    from lcr_seg_ros.ros.player import CAMERAS
+
+    if not watch.until(lambda: _is_publishing(camera), START_TIMEOUT_S):
+        raise DemoError(f"the camera did not start within {START_TIMEOUT_S:g} s:\n{watch.last_lines()}")
+    if not watch.until(lambda: observer.mask_count > 0, FIRST_MASK_TIMEOUT_S):
+        raise DemoError(
+            f"the camera publishes but no mask came within {FIRST_MASK_TIMEOUT_S:g} s "
+            f"(node says: {observer.start_over().diagnostics_message or 'nothing'}):\n{watch.last_lines()}"
+        )
+    watch.wait(SETTLE_S)
+    _say(f"masks arrive; measuring for {settings.seconds:g} s")
+    observer.start_over()
+    watch.wait(settings.seconds)
+    seen = observer.start_over()
+    if len(seen.masks) < 2:
+        raise DemoError(f"masks stopped: {len(seen.masks)} in {settings.seconds:g} s:\n{watch.last_lines()}")
+    observer.watch_pictures(CAMERAS["generic"].rgb, with_hha=bundle.input.uses_depth)
+    watch.wait(PICTURE_S)
+    watch.until(lambda: bool(observer.pictures()), FIRST_MASK_TIMEOUT_S)
+    return seen, observer.pictures()
+
+
+def _report(settings: Settings, bundle: ModelBundle, outcome: Outcome) -> dict[str, Any]:
+    """The figures, as they go into the JSON file."""
+    from lcr_seg_ros.ros.observer import header_faults
+
+    seen = outcome.seen
+    stamps = {mask.stamp_ns for mask in seen.masks}
+    sent = [f for f in outcome.published if min(stamps) <= f.stamp_ns <= max(stamps)]
+    seconds = (sent[-1].stamp_ns - sent[0].stamp_ns) / 1e9 if len(sent) > 1 else 0.0
+    names = {UNLABELLED: "unlabelled"} | {c.id: c.name for c in bundle.labels.classes}
+    return {
+        "source": settings.source,
+        "model": bundle.name,
+        "architecture": bundle.architecture.get("name"),
+        "modality": bundle.input.modality,
+        "image_size": [seen.masks[0].width, seen.masks[0].height],
+        "frames_sent": len(sent),
+        "masks_received": len(seen.masks),
+        "frames_without_mask": len(sent) - len(stamps & {f.stamp_ns for f in sent}),
+        "camera_hz": (len(sent) - 1) / seconds if seconds else 0.0,
+        "mask_hz": seen.rate,
+        "latency_ms": {"p50": seen.latency_ms(50), "p95": seen.latency_ms(95)},
+        "stage_ms": _stage_times(seen.diagnostics),
+        "diagnostics": seen.diagnostics,
+        "class_shares": {names.get(i, f"id {i}"): share for i, share in seen.class_shares().items()},
+        "mean_confidence": _mean_confidence(outcome.pictures),
+        "pixel_acc": seen.agreement.pixel_acc,
+        "frames_with_truth": seen.agreement.frames,
+        "header_faults": header_faults(seen.masks, outcome.published, outcome.frame_id),
+    }
+
+
+def _mean_confidence(pictures: list[PictureSet]) -> float | None:
+    """Mean of the published confidence, 0..1, over the frames gathered for the pictures."""
+    values = [float(p.confidence.mean()) / 255 for p in pictures if p.confidence is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _stage_times(diagnostics: dict[str, str]) -> dict[str, float]:
+    """Median milliseconds of each stage, as the node publishes them (keys ``STAGE_ms_p50``)."""
+    suffix = "_ms_p50"
+    times = {key.removesuffix(suffix): float(value) for key, value in diagnostics.items() if key.endswith(suffix)}
+    times.pop("latency", None)  # measured here, from outside
+    return times
+
+
+def _write_pictures(folder: Path, pictures: list[PictureSet], labels: LabelSet) -> list[str]:
+    """A few sheets RGB | HHA | labels | overlay, spread over what was gathered; returns their paths."""
+    from lcr_seg_ros.render import sheet, write_image
+
+    step = max(1, len(pictures) // PICTURES)
+    written = []
+    for number, picture in enumerate(pictures[::step][:PICTURES], start=1):
+        path = folder / f"frame_{number}.png"
+        write_image(path, sheet(picture.rgb, picture.hha, picture.labels, labels, truth=picture.truth))
+        written.append(str(path))
+    return written
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    width, height = report["image_size"]
+    lost = f"{report['frames_without_mask']} without a mask"
+    if report["frames_without_mask"]:
+        lost += " (the node labels the newest image and skips those it has no time for)"
+    backend = f"{report['diagnostics'].get('backend', '?')} on {report['diagnostics'].get('device', '?')}"
+    stages = [f"{name} {value:.1f}" for name, value in report["stage_ms"].items()]
+    shares = [f"{name} {100 * share:.1f} %" for name, share in list(report["class_shares"].items())[:6]]
+    lines = {
+        "source": f"{report['source']}, {width}x{height} at {report['camera_hz']:.1f} Hz",
+        "model": f"{report['model']} ({report['architecture']}, {report['modality']}), {backend}",
+        "frames": f"{report['frames_sent']} sent, {report['masks_received']} masks received, {lost}",
+        "rate": f"{report['mask_hz']:.1f} masks a second",
+        "latency": f"p50 {report['latency_ms']['p50']:.1f} ms, p95 {report['latency_ms']['p95']:.1f} ms, "
+        "from the image's stamp to the mask's arrival",
+        "stages": f"{', '.join(stages) or 'not reported yet'} ms (median)",
+        "classes": ", ".join(shares),
+        "confidence": "not received"
+        if report["mean_confidence"] is None
+        else f"{report['mean_confidence']:.2f} on average (0..1)",
+        "truth": "none in this source"
+        if report["pixel_acc"] is None
+        else f"{100 * report['pixel_acc']:.1f} % of annotated pixels right, {report['frames_with_truth']} frames",
+        "headers": "each mask has the stamp, frame_id and size of its image"
+        if not report["header_faults"]
+        else f"{len(report['header_faults'])} faults",
+        "pictures": ", ".join(report["pictures"]) or "none: the sets of images were not complete",
+    }
+    _say("")
+    for name, line in lines.items():
+        _say(f"  {name:<12}{line}")
+
+
+def _echo(name: str, wanted: Callable[[str], bool] = lambda line: True) -> Callable[[str], None]:
+    return lambda line: _say(f"{name:>6} | {line}") if wanted(line) else None
+
+
+def _is_trouble(line: str) -> bool:
+    return any(level in line for level in ("[ERROR]", "[FATAL]", "Traceback"))
+
+
+def _is_publishing(camera: ChildProcess) -> bool:
+    return any(line.startswith(PUBLISHING) for line in list(camera.lines))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

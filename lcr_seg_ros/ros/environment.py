@@ -1,0 +1,54 @@
+"""What the process environment must hold before ROS 2 starts in it. Imports no rclpy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.resources import CONFIG
+
+FASTDDS_PROFILE = CONFIG / "fastdds.xml"
+"""Transports that carry images between processes; stock ones do not."""
+
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+"""What Fast DDS reads: the first since its version 3 (ROS 2 Kilted), the second before."""
+
+_BEFORE_FASTDDS_3 = ("foxy", "galactic", "humble", "iron", "jazzy")
+
+
+def prepare_ros_environment() -> None:
+    """Make rclpy importable and complete in this process; call it before rclpy is imported.
+
+    A virtual environment with the PyPI wheels of ROS 2 is an ament prefix, but nobody sources it: it is
+    appended to ``AMENT_PREFIX_PATH`` where it is missing. A sourced ROS installation keeps its place in front.
+
+    Raises:
+        LcrSegError: rclpy is not installed.
+    """
+    if find_spec("rclpy") is None:
+        raise LcrSegError(
+            "ROS 2's Python library rclpy is not found: source a ROS 2 installation "
+            "(. /opt/ros/<distribution>/setup.sh), or pip install 'lcr_seg_ros[ros]'"
+        )
+    prefix = Path(sys.prefix)
+    if not (prefix / "share/ament_index/resource_index/packages/rclpy").is_file():
+        return
+    known = [path for path in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if path]
+    if str(prefix) not in known:
+        os.environ["AMENT_PREFIX_PATH"] = os.pathsep.join([*known, str(prefix)])
+
+
+def tuned_dds_environment() -> dict[str, str]:
+    """Environment variables that give this process (before rclpy starts) or a child the shipped Fast DDS profile.
+
+    Returns:
+        Empty if the user has set a profile of their own, which then holds for the child as well.
+    """
+    if any(os.environ.get(variable) for variable in PROFILE_VARIABLES):
+        return {}
+    # Newer releases load the file once for each variable, and complain about the second time.
+    variables = PROFILE_VARIABLES if os.environ.get("ROS_DISTRO") in _BEFORE_FASTDDS_3 else PROFILE_VARIABLES[:1]
+    return {variable: str(FASTDDS_PROFILE) for variable in variables}

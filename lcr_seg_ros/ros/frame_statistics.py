@@ -1,0 +1,138 @@
+"""What the node counts and times, for /diagnostics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+STAGES = ("hha", "preprocess", "network", "decode", "render", "publish")
+"""Where the time of a frame goes, in the order of its way."""
+
+WINDOW_S = 5.0
+"""Rates and percentiles speak of this many recent seconds."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A summary of recent frames.
+
+    Args:
+        pairs_in, masks_out: since the node became active or enabled.
+        pairs_in_hz, masks_out_hz: over the last :data:`WINDOW_S` seconds.
+        dropped: frames lost since then, by reason.
+        dropped_recently: the same over the window.
+        milliseconds: (p50, p95) over the window of ``latency`` and of each stage; no entry without frames.
+        invalid_depth_share: mean share of depth pixels without a value, 0..1; None without depth.
+    """
+
+    pairs_in: int
+    masks_out: int
+    pairs_in_hz: float
+    masks_out_hz: float
+    dropped: dict[str, int]
+    dropped_recently: dict[str, int]
+    milliseconds: dict[str, tuple[float, float]]
+    invalid_depth_share: float | None
+
+
+@dataclass(frozen=True)
+class _Done:
+    at: float
+    milliseconds: Mapping[str, float]
+    invalid_depth_share: float | None
+
+
+@dataclass
+class FrameStatistics:
+    """Counts pairs, masks and losses; all methods may be called from any thread.
+
+    Args:
+        clock: seconds that never jump.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Begin at zero: when the node becomes active or enabled."""
+        with self._lock:
+            self.began = self.last_pair = self.last_mask = self.clock()
+            self._pairs_in = self._masks_out = 0
+            self._dropped: Counter[str] = Counter()
+            self._pair_times: deque[float] = deque()
+            self._drops: deque[tuple[float, str]] = deque()
+            self._done: deque[_Done] = deque()
+
+    def pair_came(self) -> None:
+        """Colour and depth have found each other."""
+        with self._lock:
+            self.last_pair = self.clock()
+            self._pairs_in += 1
+            self._pair_times.append(self.last_pair)
+
+    def frame_dropped(self, reason: str) -> None:
+        """A pair will give no mask."""
+        with self._lock:
+            self._dropped[reason] += 1
+            self._drops.append((self.clock(), reason))
+
+    def frame_done(
+        self, latency_ms: float | None, stage_ms: Mapping[str, float], invalid_depth_share: float | None = None
+    ) -> None:
+        """All outputs of a frame are sent.
+
+        Args:
+            latency_ms: from the stamp of the colour image to the mask's departure, in ms of the node's clock;
+                None if it has no stamp.
+            stage_ms: ms by stage.
+            invalid_depth_share: share of depth pixels without a value, 0..1.
+        """
+        with self._lock:
+            self.last_mask = self.clock()
+            self._masks_out += 1
+            milliseconds = dict(stage_ms) if latency_ms is None else {"latency": latency_ms, **stage_ms}
+            self._done.append(_Done(self.last_mask, milliseconds, invalid_depth_share))
+
+    def report(self) -> Report:
+        """The state now."""
+        with self._lock:
+            now = self.clock()
+            since = now - WINDOW_S
+            _forget(self._pair_times, since, lambda at: at)
+            _forget(self._drops, since, lambda drop: drop[0])
+            _forget(self._done, since, lambda done: done.at)
+            span = max(min(WINDOW_S, now - self.began), 1e-3)
+            shares = [d.invalid_depth_share for d in self._done if d.invalid_depth_share is not None]
+            return Report(
+                pairs_in=self._pairs_in,
+                masks_out=self._masks_out,
+                pairs_in_hz=len(self._pair_times) / span,
+                masks_out_hz=len(self._done) / span,
+                dropped=dict(self._dropped),
+                dropped_recently=dict(Counter(reason for _, reason in self._drops)),
+                milliseconds=_percentiles([d.milliseconds for d in self._done]),
+                invalid_depth_share=float(np.mean(shares)) if shares else None,
+            )
+
+
+def _percentiles(frames: list[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    percentiles = {}
+    for name in ("latency", *STAGES):
+        values = [frame[name] for frame in frames if name in frame]
+        if values:
+            p50, p95 = np.percentile(values, [50, 95])
+            percentiles[name] = (float(p50), float(p95))
+    return percentiles
+
+
+def _forget(events: deque, since: float, time_of: Callable) -> None:  # type: ignore[type-arg]
+    while events and time_of(events[0]) < since:
+        events.popleft()

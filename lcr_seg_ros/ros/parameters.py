@@ -1,0 +1,202 @@
+"""The node's parameters: types, descriptions and ranges. Their defaults stand in ``config/segment.yaml`` alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType, SetParametersResult
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.resources import CONFIG
+from lcr_seg_ros.ros.conversions import LABEL_ENCODINGS
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from rclpy.parameter import Parameter
+
+DEFAULTS_FILE = CONFIG / "segment.yaml"
+
+
+class ParameterError(LcrSegError, ValueError):
+    """A parameter that has the wrong type or is out of range."""
+
+
+@dataclass(frozen=True)
+class SegmentParameters:
+    """The values in use; units and meaning as in ``config/segment.yaml``."""
+
+    model: str
+    backend: str
+    device: str
+    num_threads: int
+    autostart: bool
+    enabled: bool
+    slop: float
+    queue_size: int
+    max_age: float
+    max_rate_hz: float
+    confidence_threshold: float
+    label_encoding: str
+    overlay_opacity: float
+    diagnostics_period: float
+    silence_timeout: float
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """What a parameter means and may be.
+
+    Args:
+        type: bool, int, float or str; an int is taken for a float as well.
+        description: one sentence.
+        range: smallest and largest number.
+        choices: the strings allowed; empty for any.
+        live: can change while the node is configured.
+    """
+
+    type: type[Any]
+    description: str
+    range: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+
+    def checked(self, name: str, value: Any) -> Any:
+        """The value in the parameter's own type.
+
+        Raises:
+            ParameterError: wrong type, out of range, or none of the choices.
+        """
+        if self.type is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.type:
+            raise ParameterError(f"{name} must be {self.type.__name__}, got {value!r} ({type(value).__name__})")
+        if self.range and not (math.isfinite(value) and self.range[0] <= value <= self.range[1]):
+            raise ParameterError(f"{name} must be {self.range[0]:g}..{self.range[1]:g}, got {value!r}")
+        if self.choices and value not in self.choices:
+            raise ParameterError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
+        if self.type is str and not value:
+            raise ParameterError(f"{name} must not be empty")
+        return value
+
+
+SPECS = {
+    "model": ParameterSpec(str, "Name of a model that ships with the package, or path of a .lcrseg file."),
+    "backend": ParameterSpec(str, "What runs the network.", choices=("auto", "openvino", "onnxruntime", "torch")),
+    "device": ParameterSpec(str, "Where the network runs: auto, cpu or cuda."),
+    "num_threads": ParameterSpec(int, "CPU threads of the network; 0: the backend decides.", (0, 256)),
+    "autostart": ParameterSpec(bool, "Configure and activate at start, without a lifecycle manager."),
+    "enabled": ParameterSpec(bool, "Label frames; false: unsubscribe and rest.", live=True),
+    "slop": ParameterSpec(
+        float, "Largest distance of colour and depth stamps in s; under half a frame period.", (0.0001, 1.0), live=True
+    ),
+    "queue_size": ParameterSpec(int, "Images of a kind that wait for their partner.", (1, 1000), live=True),
+    "max_age": ParameterSpec(float, "Pairs older than this many s are dropped; 0: never.", (0.0, 3600.0), live=True),
+    "max_rate_hz": ParameterSpec(float, "Frames labelled a second; 0: as many as come.", (0.0, 1000.0), live=True),
+    "confidence_threshold": ParameterSpec(
+        float, "Pixels with a lower class probability become 255 in the mask.", (0.0, 1.0), live=True
+    ),
+    "label_encoding": ParameterSpec(str, "Encoding of segmentation/mask.", choices=tuple(LABEL_ENCODINGS)),
+    "overlay_opacity": ParameterSpec(float, "Opacity of class colours in the overlay.", (0.0, 1.0), live=True),
+    "diagnostics_period": ParameterSpec(float, "Time between messages on /diagnostics in s.", (0.1, 60.0)),
+    "silence_timeout": ParameterSpec(
+        float, "Time without a pair in s before the node says why.", (0.5, 3600.0), live=True
+    ),
+}
+
+
+class ParameterHandler:
+    """Declares the parameters on a node and keeps their checked values.
+
+    Args:
+        node: on which to declare.
+        is_configured: whether parameters that are not live are in use and must not change.
+        on_change: called with the old and the new values after a change was accepted.
+
+    Raises:
+        ParameterError: a value that the user gave at start has the wrong type or is out of range.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        is_configured: Callable[[], bool],
+        on_change: Callable[[SegmentParameters, SegmentParameters], None],
+    ) -> None:
+        self._is_configured = is_configured
+        self._on_change = on_change
+        values = {}
+        for name, default in read_defaults().items():
+            try:
+                declared = node.declare_parameter(name, default, _descriptor(SPECS[name], name))
+            except (InvalidParameterValueException, InvalidParameterTypeException) as error:
+                raise ParameterError(f"{name}: {error}") from error
+            values[name] = SPECS[name].checked(name, declared.value)
+        self.values = SegmentParameters(**values)
+        node.add_on_set_parameters_callback(self._set)
+
+    def _set(self, parameters: Iterable[Parameter[Any]]) -> SetParametersResult:
+        changed = {}
+        for parameter in parameters:
+            spec = SPECS.get(parameter.name)
+            if spec is None:  # not one of ours: use_sim_time, qos_overrides
+                continue
+            try:
+                value = spec.checked(parameter.name, parameter.value)
+            except ParameterError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+            if value == getattr(self.values, parameter.name):
+                continue
+            if not spec.live and self._is_configured():
+                reason = f"{parameter.name} is in use: deactivate and clean up the node, set it, then configure again"
+                return SetParametersResult(successful=False, reason=reason)
+            changed[parameter.name] = value
+        if changed:
+            before, self.values = self.values, replace(self.values, **changed)
+            self._on_change(before, self.values)
+        return SetParametersResult(successful=True)
+
+
+def read_defaults() -> dict[str, Any]:
+    """The defaults of ``config/segment.yaml``, by name."""
+    import yaml
+
+    defaults = yaml.safe_load(DEFAULTS_FILE.read_text(encoding="utf-8"))["/**"]["ros__parameters"]
+    names = {field.name for field in fields(SegmentParameters)}
+    if not defaults.keys() == SPECS.keys() == names:
+        odd = sorted((defaults.keys() ^ SPECS.keys()) | (SPECS.keys() ^ names))
+        raise RuntimeError(f"{DEFAULTS_FILE} and the specs in {__file__} disagree about {', '.join(odd)}")
+    return dict(defaults)
+
+
+def unknown_parameters(given: Iterable[str]) -> list[str]:
+    """Names that a user gave at start and that the node does not have: ROS itself ignores them in silence."""
+    ours_too = ("qos_overrides.", "use_sim_time", "start_type_description_service")
+    return sorted(name for name in given if name not in SPECS and not name.startswith(ours_too))
+
+
+def _descriptor(spec: ParameterSpec, name: str) -> ParameterDescriptor:
+    kinds = {
+        bool: ParameterType.PARAMETER_BOOL,
+        int: ParameterType.PARAMETER_INTEGER,
+        float: ParameterType.PARAMETER_DOUBLE,
+        str: ParameterType.PARAMETER_STRING,
+    }
+    descriptor = ParameterDescriptor(
+        name=name,
+        type=kinds[spec.type],
+        description=spec.description,
+        additional_constraints=f"One of {', '.join(spec.choices)}." if spec.choices else "",
+        read_only=name == "autostart",
+        # Types are checked here, so that `-p max_rate_hz:=10` is as good as 10.0, and so that a wrong type gets
+        # a line that names what was expected.
+        dynamic_typing=True,
+    )
+    if spec.range and spec.type is int:
+        descriptor.integer_range = [IntegerRange(from_value=int(spec.range[0]), to_value=int(spec.range[1]))]
+    elif spec.range:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=spec.range[0], to_value=spec.range[1])]
+    return descriptor

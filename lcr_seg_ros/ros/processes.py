@@ -1,0 +1,141 @@
+"""Child processes that take part in one ROS domain, and that end when their parent is done with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+from lcr_seg_ros.ros.environment import tuned_dds_environment
+
+KEPT_LINES = 400
+HIGHEST_DOMAIN = 100
+"""Up to here the UDP ports that DDS computes from the domain id stay below the ephemeral ones."""
+
+
+def isolated_ros_environment(domain_id: int | None = None) -> dict[str, str]:
+    """This process's environment, kept to this machine and to a domain of its own, with the shipped DDS profile.
+
+    Args:
+        domain_id: 0..100; :func:`free_domain_id` when None.
+    """
+    return {
+        **os.environ,
+        **tuned_dds_environment(),
+        "ROS_DOMAIN_ID": str(free_domain_id() if domain_id is None else domain_id),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def free_domain_id() -> int:
+    """A domain id of 1..100 that no participant on this machine seems to use, starting from one made of the pid."""
+    first = os.getpid()
+    for candidate in (1 + (first + i) % HIGHEST_DOMAIN for i in range(HIGHEST_DOMAIN)):
+        # Port of the first participant in a domain (DDSI-RTPS 2.5, 9.6.2.3: 7400 + 250 domain + 10).
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("0.0.0.0", 7410 + 250 * candidate))
+                return candidate
+            except OSError:
+                continue
+    return 1 + first % HIGHEST_DOMAIN
+
+
+class ChildProcess:
+    """A process in its own session, with its output gathered line by line; ended by its pid.
+
+    Args:
+        name: for messages.
+        command: program and arguments.
+        env: its whole environment.
+        on_line: called from a thread with each line it writes to stdout or stderr.
+
+    As a context manager it is ended on the way out: SIGINT, and SIGKILL to its process group after a grace period.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        env: dict[str, str],
+        on_line: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.name = name
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._on_line = on_line
+        # A session of its own: Ctrl-C in the terminal reaches the parent alone, which ends its children in order.
+        self._process = subprocess.Popen(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, name=f"{name}-output", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def last_lines(self, count: int = 12) -> str:
+        """The end of what it wrote."""
+        return "\n".join(list(self.lines)[-count:])
+
+    def wait_for_line(self, text: str, timeout_s: float) -> bool:
+        """Whether a line containing ``text`` is among the kept ones within ``timeout_s``, or before it ends."""
+        deadline = time.monotonic() + timeout_s
+        while not any(text in line for line in list(self.lines)):
+            if self.exit_code is not None or time.monotonic() > deadline:
+                self._reader.join(timeout=1.0)
+                return any(text in line for line in list(self.lines))
+            time.sleep(0.05)
+        return True
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit code, or None if it still runs after ``timeout_s``."""
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        self._reader.join(timeout=2.0)
+        return code
+
+    def end(self, grace_s: float = 8.0) -> int:
+        """Ask it to stop (SIGINT), insist (SIGKILL) after ``grace_s``; returns the exit code."""
+        if self.exit_code is None:
+            self._process.send_signal(signal.SIGINT)
+            if self.wait(grace_s) is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+        code = self._process.wait()
+        self._reader.join(timeout=2.0)
+        return code
+
+    def __enter__(self) -> ChildProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            self._on_line(self.lines[-1])

@@ -1,0 +1,129 @@
+"""``segment``: runs the segmentation node in this process.
+
+python -m lcr_seg_ros segment
+python -m lcr_seg_ros segment --ros-args -r rgb/image_rect_color:=/camera/color/image_raw -p confidence_threshold:=0.3
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import click
+
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
+
+SIGNAL_CHECK_S = 0.2
+"""How soon a signal is noticed while nothing comes in: Python handles it between two waits."""
+
+PATIENCE_S = 1.8
+"""From a signal to the end by force."""
+
+
+@click.command(
+    "segment",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    short_help="Run the segmentation node.",
+)
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Run the lifecycle node `segment`: RGB-D topics in, label images out.
+
+    Everything after --ros-args goes to ROS: remappings (`-r rgb/camera_info:=/camera/color/camera_info`), parameters
+    (`-p model:=PATH`, `--params-file FILE`), `--log-level debug`. Parameters and their defaults are in
+    config/segment.yaml. Ends with exit code 0 on Ctrl-C or SIGTERM, 1 if the node cannot start.
+    """
+    sys.exit(run(context.args))
+
+
+def run(ros_arguments: list[str]) -> int:
+    """Serve the node until Ctrl-C or SIGTERM; returns the exit code.
+
+    Args:
+        ros_arguments: ``--ros-args ...`` as given on the command line, or nothing.
+
+    Raises:
+        LcrSegError: rclpy is missing, or an argument or a parameter cannot be used.
+    """
+    os.environ.update(tuned_dds_environment())
+    prepare_ros_environment()
+    with _stop_on_signals() as stop:
+        return _serve(ros_arguments, stop)
+
+
+def _serve(ros_arguments: list[str], stop: _Stop) -> int:
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+    _initialize(ros_arguments)
+    node = None
+    try:
+        from lcr_seg_ros.ros.segment_node import SegmentNode
+
+        if stop.requested:
+            return 0
+        node = SegmentNode()
+        if not node.start(is_cancelled=lambda: stop.requested):
+            return 1
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        with suppress(ExternalShutdownException):
+            while not stop.requested:
+                executor.spin_once(timeout_sec=SIGNAL_CHECK_S)
+        return 0
+    finally:
+        if node is not None:
+            node.release()
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+class _Stop:
+    """Handles Ctrl-C and SIGTERM by asking to stop.
+
+    Nothing is raised: an exception out of nowhere is lost in callbacks of compiled code, which start-up is full of.
+    What does not end in time, a network that is being compiled or that does not return, is left behind.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __call__(self, number: int, stack: FrameType | None) -> None:
+        if not self.requested:
+            self.requested = True
+            force = threading.Timer(PATIENCE_S, os._exit, [0])
+            force.daemon = True
+            force.start()
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[_Stop]:
+    # rclpy's own handlers would invalidate its context under the hands of whatever runs at the moment.
+    stop = _Stop()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _initialize(ros_arguments: list[str]) -> None:
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+    from rclpy.utilities import remove_ros_args
+
+    try:
+        if strangers := remove_ros_args(["segment", *ros_arguments])[1:]:
+            raise click.UsageError(f"no such option or argument: {strangers[0]} (ROS arguments follow --ros-args)")
+        rclpy.init(args=["segment", *ros_arguments], signal_handler_options=SignalHandlerOptions.NO)
+    except click.UsageError:
+        raise
+    except Exception as error:  # rclpy has no common base: unknown arguments, unreadable parameter files
+        raise LcrSegError(f"ROS does not take these arguments: {' '.join(str(error).split())}") from error

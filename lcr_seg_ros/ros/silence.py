@@ -1,0 +1,93 @@
+"""Why nothing comes in: names the cause that a user can mend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lcr_seg_ros.ros.environment import FASTDDS_PROFILE, PROFILE_VARIABLES
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from rclpy.qos import QoSProfile
+
+
+@dataclass(frozen=True)
+class InputTopic:
+    """What is known of one input.
+
+    Args:
+        name: full topic name.
+        received: messages since the last pair.
+        publishers: how many there are, usable or not.
+        misfits: for each publisher that cannot reach us, why.
+    """
+
+    name: str
+    received: int
+    publishers: int = 0
+    misfits: tuple[str, ...] = ()
+
+
+def look_at_topic(node: Node, name: str, type_name: str, qos: QoSProfile, received: int) -> InputTopic:
+    """Ask the ROS graph who publishes an input.
+
+    Args:
+        name: full topic name.
+        type_name: e.g. ``sensor_msgs/msg/Image``.
+        qos: of our subscription.
+        received: messages since the last pair.
+    """
+    publishers = node.get_publishers_info_by_topic(name)
+    misfits = []
+    for publisher in publishers:
+        if publisher.topic_type != type_name:
+            misfits.append(f"{publisher.node_name} sends {publisher.topic_type}, not {type_name}")
+        elif reason := _qos_conflict(publisher.qos_profile, qos):
+            misfits.append(f"the QoS of {publisher.node_name} does not match ours: {reason}")
+    return InputTopic(name, received, len(publishers), tuple(misfits))
+
+
+def explain_silence(
+    inputs: Sequence[InputTopic], gap_s: float | None = None, slop_s: float = 0.0, clock_stands: bool = False
+) -> str:
+    """One sentence for a user who waits for masks.
+
+    Args:
+        inputs: the topics that make a pair, colour first.
+        gap_s: smallest distance between recent colour and depth stamps in seconds, if both came.
+        slop_s: the distance allowed.
+        clock_stands: sim time is in use and no clock message has come.
+    """
+    causes = [cause for topic in inputs if topic.received == 0 and (cause := _why_nothing(topic))]
+    arrive = [topic.name for topic in inputs if topic.received]
+    if causes:
+        only = f"only {' and '.join(arrive)} arrives; " if arrive else ""
+        return only + "; ".join(causes)
+    if clock_stands:
+        return "use_sim_time is set, but nothing has come on /clock"
+    if gap_s is not None and gap_s >= slop_s:
+        return (
+            f"{' and '.join(arrive)} arrive, but their stamps are {gap_s * 1e3:.1f} ms apart at best and slop is "
+            f"{slop_s * 1e3:.1f} ms: synchronise the camera's streams, or raise slop (under half a frame period)"
+        )
+    return f"{' and '.join(arrive)} arrive, but have made no pair yet"
+
+
+def _why_nothing(topic: InputTopic) -> str:
+    if topic.publishers == 0:
+        return f"no publisher on {topic.name}: start the camera, or remap the topic to the camera's"
+    if len(topic.misfits) == topic.publishers:
+        return f"nothing usable on {topic.name}: {'; '.join(topic.misfits)}"
+    return (
+        f"{topic.name} has a publisher, but no message arrives: with Fast DDS, images need larger buffers; set "
+        f"{PROFILE_VARIABLES[0]}={FASTDDS_PROFILE} for this node and for the camera's driver"
+    )
+
+
+def _qos_conflict(offered: QoSProfile, requested: QoSProfile) -> str:
+    from rclpy.qos import QoSCompatibility, qos_check_compatible
+
+    compatibility, reason = qos_check_compatible(offered, requested)
+    return reason.strip() if compatibility == QoSCompatibility.ERROR else ""

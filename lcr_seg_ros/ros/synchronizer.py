@@ -1,0 +1,82 @@
+"""Finds the depth image that belongs to a colour image, and survives clocks that jump back."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from lcr_seg_ros.ros.compat.message_filters import StampPairs, stamp_ns
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import Image
+
+COLOR, DEPTH = 0, 1
+
+
+class ImagePair(NamedTuple):
+    """A colour image and the depth image taken with it (None for a model that sees colour only)."""
+
+    color: Image
+    depth: Image | None
+
+    @property
+    def stamp_ns(self) -> int:
+        """Stamp of the colour image, which every output carries."""
+        return stamp_ns(self.color)
+
+
+class RgbdSynchronizer:
+    """Pairs colour and depth images by stamp.
+
+    Args:
+        pairs: implementation, see :func:`~lcr_seg_ros.ros.compat.message_filters.choose_stamp_pairs`.
+        queue_size: images of a kind that wait for their partner.
+        slop: stamps less than this many seconds apart belong together.
+        with_depth: False: every colour image is a pair of its own.
+        on_backward_step: called with (side, seconds) when a stamp is older than the one before on its topic.
+
+    A bag that loops or a simulation that starts over sends old stamps again. A synchroniser that still holds images
+    of the future would throw the new ones away as too old, for ever; it is therefore emptied at a backward step.
+    """
+
+    def __init__(
+        self,
+        pairs: type[StampPairs],
+        queue_size: int,
+        slop: float,
+        with_depth: bool = True,
+        on_backward_step: Callable[[int, float], None] = lambda side, seconds: None,
+    ) -> None:
+        self._make_pairs = lambda: pairs(queue_size, slop)
+        self._with_depth = with_depth
+        self._on_backward_step = on_backward_step
+        self._recent: tuple[deque[int], deque[int]] = (deque(maxlen=queue_size), deque(maxlen=queue_size))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the waiting images and all stamps."""
+        self._pairs = self._make_pairs()
+        for stamps in self._recent:
+            stamps.clear()
+
+    def add(self, side: int, image: Image) -> ImagePair | None:
+        """Take in an image of side ``COLOR`` or ``DEPTH``; returns the pair that it completes."""
+        stamp = stamp_ns(image)
+        recent = self._recent[side]
+        if recent and stamp < recent[-1]:
+            step = (recent[-1] - stamp) * 1e-9
+            self.reset()
+            self._on_backward_step(side, step)
+        recent.append(stamp)
+        if not self._with_depth:
+            return ImagePair(image, None)
+        pair = self._pairs.add(side, image)
+        return None if pair is None else ImagePair(*pair)
+
+    @property
+    def closest_gap_s(self) -> float | None:
+        """Smallest distance between a recent colour and a recent depth stamp; None if one kind is missing."""
+        color, depth = self._recent
+        gaps = [abs(a - b) for a in color for b in depth]
+        return min(gaps) * 1e-9 if gaps else None

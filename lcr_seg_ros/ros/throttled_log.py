@@ -1,0 +1,56 @@
+"""Log lines that repeat with every frame, shown once in a while.
+
+rclpy's own throttle goes by the line of code; here it goes by the kind of trouble, so that one does not hide another.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rclpy.impl.rcutils_logger import RcutilsLogger
+
+PERIOD_S = 10.0
+
+
+class ThrottledLog:
+    """Shows each kind of message at once, then at most every :data:`PERIOD_S` seconds, with how many were left out."""
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        self._logger = logger
+        self._shown: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def warning(self, kind: str, text: str) -> None:
+        if (suffix := self._turn(kind)) is not None:
+            self._logger.warning(text + suffix)
+
+    def error(self, kind: str, text: str) -> None:
+        if (suffix := self._turn(kind)) is not None:
+            self._logger.error(text + suffix)
+
+    def warning_once(self, kind: str, text: str) -> None:
+        with self._lock:
+            if kind in self._shown:
+                return
+            self._shown[kind] = float("inf")
+        self._logger.warning(text)
+
+    def forget(self) -> None:
+        """Show every kind at once again, as after a new activation."""
+        with self._lock:
+            self._shown.clear()
+            self._left_out.clear()
+
+    def _turn(self, kind: str) -> str | None:
+        now = time.monotonic()
+        with self._lock:
+            if kind in self._shown and now - self._shown[kind] < PERIOD_S:
+                self._left_out[kind] = self._left_out.get(kind, 0) + 1
+                return None
+            self._shown[kind] = now
+            count = self._left_out.pop(kind, 0)
+        return f" ({count} more since the last message)" if count else ""

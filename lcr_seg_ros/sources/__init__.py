@@ -1,0 +1,1 @@
+"""Where frames come from when no camera is attached: dataset folders, bags, a rendered room."""

@@ -1,0 +1,348 @@
+"""RGB-D frames out of a rosbag2 folder (sqlite3 or MCAP) or a rosbag1 file, without a ROS installation."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.errors import FrameError, SourceError
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
+from lcr_seg_ros.sources.source import SourceFrame
+
+if TYPE_CHECKING:
+    from rosbags.highlevel import AnyReader
+    from rosbags.interfaces import Connection
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+
+COLOUR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "8UC3", "8UC4", "mono8", "8UC1")
+DEPTH_ENCODINGS = ("16UC1", "mono16", "32FC1")
+
+_NAME_HINTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    # kind: words for it, words against it
+    "colour": (("rgb", "color", "colour"), ("depth", "infra", "/ir", "left", "right", "mask", "label", "overlay")),
+    "depth": (("registered", "aligned", "depth_to_rgb", "depth_to_color"), ("infra", "/ir")),
+}
+
+
+@dataclass(frozen=True)
+class RecordedFrame(SourceFrame):
+    """A frame with the time and the coordinate frame it was recorded with.
+
+    Args:
+        stamp_ns: stamp of the colour image, nanoseconds since the epoch.
+        frame_id: coordinate frame of the colour image.
+    """
+
+    stamp_ns: int = 0
+    frame_id: str = ""
+
+
+class BagSource:
+    """Colour and depth of one camera in a bag, paired by nearest stamp.
+
+    Args:
+        path: rosbag2 folder, a single ``.mcap`` or ``.db3`` file, or a rosbag1 ``.bag`` file.
+        rgb_topic: Image or CompressedImage (JPEG, PNG) topic; found by encoding and name when None.
+        depth_topic: Image (16UC1 or mono16 in mm, 32FC1 in m) or PNG-compressed Image topic that is
+            registered to colour; found by encoding and name when None.
+        info_topic: CameraInfo of the colour camera; the one beside the colour topic when None.
+        intrinsics: used instead of the recorded ones, scaled to the image.
+        limit: use only the first ``limit`` pairs.
+
+    Attributes:
+        rgb_topic, depth_topic, info_topic: the topics in use (``info_topic`` is None if there is none).
+        intrinsics: of the colour images.
+
+    A colour image goes with the depth image nearest in time, at most half a frame period away, and a
+    depth image is used once; colour images without one are left out. Iterating yields
+    :class:`RecordedFrame` in order of the colour stamps; frame names are those stamps in seconds.
+
+    Raises:
+        SourceError: not a readable bag, topics missing or of another type, no pairs, no intrinsics.
+            While iterating: an image that is cut or of an unknown encoding.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        rgb_topic: str | None = None,
+        depth_topic: str | None = None,
+        info_topic: str | None = None,
+        intrinsics: CameraIntrinsics | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        with _open_bag(self.path) as bag:
+            images = _image_topics(bag, self.path)
+            self.rgb_topic = _choose_topic(images, "colour", rgb_topic, self.path)
+            self.depth_topic = _choose_topic(images, "depth", depth_topic, self.path)
+            width, height = images[self.rgb_topic].width, images[self.rgb_topic].height
+            self.info_topic = None if intrinsics else _choose_info_topic(bag, info_topic, self.rgb_topic, self.path)
+            recorded = intrinsics or _read_intrinsics(bag, self.info_topic, width, height, self.path)
+            self.intrinsics = recorded.scaled_to(width, height)
+            self._pairs = _pair_up(*_read_stamps(bag, self.rgb_topic, self.depth_topic))[:limit]
+        if not self._pairs:
+            raise SourceError(
+                f"{self.path}: no image of {self.rgb_topic} has a depth image of {self.depth_topic} within half "
+                "a frame period: were both recorded, and by clocks that agree?"
+            )
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __iter__(self) -> Iterator[RecordedFrame]:
+        partner = {pair.depth: pair.rgb for pair in self._pairs}
+        stamps = {pair.rgb: pair.stamp_ns for pair in self._pairs}
+        order = iter(stamps)
+        due = next(order)
+        colour: dict[int, Any] = {}
+        depth: dict[int, Any] = {}
+        with _open_bag(self.path) as bag:
+            for topic, ordinal, message in _messages(bag, (self.rgb_topic, self.depth_topic)):
+                # Kept undecoded while they wait for each other, which is a few images at most.
+                if topic == self.rgb_topic and ordinal in stamps:
+                    colour[ordinal] = message
+                if topic == self.depth_topic and ordinal in partner:
+                    depth[partner[ordinal]] = message
+                while due in colour and due in depth:
+                    yield self._frame(stamps[due], colour.pop(due), depth.pop(due))
+                    following = next(order, None)
+                    if following is None:
+                        return
+                    due = following
+
+    def _frame(self, stamp_ns: int, colour: Any, depth: Any) -> RecordedFrame:
+        name = f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"
+        try:
+            frame = RgbdFrame(_to_rgb(colour), depth_to_metres(_to_depth(depth)), self.intrinsics)
+        except (FrameError, SourceError) as error:
+            raise SourceError(f"{self.path}, image at {name} s: {error}") from error
+        return RecordedFrame(name, frame, stamp_ns=stamp_ns, frame_id=colour.header.frame_id)
+
+
+@contextmanager
+def _open_bag(path: Path) -> Iterator[AnyReader]:
+    """The opened bag; whatever the library raises about a damaged file becomes a SourceError."""
+    try:
+        from rosbags.highlevel import AnyReader
+        from rosbags.typesys import Stores, get_typestore
+    except ImportError as error:
+        raise SourceError(f"reading bags needs the rosbags library ({error}): pip install rosbags") from error
+    if not path.exists():
+        raise SourceError(f"no bag at {path}")
+    if path.is_dir() and not (path / "metadata.yaml").is_file():
+        raise SourceError(f"{path} has no metadata.yaml: a rosbag2 is the folder that `ros2 bag record` made")
+    try:
+        # Bags of Humble and older carry no message definitions.
+        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as bag:
+            yield bag
+    except (SourceError, FrameError):
+        raise
+    except Exception as error:  # the library raises a dozen unrelated types on files that are cut or foreign
+        raise SourceError(f"{path} cannot be read as a bag ({type(error).__name__}: {error})") from error
+
+
+@dataclass(frozen=True)
+class _ImageTopic:
+    kind: str  # "colour", "depth" or the reason why it is neither
+    width: int
+    height: int
+
+
+def _image_topics(bag: AnyReader, path: Path) -> dict[str, _ImageTopic]:
+    """What each image topic carries, judged by its first message."""
+    topics = {}
+    for connection in bag.connections:
+        if connection.msgtype in (IMAGE, COMPRESSED) and connection.msgcount:
+            topics[connection.topic] = _examine(_first_message(bag, connection))
+    if not topics:
+        listing = ", ".join(f"{c.topic} ({c.msgtype})" for c in bag.connections) or "nothing at all"
+        raise SourceError(f"{path} holds no images; it holds {listing}")
+    return topics
+
+
+def _examine(message: Any) -> _ImageTopic:
+    if not hasattr(message, "encoding"):
+        try:
+            image = _decompress(message)
+        except SourceError as error:
+            return _ImageTopic(str(error), 0, 0)
+        height, width = image.shape[:2]
+        return _ImageTopic("depth" if image.dtype == np.uint16 and image.ndim == 2 else "colour", width, height)
+    kind = f"encoding {message.encoding!r} is neither colour nor depth"
+    if message.encoding in COLOUR_ENCODINGS:
+        kind = "colour"
+    elif message.encoding in DEPTH_ENCODINGS:
+        kind = "depth"
+    return _ImageTopic(kind, message.width, message.height)
+
+
+def _choose_topic(topics: dict[str, _ImageTopic], kind: str, wanted: str | None, path: Path) -> str:
+    option = {"colour": "--rgb-topic", "depth": "--depth-topic"}[kind]
+    listing = ", ".join(f"{name} ({topic.kind})" for name, topic in sorted(topics.items()))
+    if wanted is not None:
+        if wanted not in topics:
+            raise SourceError(f"{path} has no images on {wanted}; image topics are {listing}")
+        if topics[wanted].kind != kind:
+            raise SourceError(f"{path}: {wanted} is no {kind} topic ({topics[wanted].kind}); give another {option}")
+        return wanted
+    fitting = [name for name, topic in topics.items() if topic.kind == kind]
+    if not fitting:
+        raise SourceError(f"{path} has no {kind} images; image topics are {listing}")
+    return min(fitting, key=lambda name: (_unlikeliness(name, kind), name))
+
+
+def _unlikeliness(topic: str, kind: str) -> tuple[int, int, int]:
+    """Smaller for names that drivers give to the colour image and to the depth registered to it."""
+    name = topic.lower()
+    good, bad = _NAME_HINTS[kind]
+    return (
+        sum(word in name for word in bad),
+        -any(word in name for word in good),
+        -("rect" in name) + 2 * name.endswith("/compressed"),
+    )
+
+
+def _choose_info_topic(bag: AnyReader, wanted: str | None, rgb_topic: str, path: Path) -> str | None:
+    topics = sorted(c.topic for c in bag.connections if c.msgtype == CAMERA_INFO and c.msgcount)
+    if wanted is not None:
+        if wanted not in topics:
+            raise SourceError(f"{path} has no CameraInfo on {wanted}; it has {', '.join(topics) or 'none'}")
+        return wanted
+    raw_topic = rgb_topic.removesuffix("/compressed")
+    beside = f"{raw_topic.rpartition('/')[0]}/camera_info"
+    if beside in topics:
+        return beside
+    return topics[0] if len(topics) == 1 else None
+
+
+def _read_intrinsics(bag: AnyReader, topic: str | None, width: int, height: int, path: Path) -> CameraIntrinsics:
+    if topic is None:
+        raise SourceError(
+            f"{path} has no CameraInfo beside its colour topic: name it with --info-topic, or give --intrinsics"
+        )
+    connection = next(c for c in bag.connections if c.topic == topic and c.msgcount)
+    info: Any = _first_message(bag, connection)
+    k, p = (info.K, info.P) if hasattr(info, "K") else (info.k, info.p)  # ROS 1 spells them in capitals
+    # P holds the model of a rectified image; drivers that do not rectify leave it empty or repeat K.
+    fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if p[0] > 0 and p[5] > 0 else (k[0], k[4], k[2], k[5])
+    try:
+        return CameraIntrinsics(float(fx), float(fy), float(cx), float(cy), info.width or width, info.height or height)
+    except FrameError as error:
+        raise SourceError(f"{path}: {topic}: {error} Or give --intrinsics") from error
+
+
+@dataclass(frozen=True)
+class _Pair:
+    rgb: int
+    depth: int
+    stamp_ns: int
+
+
+def _read_stamps(bag: AnyReader, *topics: str) -> list[list[int]]:
+    """Stamp in ns of every message of each topic, in recorded order, without decoding the images."""
+    stamps: dict[str, list[int]] = {topic: [] for topic in topics}
+    for connection, recorded_ns, raw in bag.messages([c for c in bag.connections if c.topic in stamps]):
+        if bag.is2:
+            sec, nanosec = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, 4)  # after the CDR header
+        else:
+            sec, nanosec = struct.unpack_from("<II", raw, 4)  # after the sequence number
+        stamps[connection.topic].append(sec * 10**9 + nanosec or recorded_ns)
+    return [stamps[topic] for topic in topics]
+
+
+def _pair_up(rgb: list[int], depth: list[int]) -> list[_Pair]:
+    """Each colour image with the depth image nearest in time; nearest pairs are served first."""
+    if not rgb or not depth:
+        return []
+    rgb_ns, depth_ns = np.array(rgb), np.array(depth)
+    period = np.median(np.diff(np.sort(rgb_ns))) if len(rgb) > 1 else 10**8
+    by_time = np.argsort(depth_ns, kind="stable")
+    after = np.searchsorted(depth_ns[by_time], rgb_ns).clip(0, len(depth) - 1)
+    candidates = []
+    for place in (after - 1).clip(0), after:
+        partner = by_time[place]
+        gap = np.abs(depth_ns[partner] - rgb_ns)
+        candidates += [(int(gap[i]), int(i), int(partner[i])) for i in np.flatnonzero(2 * gap <= period)]
+    pairs: dict[int, int] = {}
+    taken: set[int] = set()
+    for _, i, j in sorted(candidates):
+        if i not in pairs and j not in taken:
+            pairs[i] = j
+            taken.add(j)
+    one_a_stamp = {rgb[i]: _Pair(i, j, rgb[i]) for i, j in sorted(pairs.items(), reverse=True)}
+    return sorted(one_a_stamp.values(), key=lambda pair: pair.stamp_ns)
+
+
+def _messages(bag: AnyReader, topics: tuple[str, ...]) -> Iterator[tuple[str, int, Any]]:
+    """(topic, running number in that topic, message) in recorded order."""
+    count = dict.fromkeys(topics, 0)
+    for connection, _, raw in bag.messages([c for c in bag.connections if c.topic in topics]):
+        yield connection.topic, count[connection.topic], bag.deserialize(raw, connection.msgtype)
+        count[connection.topic] += 1
+
+
+def _first_message(bag: AnyReader, connection: Connection) -> Any:
+    _, _, raw = next(bag.messages([connection]))
+    return bag.deserialize(raw, connection.msgtype)
+
+
+def _to_rgb(message: Any) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8, red first, from an Image or CompressedImage."""
+    compressed = not hasattr(message, "encoding")
+    image = _decompress(message) if compressed else _pixels(message)
+    if image.dtype != np.uint8:
+        raise SourceError(f"the colour topic carries {image.dtype} pixels")
+    if image.ndim == 2:
+        return np.repeat(image[:, :, None], 3, axis=2)
+    if compressed or not message.encoding.startswith("rgb"):  # OpenCV and the unnamed 8UC3 are blue first
+        return np.ascontiguousarray(image[:, :, 2::-1])
+    return np.ascontiguousarray(image[:, :, :3])
+
+
+def _to_depth(message: Any) -> npt.NDArray[np.generic]:
+    """(H, W) uint16 mm or float32 m from an Image or CompressedImage."""
+    return _pixels(message) if hasattr(message, "encoding") else _decompress(message)
+
+
+def _pixels(message: Any) -> npt.NDArray[Any]:
+    """(H, W) or (H, W, C) view of an Image message's data without the padding of its rows."""
+    encoding = message.encoding
+    if encoding not in (*COLOUR_ENCODINGS, *DEPTH_ENCODINGS):
+        known = ", ".join((*COLOUR_ENCODINGS, *DEPTH_ENCODINGS))
+        raise SourceError(f"encoding {encoding!r} is not supported; {known} are")
+    dtype = np.dtype({"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}.get(encoding, "u1"))
+    channels = {"rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "8UC4": 4}.get(encoding, 1)
+    row = message.width * channels * dtype.itemsize
+    data = np.frombuffer(message.data, np.uint8)
+    if row == 0 or message.step < row or data.size < message.step * message.height or message.height == 0:
+        raise SourceError(
+            f"a {message.width}x{message.height} {encoding} image with step {message.step} does not fit "
+            f"its {data.size} bytes of data"
+        )
+    rows = data[: message.step * message.height].reshape(message.height, message.step)[:, :row]
+    stored = dtype.newbyteorder(">" if message.is_bigendian else "<")
+    pixels = np.ascontiguousarray(rows).view(stored).astype(dtype, copy=False)
+    return pixels.reshape(message.height, message.width, channels) if channels > 1 else pixels
+
+
+def _decompress(message: Any) -> npt.NDArray[Any]:
+    """(H, W) or (H, W, 3 or 4), blue first as OpenCV has it, from a CompressedImage."""
+    import cv2
+
+    if "compressedDepth" in message.format:
+        raise SourceError("compressedDepth images are not read yet: record the raw depth topic")
+    image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise SourceError(f"a compressed image (format {message.format!r}) cannot be decoded")
+    return image

@@ -1,0 +1,239 @@
+"""Dataset folders: what ``train``, ``evaluate``, ``predict`` and ``play`` read.
+
+::
+
+    DIR/rgb/NAME.jpg|png      8-bit colour
+    DIR/depth/NAME.png        uint16 millimetres, 0 = hole, registered to colour   (optional)
+    DIR/label40/NAME.png      uint8 mask ids, 0 = void                             (optional)
+    DIR/SPLIT.txt             one NAME a line                                      (optional)
+    DIR/intrinsics.yaml       fx, fy, cx, cy, width, height; pixels from 0         (optional)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from lcr_seg_ros.errors import FrameError, SourceError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
+from lcr_seg_ros.sources.source import FrameSource, SourceFrame
+
+RGB_FOLDER, DEPTH_FOLDER, LABEL_FOLDER = "rgb", "depth", "label40"
+INTRINSICS_FILE = "intrinsics.yaml"
+
+NYUDV2_INTRINSICS = CameraIntrinsics(
+    # The published values count pixels from 1 (MATLAB); ours count from 0.
+    fx=518.857901,
+    fy=519.469611,
+    cx=325.582449 - 1,
+    cy=253.736166 - 1,
+    width=640,
+    height=480,
+)
+"""Kinect v1 colour camera of NYU Depth V2 (Silberman et al., ECCV 2012)."""
+
+log = logging.getLogger(__name__)
+
+
+class DatasetFolder:
+    """The frames of a dataset folder, in the order of its split or of their names.
+
+    Args:
+        path: the folder.
+        split: name of a list, e.g. ``val`` for ``val.txt``. None takes every image in ``rgb/``.
+        intrinsics: of all images; None reads ``intrinsics.yaml`` and, where that is missing, assumes the
+            camera of NYUDv2 scaled to the image, with a warning.
+        limit: take only the first so many.
+
+    Raises:
+        SourceError: no such folder, split or image; an unreadable file; a limit under 1.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        split: str | None = None,
+        intrinsics: CameraIntrinsics | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        if not (self.path / RGB_FOLDER).is_dir():
+            raise SourceError(f"{self.path} is not a dataset folder: it has no {RGB_FOLDER}/ with images")
+        self._images = {p.stem: p for p in sorted((self.path / RGB_FOLDER).iterdir()) if _is_image(p)}
+        names = list(self._images) if split is None else self._read_split(split)
+        if limit is not None and limit < 1:
+            raise SourceError(f"limit must be at least 1, got {limit}")
+        self.names = names[:limit]
+        if not self.names:
+            raise SourceError(f"{self.path / RGB_FOLDER} holds no .jpg or .png image")
+        self._intrinsics = intrinsics or self._read_intrinsics()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> SourceFrame:
+        name = self.names[index]
+        rgb = read_rgb(self._images[name])
+        try:
+            return SourceFrame(
+                name, RgbdFrame(rgb, self._read_depth(name), self._intrinsics_of(rgb)), self._labels(name)
+            )
+        except FrameError as error:
+            raise SourceError(f"frame {name} of {self.path}: {error}") from error
+
+    @property
+    def has_depth(self) -> bool:
+        return (self.path / DEPTH_FOLDER).is_dir()
+
+    @property
+    def has_labels(self) -> bool:
+        return (self.path / LABEL_FOLDER).is_dir()
+
+    def _read_split(self, split: str) -> list[str]:
+        file = self.path / f"{split}.txt"
+        if not file.is_file():
+            known = ", ".join(sorted(p.stem for p in self.path.glob("*.txt"))) or "none"
+            raise SourceError(f"{self.path} has no split {split!r} (no {file.name}); splits here: {known}")
+        names = file.read_text(encoding="utf-8").split()
+        missing = [n for n in names if n not in self._images]
+        if missing:
+            raise SourceError(
+                f"{file} lists {len(missing)} frames without an image in {RGB_FOLDER}/, first {missing[0]!r}"
+            )
+        if not names:
+            raise SourceError(f"{file} is empty")
+        return names
+
+    def _read_intrinsics(self) -> CameraIntrinsics | None:
+        file = self.path / INTRINSICS_FILE
+        if not file.is_file():
+            if self.has_depth:
+                log.warning(
+                    "%s has no %s: taking the Kinect of NYUDv2 (fx 518.86, fy 519.47, cx 324.58, cy 252.74 at "
+                    "640x480, scaled to the image)", self.path, INTRINSICS_FILE
+                )  # fmt: skip
+            return None
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+            return CameraIntrinsics(
+                **{k: float(values[k]) for k in ("fx", "fy", "cx", "cy")},  # type: ignore[arg-type]
+                width=int(values["width"]),
+                height=int(values["height"]),
+            )
+        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            raise SourceError(
+                f"{file} needs fx, fy, cx, cy, width and height: {type(error).__name__} {error}"
+            ) from error
+
+    def _intrinsics_of(self, rgb: npt.NDArray[np.uint8]) -> CameraIntrinsics:
+        return (self._intrinsics or NYUDV2_INTRINSICS).scaled_to(rgb.shape[1], rgb.shape[0])
+
+    def _read_depth(self, name: str) -> npt.NDArray[np.float32] | None:
+        if not self.has_depth:
+            return None
+        file = self.path / DEPTH_FOLDER / f"{name}.png"
+        depth = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if depth is None:
+            raise SourceError(f"cannot read the depth image {file}")
+        if depth.dtype != np.uint16:
+            raise SourceError(f"{file} must be a 16-bit PNG in millimetres, got {depth.dtype} {depth.shape}")
+        return depth_to_metres(depth)
+
+    def _labels(self, name: str) -> npt.NDArray[np.uint8] | None:
+        if not self.has_labels:
+            return None
+        file = self.path / LABEL_FOLDER / f"{name}.png"
+        labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if labels is None:
+            raise SourceError(f"cannot read the label image {file}")
+        if labels.dtype != np.uint8 or labels.ndim != 2:
+            raise SourceError(
+                f"{file} must be an 8-bit single-channel PNG of class ids, got {labels.dtype} {labels.shape}"
+            )
+        return labels  # type: ignore[return-value]
+
+
+def parse_intrinsics(text: str, width: int = 640, height: int = 480) -> CameraIntrinsics:
+    """Intrinsics from ``fx,fy,cx,cy`` or ``fx,fy,cx,cy,width,height`` as typed on a command line.
+
+    Raises:
+        SourceError: not four or six numbers.
+    """
+    try:
+        values = [float(v) for v in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (4, 6):
+        raise SourceError(f"intrinsics must be fx,fy,cx,cy[,width,height], got {text!r}")
+    if len(values) == 6:
+        width, height = int(values[4]), int(values[5])
+    return CameraIntrinsics(*values[:4], width=width, height=height)
+
+
+def write_folder(source: FrameSource, path: str | Path, split: str | None = None) -> list[str]:
+    """Write every frame of a source as a dataset folder, without loss (PNG; depth rounded to millimetres).
+
+    Args:
+        source: all its frames have intrinsics of one camera.
+        path: the folder; files of the same names are replaced.
+        split: also list the names in ``SPLIT.txt``.
+
+    Returns:
+        The names written.
+    """
+    folder = Path(path)
+    names = []
+    for item in source:
+        write_png(folder / RGB_FOLDER / f"{item.name}.png", cv2.cvtColor(item.frame.rgb, cv2.COLOR_RGB2BGR))
+        if item.frame.depth_m is not None:
+            write_png(folder / DEPTH_FOLDER / f"{item.name}.png", depth_to_millimetres(item.frame.depth_m))
+        if item.labels is not None:
+            write_png(folder / LABEL_FOLDER / f"{item.name}.png", item.labels)
+        if item.frame.intrinsics is not None and not names:
+            k = item.frame.intrinsics
+            values = {"fx": k.fx, "fy": k.fy, "cx": k.cx, "cy": k.cy, "width": k.width, "height": k.height}
+            replace_file(folder / INTRINSICS_FILE, yaml.safe_dump(values, sort_keys=False).encode())
+        names.append(item.name)
+    if split is not None:
+        replace_file(folder / f"{split}.txt", ("\n".join(names) + "\n").encode())
+    return names
+
+
+def depth_to_millimetres(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """Metres to uint16 millimetres; holes and what lies beyond 65.535 m become 0."""
+    millimetres = np.rint(np.nan_to_num(depth_m.astype(np.float64), nan=0, posinf=0, neginf=0) * 1000)
+    return np.where((millimetres > 0) & (millimetres <= 65535), millimetres, 0).astype(np.uint16)
+
+
+def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of an image file.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise SourceError(f"cannot read the image {path}")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+def write_png(path: Path, image: npt.NDArray[np.generic]) -> None:
+    """Write an array as PNG, whole or not at all; channels in OpenCV's order."""
+    ok, data = cv2.imencode(".png", image)
+    if not ok:
+        raise SourceError(f"cannot encode {image.dtype} {image.shape} as PNG for {path}")
+    replace_file(path, data.tobytes())
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in (".jpg", ".jpeg", ".png") and not path.name.startswith(".")

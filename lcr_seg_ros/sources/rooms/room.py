@@ -1,0 +1,181 @@
+"""RGB-D video of one furnished room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.sources.rooms import camera, furniture, layouts, light, raycast, shading
+from lcr_seg_ros.sources.source import SourceFrame
+
+FloatArray = npt.NDArray[np.float64]
+
+_NO_DEPTH = (furniture.WINDOW, furniture.TELEVISION, furniture.MIRROR)
+"""Classes whose surfaces structured light often fails on."""
+
+
+_POOL_MARGIN = 64
+"""Frames cut their noise out of one larger pool at places that differ by up to this much, in pixels."""
+
+
+class RenderedRoom:
+    """Frames of a hand-held RGB-D camera that looks around in a furnished room (a FrameSource).
+
+    The room, its colours, its light and the camera's way follow from ``seed`` alone, and ``frames`` only says
+    how finely the way is sampled. Labels are exact, ids as in ``config/labels/nyu40.yaml``.
+
+    Args:
+        frames: number of frames, >= 1.
+        seed: which room, >= 0. Seeds 0, 1, 2, 3 are a living room, a bedroom, an office and a kitchen.
+        width, height: image size in pixels, each 16..4096.
+        noise: False for exact depth without holes and colour without grain.
+
+    Raises:
+        SourceError: an argument out of range.
+    """
+
+    def __init__(self, frames: int = 90, seed: int = 0, width: int = 640, height: int = 480, noise: bool = True):
+        for what, value, low, high in (
+            ("frames", frames, 1, 10**7), ("seed", seed, 0, 2**63 - 1), ("width", width, 16, 4096), ("height", height, 16, 4096),
+        ):  # fmt: skip
+            if not low <= value <= high:
+                raise SourceError(f"rendered room: {what} must be {low}..{high}, got {value}")
+        self.frames, self.seed, self.noise = int(frames), int(seed), bool(noise)
+        self.kind = layouts.KINDS[self.seed % len(layouts.KINDS)]
+        """Kind of room, e.g. ``bedroom``."""
+        focal = camera.KINECT_FOCAL_PX * width / 640
+        self.intrinsics = CameraIntrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
+
+        rng = np.random.default_rng([self.seed, 40])
+        scene = layouts.build(self.kind, rng)
+        self.size = scene.size
+        self._parts = scene.parts()
+        self._materials = scene.materials()
+        self._labels = scene.part_labels
+        self._mirror = scene.part_mirror
+        self._tree = raycast.build_hierarchy(self._parts)
+        self._noise = shading.noise_table(rng)
+        self._room = np.array(scene.size)
+        self._grid = light.bake(scene, self._parts, self._tree, self._materials)
+        self._light_center = np.array([q.center for q in scene.lights]).reshape(-1, 3)
+        self._light_rgb = np.array([q.rgb for q in scene.lights]).reshape(-1, 3)
+        self._walk = light.find_walk(scene, self._parts, self._tree, self._labels, rng)
+        self._photo = camera.Photo.pick(rng)
+        self._pool = rng.standard_normal((height + _POOL_MARGIN, width + _POOL_MARGIN, 3), np.float32)
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        for i in range(self.frames):
+            yield self[i]
+
+    def __getitem__(self, index: int) -> SourceFrame:
+        """Frame ``index`` (negative counts from the end): the same bytes every time.
+
+        Raises:
+            IndexError: no such frame.
+        """
+        i = self._checked(index)
+        depth, part, normal = self._cast(i)
+        labels = self._labels[part]
+        rgb = self._photograph(i, depth, part, normal)
+        if self.noise:
+            depth = self._sense(i, depth, labels, normal)
+        return SourceFrame(f"{i:05d}", RgbdFrame(rgb, depth, self.intrinsics), labels)
+
+    def pose(self, index: int) -> FloatArray:
+        """(4, 4) camera-to-world of a frame: optical axes (x right, y down, z forward), world z up, metres."""
+        i = self._checked(index)
+        return self._walk.pose(i / max(self.frames - 1, 1))
+
+    def gravity(self, index: int) -> FloatArray:
+        """(3,) unit vector that points down, in the optical frame of a frame's camera."""
+        return self.pose(index)[:3, :3].T @ np.array([0.0, 0.0, -1.0])
+
+    def _checked(self, index: int) -> int:
+        i = index + self.frames if index < 0 else index
+        if not 0 <= i < self.frames:
+            raise IndexError(f"frame {index} of {self.frames}")
+        return i
+
+    def _cast(self, i: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        k = self.intrinsics
+        return raycast.cast_image(self._parts, self._room, self.pose(i), k.fx, k.fy, k.cx, k.cy, k.width, k.height)
+
+    def _photograph(
+        self, i: int, depth: npt.NDArray[np.float32], part: npt.NDArray[np.int32], normal: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.uint8]:
+        k = self.intrinsics
+        pose = self.pose(i)
+        eye = np.ascontiguousarray(pose[:3, 3])
+        points = np.empty((depth.size, 3), np.float32)
+        shading.pixel_points(np.ascontiguousarray(pose[:3, :3]), eye, k.fx, k.fy, k.cx, k.cy, depth, points)
+        out = np.zeros((depth.size, 3), np.float32)
+        shape = (*depth.shape, 3)
+        creases = shading.contact_shadow(points.reshape(shape), normal, depth, k.fx)
+        glows = (self._materials.emission > 0)[part]
+        part, normal = part.reshape(-1), normal.reshape(-1, 3)
+        share = self._mirror.astype(np.float32)[part]
+        self._shade(part, points, normal, eye, 1 - np.minimum(share, 0.95), out)
+        out *= np.where(glows, np.float32(1), creases).reshape(-1, 1)
+        shiny = np.flatnonzero(share > 0)
+        if len(shiny):
+            # what a mirror or a polished floor shows, one reflection deep; dull surfaces mirror at a slant (Schlick)
+            ray = points[shiny].astype(float) - eye
+            length = np.linalg.norm(ray, axis=1, keepdims=True)
+            n = normal[shiny].astype(float)
+            cos = np.abs((ray * n).sum(1)) / length[:, 0]
+            direction = ray / length + 2 * cos[:, None] * n
+            start = points[shiny] + 1e-3 * n
+            distance, hit, hit_normal = raycast.trace_rays(
+                *raycast.as_tuple(self._parts, self._tree), self._room, start, direction, raycast.FAR
+            )
+            weight = share[shiny] + (1 - share[shiny]) * share[shiny] * 4 * (1 - cos) ** 3
+            seen = np.zeros((len(shiny), 3), np.float32)
+            self._shade(
+                np.maximum(hit, 0).astype(np.int32), (start + distance[:, None] * direction).astype(np.float32),
+                hit_normal.astype(np.float32), eye, np.minimum(weight, 0.9).astype(np.float32), seen,
+            )  # fmt: skip
+            out[shiny] += seen
+        grain = None
+        if self.noise:
+            grain = self._unit_noise(np.random.default_rng([self.seed, i, 1]))
+        return camera.develop(out.reshape(shape), self._photo, grain)
+
+    def _unit_noise(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        """(H, W, 3) standard normal."""
+        v, u = rng.integers(0, _POOL_MARGIN, 2)
+        return self._pool[v : v + self.intrinsics.height, u : u + self.intrinsics.width]
+
+    def _shade(
+        self, part: npt.NDArray[np.int32], points: npt.NDArray[np.float32], normals: npt.NDArray[np.float32],
+        eye: FloatArray, weight: npt.NDArray[np.float32], out: npt.NDArray[np.float32],
+    ) -> None:  # fmt: skip
+        shading.shade(
+            self._parts.center, self._parts.to_local, self._parts.half, *self._materials, *self._grid,
+            self._light_center, self._light_rgb, self._noise, part, points, normals, eye, 1 / self.intrinsics.fx,
+            weight, out,
+        )  # fmt: skip
+
+    def _sense(
+        self, i: int, depth: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], normal: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        import cv2
+
+        k, pose = self.intrinsics, self.pose(i)
+        rng = np.random.default_rng([self.seed, i, 2])
+        # ray = (x, y, 1) in the camera; its cosine with the normal needs the normal in the camera too
+        local = normal @ pose[:3, :3].astype(np.float32)
+        x = ((np.arange(k.width) - k.cx) / k.fx).astype(np.float32)[None, :]
+        y = ((np.arange(k.height) - k.cy) / k.fy).astype(np.float32)[:, None]
+        facing = -(local[..., 0] * x + local[..., 1] * y + local[..., 2]) / np.sqrt(x * x + y * y + 1)
+        unit = np.ascontiguousarray(self._unit_noise(rng)[..., 0])
+        coarse = rng.random((max(2, k.height // 12), max(2, k.width // 12)), np.float32)
+        patches = cv2.resize(coarse, (k.width, k.height), interpolation=cv2.INTER_CUBIC)
+        dark = np.isin(labels, _NO_DEPTH)
+        return camera.sense_depth(depth, facing, dark, unit, np.clip(patches, 0, 1))

@@ -1,0 +1,245 @@
+"""A room as a list of parts: what furniture is put together with, and what the ray caster is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.sources.rooms import shading
+from lcr_seg_ros.sources.rooms.raycast import (
+    BOX,
+    CURTAIN,
+    CYLINDER,
+    ELLIPSOID,
+    PILE,
+    PUFF,
+    ROOM,
+    ROUNDED,
+    PartArrays,
+)
+
+FloatArray = npt.NDArray[np.float64]
+Color = tuple[float, float, float]
+Vector = tuple[float, float, float]
+
+EDGE_M = 0.006
+"""Width over which the normal of a box leans over its edge."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """How a surface looks.
+
+    Args:
+        color, color2, color3: sRGB 0..255, as a colour picker shows them; what the second and third are for
+            depends on the texture.
+        texture: one of the constants of :mod:`.shading`.
+        scale: see ``shading._texture``.
+        bump: wrinkles, 0..1. gloss: highlights, 0..1. mirror: share of mirrored light, 0..1.
+        emission: light sent out per reflectance.
+    """
+
+    color: Color = (200, 200, 200)
+    color2: Color | None = None
+    color3: Color | None = None
+    texture: int = shading.PLAIN
+    scale: float = 0.1
+    bump: float = 0.0
+    gloss: float = 0.0
+    mirror: float = 0.0
+    emission: float = 0.0
+
+    def linear_colors(self) -> FloatArray:
+        """(3, 3) linear reflectance of the three colours."""
+        second = self.color2 if self.color2 is not None else self.color
+        third = self.color3 if self.color3 is not None else second
+        return np.array([srgb_to_linear(c) for c in (self.color, second, third)])
+
+    def but(self, **changes: object) -> Material:
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def srgb_to_linear(color: Color) -> FloatArray:
+    """(3,) linear 0..1 from sRGB 0..255 (IEC 61966-2-1)."""
+    c = np.clip(np.asarray(color, float) / 255.0, 0.0, 1.0)
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+@dataclass(frozen=True)
+class Light:
+    """A lamp or window that fills a box; ``normal`` is 0 if it shines all around."""
+
+    center: Vector
+    half: Vector
+    rgb: Vector
+    normal: Vector = (0.0, 0.0, 0.0)
+
+
+@dataclass
+class _Part:
+    shape: int
+    center: FloatArray
+    to_local: FloatArray
+    half: FloatArray
+    param: tuple[float, float]
+    material: Material
+    label: int
+    shadow: bool
+    seed: float
+
+
+@dataclass
+class Scene:
+    """Collects parts in a frame that furniture can be written in: x along its back, y to its front, z up.
+
+    Args:
+        size: (width, depth, height) of the room in metres; it fills 0..size.
+        rng: decides small variations.
+        faces: material of x=0, x=W, y=0, y=D, floor, ceiling; labels follow from the face.
+    """
+
+    size: Vector
+    rng: np.random.Generator
+    faces: Sequence[Material]
+    lights: list[Light] = field(default_factory=list)
+    _parts: list[_Part] = field(default_factory=list)
+    _origin: FloatArray = field(default_factory=lambda: np.zeros(3))
+    _turn: FloatArray = field(default_factory=lambda: np.eye(3))
+
+    def __post_init__(self) -> None:
+        w, d, h = self.size
+        middles = [(0, d / 2, h / 2), (w, d / 2, h / 2), (w / 2, 0, h / 2), (w / 2, d, h / 2), (w / 2, d / 2, 0), (w / 2, d / 2, h)]  # fmt: skip
+        halves = [(0, d / 2, h / 2), (0, d / 2, h / 2), (w / 2, 0, h / 2), (w / 2, 0, h / 2), (w / 2, d / 2, 0), (w / 2, d / 2, 0)]  # fmt: skip
+        labels = [1, 1, 1, 1, 2, 22]
+        for middle, half, label, material in zip(middles, halves, labels, self.faces, strict=True):
+            self._parts.append(
+                _Part(ROOM, np.array(middle, float), np.eye(3), np.array(half, float), (0, 0), material, label, True,
+                      self.rng.random())
+            )  # fmt: skip
+
+    @contextmanager
+    def at(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> Iterator[Scene]:
+        """Parts added inside the ``with`` are placed relative to this point, turned by ``yaw`` radians about z."""
+        origin, turn = self._origin, self._turn
+        self._origin = origin + turn @ np.array([x, y, z])
+        self._turn = turn @ rotation(yaw)
+        try:
+            yield self
+        finally:
+            self._origin, self._turn = origin, turn
+
+    def box(
+        self, label: int, material: Material, center: Vector, size: Vector, *, yaw: float = 0.0, pitch: float = 0.0,
+        roll: float = 0.0, shadow: bool = True, edge: float = EDGE_M,
+    ) -> None:  # fmt: skip
+        """A box; pitch leans its top towards -y (backwards), roll towards +x."""
+        self._add(BOX, label, material, center, size, (edge, 0.0), yaw, pitch, roll, shadow)
+
+    def cushion(
+        self, label: int, material: Material, center: Vector, size: Vector, radius: float, *, yaw: float = 0.0,
+        pitch: float = 0.0, roll: float = 0.0,
+    ) -> None:  # fmt: skip
+        """A box with round edges and corners."""
+        radius = min(radius, 0.499 * min(size))
+        self._add(ROUNDED, label, material, center, size, (radius, 0.0), yaw, pitch, roll, True)
+
+    def cylinder(
+        self, label: int, material: Material, center: Vector, size: Vector, *, taper: float = 1.0, yaw: float = 0.0,
+        pitch: float = 0.0, roll: float = 0.0, shadow: bool = True,
+    ) -> None:  # fmt: skip
+        """A cylinder along z with diameters size[0], size[1]; the top is ``taper`` times as wide as the bottom."""
+        if taper > 1.0:  # the bounding box must hold the wider end
+            roll, taper, size = roll + np.pi, 1.0 / taper, (size[0] * taper, size[1] * taper, size[2])
+        self._add(CYLINDER, label, material, center, size, (taper, 0.0), yaw, pitch, roll, shadow)
+
+    def ellipsoid(
+        self, label: int, material: Material, center: Vector, size: Vector, *, yaw: float = 0.0, pitch: float = 0.0,
+        roll: float = 0.0, shadow: bool = True,
+    ) -> None:  # fmt: skip
+        self._add(ELLIPSOID, label, material, center, size, (0.0, 0.0), yaw, pitch, roll, shadow)
+
+    def pillow(
+        self, label: int, material: Material, center: Vector, size: Vector, *, yaw: float = 0.0, pitch: float = 0.0,
+        roll: float = 0.0,
+    ) -> None:  # fmt: skip
+        """A stuffed pillow in the x-z plane, size[1] thick in the middle."""
+        self._add(PUFF, label, material, center, size, (0.0, 0.0), yaw, pitch, roll, True)
+
+    def curtain(
+        self, label: int, material: Material, center: Vector, size: Vector, folds_per_m: float = 9.0, *,
+        yaw: float = 0.0,
+    ) -> None:  # fmt: skip
+        """Hanging cloth in the x-z plane with folds that are size[1] deep."""
+        self._add(CURTAIN, label, material, center, size, (folds_per_m, 6.28 * self.rng.random()), yaw, 0, 0, True)
+
+    def pile(self, label: int, material: Material, center: Vector, size: Vector, *, yaw: float = 0.0) -> None:
+        """Crumpled cloth that lies on center[2] - size[2] / 2."""
+        self._add(PILE, label, material, center, size, (6.28 * self.rng.random(), 0.0), yaw, 0, 0, True)
+
+    def light(self, center: Vector, size: Vector, rgb: Vector, normal: Vector = (0.0, 0.0, 0.0)) -> None:
+        """A light source in the current frame; add the parts that are seen of it with ``shadow=False``."""
+        middle = self._origin + self._turn @ np.array(center, float)
+        half = np.abs(self._turn) @ (np.array(size, float) / 2)
+        facing = self._turn @ np.array(normal, float)
+        self.lights.append(Light(tuple(middle), tuple(half), rgb, tuple(facing)))  # type: ignore[arg-type]
+
+    def _add(
+        self, shape: int, label: int, material: Material, center: Vector, size: Vector, param: tuple[float, float],
+        yaw: float, pitch: float, roll: float, shadow: bool,
+    ) -> None:  # fmt: skip
+        turn = self._turn @ rotation(yaw, pitch, roll)
+        middle = self._origin + self._turn @ np.array(center, float)
+        half = np.maximum(np.array(size, float) / 2, 1e-4)
+        self._parts.append(
+            _Part(shape, middle, np.ascontiguousarray(turn.T), half, param, material, label, shadow, self.rng.random())
+        )
+
+    def parts(self) -> PartArrays:
+        p = self._parts
+        return PartArrays(
+            shape=np.array([q.shape for q in p]),
+            center=np.array([q.center for q in p]),
+            to_local=np.array([q.to_local for q in p]),
+            half=np.array([q.half for q in p]),
+            param=np.array([q.param for q in p], float),
+        )
+
+    def materials(self) -> shading.MaterialArrays:
+        p = self._parts
+        return shading.MaterialArrays(
+            texture=np.array([q.material.texture for q in p]),
+            colors=np.array([q.material.linear_colors() for q in p]),
+            scale=np.array([q.material.scale for q in p], float),
+            bump=np.array([q.material.bump for q in p], float),
+            gloss=np.array([q.material.gloss for q in p], float),
+            emission=np.array([q.material.emission for q in p], float),
+            seed=np.array([q.seed for q in p], float),
+        )
+
+    @property
+    def part_labels(self) -> npt.NDArray[np.uint8]:
+        """(N,) class of each part."""
+        return np.array([q.label for q in self._parts], np.uint8)
+
+    @property
+    def part_mirror(self) -> FloatArray:
+        """(N,) share of light that each part mirrors."""
+        return np.array([q.material.mirror for q in self._parts], float)
+
+    @property
+    def part_transparent(self) -> npt.NDArray[np.int64]:
+        """(N,) 1 for parts that cast no shadow."""
+        return np.array([0 if q.shadow else 1 for q in self._parts])
+
+
+def rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> FloatArray:
+    """(3, 3) turn by ``yaw`` about z after ``pitch`` about x after ``roll`` about y, radians."""
+    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_y = np.array([[cr, 0, sr], [0, 1, 0], [-sr, 0, cr]])
+    return about_z @ about_x @ about_y

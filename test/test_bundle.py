@@ -1,0 +1,137 @@
+"""Model bundles: what goes in comes out, and no damaged or foreign file is believed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_bundle import make_tiny_bundle, tiny_bundle
+
+from lcr_seg_ros.bundle import InputSpec, ModelBundle, find_model, shipped_models
+from lcr_seg_ros.errors import BundleError
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """The same bundle with a changed manifest."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(members["manifest.json"])
+    change(manifest)
+    members["manifest.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_a_bundle_survives_saving_and_loading(tmp_path: Path) -> None:
+    bundle = replace(
+        tiny_bundle(), training={"seed": 3}, scores={"val": {"mean_iou": 0.5, "per_class_iou": [None, 0.25]}}
+    )
+    assert ModelBundle.load(bundle.save(tmp_path / "a.lcrseg")) == bundle
+
+
+def test_the_same_bundle_is_written_with_the_same_bytes(tmp_path: Path) -> None:
+    first, second = make_tiny_bundle(tmp_path / "a.lcrseg"), make_tiny_bundle(tmp_path / "b.lcrseg")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_saving_leaves_no_draft_behind(tmp_path: Path) -> None:
+    make_tiny_bundle(tmp_path / "a.lcrseg")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.lcrseg"]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, -1])
+def test_a_cut_file_is_refused_wherever_it_was_cut(tmp_path: Path, kept: float) -> None:
+    path = make_tiny_bundle(tmp_path / "a.lcrseg")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))] if isinstance(kept, float) else data[:kept])
+    with pytest.raises(BundleError, match=r"a\.lcrseg is not a model bundle or is cut"):
+        ModelBundle.load(path)
+
+
+def test_a_changed_network_is_noticed(tmp_path: Path) -> None:
+    path = make_tiny_bundle(tmp_path / "a.lcrseg")
+    with pytest.raises(BundleError, match="SHA-256"):
+        ModelBundle.load(rewrite(path, lambda m: m.update(network_sha256="0" * 64)))
+
+
+def test_a_pickle_is_refused_and_never_run(tmp_path: Path) -> None:
+    witness = tmp_path / "ran"
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (witness.touch, ())
+
+    path = tmp_path / "model.lcrseg"
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(BundleError, match="is not a model bundle"):
+        ModelBundle.load(path)
+    assert not witness.exists()
+
+
+def test_another_zip_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.lcrseg", "w") as archive:
+        archive.writestr("hello.txt", "hello")
+    with pytest.raises(BundleError, match=r"manifest\.json is missing"):
+        ModelBundle.load(tmp_path / "x.lcrseg")
+
+
+def test_a_zip_bomb_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.lcrseg", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", b" " * (64 << 20))
+    with pytest.raises(BundleError, match="stored uncompressed"):
+        ModelBundle.load(tmp_path / "x.lcrseg")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(format="lcr_seg_ros bundle 99"), "this version reads 'lcr_seg_ros bundle 1'"),
+        (lambda m: m["labels"]["classes"].append(m["labels"]["classes"][0]), "id 1 is used twice"),
+        (lambda m: m["labels"]["classes"][4].update(id=300), "ids are 0..254"),
+        (lambda m: m.pop("labels"), "manifest is damaged"),
+        (lambda m: m["input"].update(modality="thermal"), "modality must be one of rgb, hha, rgb_hha, got 'thermal'"),
+        (lambda m: m["input"].update(mean=[0.0]), "6 means and 6 deviations"),
+        (lambda m: m["input"].update(height=10**9), "px a side"),
+        (lambda m: m["input"].update(height="tall"), "manifest is damaged"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused_with_the_reason(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    path = rewrite(make_tiny_bundle(tmp_path / "a.lcrseg"), change)
+    with pytest.raises(BundleError, match=message):
+        ModelBundle.load(path)
+
+
+def test_a_missing_model_lists_those_that_ship() -> None:
+    with pytest.raises(BundleError, match="no model at nowhere; give the path"):
+        find_model("nowhere")
+
+
+def test_the_shipped_models_load_and_carry_scores_recipe_and_notice() -> None:
+    assert "nyu40" in shipped_models()
+    for name in shipped_models():
+        bundle = ModelBundle.load(name)
+        assert find_model(name).stat().st_size <= 12 * 2**20
+        assert bundle.training["recipe"]["loss"]["constraint"]["learnable"]
+        assert bundle.scores["val"]["frames"] == 414
+        assert "Silberman" in bundle.notice
+
+
+def test_the_default_model_reaches_the_accuracy_that_was_asked_of_it() -> None:
+    scores = ModelBundle.load("nyu40").scores["val"]
+    assert scores["mean_iou"] >= 0.23
+    assert scores["pixel_acc"] >= 0.60
+
+
+def test_an_input_spec_knows_its_channels() -> None:
+    spec = InputSpec("rgb_hha", 240, 320, (0,) * 6, (1,) * 6)
+    assert (spec.channels, spec.uses_rgb, spec.uses_depth) == (6, True, True)

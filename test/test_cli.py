@@ -1,0 +1,120 @@
+"""The command line: what a new user types, right and wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from test_folder import frames
+from tiny_bundle import make_tiny_bundle
+
+from lcr_seg_ros.cli import COMMANDS
+from lcr_seg_ros.segmenter import Segmenter
+from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
+
+
+def run(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    answer = subprocess.run(
+        [sys.executable, "-m", "lcr_seg_ros", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+    assert answer.returncode == code, answer.stdout + answer.stderr
+    return answer
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    write_folder(frames(), tmp_path / "data", split="val")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return make_tiny_bundle(tmp_path / "tiny.lcrseg")
+
+
+def test_the_front_door_lists_every_command_with_one_line() -> None:
+    text = run("--help").stdout
+    for name, (_, _, line) in COMMANDS.items():
+        assert name in text
+        assert line.split()[0] in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str) -> None:
+    assert "Usage:" in run(name, "--help").stdout
+
+
+def test_predict_writes_the_segmenters_labels_one_image_a_frame(dataset: Path, model: Path, tmp_path: Path) -> None:
+    run("predict", "--data", dataset, "--model", model, "--out", tmp_path / "out", "--sheets")
+    segmenter = Segmenter.load(model)
+    for item in DatasetFolder(dataset):
+        written = cv2.imread(str(tmp_path / "out" / "labels" / f"{item.name}.png"), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(written, segmenter.segment(item.frame).labels)
+        assert (tmp_path / "out" / "sheets" / f"{item.name}.jpg").is_file()
+
+
+def test_evaluate_prints_and_writes_the_four_scores(dataset: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.json"
+    text = run("evaluate", "--data", dataset, "--split", "val", "--model", model, "--json", out).stdout
+    scores = json.loads(out.read_text())
+    assert set(scores) == {"pixel_acc", "mean_acc", "mean_iou", "fw_iou", "per_class_iou", "frames"}
+    assert scores["frames"] == 3
+    assert f"mean IU {100 * scores['mean_iou']:.2f}" in text
+
+
+def test_prepare_rooms_makes_a_dataset_that_evaluate_reads(model: Path, tmp_path: Path) -> None:
+    run("prepare", "rooms", "--out", tmp_path / "rooms", "--rooms", "2", "--frames", "2", "--first-seed", "5")
+    folder = DatasetFolder(tmp_path / "rooms", "all")
+    assert folder.names == ["0005_00000", "0005_00001", "0006_00000", "0006_00001"]
+    assert all(item.labels is not None and item.labels.min() >= 1 for item in folder)
+
+
+@pytest.mark.parametrize("what", ["hha", "network", "constraint"])
+def test_benchmark_prints_medians_and_writes_them(what: str, model: Path, tmp_path: Path) -> None:
+    if what == "constraint":
+        pytest.importorskip("torch")
+    extra = ["--model", model] if what == "network" else []
+    name = "nyu40" if what == "network" else None
+    arguments = ["benchmark", what, "--seconds", "0.1", "--json", tmp_path / "b.json"]
+    run(*arguments, *(["--model", name] if name else extra))
+    figures = json.loads((tmp_path / "b.json").read_text())["figures"]
+    assert len(figures) >= 2
+    assert all(row["wall_ms"] > 0 and row["runs"] >= 1 for row in figures.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["predict", "--data", "nowhere"], "error: nowhere is not a dataset folder: it has no rgb/"),
+        (
+            ["predict", "--data", "DATA", "--model", "nowhere"],
+            "error: no model at nowhere; give the path of a .lcrseg file",
+        ),
+        (["predict", "--data", "DATA", "--model", "MODEL", "--out", "DATA"], "is the dataset itself"),
+        (["predict", "--data", "DATA", "--model", "MODEL", "--intrinsics", "1,2"], "intrinsics must be fx,fy,cx,cy"),
+        (["predict", "--data", "DATA", "--model", "MODEL", "--backend", "tpu"], "backend must be auto"),
+        (["evaluate", "--data", "DATA", "--model", "MODEL", "--split", "tset"], "splits here: val"),
+        (["train", "--data", "DATA", "--recipe", "nyu50"], "no recipe at"),
+        (["train", "--data", "DATA", "--set", "optimizer.epochs=-1"], "optimizer.epochs"),
+        (["train", "--data", "DATA", "--set", "optimiser.epochs=1"], "optimiser"),
+        (["export", "--run", "nowhere", "--out", "x.lcrseg"], "has no last.ckpt"),
+    ],
+)
+def test_a_mistake_is_answered_with_one_line_and_exit_code_1(
+    arguments: list[str], said: str, dataset: Path, model: Path
+) -> None:
+    if arguments[0] in ("train", "export"):
+        pytest.importorskip("lightning")
+    places = {"DATA": str(dataset), "MODEL": str(model)}
+    answer = run(*(places.get(a, a) for a in arguments), code=1)
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_mistyped_option_is_wrong_usage() -> None:
+    assert "No such option" in run("predict", "--dta", "x", code=2).stderr

@@ -1,0 +1,103 @@
+"""Dataset folders: what is read, what is assumed, and what a beginner's mistakes are answered with."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lcr_seg_ros.errors import FrameError, SourceError
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.sources.folder import NYUDV2_INTRINSICS, DatasetFolder, parse_intrinsics, write_folder
+from lcr_seg_ros.sources.source import SourceFrame
+
+INTRINSICS = CameraIntrinsics(60.0, 61.0, 39.5, 29.25, 80, 60)
+
+
+def frames(count: int = 3) -> list[SourceFrame]:
+    random = np.random.default_rng(0)
+    made = []
+    for k in range(count):
+        depth = (random.integers(0, 5000, (60, 80)) / 1000).astype(np.float32)
+        rgb = random.integers(0, 256, (60, 80, 3), np.uint8)
+        made.append(
+            SourceFrame(f"{k:03d}", RgbdFrame(rgb, depth, INTRINSICS), random.integers(0, 41, (60, 80), np.uint8))
+        )
+    return made
+
+
+def test_what_was_written_is_read_back_without_loss(tmp_path: Path) -> None:
+    written = frames()
+    write_folder(written, tmp_path, split="all")
+    folder = DatasetFolder(tmp_path, "all")
+    assert len(folder) == 3
+    for before, after in zip(written, folder, strict=True):
+        assert after.name == before.name
+        assert np.array_equal(after.frame.rgb, before.frame.rgb)
+        assert np.abs(after.frame.depth_m - before.frame.depth_m).max() < 1e-6
+        assert np.array_equal(after.labels, before.labels)
+        assert after.frame.intrinsics == INTRINSICS
+
+
+def test_without_intrinsics_the_camera_of_nyudv2_is_assumed_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_folder(frames(1), tmp_path)
+    (tmp_path / "intrinsics.yaml").unlink()
+    with caplog.at_level(logging.WARNING):
+        assert DatasetFolder(tmp_path)[0].frame.intrinsics == NYUDV2_INTRINSICS.scaled_to(80, 60)
+    assert "Kinect of NYUDv2" in caplog.text
+
+
+def test_a_split_gives_the_order_and_a_limit_cuts_it(tmp_path: Path) -> None:
+    write_folder(frames(), tmp_path)
+    (tmp_path / "few.txt").write_text("002\n000\n001\n")
+    assert DatasetFolder(tmp_path, "few", limit=2).names == ["002", "000"]
+
+
+def test_colour_alone_is_a_dataset_too(tmp_path: Path) -> None:
+    write_folder([SourceFrame("a", RgbdFrame(np.zeros((6, 8, 3), np.uint8)))], tmp_path)
+    item = DatasetFolder(tmp_path)[0]
+    assert item.frame.depth_m is None
+    assert item.labels is None
+
+
+def test_beginners_mistakes_are_answered_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="it has no rgb/"):
+        DatasetFolder(tmp_path)
+    write_folder(frames(2), tmp_path, split="all")
+    with pytest.raises(SourceError, match="no split 'val'.*splits here: all"):
+        DatasetFolder(tmp_path, "val")
+    (tmp_path / "bad.txt").write_text("000\n777\n")
+    with pytest.raises(SourceError, match="lists 1 frames without an image in rgb/, first '777'"):
+        DatasetFolder(tmp_path, "bad")
+    with pytest.raises(SourceError, match="limit must be at least 1"):
+        DatasetFolder(tmp_path, limit=0)
+    (tmp_path / "depth" / "001.png").unlink()
+    with pytest.raises(SourceError, match=r"cannot read the depth image .*001\.png"):
+        DatasetFolder(tmp_path)[1]
+    cv2.imwrite(str(tmp_path / "depth" / "000.png"), np.zeros((60, 80), np.uint8))
+    with pytest.raises(SourceError, match="16-bit PNG in millimetres, got uint8"):
+        DatasetFolder(tmp_path)[0]
+
+
+def test_depth_of_another_size_names_the_frame(tmp_path: Path) -> None:
+    write_folder(frames(1), tmp_path)
+    cv2.imwrite(str(tmp_path / "depth" / "000.png"), np.zeros((30, 40), np.uint16))
+    with pytest.raises(SourceError, match="frame 000 of .*rgb is 80x60 but depth is 40x30"):
+        DatasetFolder(tmp_path)[0]
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3", "a,b,c,d", "1,2,3,4,5"])
+def test_intrinsics_on_the_command_line_are_four_or_six_numbers(text: str) -> None:
+    with pytest.raises(SourceError, match="fx,fy,cx,cy"):
+        parse_intrinsics(text)
+
+
+def test_intrinsics_on_the_command_line_are_checked_like_all_others() -> None:
+    assert parse_intrinsics("585,585,320,240") == CameraIntrinsics(585, 585, 320, 240, 640, 480)
+    with pytest.raises(FrameError):
+        parse_intrinsics("0,585,320,240")

@@ -1,0 +1,63 @@
+"""Frames and intrinsics: units, and what is refused before anything is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
+
+KINECT = CameraIntrinsics(525.0, 525.0, 319.5, 239.5, 640, 480)
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000), st.floats(-0.5, 639.5), st.floats(-0.5, 479.5))
+def test_scaled_intrinsics_see_a_pixel_under_the_same_ray(width: int, height: int, u: float, v: float) -> None:
+    scaled = KINECT.scaled_to(width, height)
+    u2, v2 = (u + 0.5) * width / 640 - 0.5, (v + 0.5) * height / 480 - 0.5
+    assert (u2 - scaled.cx) / scaled.fx == pytest.approx((u - KINECT.cx) / KINECT.fx, abs=1e-9)
+    assert (v2 - scaled.cy) / scaled.fy == pytest.approx((v - KINECT.cy) / KINECT.fy, abs=1e-9)
+
+
+@pytest.mark.parametrize("values", [(0, 1, 1, 1), (1, -2, 1, 1), (1, 1, float("nan"), 1), (1, 1, 1, float("inf"))])
+def test_an_uncalibrated_camera_is_refused_with_a_hint(values: tuple[float, ...]) -> None:
+    with pytest.raises(FrameError, match="is the camera calibrated"):
+        CameraIntrinsics(*values, width=640, height=480)
+
+
+@pytest.mark.parametrize("size", [(0, 480), (640, 0), (640, 99999)])
+def test_absurd_sizes_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(FrameError, match="px a side"):
+        CameraIntrinsics(1, 1, 0, 0, *size)
+
+
+def test_depth_of_another_size_says_to_use_the_registered_topic() -> None:
+    with pytest.raises(FrameError, match="rgb is 640x480 but depth is 320x240: use the depth topic that is registered"):
+        RgbdFrame(np.zeros((480, 640, 3), np.uint8), np.zeros((240, 320), np.float32))
+
+
+def test_intrinsics_of_another_size_say_so() -> None:
+    with pytest.raises(FrameError, match="the intrinsics are for 640x480"):
+        RgbdFrame(np.zeros((240, 320, 3), np.uint8), None, KINECT)
+
+
+@pytest.mark.parametrize(
+    "rgb", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_what_is_no_colour_image_is_refused(rgb: np.ndarray) -> None:
+    with pytest.raises(FrameError, match="rgb must be"):
+        RgbdFrame(rgb)
+
+
+def test_millimetres_and_metres_become_metres_and_holes_stay_holes() -> None:
+    np.testing.assert_allclose(depth_to_metres(np.array([[0, 1500]], np.uint16)), [[0.0, 1.5]], rtol=1e-6)
+    metres = depth_to_metres(np.array([[np.nan, 2.5]], np.float32))
+    assert np.isnan(metres[0, 0])
+    assert metres[0, 1] == 2.5
+
+
+def test_depth_of_another_type_is_refused() -> None:
+    with pytest.raises(FrameError, match="uint16 millimetres or float metres, got uint8"):
+        depth_to_metres(np.zeros((2, 2), np.uint8))

@@ -1,0 +1,210 @@
+"""The contextual constraint against closed forms, invariances and numerical gradients."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the constraint is a training loss: pip install 'lcr_seg_ros[train]'")
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from lcr_seg_ros.training.lcr import ContextualRegularization  # noqa: E402
+
+
+def split_image_and_maps() -> tuple[torch.Tensor, torch.Tensor]:
+    """An image with one vertical edge of 0.5 and two one-hot maps that split at the same column."""
+    image = torch.zeros(1, 3, 8, 8, dtype=torch.float64)
+    image[..., 4:] = 0.5
+    maps = torch.zeros(1, 2, 8, 8, dtype=torch.float64)
+    maps[:, 0, :, :4] = 1
+    maps[:, 1, :, 4:] = 1
+    return image, maps
+
+
+def random_case(seed: int, n: int = 5, h: int = 7, w: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(2, 3, h, w, generator=generator, dtype=torch.float64)
+    maps = torch.randn(2, n, h, w, generator=generator, dtype=torch.float64).softmax(1)
+    return image, maps
+
+
+def plain_constraint(module: ContextualRegularization, maps: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """Eqs. 6 and 7 written out pixel by pixel and kernel by kernel, every response map kept."""
+    total = torch.zeros((), dtype=maps.dtype)
+    for kernel in module.kernels:
+
+        def respond(x: torch.Tensor, kernel: torch.Tensor = kernel) -> torch.Tensor:
+            h, w = x.shape[-2] - 2, x.shape[-1] - 2
+            return sum(kernel[y, k] * x[..., y : y + h, k : k + w] for y in range(3) for k in range(3))  # type: ignore[return-value]
+
+        weights = torch.exp(-respond(image).square().sum(1, keepdim=True) / (2 * module.sigma**2))
+        total = total + (weights * respond(maps).abs()).sum()
+    return module.weight * total
+
+
+@pytest.mark.parametrize(("reduction", "value"), [("sum", 803.2685765343475), ("mean", 1.3945635009276864)])
+def test_the_split_image_has_the_value_known_in_closed_form(reduction: str, value: float) -> None:
+    image, maps = split_image_and_maps()
+    assert ContextualRegularization(reduction=reduction).double()(maps, image).item() == pytest.approx(value, rel=1e-13)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("norm", "value"), [(0.5, 6000.0), (1.0, 8000.0)])
+@pytest.mark.parametrize("init", ["difference", "kirsch"])
+def test_the_kernel_loss_of_both_banks_follows_equation_9(init: str, norm: float, value: float) -> None:
+    module = ContextualRegularization(init=init, init_norm=norm).double()  # type: ignore[arg-type]
+    assert module.kernel_penalty().item() == pytest.approx(value, rel=1e-6)
+
+
+def test_the_start_norm_of_a_half_is_the_minimum_of_the_kernel_loss() -> None:
+    module = ContextualRegularization().double()
+    module.kernel_penalty().backward()
+    assert module.kernels.grad is not None
+    assert module.kernels.grad.abs().max() < 1e-3  # of terms of size 4000: zero up to the float32 start values
+
+
+def test_kirsch_kernels_are_eight_different_compass_directions_without_dc_part() -> None:
+    kernels = ContextualRegularization(init="kirsch").kernels
+    assert len({tuple(k.flatten().tolist()) for k in kernels}) == 8
+    assert kernels.sum((1, 2)).abs().max() < 1e-6
+
+
+def test_constant_maps_cost_nothing() -> None:
+    image, _ = split_image_and_maps()
+    assert (
+        ContextualRegularization().double()(torch.full((1, 4, 8, 8), 0.25, dtype=torch.float64), image).item() < 1e-12
+    )
+
+
+def test_on_a_constant_image_every_weight_is_one() -> None:
+    weights = ContextualRegularization().contextual_weights(torch.full((1, 3, 6, 6), 0.7))
+    assert torch.allclose(weights, torch.ones_like(weights), atol=1e-6)
+
+
+def test_the_weight_across_an_edge_is_that_of_equation_6() -> None:
+    image, _ = split_image_and_maps()
+    weights = ContextualRegularization().double().contextual_weights(image)
+    # c = 0.5, so the response at the edge is 0.5 * 0.5 in each of three channels.
+    assert weights.min().item() == pytest.approx(math.exp(-3 * 0.25**2 / (2 * 0.25**2)), rel=1e-6)
+
+
+@given(seed=st.integers(0, 10**6), init=st.sampled_from(["difference", "kirsch"]), classes=st.integers(1, 19))
+@settings(max_examples=20, deadline=None)
+def test_working_in_chunks_equals_the_equations_written_out(seed: int, init: str, classes: int) -> None:
+    image, maps = random_case(seed, n=classes)
+    module = ContextualRegularization(init=init, reduction="sum").double()  # type: ignore[arg-type]
+    chunked_maps, plain_maps = maps.clone().requires_grad_(), maps.clone().requires_grad_()
+    value, expected = module(chunked_maps, image), plain_constraint(module, plain_maps, image)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-12)
+    gradients = torch.autograd.grad(value, [chunked_maps, module.kernels])
+    wanted = torch.autograd.grad(expected, [plain_maps, module.kernels])
+    for got, want in zip(gradients, wanted, strict=True):
+        assert torch.allclose(got, want, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_both_gradient_paths_agree_with_finite_differences(detach: bool) -> None:
+    image, maps = random_case(3, n=3, h=5, w=5)
+    module = ContextualRegularization(detach_weights=detach).double()
+
+    def loss(kernels: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(module, {"kernels": kernels}, (values, image))
+
+    arguments = (module.kernels.detach().clone().requires_grad_(), maps.clone().requires_grad_())
+    if detach:  # then the true derivative by the kernels has a part that is cut on purpose
+        arguments = (arguments[0].detach(), arguments[1])
+    assert torch.autograd.gradcheck(loss, arguments, eps=1e-7, atol=1e-4)
+
+
+def test_detached_weights_change_the_kernels_gradient_and_nothing_else() -> None:
+    image, maps = random_case(5)
+    results = []
+    for detach in (False, True):
+        module = ContextualRegularization(detach_weights=detach).double()
+        leaf = maps.clone().requires_grad_()
+        value = module(leaf, image)
+        results.append((value.item(), *torch.autograd.grad(value, [leaf, module.kernels])))
+    assert results[0][0] == results[1][0]
+    assert torch.equal(results[0][1], results[1][1])
+    assert not torch.allclose(results[0][2], results[1][2])
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=15, deadline=None)
+def test_permuting_classes_flipping_everything_or_negating_the_bank_changes_nothing(seed: int) -> None:
+    image, maps = random_case(seed)
+    module = ContextualRegularization(init="kirsch").double()
+    value = module(maps, image).item()
+    assert module(maps[:, torch.randperm(maps.shape[1])], image).item() == pytest.approx(value, rel=1e-12)
+    with torch.no_grad():
+        module.kernels.neg_()
+        assert module(maps, image).item() == pytest.approx(value, rel=1e-12)
+        module.kernels.copy_(module.kernels.flip(2))
+        assert module(maps.flip(3), image.flip(3)).item() == pytest.approx(value, rel=1e-12)
+
+
+def test_the_sum_is_the_mean_times_the_count() -> None:
+    image, maps = random_case(11)
+    ratio = ContextualRegularization(reduction="sum").double()(maps, image) / ContextualRegularization().double()(
+        maps, image
+    )
+    assert ratio.item() == pytest.approx(2 * 5 * 8 * 5 * 7)
+
+
+def test_padding_is_masked_out_windows_and_all() -> None:
+    image, maps = random_case(2, h=8, w=12)
+    mask = torch.ones(2, 8, 12, dtype=torch.bool)
+    mask[:, :, 9:] = False
+    garbage_image, garbage_maps = image.clone(), maps.clone()
+    garbage_image[..., 9:], garbage_maps[..., 9:] = 1.0, 0.5
+    module = ContextualRegularization().double()
+    assert module(garbage_maps, garbage_image, mask).item() == pytest.approx(
+        module(maps[..., :9], image[..., :9]).item()
+    )
+
+
+def test_training_drives_every_kernel_towards_energy_one_half() -> None:
+    image, maps = random_case(1)
+    module = ContextualRegularization(init_norm=1.0).double()
+    optimizer = torch.optim.SGD(module.parameters(), lr=5e-5)
+    for _ in range(80):
+        optimizer.zero_grad()
+        (module(maps, image) + module.kernel_penalty()).backward()
+        optimizer.step()
+    assert torch.allclose(module.kernels.square().sum((1, 2)), torch.full((8,), 0.5, dtype=torch.float64), atol=5e-3)
+
+
+def test_the_loss_stays_float32_inside_autocast() -> None:
+    image, maps = random_case(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = ContextualRegularization()(maps.bfloat16(), image.float())
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(ContextualRegularization()(maps.bfloat16().float(), image.float()).item())
+
+
+def test_fixed_kernels_receive_no_gradient() -> None:
+    image, maps = random_case(6)
+    module = ContextualRegularization(learnable=False).double()
+    module(maps.requires_grad_(), image).backward()
+    assert module.kernels.grad is None
+    assert maps.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("image_scale", "shape", "message"),
+    [(255.0, (7, 9), "divide 8-bit images by 255"), (1.0, (7, 8), "resize the guide"), (1.0, (2, 2), "at least 3x3")],
+)
+def test_wrong_guides_are_refused_with_the_reason(image_scale: float, shape: tuple[int, int], message: str) -> None:
+    maps = torch.rand(1, 2, *((7, 9) if shape != (2, 2) else shape)).softmax(1)
+    image = torch.rand(1, 3, *shape) * image_scale
+    if shape == (2, 2):
+        image = torch.rand(1, 3, 2, 2)
+    with pytest.raises(ValueError, match=message):
+        ContextualRegularization()(maps, image)
+
+
+@pytest.mark.parametrize("arguments", [{"init": "sobel"}, {"reduction": "max"}, {"sigma": 0.0}, {"init_norm": -1.0}])
+def test_unknown_switches_are_refused(arguments: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        ContextualRegularization(**arguments)  # type: ignore[arg-type]

@@ -1,0 +1,167 @@
+"""From frame to labels: preprocessing, the backends and decoding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_bundle import make_tiny_bundle, tiny_bundle
+
+from lcr_seg_ros.backends import BACKENDS, create_backend
+from lcr_seg_ros.bundle import InputSpec, shipped_models
+from lcr_seg_ros.decode import decode
+from lcr_seg_ros.errors import BackendError, FrameError
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.preprocess import Preprocessor, network_size
+from lcr_seg_ros.segmenter import Segmenter
+
+SPEC = InputSpec("rgb_hha", 240, 320, (127.5,) * 3 + (100.0, 90.0, 120.0), (127.5,) * 3 + (50.0, 60.0, 70.0))
+
+
+def random_frame(width: int = 160, height: int = 120, seed: int = 0) -> RgbdFrame:
+    random = np.random.default_rng(seed)
+    rgb = random.integers(0, 256, (height, width, 3), np.uint8)
+    depth = random.uniform(0.8, 4.0, (height, width)).astype(np.float32)
+    return RgbdFrame(rgb, depth, CameraIntrinsics(130.0, 130.0, width / 2, height / 2, width, height))
+
+
+@pytest.mark.parametrize(
+    ("camera", "network"),
+    [((640, 480), (320, 240)), ((1280, 720), (424, 240)), ((480, 640), (240, 320)), ((320, 240), (320, 240))],
+)
+def test_the_network_sees_the_frame_in_its_own_shape(camera: tuple[int, int], network: tuple[int, int]) -> None:
+    assert network_size(*camera, SPEC) == network
+
+
+def test_channels_are_colour_then_hha_normalised_one_by_one() -> None:
+    frame = random_frame(320, 240)
+    seen = Preprocessor(SPEC)(frame)
+    assert seen.hha is not None
+    stacked = np.concatenate([frame.rgb, seen.hha], axis=2).astype(np.float64)
+    expected = ((stacked - SPEC.mean) / SPEC.std).transpose(2, 0, 1)[None]
+    np.testing.assert_allclose(seen.tensor, expected, atol=1e-5)
+
+
+def test_halving_an_image_averages_its_blocks() -> None:
+    spec = InputSpec("rgb", 60, 80, (0.0,) * 3, (1.0,) * 3)
+    frame = random_frame(160, 120)
+    blocks = frame.rgb.reshape(60, 2, 80, 2, 3).mean((1, 3))
+    np.testing.assert_allclose(Preprocessor(spec)(RgbdFrame(frame.rgb)).tensor[0].transpose(1, 2, 0), blocks, atol=0.51)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (RgbdFrame(np.zeros((60, 80, 3), np.uint8)), "needs depth"),
+        (RgbdFrame(np.zeros((60, 80, 3), np.uint8), np.ones((60, 80), np.float32)), "intrinsics"),
+    ],
+)
+def test_a_model_that_sees_depth_says_what_the_frame_lacks(frame: RgbdFrame, message: str) -> None:
+    with pytest.raises(FrameError, match=message):
+        Preprocessor(SPEC)(frame)
+
+
+def test_a_colour_model_needs_neither_depth_nor_intrinsics(tmp_path: Path) -> None:
+    segmenter = Segmenter.load(make_tiny_bundle(tmp_path / "t.lcrseg", "rgb"), backend="onnxruntime")
+    result = segmenter.segment(RgbdFrame(random_frame().rgb))
+    assert result.hha is None
+    assert result.labels.shape == (120, 160)
+
+
+@pytest.mark.parametrize("size", [(160, 120), (161, 97), (97, 161), (33, 40)])
+def test_labels_and_confidence_have_the_size_of_the_frame(tmp_path: Path, size: tuple[int, int]) -> None:
+    segmenter = Segmenter.load(make_tiny_bundle(tmp_path / "t.lcrseg"))
+    result = segmenter.segment(random_frame(*size))
+    assert result.labels.shape == result.confidence.shape == (size[1], size[0])
+    assert set(np.unique(result.labels)) <= set(segmenter.labels.ids.tolist())
+    assert 0 < result.confidence.min() <= result.confidence.max() <= 1
+    assert set(result.stage_ms) == {"hha", "preprocess", "network", "decode"}
+
+
+def test_a_frame_has_the_same_labels_whatever_came_before(tmp_path: Path) -> None:
+    segmenter = Segmenter.load(make_tiny_bundle(tmp_path / "t.lcrseg"))
+    first = segmenter.segment(random_frame(seed=1))
+    labels, confidence = first.labels.copy(), first.confidence.copy()
+    segmenter.segment(random_frame(96, 64, seed=2))
+    again = segmenter.segment(random_frame(seed=1))
+    assert np.array_equal(labels, again.labels)
+    assert np.array_equal(confidence, again.confidence)
+
+
+def test_a_result_is_not_overwritten_by_the_next_frame(tmp_path: Path) -> None:
+    segmenter = Segmenter.load(make_tiny_bundle(tmp_path / "t.lcrseg"))
+    first = segmenter.segment(random_frame(seed=1))
+    kept = (first.labels.copy(), first.hha.copy())  # type: ignore[union-attr]
+    segmenter.segment(random_frame(seed=2))
+    assert np.array_equal(first.labels, kept[0])
+    assert np.array_equal(first.hha, kept[1])
+
+
+@pytest.mark.parametrize("depth", [0.0, np.nan, np.inf, -1.0])
+def test_a_frame_without_one_valid_depth_is_labelled_all_the_same(tmp_path: Path, depth: float) -> None:
+    frame = random_frame()
+    blind = RgbdFrame(frame.rgb, np.full((120, 160), depth, np.float32), frame.intrinsics)
+    result = Segmenter.load(make_tiny_bundle(tmp_path / "t.lcrseg")).segment(blind)
+    assert np.isfinite(result.confidence).all()
+
+
+@pytest.mark.skipif("nyu40" not in shipped_models(), reason="needs the shipped model nyu40")
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+def test_every_backend_gives_the_labels_of_openvino(backend: str) -> None:
+    pytest.importorskip(BACKENDS[backend][0])
+    from lcr_seg_ros.sources.rooms import RenderedRoom
+
+    room = RenderedRoom(frames=4, seed=3)
+    for item in room:
+        ours = Segmenter.load("nyu40", backend=backend, device="cpu").segment(item.frame).labels
+        assert (ours == Segmenter.load("nyu40", backend="openvino").segment(item.frame).labels).mean() >= 0.999
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"backend": "tflite"}, "backend must be auto, openvino, onnxruntime, torch, got 'tflite'"),
+        ({"device": "tpu"}, "device must be one of auto, cpu, cuda, got 'tpu'"),
+        ({"backend": "openvino", "device": "cuda"}, "CPU only"),
+        ({"num_threads": -1}, "num_threads must be 0 or more"),
+    ],
+)
+def test_unknown_backends_and_devices_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(BackendError, match=message):
+        create_backend(tiny_bundle(), **arguments)  # type: ignore[arg-type]
+
+
+def test_a_network_that_is_no_onnx_model_is_refused() -> None:
+    from dataclasses import replace
+
+    for backend in ("openvino", "onnxruntime"):
+        with pytest.raises(BackendError, match="cannot"):
+            create_backend(replace(tiny_bundle(), network=b"not a model"), backend)
+
+
+@given(
+    st.integers(1, 9), st.integers(1, 9), st.integers(2, 7), st.integers(1, 40), st.integers(1, 40), st.integers(0, 999)
+)
+@settings(max_examples=40, deadline=None)
+def test_decoding_equals_bilinear_interpolation_then_argmax(
+    h: int, w: int, n: int, height: int, width: int, seed: int
+) -> None:
+    torch = pytest.importorskip("torch")
+    random = np.random.default_rng(seed)
+    maps = random.dirichlet(np.ones(n), (h, w)).astype(np.float32).transpose(2, 0, 1)
+    ids = random.permutation(np.arange(1, 1 + n)).astype(np.uint8)
+    labels, confidence = decode(maps, ids, width, height)
+    wanted = torch.nn.functional.interpolate(
+        torch.from_numpy(maps)[None], (height, width), mode="bilinear", align_corners=False
+    )[0].numpy()
+    np.testing.assert_allclose(confidence, wanted.max(0), atol=2e-6)
+    chosen = np.take_along_axis(wanted, (np.argsort(ids)[labels.astype(int) - 1])[None], 0)[0]
+    np.testing.assert_allclose(chosen, wanted.max(0), atol=2e-6)
+
+
+def test_of_equally_probable_classes_the_first_wins() -> None:
+    labels, _ = decode(np.full((3, 2, 2), 1 / 3, np.float32), np.array([5, 6, 7], np.uint8), 4, 4)
+    assert (labels == 5).all()

@@ -1,0 +1,1 @@
+"""The school: datasets, the contextual constraint, recipes, training, evaluation and export."""

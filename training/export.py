@@ -1,0 +1,125 @@
+"""From a trained PyTorch network to a model bundle: ONNX with float16 weights and any input size."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from lcr_seg_ros.bundle import InputSpec, ModelBundle
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.weights import HALF
+
+OPSET = 17
+NOTICE = """\
+This network's encoder started from ImageNet weights of EfficientNet-Lite0 (Apache-2.0; Tan and Le, ICML 2019).
+It was trained on NYU Depth V2 (N. Silberman, D. Hoiem, P. Kohli and R. Fergus, "Indoor segmentation and support
+inference from RGBD images", ECCV 2012; classes of S. Gupta, P. Arbelaez and J. Malik, CVPR 2013), which its authors
+published for research. The licence of the code does not cover these weights: ask the data's owners before you use them
+for anything else. Please cite both.
+"""
+
+
+def bundle_network(
+    network: nn.Module,
+    name: str,
+    architecture: dict[str, Any],
+    spec: InputSpec,
+    labels: LabelSet,
+    training: dict[str, Any],
+    scores: dict[str, Any] | None = None,
+) -> ModelBundle:
+    """Wrap a trained network as a bundle.
+
+    Args:
+        network: (B, C, H, W) normalised input -> (B, N, h, w) scores.
+        name: of the bundle.
+        architecture: arguments of ``create_network``.
+        spec: what its input is.
+        labels: one class per score channel.
+        training: record of how it was made.
+        scores: measured scores by split.
+    """
+    arguments = {k: v for k, v in architecture.items() if k != "name"}
+    return ModelBundle(
+        name=name,
+        architecture={"name": architecture["name"], "arguments": arguments},
+        input=spec,
+        labels=labels,
+        network=to_onnx(network, spec),
+        training=training,
+        scores=scores or {},
+        notice=NOTICE,
+    )
+
+
+def to_onnx(network: nn.Module, spec: InputSpec) -> bytes:
+    """ONNX model ``image`` (B, C, H, W) float32 -> ``probabilities`` (B, N, h, w) float32; B, H, W are free.
+
+    Weights keep the names of the PyTorch state dict, batch norms included, so that the network can be rebuilt
+    for training from the bundle alone, and are stored as float16: a cast brings them back to float32, which
+    every runtime folds away when it loads the model.
+    """
+    model = _Probabilities(network).eval()
+    image = torch.zeros(1, spec.channels, spec.height, spec.width)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            (image,),
+            buffer,
+            input_names=["image"],
+            output_names=["probabilities"],
+            dynamic_axes={
+                "image": {0: "batch", 2: "height", 3: "width"},
+                "probabilities": {0: "batch", 2: "rows", 3: "columns"},
+            },
+            opset_version=OPSET,
+            dynamo=False,
+            do_constant_folding=False,
+            training=torch.onnx.TrainingMode.PRESERVE,  # keeps batch norms, which carry the state dict
+        )
+    exported = onnx.load_from_string(buffer.getvalue())
+    _restore_shared_weights(exported, model)
+    _store_weights_as_float16(exported)
+    onnx.checker.check_model(exported)
+    return exported.SerializeToString()
+
+
+class _Probabilities(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(image).softmax(1)
+
+
+def _restore_shared_weights(exported: onnx.ModelProto, model: nn.Module) -> None:
+    """The exporter keeps one copy of equal tensors; the state dict wants each under its own name."""
+    stored = {i.name for i in exported.graph.initializer}
+    for name, tensor in model.state_dict().items():
+        if name not in stored and tensor.is_floating_point():
+            exported.graph.initializer.append(numpy_helper.from_array(tensor.cpu().numpy(), name))
+
+
+def _store_weights_as_float16(model: onnx.ModelProto) -> None:
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < 64:
+            continue
+        half = numpy_helper.to_array(tensor).astype(np.float16)
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(half, name + HALF))
+        casts.append(helper.make_node("Cast", [name + HALF], [name], to=TensorProto.FLOAT))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(casts + nodes)

@@ -1,0 +1,59 @@
+"""From a run folder to a scored model bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lcr_seg_ros.bundle import InputSpec
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.networks import create_network
+from lcr_seg_ros.sources.folder import DatasetFolder
+from lcr_seg_ros.training.evaluate import evaluate_bundle
+from lcr_seg_ros.training.export import bundle_network
+from lcr_seg_ros.training.module import CHECKPOINT_KEY, architecture
+from lcr_seg_ros.training.recipe import Recipe
+
+
+def export_run(run: Path, out: Path, data: Path | None = None, val: str | None = None) -> dict[str, Any]:
+    """Write the network of ``run/last.ckpt`` to ``out``; with ``data`` and ``val``, its scores inside.
+
+    The averaged weights are taken where the recipe asks for them. The constraint stays behind: it taught.
+
+    Returns:
+        Scores by split; empty where nothing was scored.
+
+    Raises:
+        SourceError: no checkpoint there, or not one of ours.
+    """
+    path = run / "last.ckpt"
+    if not path.is_file():
+        raise SourceError(f"{run} has no last.ckpt: give the folder that `train` wrote to")
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    if CHECKPOINT_KEY not in checkpoint:
+        raise SourceError(f"{path} was not written by `train` of this package")
+    ours = checkpoint[CHECKPOINT_KEY]
+    recipe = Recipe.model_validate(ours["record"]["recipe"])
+    labels = LabelSet.load(recipe.labels)
+    network = create_network(**architecture(recipe, labels))
+    prefix = "network."
+    network.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    )
+    spec = InputSpec(
+        recipe.input.modality, recipe.input.height, recipe.input.width, tuple(ours["mean"]), tuple(ours["std"])
+    )
+    record = ours["record"] | {"epochs_run": checkpoint["epoch"] + 1, "steps_run": checkpoint["global_step"]}
+
+    def write(scores: dict[str, Any]) -> None:
+        bundle_network(network, recipe.name, architecture(recipe, labels), spec, labels, record, scores).save(out)
+
+    write({})
+    if data is None or not val:
+        return {}
+    scores = {val: evaluate_bundle(out, DatasetFolder(data, val))}
+    write(scores)
+    return scores

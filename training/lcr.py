@@ -1,0 +1,214 @@
+"""Learnable contextual regularisation (Chu et al., "Learnable contextual regularization for semantic
+segmentation of indoor scene images"): the loss term that this package is named after.
+
+Eight 3x3 kernels D_j look at the guide image and at the class probabilities f_n alike. Where a kernel
+responds weakly on the image, the probabilities should not change there either:
+
+    W_j = exp(-sum_c (D_j * I^c)^2 / (2 sigma^2))                                        (Eq. 6)
+    l_c = lambda sum_n sum_j || W_j o (D_j * f_n) ||_1                                   (Eq. 7)
+    l_k = sum_j alpha (sum d^2 - 1)^2 + beta sum d^2                                     (Eq. 9)
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CLASSES_AT_ONCE = 8
+"""Classes whose responses are held in memory together: all 40 at 480x640 would take 375 MiB."""
+
+
+class ContextualRegularization(nn.Module):
+    """The contextual constraint l_c and the kernel loss l_k. See the module's text for the equations.
+
+    Args:
+        init: ``difference`` (centre +, one neighbour -, in eight directions) or ``kirsch`` (three adjacent
+            neighbours +5, five -3, in eight directions).
+        init_norm: sum of squares of each kernel at the start. 0.5 is where Eq. 9 has its minimum for
+            alpha = beta.
+        sigma: of Eq. 6, for a guide image in [0, 1].
+        weight: lambda of Eq. 7.
+        alpha, beta: of Eq. 9.
+        reduction: ``sum`` is Eq. 7 to the letter; ``mean`` divides by classes x kernels x valid pixels and
+            stands beside a mean cross-entropy.
+        learnable: whether the kernels are trained.
+        detach_weights: stop the gradient that reaches the kernels through W.
+
+    Raises:
+        ValueError: an unknown ``init`` or ``reduction``, or a ``sigma`` or ``init_norm`` that is not positive.
+    """
+
+    def __init__(
+        self,
+        init: Literal["difference", "kirsch"] = "difference",
+        init_norm: float = 0.5,
+        sigma: float = 0.25,
+        weight: float = 100.0,
+        alpha: float = 1000.0,
+        beta: float = 1000.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        learnable: bool = True,
+        detach_weights: bool = False,
+    ) -> None:
+        super().__init__()
+        if init not in _BANKS:
+            raise ValueError(f"init must be one of {', '.join(_BANKS)}, got {init!r}")
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction must be mean or sum, got {reduction!r}")
+        if not sigma > 0 or not init_norm > 0:
+            raise ValueError(f"sigma and init_norm must be positive, got sigma={sigma}, init_norm={init_norm}")
+        self.sigma, self.weight, self.alpha, self.beta = sigma, weight, alpha, beta
+        self.reduction, self.detach_weights = reduction, detach_weights
+        bank = _BANKS[init]()
+        self.kernels = nn.Parameter(bank * (init_norm / bank.square().sum((1, 2), keepdim=True)).sqrt())
+        self.kernels.requires_grad_(learnable)
+        self.register_buffer("initial_kernels", self.kernels.detach().clone())
+
+    def forward(self, probabilities: Tensor, image: Tensor, valid_mask: Tensor | None = None) -> Tensor:
+        """l_c, lambda included.
+
+        Args:
+            probabilities: (B, N, H, W), softmax over N.
+            image: (B, C, H, W) guide in [0, 1]: RGB, or HHA / 255.
+            valid_mask: (B, H, W) or (B, 1, H, W) bool, False where the image is padding. A window counts
+                when all its nine pixels are valid. Pixels without a label stay valid.
+
+        Returns:
+            Scalar, float32 or wider whatever autocast says (sums of 1e6 overflow half precision).
+
+        Raises:
+            ValueError: sizes differ, are under 3 pixels, or the guide is outside [0, 1].
+        """
+        _check(probabilities, image, valid_mask)
+        with torch.autocast(probabilities.device.type, enabled=False):
+            probabilities = probabilities if probabilities.dtype == torch.float64 else probabilities.float()
+            kernels = self.kernels.to(probabilities.dtype)
+            weights = self.contextual_weights(image.to(probabilities.dtype))
+            windows = weights.new_tensor(weights.shape[0] * weights.shape[2] * weights.shape[3])
+            if valid_mask is not None:
+                mask = valid_mask.reshape(image.shape[0], 1, *image.shape[2:]).to(weights.dtype)
+                mask = 1 - F.max_pool2d(1 - mask, 3, stride=1)
+                weights, windows = weights * mask, mask.sum()
+            total: Tensor = _WeightedAbsoluteSum.apply(probabilities, weights, kernels)  # type: ignore[assignment]
+            if self.reduction == "mean":
+                total = total / (windows * probabilities.shape[1] * kernels.shape[0]).clamp(min=1)
+            return self.weight * total
+
+    def contextual_weights(self, image: Tensor) -> Tensor:
+        """W of Eq. 6, (B, 8, H - 2, W - 2) in 0..1: one map per kernel, colour channels summed in the exponent."""
+        b, c, h, w = image.shape
+        kernels = self.kernels.detach() if self.detach_weights else self.kernels
+        response = F.conv2d(image.reshape(b * c, 1, h, w), kernels.to(image.dtype)[:, None])
+        energy = response.reshape(b, c, -1, h - 2, w - 2).square().sum(1)
+        return torch.exp(-energy / (2 * self.sigma**2))
+
+    def kernel_penalty(self) -> Tensor:
+        """l_k of Eq. 9, to be added to the total loss with weight 1; zero gradient when not learnable."""
+        energy = self.kernels.square().sum((1, 2))
+        return (self.alpha * (energy - 1) ** 2 + self.beta * energy).sum()
+
+    @torch.no_grad()
+    def diagnostics(self, image: Tensor | None = None) -> dict[str, float]:
+        """What tells a degenerate bank: energies, DC parts, mean W, cosine to the initial bank."""
+        flat, start = self.kernels.flatten(1), self.initial_kernels.flatten(1)
+        values = {
+            "kernel_energy_min": flat.square().sum(1).min().item(),
+            "kernel_energy_max": flat.square().sum(1).max().item(),
+            "kernel_dc_max": flat.sum(1).abs().max().item(),
+            "kernel_cosine_min": F.cosine_similarity(flat, start).min().item(),
+        }
+        if image is not None:
+            values["mean_w"] = self.contextual_weights(image.float()).mean().item()
+        return values
+
+
+class _WeightedAbsoluteSum(torch.autograd.Function):
+    """sum_bnj W_bj |D_j * f_bn| with its gradients, a few classes at a time.
+
+    The value is a plain sum, so all three gradients are known up to one factor as soon as a response is:
+    they are taken on the spot and no response map outlives its chunk.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, probabilities: Tensor, weights: Tensor, kernels: Tensor) -> Tensor:
+        b, n, h, w = probabilities.shape
+        j = kernels.shape[0]
+        for_maps, for_weights, for_kernels = ctx.needs_input_grad
+        grad_maps = torch.empty_like(probabilities) if for_maps else None
+        grad_weights = torch.zeros_like(weights) if for_weights else None
+        grad_kernels = torch.zeros_like(kernels) if for_kernels else None
+        total = probabilities.new_zeros(())
+        for first in range(0, n, CLASSES_AT_ONCE):
+            maps = probabilities[:, first : first + CLASSES_AT_ONCE]
+            count = maps.shape[1]
+            response = F.conv2d(maps.reshape(b * count, 1, h, w), kernels[:, None]).reshape(b, count, j, h - 2, w - 2)
+            size = response.abs().sum(1)
+            total = total + (weights * size).sum()
+            if grad_weights is not None:
+                grad_weights += size
+            if grad_maps is None and grad_kernels is None:
+                continue
+            signed = response.sign_().mul_(weights[:, None]).reshape(b * count, j, h - 2, w - 2)
+            if grad_maps is not None:
+                pulled = F.conv_transpose2d(signed, kernels[:, None])
+                grad_maps[:, first : first + CLASSES_AT_ONCE] = pulled.reshape(b, count, h, w)
+            if grad_kernels is not None:
+                flat = maps.reshape(b * count, 1, h, w)
+                for y in range(3):
+                    for x in range(3):
+                        grad_kernels[:, y, x] += (signed * flat[:, :, y : y + h - 2, x : x + w - 2]).sum((0, 2, 3))
+        ctx.save_for_backward(grad_maps, grad_weights, grad_kernels)
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return tuple(None if saved is None else grad * saved for saved in ctx.saved_tensors)
+
+
+def _check(probabilities: Tensor, image: Tensor, valid_mask: Tensor | None) -> None:
+    if probabilities.ndim != 4 or image.ndim != 4:
+        raise ValueError(
+            f"probabilities and image must be (B, N, H, W) and (B, C, H, W), got {tuple(probabilities.shape)} "
+            f"and {tuple(image.shape)}"
+        )
+    if (probabilities.shape[0], *probabilities.shape[2:]) != (image.shape[0], *image.shape[2:]):
+        raise ValueError(
+            f"probabilities {tuple(probabilities.shape)} and image {tuple(image.shape)} differ in batch or size: "
+            "resize the guide to the probabilities"
+        )
+    if min(probabilities.shape[2:]) < 3:
+        raise ValueError(f"maps must be at least 3x3 for 3x3 kernels, got {tuple(probabilities.shape[2:])}")
+    if valid_mask is not None and valid_mask.numel() != image.shape[0] * image.shape[2] * image.shape[3]:
+        raise ValueError(f"valid_mask {tuple(valid_mask.shape)} does not fit image {tuple(image.shape)}")
+    if float(image.detach().amax()) > 1.0 + 1e-3 or float(image.detach().amin()) < -1e-3:
+        raise ValueError(
+            f"the guide must be in [0, 1], got {float(image.detach().amin()):.3g}..{float(image.detach().amax()):.3g}: "
+            "divide 8-bit images by 255, do not subtract a mean"
+        )
+
+
+_RING = ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0))
+"""The eight neighbours of the centre, clockwise from the top left."""
+
+
+def _difference_bank() -> Tensor:
+    bank = torch.zeros(8, 3, 3)
+    bank[:, 1, 1] = 1.0
+    for k, (y, x) in enumerate(_RING):
+        bank[k, y, x] = -1.0
+    return bank
+
+
+def _kirsch_bank() -> Tensor:
+    bank = torch.zeros(8, 3, 3)
+    for k in range(8):
+        for step, (y, x) in enumerate(_RING[k:] + _RING[:k]):
+            bank[k, y, x] = 5.0 if step < 3 else -3.0
+    return bank
+
+
+_BANKS = {"difference": _difference_bank, "kirsch": _kirsch_bank}
