@@ -91,7 +91,7 @@ def share(folder):
 setup(
     name=NAME,
     version="0.1.0",
-    description="Indoor semantic segmentation of RGB-D frames with ROS 2, trained with learnable contextual regularization",
+    description="Indoor semantic segmentation of RGB-D frames on ROS 2, with learnable contextual regularization",
     long_description="Labels every pixel of a live RGB-D camera with one of 40 indoor classes, on ROS 2 or without it.",
     author="lcr_seg_ros contributors",
     maintainer="lcr_seg_ros contributors",

@@ -105,7 +105,7 @@ def _network_cases(model: str) -> dict[str, Case]:
 
 def _constraint_cases() -> dict[str, Case]:
     import torch
-    from torch.nn import functional as F  # noqa: N812
+    from torch.nn import functional as F
 
     from lcr_seg_ros.training.lcr import ContextualRegularization
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,6 @@ class LabelSet:
         where = f"label set {self.name!r}"
         if not self.classes:
             raise LabelSetError(f"{where} has no classes: list at least one under 'classes'")
-        ids = [c.id for c in self.classes]
-        names = [c.name for c in self.classes]
         for c in self.classes:
             if not 0 <= c.id < UNLABELLED or c.id == self.void:
                 raise LabelSetError(
@@ -57,10 +56,8 @@ class LabelSet:
                 )
             if len(c.color) != 3 or not all(0 <= v <= 255 for v in c.color):
                 raise LabelSetError(f"{where}: color of {c.name!r} must be three values of 0..255, got {c.color}")
-        for what, values in (("id", ids), ("name", names)):
-            repeated = sorted({v for v in values if values.count(v) > 1}, key=str)
-            if repeated:
-                raise LabelSetError(f"{where}: {what} {repeated[0]!r} is used twice")
+        _refuse_repetition(where, "id", [c.id for c in self.classes])
+        _refuse_repetition(where, "name", [c.name for c in self.classes])
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -144,3 +141,11 @@ class LabelSet:
             raise LabelSetError(f"{path} is not YAML: {error}") from error
         except LabelSetError as error:
             raise LabelSetError(f"{path}: {error}") from error
+
+
+def _refuse_repetition(where: str, what: str, values: Sequence[object]) -> None:
+    seen: set[object] = set()
+    for value in values:
+        if value in seen:
+            raise LabelSetError(f"{where}: {what} {value!r} is used twice")
+        seen.add(value)

@@ -69,7 +69,7 @@ def test_beginners_mistakes_are_answered_with_what_to_do(tmp_path: Path) -> None
     with pytest.raises(SourceError, match="it has no rgb/"):
         DatasetFolder(tmp_path)
     write_folder(frames(2), tmp_path, split="all")
-    with pytest.raises(SourceError, match="no split 'val'.*splits here: all"):
+    with pytest.raises(SourceError, match=r"no split 'val'.*splits here: all"):
         DatasetFolder(tmp_path, "val")
     (tmp_path / "bad.txt").write_text("000\n777\n")
     with pytest.raises(SourceError, match="lists 1 frames without an image in rgb/, first '777'"):
@@ -87,7 +87,7 @@ def test_beginners_mistakes_are_answered_with_what_to_do(tmp_path: Path) -> None
 def test_depth_of_another_size_names_the_frame(tmp_path: Path) -> None:
     write_folder(frames(1), tmp_path)
     cv2.imwrite(str(tmp_path / "depth" / "000.png"), np.zeros((30, 40), np.uint16))
-    with pytest.raises(SourceError, match="frame 000 of .*rgb is 80x60 but depth is 40x30"):
+    with pytest.raises(SourceError, match=r"frame 000 of .*rgb is 80x60 but depth is 40x30"):
         DatasetFolder(tmp_path)[0]
 
 

@@ -46,9 +46,9 @@ def test_channels_are_colour_then_hha_normalised_one_by_one() -> None:
 
 
 def test_halving_an_image_averages_its_blocks() -> None:
-    spec = InputSpec("rgb", 60, 80, (0.0,) * 3, (1.0,) * 3)
-    frame = random_frame(160, 120)
-    blocks = frame.rgb.reshape(60, 2, 80, 2, 3).mean((1, 3))
+    spec = InputSpec("rgb", 48, 64, (0.0,) * 3, (1.0,) * 3)
+    frame = random_frame(128, 96)
+    blocks = frame.rgb.reshape(48, 2, 64, 2, 3).mean((1, 3))
     np.testing.assert_allclose(Preprocessor(spec)(RgbdFrame(frame.rgb)).tensor[0].transpose(1, 2, 0), blocks, atol=0.51)
 
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
-import torch  # noqa: E402
+import torch
 
-from lcr_seg_ros.bundle import ModelBundle  # noqa: E402
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame  # noqa: E402
-from lcr_seg_ros.labels import LabelSet  # noqa: E402
-from lcr_seg_ros.networks import create_network  # noqa: E402
-from lcr_seg_ros.segmenter import Segmenter  # noqa: E402
-from lcr_seg_ros.sources.folder import DatasetFolder, write_folder  # noqa: E402
-from lcr_seg_ros.sources.rooms import RenderedRoom  # noqa: E402
-from lcr_seg_ros.training.data import (  # noqa: E402
+from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.networks import create_network
+from lcr_seg_ros.segmenter import Segmenter
+from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
+from lcr_seg_ros.sources.rooms import RenderedRoom
+from lcr_seg_ros.training.data import (
     IGNORED,
     Example,
     SegmentationDataset,
@@ -27,8 +27,8 @@ from lcr_seg_ros.training.data import (  # noqa: E402
     class_weights,
     folder_examples,
 )
-from lcr_seg_ros.training.recipe import Recipe, RecipeError  # noqa: E402
-from lcr_seg_ros.weights import state_dict_from_onnx  # noqa: E402
+from lcr_seg_ros.training.recipe import Recipe, RecipeError
+from lcr_seg_ros.weights import state_dict_from_onnx
 
 NYU40 = LabelSet.load("nyu40")
 
@@ -210,5 +210,5 @@ def test_frames_without_labels_or_depth_say_so(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"training needs label40/a\.png"):
         folder_examples(DatasetFolder(tmp_path / "bare"), tmp_path, with_hha=True)
     write_folder([SourceFrame("a", frame, np.ones((48, 64), np.uint8))], tmp_path / "flat")
-    with pytest.raises(SourceError, match="train with input.modality rgb"):
+    with pytest.raises(SourceError, match=r"train with input\.modality rgb"):
         folder_examples(DatasetFolder(tmp_path / "flat"), tmp_path, with_hha=True)

@@ -95,7 +95,8 @@ class SegmentNode(LifecycleNode):
         self._diagnostics_timer: Any = None
         self._jump_handle: Any = None
         self._subscriptions_by_topic: dict[str, Any] = {}
-        self._received: dict[str, int] = {}
+        self._received: dict[str, int] = {}  # by topic, since the last pair
+        self._received_ever: dict[str, int] = {}  # and since subscribing
         self._intrinsics: CameraIntrinsics | None = None
         self._camera_info_problem = ""
         self._next_due = 0.0
@@ -238,11 +239,12 @@ class SegmentNode(LifecycleNode):
         self._next_due = 0.0
 
     def _subscription(self, topic: str, message_type: type[Any], callback: Callable[[Any], None]) -> None:
-        self._received[topic] = 0
+        self._received[topic] = self._received_ever[topic] = 0
         guarded = self._guarded(callback)
 
         def count(message: Any) -> None:
             self._received[topic] += 1
+            self._received_ever[topic] += 1
             guarded(message)
 
         self._subscriptions_by_topic[topic] = self.create_subscription(
@@ -462,10 +464,16 @@ class SegmentNode(LifecycleNode):
         if quiet < self.values.silence_timeout:
             return None
         topics = [
-            look_at_topic(self, self._name(topic), "sensor_msgs/msg/Image", subscription.qos_profile, received)
+            look_at_topic(
+                self,
+                self._name(topic),
+                "sensor_msgs/msg/Image",
+                subscription.qos_profile,
+                self._received[topic],
+                self._received_ever[topic],
+            )
             for topic, subscription in self._subscriptions_by_topic.items()
             if topic != CAMERA_INFO_TOPIC
-            for received in [self._received[topic]]
         ]
         sim_time = self.get_parameter("use_sim_time").value
         cause = explain_silence(

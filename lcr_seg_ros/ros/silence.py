@@ -20,24 +20,28 @@ class InputTopic:
     Args:
         name: full topic name.
         received: messages since the last pair.
+        received_ever: messages since the node began to listen.
         publishers: how many there are, usable or not.
         misfits: for each publisher that cannot reach us, why.
     """
 
     name: str
     received: int
+    received_ever: int = 0
     publishers: int = 0
     misfits: tuple[str, ...] = ()
 
 
-def look_at_topic(node: Node, name: str, type_name: str, qos: QoSProfile, received: int) -> InputTopic:
+def look_at_topic(
+    node: Node, name: str, type_name: str, qos: QoSProfile, received: int, received_ever: int
+) -> InputTopic:
     """Ask the ROS graph who publishes an input.
 
     Args:
         name: full topic name.
         type_name: e.g. ``sensor_msgs/msg/Image``.
         qos: of our subscription.
-        received: messages since the last pair.
+        received, received_ever: messages since the last pair, and since the node began to listen.
     """
     publishers = node.get_publishers_info_by_topic(name)
     misfits = []
@@ -46,7 +50,7 @@ def look_at_topic(node: Node, name: str, type_name: str, qos: QoSProfile, receiv
             misfits.append(f"{publisher.node_name} sends {publisher.topic_type}, not {type_name}")
         elif reason := _qos_conflict(publisher.qos_profile, qos):
             misfits.append(f"the QoS of {publisher.node_name} does not match ours: {reason}")
-    return InputTopic(name, received, len(publishers), tuple(misfits))
+    return InputTopic(name, received, received_ever, len(publishers), tuple(misfits))
 
 
 def explain_silence(
@@ -80,6 +84,8 @@ def _why_nothing(topic: InputTopic) -> str:
         return f"no publisher on {topic.name}: start the camera, or remap the topic to the camera's"
     if len(topic.misfits) == topic.publishers:
         return f"nothing usable on {topic.name}: {'; '.join(topic.misfits)}"
+    if topic.received_ever:
+        return f"{topic.name} has fallen silent: its publisher is there, but sends nothing more"
     return (
         f"{topic.name} has a publisher, but no message arrives: with Fast DDS, images need larger buffers; set "
         f"{PROFILE_VARIABLES[0]}={FASTDDS_PROFILE} for this node and for the camera's driver"

@@ -177,7 +177,8 @@ def parse_intrinsics(text: str, width: int = 640, height: int = 480) -> CameraIn
         raise SourceError(f"intrinsics must be fx,fy,cx,cy[,width,height], got {text!r}")
     if len(values) == 6:
         width, height = int(values[4]), int(values[5])
-    return CameraIntrinsics(*values[:4], width=width, height=height)
+    fx, fy, cx, cy = values[:4]
+    return CameraIntrinsics(fx, fy, cx, cy, width, height)
 
 
 def write_folder(source: FrameSource, path: str | Path, split: str | None = None) -> list[str]:
@@ -192,7 +193,7 @@ def write_folder(source: FrameSource, path: str | Path, split: str | None = None
         The names written.
     """
     folder = Path(path)
-    names = []
+    names: list[str] = []
     for item in source:
         write_png(folder / RGB_FOLDER / f"{item.name}.png", cv2.cvtColor(item.frame.rgb, cv2.COLOR_RGB2BGR))
         if item.frame.depth_m is not None:

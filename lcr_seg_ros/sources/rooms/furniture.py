@@ -872,7 +872,7 @@ def window(
     sky = vary(rng, (235, 240, 250), 4)
     glow = 4.5 * daylight + 0.01
     pane = Material(sky, (70, 100, 60), (140, 150, 110), texture=tx.OUTDOORS, emission=glow, gloss=0.1)
-    s.box(WINDOW, pane, (0, 0.004, middle), (width, 0.008, height), shadow=False)
+    s.box(WINDOW, pane, (0, 0.006, middle), (width, 0.012, height), shadow=False)
     bar = style.trim
     for sx in (-1, 1):
         s.box(WINDOW, bar, (sx * (width / 2 + 0.04), 0.02, middle), (0.09, 0.045, height + 0.16))
@@ -880,9 +880,9 @@ def window(
         s.box(WINDOW, bar, (0, 0.02, z), (width, 0.045, 0.09))
     s.box(WINDOW, bar, (0, 0.05, low - 0.09), (width + 0.24, 0.11, 0.03))
     for k in range(1, 1 + int(rng.integers(0, 3))):
-        s.box(WINDOW, bar, (-width / 2 + k * width / 3, 0.012, middle), (0.03, 0.02, height))
+        s.box(WINDOW, bar, (-width / 2 + k * width / 3, 0.014, middle), (0.03, 0.022, height))
     if rng.random() < 0.7:
-        s.box(WINDOW, bar, (0, 0.014, middle), (width, 0.022, 0.04))
+        s.box(WINDOW, bar, (0, 0.014, middle), (width, 0.024, 0.04))
     if daylight > 0.02:
         tint = np.array([1.0, 1.05, 1.15]) * daylight * 2.2 * width * height
         s.light((0, 0.06, middle), (width * 0.9, 0.02, height * 0.9), tuple(tint), (0.0, 1.0, 0.0))  # type: ignore[arg-type]

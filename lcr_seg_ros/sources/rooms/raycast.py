@@ -271,7 +271,7 @@ def _surface_normals(shape, center, to_local, half, param, rotation, position, f
             dz = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2]
             t = depth[v, u]
             nx, ny, nz = _world_normal(
-                shape, center, to_local, half, param, part[v, u],
+                shape, center, to_local, half, param, np.int64(part[v, u]),
                 position[0] + t * dx, position[1] + t * dy, position[2] + t * dz, dx, dy, dz,
             )  # fmt: skip
             normal[v, u, 0] = nx
@@ -692,7 +692,8 @@ def _heap(x, y, hx, hy, hz, phase):
         + 0.3 * np.sin(-4.0 * a + 7.0 * b + 2.3 * phase)
         + 0.2 * np.sin(11.0 * a + 9.0 * b + 3.1 * phase)
     )
-    return -hz + 2.0 * hz * rim * (0.68 + 0.32 * wave)
+    # just below the base outside the rim, so that the cloth ends there
+    return -hz - 1e-3 + 2.0 * hz * rim * (0.68 + 0.32 * wave)
 
 
 def as_tuple(parts: PartArrays, hierarchy: Hierarchy) -> tuple[Any, ...]:

@@ -69,6 +69,12 @@ def srgb_to_linear(color: Color) -> FloatArray:
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
+def scaled(color: Vector, factor: float) -> Vector:
+    """A colour or vector times a number."""
+    a, b, c = color
+    return a * factor, b * factor, c * factor
+
+
 @dataclass(frozen=True)
 class Light:
     """A lamp or window that fills a box; ``normal`` is 0 if it shines all around."""
@@ -112,14 +118,15 @@ class Scene:
 
     def __post_init__(self) -> None:
         w, d, h = self.size
-        middles = [(0, d / 2, h / 2), (w, d / 2, h / 2), (w / 2, 0, h / 2), (w / 2, d, h / 2), (w / 2, d / 2, 0), (w / 2, d / 2, h)]  # fmt: skip
-        halves = [(0, d / 2, h / 2), (0, d / 2, h / 2), (w / 2, 0, h / 2), (w / 2, 0, h / 2), (w / 2, d / 2, 0), (w / 2, d / 2, 0)]  # fmt: skip
-        labels = [1, 1, 1, 1, 2, 22]
-        for middle, half, label, material in zip(middles, halves, labels, self.faces, strict=True):
+        middle = np.array([w, d, h]) / 2
+        labels = (1, 1, 1, 1, 2, 22)  # walls, floor, ceiling
+        for face, (label, material) in enumerate(zip(labels, self.faces, strict=True)):
+            center, half = middle.copy(), middle.copy()
+            center[face // 2] *= 2 * (face % 2)
+            half[face // 2] = 0.0
             self._parts.append(
-                _Part(ROOM, np.array(middle, float), np.eye(3), np.array(half, float), (0, 0), material, label, True,
-                      self.rng.random())
-            )  # fmt: skip
+                _Part(ROOM, center, np.eye(3), half, (0, 0), material, label, True, self.rng.random())
+            )
 
     @contextmanager
     def at(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> Iterator[Scene]:

@@ -1,0 +1,152 @@
+"""Parameters: one file of defaults, described and ranged, refused with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+import pytest
+
+from lcr_seg_ros.ros.environment import prepare_ros_environment
+
+pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
+prepare_ros_environment()
+
+import rclpy  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.signals import SignalHandlerOptions  # noqa: E402
+
+from lcr_seg_ros.resources import CONFIG  # noqa: E402
+from lcr_seg_ros.ros.parameters import (  # noqa: E402
+    SPECS,
+    ParameterError,
+    ParameterHandler,
+    SegmentParameters,
+    read_defaults,
+    unknown_parameters,
+)
+
+
+@pytest.fixture()
+def context() -> Iterator[Context]:
+    context = Context()
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    yield context
+    rclpy.try_shutdown(context=context)
+
+
+class Declared:
+    """A node with our parameters."""
+
+    def __init__(self, context: Context, *arguments: str) -> None:
+        self.changes: list[tuple[SegmentParameters, SegmentParameters]] = []
+        self.configured = False
+        self.node = Node("parameters", context=context, cli_args=["--ros-args", *arguments])
+        self.handler = ParameterHandler(
+            self.node, lambda: self.configured, lambda before, now: self.changes.append((before, now))
+        )
+
+    def set(self, name: str, value: object):
+        return self.node.set_parameters([Parameter(name, value=value)])[0]
+
+
+def test_file_specs_and_dataclass_have_the_same_names():
+    assert read_defaults().keys() == SPECS.keys() == {field.name for field in fields(SegmentParameters)}
+
+
+def test_every_default_passes_its_own_check_and_has_its_type():
+    for name, value in read_defaults().items():
+        assert type(value) is SPECS[name].type, name
+        assert SPECS[name].checked(name, value) == value
+
+
+def test_every_default_is_explained_in_the_file():
+    for line in (CONFIG / "segment.yaml").read_text().splitlines():
+        if line.startswith("    ") and ":" in line and not line.strip().startswith("#"):
+            assert "#" in line, line
+
+
+def test_without_anything_given_the_defaults_hold(context):
+    assert Declared(context).handler.values == SegmentParameters(**read_defaults())
+
+
+def test_descriptors_carry_description_range_and_choices(context):
+    node = Declared(context).node
+    for name, spec in SPECS.items():
+        descriptor = node.describe_parameter(name)
+        assert descriptor.description == spec.description
+        ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
+        assert [(r.from_value, r.to_value) for r in ranges] == ([spec.range] if spec.range else [])
+        assert all(choice in descriptor.additional_constraints for choice in spec.choices)
+
+
+def test_values_of_the_command_line_and_of_a_file_count(context, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    max_age: 0.5\n    queue_size: 3\n")
+    values = Declared(context, "--params-file", str(file), "-p", "queue_size:=4").handler.values
+    assert (values.max_age, values.queue_size) == (0.5, 4)
+
+
+def test_a_whole_number_is_as_good_as_a_decimal_one(context):
+    declared = Declared(context, "-p", "max_rate_hz:=10")
+    assert declared.handler.values.max_rate_hz == 10.0
+    assert declared.set("max_age", 2).successful
+    assert type(declared.handler.values.max_age) is float
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("slop:=abc", "slop must be float, got 'abc'"),
+        ("queue_size:=2.5", "queue_size must be int, got 2.5"),
+        ("queue_size:=0", "queue_size"),
+        ("confidence_threshold:=1.5", "confidence_threshold"),
+        ("confidence_threshold:=.nan", "confidence_threshold"),
+        ("backend:=abacus", "backend must be one of auto, openvino"),
+        ("enabled:=1", "enabled must be bool, got 1"),
+        ('model:=""', "model must not be empty"),
+    ],
+)
+def test_a_start_with_an_unusable_value_is_refused_with_the_reason(context, given, reason):
+    with pytest.raises(ParameterError, match=reason.replace(".", r"\.")):
+        Declared(context, "-p", given)
+
+
+def test_a_change_is_passed_on_with_what_was_before(context):
+    declared = Declared(context)
+    assert declared.set("confidence_threshold", 0.25).successful
+    ((before, now),) = declared.changes
+    assert (before.confidence_threshold, now.confidence_threshold) == (0.0, 0.25)
+    assert declared.handler.values is now
+
+
+@pytest.mark.parametrize(("name", "value"), [("overlay_opacity", -0.1), ("slop", 0), ("label_encoding", "rgb8")])
+def test_a_change_out_of_range_is_refused_and_changes_nothing(context, name, value):
+    declared = Declared(context)
+    result = declared.set(name, value)
+    assert not result.successful and name in result.reason
+    assert not declared.changes
+
+
+def test_what_is_in_use_can_change_only_before_configuring(context):
+    declared = Declared(context)
+    assert declared.set("model", "other").successful
+    declared.configured = True
+    result = declared.set("model", "third")
+    assert not result.successful and "in use" in result.reason
+    assert declared.handler.values.model == "other"
+    assert declared.set("enabled", False).successful
+
+
+def test_setting_a_value_again_is_no_change(context):
+    declared = Declared(context)
+    declared.configured = True
+    assert declared.set("model", declared.handler.values.model).successful
+    assert not declared.changes
+
+
+def test_names_that_nobody_declared_are_found():
+    given = ["model", "modle", "use_sim_time", "qos_overrides./rgb.subscription.depth"]
+    assert unknown_parameters(given) == ["modle"]

@@ -1,0 +1,190 @@
+"""What the node says about itself: counts, times, causes of silence, and lines that do not flood the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("diagnostic_msgs", reason="needs ROS 2's messages")
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from lcr_seg_ros.resources import CONFIG
+from lcr_seg_ros.ros import throttled_log
+from lcr_seg_ros.ros.diagnostics import diagnostic_array
+from lcr_seg_ros.ros.environment import PROFILE_VARIABLES, tuned_dds_environment
+from lcr_seg_ros.ros.frame_statistics import WINDOW_S, FrameStatistics
+from lcr_seg_ros.ros.silence import InputTopic, explain_silence
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def counted() -> FrameStatistics:
+    """Ten pairs in two seconds: eight labelled, one dropped as too old, one replaced."""
+    clock = Clock()
+    statistics = FrameStatistics(clock)
+    for n in range(10):
+        clock.now += 0.2
+        statistics.pair_came()
+        if n == 3:
+            statistics.frame_dropped("too_old")
+        elif n == 5:
+            statistics.frame_dropped("replaced_by_newer")
+        else:
+            statistics.frame_done(10.0 * n, {"network": 5.0}, 0.25)
+    return statistics
+
+
+def test_rates_counts_and_percentiles_are_those_of_the_frames():
+    report = counted().report()
+    assert (report.pairs_in, report.masks_out) == (10, 8)
+    assert report.pairs_in_hz == pytest.approx(5.0) and report.masks_out_hz == pytest.approx(4.0)
+    assert report.dropped == {"too_old": 1, "replaced_by_newer": 1}
+    assert report.milliseconds["latency"][0] == pytest.approx(50.0)
+    assert report.milliseconds["network"] == (5.0, 5.0)
+    assert report.invalid_depth_share == 0.25
+
+
+def test_what_is_long_ago_leaves_the_rates_but_not_the_counts():
+    statistics = counted()
+    statistics.clock.now += WINDOW_S + 1  # type: ignore[attr-defined]
+    report = statistics.report()
+    assert (report.pairs_in, report.masks_out, report.dropped["too_old"]) == (10, 8, 1)
+    assert report.pairs_in_hz == report.masks_out_hz == 0 and not report.milliseconds
+    assert not report.dropped_recently and report.invalid_depth_share is None
+
+
+def test_a_new_start_counts_from_zero():
+    statistics = counted()
+    statistics.start_over()
+    report = statistics.report()
+    assert (report.pairs_in, report.masks_out, report.dropped) == (0, 0, {})
+
+
+def test_a_frame_without_stamp_has_no_latency():
+    statistics = FrameStatistics(Clock())
+    statistics.frame_done(None, {"network": 5.0})
+    assert statistics.report().milliseconds == {"network": (5.0, 5.0)}
+
+
+def test_diagnostics_carry_the_report_under_fixed_keys():
+    facts = {"state": "active", "model": "tiny"}
+    message = diagnostic_array("/ns/segment", Time(sec=3), "cpu", facts, counted().report(), None)
+    (status,) = message.status
+    values = {pair.key: pair.value for pair in status.values}
+    assert (status.level, status.hardware_id, message.header.stamp.sec) == (DiagnosticStatus.OK, "cpu", 3)
+    assert status.name.startswith("ns/segment")
+    assert values["pairs_in"] == "10" and values["masks_out_hz"] == "4.00" and values["dropped"] == "2"
+    assert values["dropped_too_old"] == "1" and values["network_ms_p95"] == "5.00"
+    assert values["model"] == "tiny" and values["invalid_depth_share"] == "0.2500"
+
+
+def test_a_problem_makes_the_status_a_warning_that_names_it():
+    message = diagnostic_array("/segment", Time(), "cpu", {"state": "active"}, counted().report(), "no publisher on /x")
+    assert message.status[0].level == DiagnosticStatus.WARN
+    assert message.status[0].message == "no publisher on /x"
+
+
+RGB, DEPTH = "/rgb/image_rect_color", "/depth_registered/image_rect"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "more", "parts"),
+    [
+        ([InputTopic(RGB, 0), InputTopic(DEPTH, 0)], {}, [f"no publisher on {RGB}", f"no publisher on {DEPTH}"]),
+        (
+            [InputTopic(RGB, 9, 9, 1), InputTopic(DEPTH, 0)],
+            {},
+            [f"only {RGB} arrives", f"no publisher on {DEPTH}", "remap"],
+        ),
+        (
+            [InputTopic(RGB, 0, 0, 1), InputTopic(DEPTH, 5, 5, 1)],
+            {},
+            [f"only {DEPTH} arrives", f"{RGB} has a publisher, but no message", "FASTDDS_DEFAULT_PROFILES_FILE="],
+        ),
+        (
+            [InputTopic(RGB, 0, 0, 1, ("camera sends sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image",))],
+            {},
+            ["nothing usable", "CompressedImage"],
+        ),
+        ([InputTopic(RGB, 0, 70, 1)], {}, ["has fallen silent"]),
+        (
+            [InputTopic(RGB, 9, 9, 1), InputTopic(DEPTH, 9, 9, 1)],
+            {"gap_s": 0.05, "slop_s": 0.016},
+            ["50.0 ms apart at best", "slop is 16.0 ms"],
+        ),
+        ([InputTopic(RGB, 9, 9, 1)], {"clock_stands": True}, ["use_sim_time", "/clock"]),
+    ],
+)
+def test_silence_has_a_cause_that_a_user_can_mend(inputs, more, parts):
+    cause = explain_silence(inputs, **more)
+    for part in parts:
+        assert part in cause
+
+
+class Lines:
+    """A logger that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warning(self, text: str) -> None:
+        self.lines.append(text)
+
+    error = warning
+
+
+def test_each_kind_of_line_is_shown_at_once_and_then_once_in_a_while(monkeypatch: pytest.MonkeyPatch):
+    clock, logger = Clock(), Lines()
+    monkeypatch.setattr(throttled_log.time, "monotonic", clock)
+    log = throttled_log.ThrottledLog(logger)  # type: ignore[arg-type]
+    for _ in range(3):
+        log.warning("a", "first kind")
+        log.error("b", "second kind")
+    assert logger.lines == ["first kind", "second kind"]
+    clock.now += throttled_log.PERIOD_S + 1
+    log.warning("a", "first kind")
+    assert logger.lines[-1] == "first kind (2 more since the last message)"
+
+
+def test_a_line_for_once_comes_once_until_a_new_start():
+    logger = Lines()
+    log = throttled_log.ThrottledLog(logger)  # type: ignore[arg-type]
+    for _ in range(3):
+        log.warning_once("a", "said once")
+    assert logger.lines == ["said once"]
+    log.forget()
+    log.warning_once("a", "said once")
+    assert len(logger.lines) == 2
+
+
+def clear(monkeypatch: Any, **values: str) -> None:
+    for variable in (*PROFILE_VARIABLES, "ROS_DISTRO"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in values.items():
+        monkeypatch.setenv(variable, value)
+
+
+def test_the_shipped_dds_profile_is_offered_where_the_user_has_none(monkeypatch: pytest.MonkeyPatch):
+    clear(monkeypatch)
+    assert tuned_dds_environment() == {"FASTDDS_DEFAULT_PROFILES_FILE": str(CONFIG / "fastdds.xml")}
+    assert (CONFIG / "fastdds.xml").is_file()
+
+
+def test_older_releases_are_given_the_name_that_they_read(monkeypatch: pytest.MonkeyPatch):
+    clear(monkeypatch, ROS_DISTRO="humble")
+    assert tuned_dds_environment().keys() == set(PROFILE_VARIABLES)
+
+
+@pytest.mark.parametrize("variable", PROFILE_VARIABLES)
+def test_a_profile_of_the_users_own_wins(monkeypatch: pytest.MonkeyPatch, variable: str):
+    clear(monkeypatch, **{variable: "/mine.xml"})
+    assert tuned_dds_environment() == {}
