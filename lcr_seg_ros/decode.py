@@ -12,6 +12,8 @@ def decode(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """Interpolate bilinearly to the image's size, then take the most probable class of each pixel.
 
+    Pixel centres are at half-integers and edges are clamped: what ``align_corners=False`` means elsewhere.
+
     Args:
         probabilities: (N, h, w) float32, summing to 1 over N.
         ids: (N,) uint8 mask id of each channel.
@@ -23,38 +25,55 @@ def decode(
     """
     labels = np.empty((height, width), np.uint8)
     confidence = np.empty((height, width), np.float32)
-    rows = np.ascontiguousarray(probabilities.transpose(1, 2, 0))
-    _interpolate_and_choose(rows, ids, labels, confidence)
+    _choose(_widen(probabilities, width), ids, labels, confidence)
     return labels, confidence
 
 
-@njit(cache=True, fastmath=False, nogil=True)
-def _interpolate_and_choose(rows, ids, labels, confidence):  # type: ignore[no-untyped-def]
-    """Pixel centres at half-integers, edges clamped: what align_corners=False means elsewhere."""
-    h, w, n = rows.shape
-    height, width = labels.shape
-    row = np.empty((w, n), np.float32)
-    blended = np.empty(n, np.float32)
+@njit(cache=True, nogil=True)
+def _widen(probabilities, width):  # type: ignore[no-untyped-def]
+    """(N, h, w) -> (h, N, width): along rows first, so that the large loop below runs over neighbouring memory."""
+    n, h, w = probabilities.shape
+    left, right = np.empty(width, np.int32), np.empty(width, np.int32)
+    share = np.empty(width, np.float32)
+    for x in range(width):
+        left[x], right[x], share[x] = _neighbours(x, w, width)
+    widened = np.empty((h, n, width), np.float32)
+    for y in range(h):
+        for k in range(n):
+            row, wide = probabilities[k, y], widened[y, k]
+            for x in range(width):
+                wide[x] = row[left[x]] + share[x] * (row[right[x]] - row[left[x]])
+    return widened
+
+
+@njit(cache=True, nogil=True)
+def _choose(widened, ids, labels, confidence):  # type: ignore[no-untyped-def]
+    h, n, width = widened.shape
+    height = labels.shape[0]
+    best = np.empty(width, np.int32)
     for y in range(height):
-        v = min(max((y + 0.5) * h / height - 0.5, 0.0), h - 1.0)
-        y0 = int(v)
-        y1 = min(y0 + 1, h - 1)
-        fy = np.float32(v - y0)
-        for x in range(w):
-            for k in range(n):
-                row[x, k] = rows[y0, x, k] + fy * (rows[y1, x, k] - rows[y0, x, k])
+        upper, lower, share = _neighbours(y, h, height)
+        value = confidence[y]
+        value[:] = np.float32(-1)
+        for k in range(n):
+            _contend(widened[upper, k], widened[lower, k], share, np.int32(k), value, best)
         for x in range(width):
-            u = min(max((x + 0.5) * w / width - 0.5, 0.0), w - 1.0)
-            x0 = int(u)
-            x1 = min(x0 + 1, w - 1)
-            fx = np.float32(u - x0)
-            for k in range(n):
-                blended[k] = row[x0, k] + fx * (row[x1, k] - row[x0, k])
-            best = 0
-            value = blended[0]
-            for k in range(1, n):
-                if blended[k] > value:
-                    value = blended[k]
-                    best = k
-            labels[y, x] = ids[best]
-            confidence[y, x] = value
+            labels[y, x] = ids[best[x]]
+
+
+@njit(cache=True, nogil=True)
+def _contend(top, bottom, share, k, value, best):  # type: ignore[no-untyped-def]
+    """Class k against the best so far, along one row; written with selects, which become vector code."""
+    for x in range(value.size):
+        blended = top[x] + share * (bottom[x] - top[x])
+        before = value[x]
+        value[x] = max(blended, before)
+        best[x] = k if blended > before else best[x]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _neighbours(position, coarse, fine):  # type: ignore[no-untyped-def]
+    """The two coarse samples around a fine one, and the share of the second."""
+    at = min(max((position + 0.5) * coarse / fine - 0.5, 0.0), coarse - 1.0)
+    first = int(at)
+    return first, min(first + 1, coarse - 1), np.float32(at - first)

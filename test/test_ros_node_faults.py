@@ -30,6 +30,7 @@ from ros_peer import (
     peer_in_domain,
     rgb_image,
 )
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, PointCloud2
 from shared_data import ROOT
 from std_msgs.msg import String
@@ -355,7 +356,7 @@ def test_a_depth_image_in_another_frame_is_used_and_warned_of(peer: Peer, node: 
 @pytest.mark.parametrize(
     ("send", "cause"),
     [
-        (lambda peer: None, "/rgb/image_rect_color has fallen silent"),
+        (lambda peer: None, "fallen silent"),
         (lambda peer: peer.send(rgb=rgb_image()), "only /rgb/image_rect_color arrives"),
         (lambda peer: peer.send(depth=depth_image()), "only /depth_registered/image_rect arrives"),
     ],
@@ -534,3 +535,42 @@ def test_padded_rows_and_other_colour_orders_give_the_same_mask(peer: Peer, mode
     )
     mask = next(m for m in peer.masks if stamp_ns(m) in sent)
     np.testing.assert_array_equal(np.frombuffer(mask.data, np.uint8).reshape(HEIGHT, WIDTH), expected_labels(model))
+
+
+def test_qos_overrides_count_and_a_camera_that_does_not_match_them_is_named(model: Path):
+    environment = isolated_ros_environment()
+    override = "qos_overrides./rgb/image_rect_color.subscription.reliability:=reliable"
+    with start_node(environment, f"model:={model}", "silence_timeout:=1.0", override) as process:
+        assert process.wait_for_line("]: active", START_S), process.last_lines()
+        with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
+            assert peer.send_until(
+                lambda: any("the QoS of peer does not match ours" in line for line in list(process.lines)),
+                peer.send_good_frame,
+            ), process.last_lines()
+
+
+def test_it_lives_by_the_simulated_clock_and_outlives_its_jumps(model: Path):
+    environment = isolated_ros_environment()
+    with start_node(environment, f"model:={model}", "use_sim_time:=true", "silence_timeout:=1.0") as process:
+        assert process.wait_for_line("]: active", START_S), process.last_lines()
+        # Timers of a clock that stands never fire: this line comes all the same.
+        assert process.wait_for_line("no images to label for", 15.0), process.last_lines()
+        with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
+            clock = peer.create_publisher(Clock, "/clock", 10)
+            for begin in (5000, 100):
+                stamps: list[int] = []
+
+                def send(begin: int = begin, stamps: list[int] = stamps) -> None:
+                    stamps.append(begin * 10**9 + len(stamps) * 10**8)
+                    message = Clock()
+                    message.clock.sec, message.clock.nanosec = divmod(stamps[-1], 10**9)
+                    clock.publish(message)
+                    peer.send(rgb_image(), depth_image(), camera_info(), stamp_ns=stamps[-1])
+
+                def answered(stamps: list[int] = stamps) -> bool:
+                    return any(stamp_ns(mask) in stamps for mask in peer.masks)
+
+                assert peer.send_until(answered, send), process.last_lines()
+            values = peer.diagnostics(lambda values, message: "latency_ms_p50" in values)
+            assert float(values["latency_ms_p95"]) < 5000
+            assert process.wait_for_line("the clock has jumped", 5.0)

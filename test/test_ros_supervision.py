@@ -99,23 +99,23 @@ RGB, DEPTH = "/rgb/image_rect_color", "/depth_registered/image_rect"
 @pytest.mark.parametrize(
     ("inputs", "more", "parts"),
     [
-        ([InputTopic(RGB, 0), InputTopic(DEPTH, 0)], {}, [f"no publisher on {RGB}", f"no publisher on {DEPTH}"]),
+        ([InputTopic(RGB, 0), InputTopic(DEPTH, 0)], {}, [f"{RGB} and {DEPTH}: no publisher"]),
         (
             [InputTopic(RGB, 9, 9, 1), InputTopic(DEPTH, 0)],
             {},
-            [f"only {RGB} arrives", f"no publisher on {DEPTH}", "remap"],
+            [f"only {RGB} arrives", f"{DEPTH}: no publisher", "remap"],
         ),
         (
             [InputTopic(RGB, 0, 0, 1), InputTopic(DEPTH, 5, 5, 1)],
             {},
-            [f"only {DEPTH} arrives", f"{RGB} has a publisher, but no message", "FASTDDS_DEFAULT_PROFILES_FILE="],
+            [f"only {DEPTH} arrives", f"{RGB}: a publisher is there, but no message", "FASTDDS_DEFAULT_PROFILES_FILE="],
         ),
         (
             [InputTopic(RGB, 0, 0, 1, ("camera sends sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image",))],
             {},
             ["nothing usable", "CompressedImage"],
         ),
-        ([InputTopic(RGB, 0, 70, 1)], {}, ["has fallen silent"]),
+        ([InputTopic(RGB, 0, 70, 1)], {}, ["fallen silent"]),
         (
             [InputTopic(RGB, 9, 9, 1), InputTopic(DEPTH, 9, 9, 1)],
             {"gap_s": 0.05, "slop_s": 0.016},

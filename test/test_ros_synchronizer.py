@@ -64,10 +64,11 @@ def test_after_a_step_back_pairs_come_again_and_the_step_is_told():
     steps = []
     pairs = synchronizer(on_backward_step=lambda side, seconds: steps.append((side, seconds)))
     for n in range(20):
-        pairs.add(COLOR, image(100_000 + 33 * n))  # depth is late: the queue is full of the future
+        pairs.add(COLOR, image(100_000 + 33 * n))  # more colour than depth: the queue is full of the future
+    pairs.add(DEPTH, image(100_000 + 33 * 19))
     made = [pairs.add(DEPTH, image(1000 + 33 * n)) or pairs.add(COLOR, image(1000 + 33 * n)) for n in range(5)]
     assert [pair is not None for pair in made] == [True] * 5
-    assert steps == [(COLOR, pytest.approx(99.627))]
+    assert steps == [(DEPTH, pytest.approx(99.627))]
 
 
 def test_equal_stamps_are_no_step_back():

@@ -14,14 +14,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision import tv_tensors
-from torchvision.transforms import v2
+from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.hha import HhaEncoder
 from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.preprocess import resize_image
 from lcr_seg_ros.sources.folder import DatasetFolder, write_png
 from lcr_seg_ros.training.recipe import Recipe
 
@@ -112,19 +112,8 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self._examples, self._extra, self._recipe = examples, extra, recipe
         self._extra_count = min(recipe.rooms.per_epoch, len(extra)) if augment else 0
         self._channel = torch.from_numpy(labels.channel_of_id())
-        size = (recipe.input.height, recipe.input.width)
-        a = recipe.augmentation
         self._augment = augment
-        self._geometry = (
-            v2.Compose(
-                [
-                    v2.RandomResizedCrop(size, scale=a.crop_area, ratio=a.crop_aspect, antialias=True),
-                    v2.RandomHorizontalFlip(a.flip),
-                ]
-            )
-            if augment
-            else v2.Resize(size, antialias=True)
-        )
+        a = recipe.augmentation
         self._colour = v2.ColorJitter(a.brightness, a.contrast, a.saturation, a.hue)
 
     def __len__(self) -> int:
@@ -135,22 +124,36 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
             example = self._examples[index]
         else:
             example = self._extra[int(torch.randint(len(self._extra), ()))]
-        rgb, hha, labels = self._geometry(
-            tv_tensors.Image(torch.from_numpy(example.rgb).permute(2, 0, 1)),
-            tv_tensors.Image(torch.from_numpy(example.hha).permute(2, 0, 1)),
-            tv_tensors.Mask(torch.from_numpy(example.labels)[None]),
-        )
+        rgb, hha, target = self._move(example)
         guide = rgb if self._guides_by_rgb else hha
         seen = self._colour(rgb) if self._augment else rgb
         modality = self._recipe.input.modality
         channels = ([seen] if modality != "hha" else []) + ([hha] if modality != "rgb" else [])
-        image = torch.cat([c.as_subclass(Tensor) for c in channels]).float()
-        return image, guide.as_subclass(Tensor).float() / 255, self._channel[labels[0].as_subclass(Tensor).long()]
+        return torch.cat(channels).float(), guide.float() / 255, target
+
+    def _move(self, example: Example) -> tuple[Tensor, Tensor, Tensor]:
+        """Crop, resize and flip all three alike, with the resizing that the robot's frames go through."""
+        rgb, hha, labels = example.rgb, example.hha, example.labels
+        flip = False
+        if self._augment:
+            a = self._recipe.augmentation
+            whole = torch.empty(1, *labels.shape)
+            top, left, height, width = RandomResizedCrop.get_params(whole, list(a.crop_area), list(a.crop_aspect))
+            rgb, hha, labels = (x[top : top + height, left : left + width] for x in (rgb, hha, labels))
+            flip = bool(torch.rand(()) < a.flip)
+        size = (self._recipe.input.width, self._recipe.input.height)
+        images = [_as_tensor(resize_image(x, size), flip).permute(2, 0, 1) for x in (rgb, hha)]
+        nearest = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+        return images[0], images[1], self._channel[_as_tensor(nearest, flip).long()]
 
     @property
     def _guides_by_rgb(self) -> bool:
         constraint = self._recipe.loss.constraint
         return constraint is None or constraint.guide == "rgb"
+
+
+def _as_tensor(image: npt.NDArray[np.uint8], flip: bool) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image[:, ::-1] if flip else image))
 
 
 def channel_statistics(examples: Sequence[Example], modality: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -47,7 +47,8 @@ class SegmentationTraining(L.LightningModule):
         self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.register_buffer("confusion", torch.zeros(self.num_classes**2, dtype=torch.int64), persistent=False)
+        # Not a buffer: averaging the weights swaps all buffers in and out around validation.
+        self._confusion = torch.zeros(self.num_classes**2, dtype=torch.int64)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, h, w) float32 in 0..255 -> scores at the network's stride."""
@@ -91,12 +92,12 @@ class SegmentationTraining(L.LightningModule):
         upsampled = F.interpolate(self(image).float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
         known = target != IGNORED
         index = target[known] * self.num_classes + upsampled.argmax(1)[known]
-        self.confusion += torch.bincount(index, minlength=self.num_classes**2)
+        self._confusion += torch.bincount(index, minlength=self.num_classes**2).cpu()
 
     def on_validation_epoch_end(self) -> None:
         n = self.num_classes
-        scores = scores_from_confusion(self.confusion.reshape(n, n).cpu().numpy())
-        self.confusion.zero_()
+        scores = scores_from_confusion(self._confusion.reshape(n, n).numpy())
+        self._confusion.zero_()
         self.log_dict({f"val/{k}": v for k, v in scores.items() if isinstance(v, float)}, prog_bar=True)
 
     def configure_optimizers(self) -> Any:

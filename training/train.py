@@ -97,9 +97,10 @@ def train(
         "command": list(command_line),
     }
     checkpoint = out / "last.ckpt"
-    _trainer(recipe, out, validate_every).fit(
+    training = _loader(SegmentationDataset(examples, recipe, labels, rooms), recipe, shuffle=True)
+    _trainer(recipe, out, validate_every, log_every=min(20, len(training))).fit(
         module,
-        _loader(SegmentationDataset(examples, recipe, labels, rooms), recipe, shuffle=True),
+        training,
         _validation_loader(recipe, labels, data, val, cache) if val else None,
         ckpt_path=str(checkpoint) if resume and checkpoint.is_file() else None,
         weights_only=True,  # of a checkpoint only tensors and plain values are read, nothing that could run
@@ -108,7 +109,7 @@ def train(
     return out / "model.lcrseg"
 
 
-def _trainer(recipe: Recipe, out: Path, validate_every: int) -> L.Trainer:
+def _trainer(recipe: Recipe, out: Path, validate_every: int, log_every: int) -> L.Trainer:
     o = recipe.optimizer
     callbacks: list[Callback] = [
         ModelCheckpoint(
@@ -129,8 +130,8 @@ def _trainer(recipe: Recipe, out: Path, validate_every: int) -> L.Trainer:
         precision=o.precision,
         gradient_clip_val=o.gradient_clip,
         callbacks=callbacks,
-        logger=CSVLogger(out, name="log", version=""),
-        log_every_n_steps=20,
+        logger=CSVLogger(out, name="log"),  # a resumed run gets a log of its own beside the first
+        log_every_n_steps=log_every,
         check_val_every_n_epoch=validate_every,
         num_sanity_val_steps=0,
         default_root_dir=out,

@@ -22,7 +22,7 @@ from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_envir
 SIGNAL_CHECK_S = 0.2
 """How soon a signal is noticed while nothing comes in: Python handles it between two waits."""
 
-PATIENCE_S = 1.8
+PATIENCE_S = 1.5
 """From a signal to the end by force."""
 
 

@@ -64,11 +64,14 @@ def explain_silence(
         slop_s: the distance allowed.
         clock_stands: sim time is in use and no clock message has come.
     """
-    causes = [cause for topic in inputs if topic.received == 0 and (cause := _why_nothing(topic))]
     arrive = [topic.name for topic in inputs if topic.received]
-    if causes:
+    silent: dict[str, list[str]] = {}
+    for topic in inputs:
+        if topic.received == 0:
+            silent.setdefault(_why_nothing(topic), []).append(topic.name)
+    if silent:
         only = f"only {' and '.join(arrive)} arrives; " if arrive else ""
-        return only + "; ".join(causes)
+        return only + "; ".join(f"{' and '.join(names)}: {cause}" for cause, names in silent.items())
     if clock_stands:
         return "use_sim_time is set, but nothing has come on /clock"
     if gap_s is not None and gap_s >= slop_s:
@@ -81,14 +84,15 @@ def explain_silence(
 
 def _why_nothing(topic: InputTopic) -> str:
     if topic.publishers == 0:
-        return f"no publisher on {topic.name}: start the camera, or remap the topic to the camera's"
+        return "no publisher; start the camera, or remap to the camera's topic"
     if len(topic.misfits) == topic.publishers:
-        return f"nothing usable on {topic.name}: {'; '.join(topic.misfits)}"
+        return f"nothing usable, {'; '.join(topic.misfits)}"
     if topic.received_ever:
-        return f"{topic.name} has fallen silent: its publisher is there, but sends nothing more"
+        return "fallen silent, a publisher is there but sends nothing more"
     return (
-        f"{topic.name} has a publisher, but no message arrives: with Fast DDS, images need larger buffers; set "
-        f"{PROFILE_VARIABLES[0]}={FASTDDS_PROFILE} for this node and for the camera's driver"
+        "a publisher is there, but no message has come; is the camera streaming? If so: with Fast DDS, images need "
+        f"larger buffers than the stock ones, set {PROFILE_VARIABLES[0]}={FASTDDS_PROFILE} for the camera's driver "
+        "and for this node"
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lcr_seg_ros.frame import depth_to_metres
 from lcr_seg_ros.ros import conversions
 from lcr_seg_ros.ros.compat import Choice
 
@@ -76,7 +77,7 @@ def _cv_bridge_readers() -> ImageReaders:
         conversions.check_depth(message)
         if not _is_plain(message):
             return OWN_READERS.depth(message)
-        return conversions.depth_to_metres(np.ascontiguousarray(bridge.imgmsg_to_cv2(message)))
+        return depth_to_metres(np.ascontiguousarray(bridge.imgmsg_to_cv2(message)))
 
     return ImageReaders(color, depth)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from lcr_seg_ros.ros.compat import Choice
@@ -20,9 +21,7 @@ class StampPairs(Protocol):
 
 def choose_stamp_pairs() -> tuple[type[StampPairs], Choice]:
     """The implementation to use here, tried out with a real pair."""
-    try:
-        import message_filters  # noqa: F401
-    except ImportError:
+    if find_spec("message_filters") is None:
         return NearestStampPairs, Choice("message_filters", False, "not installed")
     try:
         if _pairs_up(MessageFiltersPairs):

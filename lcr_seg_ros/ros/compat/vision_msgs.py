@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lcr_seg_ros.labels import LabelSet
@@ -30,15 +31,15 @@ class LabelInfoFormat(NamedTuple):
 
 def choose_label_info() -> tuple[LabelInfoFormat, Choice]:
     """The format to publish here."""
-    try:
-        from vision_msgs.msg import LabelInfo
+    reason = "not installed"
+    if find_spec("vision_msgs") is not None:
+        try:
+            from vision_msgs.msg import LabelInfo
 
-        _label_info(LabelSet.load("nyu40"), 0.0, LabelInfo().header)
-        return LabelInfoFormat(TOPIC, LabelInfo, _label_info), Choice("vision_msgs", True)
-    except ImportError:
-        reason = "not installed"
-    except Exception as error:  # LabelInfo came with vision_msgs 4: older ones lack it or differ
-        reason = f"broken: {type(error).__name__}: {error}"
+            _label_info(LabelSet.load("nyu40"), 0.0, LabelInfo().header)
+            return LabelInfoFormat(TOPIC, LabelInfo, _label_info), Choice("vision_msgs", True)
+        except Exception as error:  # LabelInfo came with vision_msgs 4: older ones lack it
+            reason = f"unusable: {type(error).__name__}: {error}"
     from std_msgs.msg import String
 
     return LabelInfoFormat(JSON_TOPIC, String, _label_json), Choice("vision_msgs", False, reason)

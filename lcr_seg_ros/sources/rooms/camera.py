@@ -125,7 +125,11 @@ def develop(
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def _expose(light, glare, gain, vignette, saturation, grain, strength, tone, out):
+def _expose(
+    light: npt.NDArray[np.float32], glare: npt.NDArray[np.float32], gain: FloatArray, vignette: float,
+    saturation: float, grain: npt.NDArray[np.float32], strength: float, tone: npt.NDArray[np.uint8],
+    out: npt.NDArray[np.uint8],
+) -> None:  # fmt: skip
     height, width = light.shape[:2]
     for v in range(height):
         y = 2.0 * v / height - 1.0
@@ -193,7 +197,9 @@ def sense_depth(
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def _projector_shadow(depth, patches, focus):
+def _projector_shadow(
+    depth: npt.NDArray[np.float32], patches: npt.NDArray[np.float32], focus: float
+) -> npt.NDArray[np.bool_]:
     """Pixels that the pattern does not reach: some nearer surface to their right stands in its way."""
     height, width = depth.shape
     shadow = np.zeros((height, width), np.bool_)

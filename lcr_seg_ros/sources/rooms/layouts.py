@@ -10,7 +10,8 @@ import numpy as np
 
 from lcr_seg_ros.sources.rooms import furniture as f
 from lcr_seg_ros.sources.rooms import shading as tx
-from lcr_seg_ros.sources.rooms.scene import Color, Material, Scene, Vector
+from lcr_seg_ros.sources.rooms.classes import CABINET, OTHER_FURNITURE, WALL
+from lcr_seg_ros.sources.rooms.scene import Color, Material, Scene, Vector, scaled
 
 WALL_COLORS: tuple[Color, ...] = (
     (222, 214, 196), (230, 226, 216), (214, 204, 182), (205, 190, 160), (216, 216, 212), (196, 204, 208),
@@ -172,17 +173,18 @@ def _size(kind: str, rng: np.random.Generator) -> Vector:
 def _faces(kind: str, rng: np.random.Generator) -> list[Material]:
     paint = Material(f.choose(rng, WALL_COLORS), scale=0.07)
     if rng.random() < 0.14 and kind != "office":
-        base = np.array(paint.color)
         paint = Material(
             paint.color,
-            tuple(base * 0.9),
+            scaled(paint.color, 0.9),
             texture=tx.STRIPES if rng.random() < 0.4 else tx.DAMASK,
             scale=rng.uniform(0.1, 0.3),
-        )  # type: ignore[arg-type]
+        )
     walls = [paint] * 4
     if kind == "bathroom" and rng.random() < 0.6:
         tone = f.vary(rng, (226, 222, 212))
-        walls = [Material(tone, (190, 186, 178), texture=tx.TILES, scale=rng.choice([0.1, 0.15, 0.2]), gloss=0.12)] * 4
+        walls = [
+            Material(tone, (190, 186, 178), tone, texture=tx.TILES, scale=rng.choice([0.1, 0.15, 0.2]), gloss=0.12)
+        ] * 4
     elif rng.random() < 0.25:
         accent = Material(f.choose(rng, ACCENT_COLORS), scale=0.07)
         if rng.random() < 0.2:
@@ -202,8 +204,7 @@ def _floor(kind: str, rng: np.random.Generator) -> Material:
         color = f.choose(
             rng, ((176, 158, 134), (150, 134, 116), (120, 118, 120), (96, 100, 110), (190, 178, 158), (110, 84, 70))
         )
-        darker = tuple(0.85 * c for c in color)
-        return Material(color, darker, texture=tx.CARPET, scale=rng.uniform(0.3, 0.55))  # type: ignore[arg-type]
+        return Material(color, scaled(color, 0.85), texture=tx.CARPET, scale=rng.uniform(0.3, 0.55))
     if kind in ("kitchen", "bathroom") and draw < 0.65:
         color = f.choose(rng, ((206, 196, 180), (186, 168, 146), (170, 130, 100), (220, 216, 208), (130, 126, 120)))
         return Material(color, (140, 132, 122), (60, 60, 62), texture=tx.TILES, scale=rng.uniform(0.2, 0.45), gloss=0.1)
@@ -228,7 +229,7 @@ def _corners(plan: Plan, rng: np.random.Generator) -> None:
     x, y = (w - a / 2 if right else a / 2), (d - b / 2 if back else b / 2)
     paint = plan.scene.faces[EAST if right else WEST]
     plan.scene.box(
-        f.WALL, plan.scene.faces[0] if paint.texture == tx.BRICK else paint, (x, y, h / 2), (a, b, h), edge=0.003
+        WALL, plan.scene.faces[0] if paint.texture == tx.BRICK else paint, (x, y, h / 2), (a, b, h), edge=0.003
     )
     plan.floor.append((x - a / 2, x + a / 2, y - b / 2, y + b / 2))
     plan.hung[NORTH if back else SOUTH].append((x - a / 2 - 0.02, x + a / 2 + 0.02, 0, h))
@@ -249,9 +250,9 @@ def _skirting(plan: Plan, style: f.Style) -> None:
     for wall in range(4):
         length = plan.length(wall)
         with plan.on_wall(wall, length / 2) as s:
-            s.box(f.WALL, style.trim, (0, 0.006, height / 2), (length, 0.012, height))
+            s.box(WALL, style.trim, (0, 0.006, height / 2), (length, 0.012, height))
             if plan.rng.random() < 0.15:
-                s.box(f.WALL, style.trim, (0, 0.02, plan.scene.size[2] - 0.04), (length, 0.04, 0.08))
+                s.box(WALL, style.trim, (0, 0.02, plan.scene.size[2] - 0.04), (length, 0.04, 0.08))
 
 
 def _ceiling_lamps(plan: Plan, rng: np.random.Generator, kind: str, mood: Mood) -> None:
@@ -334,8 +335,8 @@ def _floor_things(plan: Plan, rng: np.random.Generator, kinds: tuple[str, ...], 
             elif kind == "lamp":
                 f.floor_lamp(s, rng)
             elif kind == "books":
-                f._book_stack(s, rng, -0.1, 0, 0)
-                f._book_stack(s, rng, 0.15, 0, 0)
+                f.book_stack(s, rng, -0.1, 0, 0)
+                f.book_stack(s, rng, 0.15, 0, 0)
 
 
 def _television_corner(plan: Plan, rng: np.random.Generator, style: f.Style, walls: list[int] | None = None) -> None:
@@ -345,7 +346,7 @@ def _television_corner(plan: Plan, rng: np.random.Generator, style: f.Style, wal
         return
     with plan.on_wall(*place) as s:
         height = rng.uniform(0.42, 0.6)
-        label = f.CABINET if rng.random() < 0.5 else f.OTHER_FURNITURE
+        label = CABINET if rng.random() < 0.5 else OTHER_FURNITURE
         f.drawers(s, label, style.wood2, style.metal, width, 0.42, height, columns=3, rows=1, doors=True)
         with s.at(0, 0.22, height):
             f.television(s, rng, rng.uniform(0.75, 1.15))
@@ -431,9 +432,9 @@ def _bedroom(plan: Plan, rng: np.random.Generator, style: f.Style, mood: Mood) -
             with plan.on_wall(*found) as s:
                 f.hanging_clothes(s, rng)
     if rng.random() < 0.5:
-        found = plan.in_the_open(0.5, 0.5, 0.05)
-        if found is not None:
-            with plan.scene.at(*found, 0, rng.uniform(0, 6.28)):
+        spot = plan.in_the_open(0.5, 0.5, 0.05)
+        if spot is not None:
+            with plan.scene.at(*spot, 0, rng.uniform(0, 6.28)):
                 f.chair(plan.scene, rng, style)
                 if rng.random() < 0.4:
                     f.clothes_pile(plan.scene, rng, 0, 0, 0.48, 0.45)
@@ -495,23 +496,23 @@ def _living_room(plan: Plan, rng: np.random.Generator, style: f.Style, mood: Moo
                 f.picture(s, rng, 0, 1.65, rng.uniform(0.5, 0.9), rng.uniform(0.4, 0.6))
             plan.hung[found[0]].append((found[1] - 0.8, found[1] + 0.8, 0.0, 2.2))
     for _ in range(int(rng.integers(0, 3))):
-        found = plan.in_the_open(0.9, 0.9, 0.05)
-        if found is not None:
+        spot = plan.in_the_open(0.9, 0.9, 0.05)
+        if spot is not None:
             w, d, _h = plan.scene.size
-            facing = np.arctan2(d / 2 - found[1], w / 2 - found[0]) - np.pi / 2
-            with plan.scene.at(*found, 0, facing + rng.normal(0, 0.2)):
+            facing = np.arctan2(d / 2 - spot[1], w / 2 - spot[0]) - np.pi / 2
+            with plan.scene.at(*spot, 0, facing + rng.normal(0, 0.2)):
                 f.armchair(plan.scene, rng, style, fabric if rng.random() < 0.5 else None)
     _bookshelves(plan, rng, style, int(rng.integers(1, 3)))
     if rng.random() < 0.4:
         found = plan.against(1.2, 0.45, 0.95, clear=0.4)
         if found is not None:
             with plan.on_wall(*found) as s:
-                f.drawers(s, f.CABINET, style.wood, style.metal, 1.15, 0.42, 0.9, columns=3, rows=1, doors=True)
+                f.drawers(s, CABINET, style.wood, style.metal, 1.15, 0.42, 0.9, columns=3, rows=1, doors=True)
                 f.clutter(s, rng, -0.45, 0.45, 0.12, 0.32, 0.9, 5, ("vase", "books", "bottle", "box", "bowl"))
     if rng.random() < 0.3:
-        found = plan.in_the_open(0.7, 0.6, 0.05)
-        if found is not None:
-            with plan.scene.at(*found, 0, rng.uniform(0, 6.28)):
+        spot = plan.in_the_open(0.7, 0.6, 0.05)
+        if spot is not None:
+            with plan.scene.at(*spot, 0, rng.uniform(0, 6.28)):
                 f.ottoman(plan.scene, rng, style)
     _pictures(plan, rng, int(rng.integers(2, 5)))
     _floor_things(plan, rng, ("lamp", "plant", "lamp", "box", "bag", "books"), int(rng.integers(3, 7)))
@@ -551,9 +552,9 @@ def _office(plan: Plan, rng: np.random.Generator, style: f.Style, mood: Mood) ->
             with plan.on_wall(*found) as s:
                 f.notice_board(s, rng, 0, 1.53, width, 0.75)
     if rng.random() < 0.4:
-        found = plan.in_the_open(1.5, 1.0, 0.45)
-        if found is not None:
-            with plan.scene.at(*found, 0, rng.choice([0, np.pi / 2])):
+        spot = plan.in_the_open(1.5, 1.0, 0.45)
+        if spot is not None:
+            with plan.scene.at(*spot, 0, rng.choice([0, np.pi / 2])):
                 f.table(plan.scene, rng, style, 1.3, 0.8, 0.74)
                 f.clutter(plan.scene, rng, -0.5, 0.5, -0.25, 0.25, 0.74, 5, ("paper", "books", "cup", "box"))
                 for k, side in enumerate((-1, 1)):
@@ -571,11 +572,12 @@ def _office(plan: Plan, rng: np.random.Generator, style: f.Style, mood: Mood) ->
 
 def _kitchen(plan: Plan, rng: np.random.Generator, style: f.Style, mood: Mood) -> None:
     _door(plan, rng, style)
-    stone = Material(f.choose(rng, ((110, 104, 98), (70, 68, 66), (196, 186, 170), (150, 120, 92), (225, 222, 214))), f.choose(rng, ((60, 56, 52), (170, 150, 130), (120, 110, 100))), texture=tx.SPECKLE, gloss=0.2)  # fmt: skip
+    worktops = ((110, 104, 98), (70, 68, 66), (196, 186, 170), (150, 120, 92), (225, 222, 214))
+    grains = ((60, 56, 52), (170, 150, 130), (120, 110, 100))
+    stone = Material(f.choose(rng, worktops), f.choose(rng, grains), texture=tx.SPECKLE, gloss=0.2)
     front = f.wood(rng).but(gloss=0.06)
-    splash = Material(
-        f.vary(rng, (214, 204, 186)), (180, 172, 160), texture=tx.TILES, scale=rng.choice([0.1, 0.15]), gloss=0.15
-    )
+    tile = f.vary(rng, (214, 204, 186))
+    splash = Material(tile, (180, 172, 160), tile, texture=tx.TILES, scale=rng.choice([0.1, 0.15]), gloss=0.15)
     order = plan.walls()
     for k, wall in enumerate(order[: 1 + int(rng.random() < 0.7)]):
         width = min(plan.length(wall) - 1.0, rng.uniform(1.9, 3.4))
@@ -590,7 +592,7 @@ def _kitchen(plan: Plan, rng: np.random.Generator, style: f.Style, mood: Mood) -
                 slot[int(rng.integers(units // 2 + 1, units))] if units > 2 and (k == 0 or rng.random() < 0.3) else None
             )
             upper = rng.random() < 0.85
-            s.box(f.WALL, splash, (0, 0.004, 1.2), (width, 0.008, 0.5))
+            s.box(WALL, splash, (0, 0.004, 1.2), (width, 0.008, 0.5))
             f.kitchen_run(s, rng, style, width, sink, stove, upper, stone, front)
             if sink is not None and upper and rng.random() < 0.7:
                 with s.at(sink, 0):
@@ -654,7 +656,7 @@ def _dining_room(plan: Plan, rng: np.random.Generator, style: f.Style, mood: Moo
             with plan.on_wall(*found) as s:
                 height = rng.uniform(1.7, 1.95) if tall else 0.88
                 f.drawers(
-                    s, f.CABINET, style.wood, style.metal, width, 0.44, height, columns=2, rows=1 + tall, doors=True
+                    s, CABINET, style.wood, style.metal, width, 0.44, height, columns=2, rows=1 + tall, doors=True
                 )
                 f.clutter(
                     s,

@@ -70,8 +70,9 @@ def _smoothed(
         padded = np.concatenate([grid.take([0], axis), grid, grid.take([-1], axis)], axis)
         n = grid.shape[axis]
         a, b, c = (padded.take(np.arange(k, k + n), axis) for k in range(3))
-        grid = 0.25 * a + 0.5 * b + 0.25 * c
-    return (grid[..., :18] / np.maximum(grid[..., 18:], 1e-6)).reshape(values.shape)
+        grid = np.float32(0.25) * (a + b + b + c)
+    mean: npt.NDArray[np.float32] = grid[..., :18] / np.maximum(grid[..., 18:], np.float32(1e-6))
+    return mean.reshape(values.shape)
 
 
 def find_walk(

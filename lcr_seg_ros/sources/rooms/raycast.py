@@ -20,7 +20,8 @@ from numba import njit
 FloatArray = npt.NDArray[np.float64]
 
 ROOM, BOX, ROUNDED, CYLINDER, ELLIPSOID, PUFF, CURTAIN, PILE = range(8)
-"""Shapes. PUFF is a stuffed pillow, (x^4 + z^4) + y^2 <= 1 in units of its half sizes. ROOM marks the six faces of the room itself, which are not tested one by one."""
+"""Shapes. PUFF is a stuffed pillow, x^4 + z^4 + y^2 <= 1 in units of its half sizes. ROOM marks the six faces of
+the room itself, which are not tested one by one."""
 
 ROOM_FACES = 6
 """Parts 0..5 are the walls x=0, x=W, y=0, y=D, the floor z=0 and the ceiling z=H, in this order."""
@@ -46,12 +47,12 @@ class PartArrays(NamedTuple):
 
 
 class Hierarchy(NamedTuple):
-    """Bounding volume hierarchy: M nodes; a node is a leaf if ``count > 0``, else ``first`` is its left child."""
+    """Bounding volume hierarchy: M nodes; a node is a leaf if ``members > 0``, else ``first`` is its left child."""
 
     low: FloatArray  # (M, 3)
     high: FloatArray  # (M, 3)
     first: npt.NDArray[np.int64]  # (M,) first entry in ``order``, or left child (the right one follows)
-    count: npt.NDArray[np.int64]  # (M,)
+    members: npt.NDArray[np.int64]  # (M,)
     order: npt.NDArray[np.int64]  # part numbers
 
 
@@ -350,7 +351,7 @@ def bake_direct(
                     emitted = -(ux * lx + uy * ly + uz * lz)
                     if emitted <= 0.0:
                         continue
-                t, number = _trace(
+                _, number = _trace(
                     shape, center, to_local, half, param, low, high, first, count, order, size, px, py, pz,
                     dx, dy, dz, 0.97, True, transparent,
                 )  # fmt: skip
@@ -396,9 +397,9 @@ def bake_bounce(
                 continue
             hx, hy, hz = px + t * dx, py + t * dy, pz + t * dz
             nx, ny, nz = _world_normal(shape, center, to_local, half, param, number, hx, hy, hz, dx, dy, dz)
-            gx = int(round((hx + nx * 0.5 * grid_step[0] - grid_origin[0]) / grid_step[0]))
-            gy = int(round((hy + ny * 0.5 * grid_step[1] - grid_origin[1]) / grid_step[1]))
-            gz = int(round((hz + nz * 0.5 * grid_step[2] - grid_origin[2]) / grid_step[2]))
+            gx = round((hx + nx * 0.5 * grid_step[0] - grid_origin[0]) / grid_step[0])
+            gy = round((hy + ny * 0.5 * grid_step[1] - grid_origin[1]) / grid_step[1])
+            gz = round((hz + nz * 0.5 * grid_step[2] - grid_origin[2]) / grid_step[2])
             gx = min(max(gx, 0), grid_shape[0] - 1)
             gy = min(max(gy, 0), grid_shape[1] - 1)
             gz = min(max(gz, 0), grid_shape[2] - 1)
@@ -507,7 +508,7 @@ def _to_axes(to_local, n, x, y, z):
     )
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@njit(cache=True, inline="always", fastmath=True, error_model="numpy")
 def _world_normal(shape, center, to_local, half, param, number, px, py, pz, dx, dy, dz):
     """Unit normal of a part at a point of its surface, turned against the ray direction."""
     if number < ROOM_FACES:
@@ -615,7 +616,7 @@ def _hit(kind, ox, oy, oz, dx, dy, dz, hx, hy, hz, p0, p1, limit):
                 return FAR
         return t
     # implicit surfaces: step until the side changes, then halve the step
-    steps = int((t1 - t0) * length / (0.012 if kind == CURTAIN else 0.02)) + 2
+    steps = int((t1 - t0) * length / 0.02) + 2
     dt = (t1 - t0) / steps
     side = _side(kind, ox + t0 * dx, oy + t0 * dy, oz + t0 * dz, hx, hy, hz, p0, p1)
     if kind == PILE and side <= 0.0:
@@ -625,7 +626,7 @@ def _hit(kind, ox, oy, oz, dx, dy, dz, hx, hy, hz, p0, p1, limit):
         now = _side(kind, ox + t * dx, oy + t * dy, oz + t * dz, hx, hy, hz, p0, p1)
         if (now > 0.0) != (side > 0.0):
             a, b = t - dt, t
-            for _ in range(12):
+            for _ in range(9):
                 m = 0.5 * (a + b)
                 if (_side(kind, ox + m * dx, oy + m * dy, oz + m * dz, hx, hy, hz, p0, p1) > 0.0) == (side > 0.0):
                     a = m

@@ -124,9 +124,7 @@ class Scene:
             center, half = middle.copy(), middle.copy()
             center[face // 2] *= 2 * (face % 2)
             half[face // 2] = 0.0
-            self._parts.append(
-                _Part(ROOM, center, np.eye(3), half, (0, 0), material, label, True, self.rng.random())
-            )
+            self._parts.append(_Part(ROOM, center, np.eye(3), half, (0, 0), material, label, True, self.rng.random()))
 
     @contextmanager
     def at(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> Iterator[Scene]:

@@ -50,7 +50,7 @@ def noise_table(rng: np.random.Generator) -> npt.NDArray[np.float32]:
 def contact_shadow(
     points: npt.NDArray[np.float32], normals: npt.NDArray[np.float32], depth: npt.NDArray[np.float32], focal: float
 ) -> npt.NDArray[np.float32]:
-    """How open each surface point is within a hand's breadth, from the depth image: what the light grid is too coarse for.
+    """How open each surface point is within a hand's breadth: what the light grid is too coarse for.
 
     Args:
         points, normals: (H, W, 3) float32, world. depth: (H, W) float32 metres. focal: pixels.
@@ -127,7 +127,7 @@ def shade(
         weight: (K,) float32 share of this light in ``out`` (K, 3) float32.
     """
     for i in range(part.shape[0]):
-        n = part[i]
+        n = np.uintp(part[i])  # unsigned: numba then leaves out the test for negative indices
         px, py, pz = points[i, 0], points[i, 1], points[i, 2]
         nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
         vx, vy, vz = eye[0] - px, eye[1] - py, eye[2] - pz
@@ -191,7 +191,7 @@ def shade(
         out[i, 2] += w * cb
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@njit(cache=True, inline="always", fastmath=True, error_model="numpy")
 def _irradiance(grid, origin, step, fallback, px, py, pz, nx, ny, nz):
     """Irradiance on a surface with normal n: trilinear in the grid, taken half a cell off the surface."""
     fx = (px + 0.55 * nx * step[0] - origin[0]) / step[0]
@@ -202,10 +202,14 @@ def _irradiance(grid, origin, step, fallback, px, py, pz, nx, ny, nz):
     fz = min(max(fz, 0.0), grid.shape[2] - 1.001)
     ix, iy, iz = int(fx), int(fy), int(fz)
     fx, fy, fz = fx - ix, fy - iy, fz - iz
-    ax = 0 if nx > 0.0 else 3
-    ay = 6 if ny > 0.0 else 9
-    az = 12 if nz > 0.0 else 15
+    ax = np.uintp(0 if nx > 0.0 else 3)
+    ay = np.uintp(6 if ny > 0.0 else 9)
+    az = np.uintp(12 if nz > 0.0 else 15)
     sx, sy, sz = nx * nx, ny * ny, nz * nz
+    along_x, along_y = grid.shape[1] * grid.shape[2], grid.shape[2]
+    first = ix * along_x + iy * along_y + iz
+    values = grid.reshape(-1)
+    one, two, last = np.uintp(1), np.uintp(2), np.uintp(18)
     r = g = b = total = 0.0
     for dx in range(2):
         wx = fx if dx == 1 else 1.0 - fx
@@ -213,11 +217,11 @@ def _irradiance(grid, origin, step, fallback, px, py, pz, nx, ny, nz):
             wxy = wx * (fy if dy == 1 else 1.0 - fy)
             for dz in range(2):
                 w = wxy * (fz if dz == 1 else 1.0 - fz)
-                x, y, z = ix + dx, iy + dy, iz + dz
-                total += w * grid[x, y, z, 18]
-                r += w * (sx * grid[x, y, z, ax] + sy * grid[x, y, z, ay] + sz * grid[x, y, z, az])
-                g += w * (sx * grid[x, y, z, ax + 1] + sy * grid[x, y, z, ay + 1] + sz * grid[x, y, z, az + 1])
-                b += w * (sx * grid[x, y, z, ax + 2] + sy * grid[x, y, z, ay + 2] + sz * grid[x, y, z, az + 2])
+                cell = np.uintp((first + dx * along_x + dy * along_y + dz) * 19)
+                total += w * values[cell + last]
+                r += w * (sx * values[cell + ax] + sy * values[cell + ay] + sz * values[cell + az])
+                g += w * (sx * values[cell + ax + one] + sy * values[cell + ay + one] + sz * values[cell + az + one])
+                b += w * (sx * values[cell + ax + two] + sy * values[cell + ay + two] + sz * values[cell + az + two])
     if total < 0.02:
         return fallback[0], fallback[1], fallback[2]
     return r / total, g / total, b / total
@@ -312,8 +316,7 @@ def _texture(kind, colors, n, scale, seed, x, y, z, mx, my, mz, hx, hy, hz, pixe
             - 0.5 * _line(abs(margin - inset), 0.003, pixel)
             + 0.2 * _line(abs(margin - inset - 0.008), 0.003, pixel)
         )
-        if margin < 0.0035:
-            gain *= 0.65
+        gain *= 1.0 - 0.35 * _line(margin, 0.0035, pixel)
         mix = _grain(noise, u, v, s, pixel) * scale
     elif kind == PATCHWORK:
         column, row = np.floor(u / scale), np.floor(v / scale)

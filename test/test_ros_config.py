@@ -1,0 +1,66 @@
+"""The files that ROS users open: DDS profile, RViz layout, launch file."""
+
+from __future__ import annotations
+
+import importlib.util
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+import yaml
+from shared_data import ROOT
+
+from lcr_seg_ros.resources import CONFIG
+
+MIB = 1 << 20
+NAMESPACE = "{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}"
+
+
+def dds_transports() -> dict[str, dict[str, str]]:
+    tree = ElementTree.parse(CONFIG / "fastdds.xml")
+    transports = {}
+    for descriptor in tree.iter(f"{NAMESPACE}transport_descriptor"):
+        values = {child.tag.removeprefix(NAMESPACE): (child.text or "").strip() for child in descriptor}
+        transports[values["transport_id"]] = values
+    return transports
+
+
+def test_the_dds_profile_is_the_default_participants_and_uses_only_its_own_transports():
+    (participant,) = ElementTree.parse(CONFIG / "fastdds.xml").iter(f"{NAMESPACE}participant")
+    assert participant.get("is_default_profile") == "true"
+    used = [e.text for e in participant.iter(f"{NAMESPACE}transport_id")]
+    assert sorted(filter(None, used)) == sorted(dds_transports())
+    assert [e.text for e in participant.iter(f"{NAMESPACE}useBuiltinTransports")] == ["false"]
+
+
+def test_the_dds_profile_has_room_for_images():
+    by_type = {values["type"]: values for values in dds_transports().values()}
+    assert int(by_type["SHM"]["segment_size"]) == 64 * MIB and int(by_type["SHM"]["maxMessageSize"]) == 8 * MIB
+    assert int(by_type["UDPv4"]["sendBufferSize"]) == int(by_type["UDPv4"]["receiveBufferSize"]) == 8 * MIB
+    assert by_type["UDPv4"]["non_blocking_send"] == "false"
+
+
+def test_rviz_shows_colour_overlay_mask_and_coloured_cloud():
+    displays = yaml.safe_load((CONFIG / "segment.rviz").read_text())["Visualization Manager"]["Displays"]
+    shown = {display["Topic"]["Value"]: display for display in displays}
+    assert shown.keys() == {
+        "rgb/image_rect_color",
+        "segmentation/overlay",
+        "segmentation/mask",
+        "segmentation/points",
+    }
+    assert shown["rgb/image_rect_color"]["Topic"]["Reliability Policy"] == "Best Effort"
+    assert shown["segmentation/points"]["Color Transformer"] == "RGB8"
+    assert all(display["Enabled"] for display in displays)
+
+
+def test_the_launch_file_declares_its_arguments_and_defaults_only_what_is_not_in_the_parameter_file():
+    pytest.importorskip("launch_ros", reason="needs a ROS installation with launch_ros")
+    spec = importlib.util.spec_from_file_location("segment_launch", ROOT / "launch" / "segment.launch.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    arguments = {a.name: a for a in module.generate_launch_description().get_launch_arguments()}
+    parameters = yaml.safe_load((CONFIG / "segment.yaml").read_text())["/**"]["ros__parameters"]
+    assert {"camera", "rgb", "depth", "camera_info", "rviz", "dds_profile", "use_sim_time"} <= arguments.keys()
+    for name in arguments.keys() & parameters.keys():
+        assert "".join(part.text for part in arguments[name].default_value) == ""
