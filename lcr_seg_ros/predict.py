@@ -51,7 +51,7 @@ def command(
     if out.resolve() == data.resolve():
         raise SourceError(f"--out {out} is the dataset itself: choose another folder")
     segmenter = Segmenter.load(model, backend=backend, device=device)
-    for item in tqdm(folder, desc="predict", unit="frame", leave=False):
+    for item in tqdm(folder, desc="predict", unit="frame", leave=False, disable=None):
         result = segmenter.segment(item.frame)
         write_png(out / "labels" / f"{item.name}.png", result.labels)
         if sheets:

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "lcr_seg_ros"
 
 ANY = {"errors", "files", "resources"}
 FOUNDATION = {"frame", "labels", "bundle"}
-RUN_TIME = FOUNDATION | {"hha", "preprocess", "backends", "decode", "segmenter", "render", "sources"}
+RUN_TIME = FOUNDATION | {"hha", "preprocess", "backends", "decode", "segmenter", "render", "sources", "image_encodings"}
 
 MAY_IMPORT_ROOMS = {
     "__init__": {"frame", "labels", "segmenter"},  # the public names, on first use
@@ -43,7 +43,8 @@ MAY_IMPORT_ROOMS = {
     "backends": {"bundle", "networks", "weights"},
     "segmenter": FOUNDATION | {"hha", "preprocess", "backends", "decode"},
     "render": {"labels"},
-    "sources": {"frame", "labels", "render"},
+    "image_encodings": {"frame"},
+    "sources": {"frame", "labels", "render", "image_encodings"},
     "predict": RUN_TIME,
     "ros": RUN_TIME | {"predict"},
     "training": RUN_TIME | {"networks", "weights", "predict"},

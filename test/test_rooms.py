@@ -171,7 +171,8 @@ def cast_from(position, parts):
     pose = np.eye(4)
     pose[:3, :3] = camera.look(np.pi / 2, 0.0, 0.0)
     pose[:3, 3] = position
-    return raycast.cast_image(parts, np.array([6.0, 6.0, 3.0]), pose, 100.0, 100.0, 50.0, 50.0, 101, 101)
+    view = raycast.cast_image(parts, np.array([6.0, 6.0, 3.0]), pose, 100.0, 100.0, 50.0, 50.0, 101, 101)
+    return view.depth, view.part, view.normal
 
 
 def test_a_box_is_as_deep_as_its_front_and_as_wide_as_its_projection():
@@ -229,7 +230,7 @@ def rays_of_cast() -> np.ndarray:
 def test_the_image_agrees_with_tracing_each_ray_through_the_hierarchy(seed):
     source = room(seed)
     pose = source.pose(3)
-    depth, part, normal = source._cast(3)
+    depth, part, normal, _, _ = source._cast(3)
     direction = (rays(source.intrinsics) @ pose[:3, :3].T).reshape(-1, 3)
     origins = np.repeat(pose[None, :3, 3], len(direction), 0)
     t, number, n = raycast.trace_rays(
@@ -298,7 +299,7 @@ def test_neighbouring_frames_look_alike():
 
 def test_noise_free_depth_is_exact_and_has_no_holes():
     frame = room(4)[2]
-    np.testing.assert_array_equal(frame.frame.depth_m, room(4)._cast(2)[0])
+    np.testing.assert_array_equal(frame.frame.depth_m, room(4)._cast(2).depth)
     assert (frame.frame.depth_m > 0).all()
 
 

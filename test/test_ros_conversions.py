@@ -16,19 +16,16 @@ from std_msgs.msg import Header
 
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
-from lcr_seg_ros.ros.compat.cv_bridge import OWN_READERS, choose_image_readers
-from lcr_seg_ros.ros.conversions import (
-    CLOUD_POINT,
+from lcr_seg_ros.image_encodings import (
     COLOR_ENCODINGS,
     DEPTH_ENCODINGS,
     LABEL_ENCODINGS,
-    array_to_image,
     camera_info_to_intrinsics,
     color_to_array,
     depth_to_array,
-    image_to_array,
-    segmentation_to_cloud,
 )
+from lcr_seg_ros.ros.compat.cv_bridge import OWN_READERS, choose_image_readers
+from lcr_seg_ros.ros.conversions import CLOUD_POINT, array_to_image, image_to_array, segmentation_to_cloud
 
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9))
 CHANNEL_ORDER = {"rgb8": "rgb", "bgr8": "bgr", "rgba8": "rgba", "bgra8": "bgra"}

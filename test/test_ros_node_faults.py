@@ -39,9 +39,10 @@ from tiny_bundle import make_tiny_bundle, tiny_bundle
 
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.image_encodings import color_to_array
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
-from lcr_seg_ros.ros.conversions import CLOUD_POINT, array_to_image, color_to_array
+from lcr_seg_ros.ros.conversions import CLOUD_POINT, array_to_image
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.segmenter import Segmenter
 

@@ -49,7 +49,7 @@ def folder_examples(folder: DatasetFolder, cache: Path, with_hha: bool) -> list[
     """
     encoder = HhaEncoder(HHA_MODE)
     examples = []
-    for item in tqdm(folder, desc=f"reading {folder.path.name}", unit="frame", leave=False):
+    for item in tqdm(folder, desc=f"reading {folder.path.name}", unit="frame", leave=False, disable=None):
         if item.labels is None:
             raise SourceError(
                 f"frame {item.name} of {folder.path} has no labels: training needs label40/{item.name}.png"
@@ -65,7 +65,7 @@ def room_examples(recipe: Recipe, cache: Path) -> list[Example]:
 
     encoder = HhaEncoder(HHA_MODE)
     examples = []
-    for seed in tqdm(range(recipe.rooms.rooms), desc="rendering rooms", unit="room", leave=False):
+    for seed in tqdm(range(recipe.rooms.rooms), desc="rendering rooms", unit="room", leave=False, disable=None):
         room = RenderedRoom(frames=recipe.rooms.frames_per_room * 20, seed=recipe.rooms.first_seed + seed)
         for k in range(recipe.rooms.frames_per_room):
             item = room[k * 20]

@@ -32,7 +32,7 @@ def evaluate_bundle(
     """
     segmenter = Segmenter.load(model, backend=backend, device=device)
     confusion = ConfusionMatrix(segmenter.labels)
-    for item in tqdm(folder, desc="evaluate", unit="frame", leave=False):
+    for item in tqdm(folder, desc="evaluate", unit="frame", leave=False, disable=None):
         if item.labels is None:
             raise SourceError(f"frame {item.name} of {folder.path} has no label image to compare with")
         predicted = segmenter.segment(item.frame).labels

@@ -32,7 +32,7 @@ def rooms(out: Path, rooms: int, frames: int, first_seed: int) -> None:
     from lcr_seg_ros.sources.rooms import RenderedRoom
 
     names = []
-    for seed in tqdm(range(first_seed, first_seed + rooms), desc="rendering", unit="room", leave=False):
+    for seed in tqdm(range(first_seed, first_seed + rooms), desc="rendering", unit="room", leave=False, disable=None):
         frames_of_room = [
             replace(item, name=f"{seed:04d}_{item.name}") for item in RenderedRoom(frames=frames, seed=seed)
         ]

@@ -16,14 +16,15 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
+from lcr_seg_ros.image_encodings import color_to_array
 from lcr_seg_ros.labels import LabelSet
-from lcr_seg_ros.ros.conversions import color_to_array
-from lcr_seg_ros.ros.player import CAMERA_QOS, TRUTH_QOS, TRUTH_TOPIC, PublishedFrame
+from lcr_seg_ros.ros.player import TRUTH_QOS, TRUTH_TOPIC, PublishedFrame
 
 MASK_TOPIC = "segmentation/mask"
 CONFIDENCE_TOPIC = "segmentation/confidence"
 HHA_TOPIC = "segmentation/hha"
 
+BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 WAITING_FRAMES = 90
 """Masks and truths kept while the other one of the pair is on its way."""
@@ -154,7 +155,7 @@ class SegmentationObserver(Node):
         def keep(kind: str) -> Callable[[Image], None]:
             return lambda message: self._keep_picture(kind, message)
 
-        topics = {"rgb": (rgb_topic, CAMERA_QOS), "confidence": (CONFIDENCE_TOPIC, RELIABLE)}
+        topics = {"rgb": (rgb_topic, BEST_EFFORT), "confidence": (CONFIDENCE_TOPIC, RELIABLE)}
         if with_hha:
             topics["hha"] = (HHA_TOPIC, RELIABLE)
         self._picture_kinds = {"mask", *topics}

@@ -13,9 +13,10 @@ from sensor_msgs.msg import Image, PointCloud2
 
 from lcr_seg_ros import render
 from lcr_seg_ros.frame import RgbdFrame
+from lcr_seg_ros.image_encodings import LABEL_ENCODINGS
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.ros.compat.vision_msgs import LabelInfoFormat
-from lcr_seg_ros.ros.conversions import LABEL_ENCODINGS, array_to_image, segmentation_to_cloud
+from lcr_seg_ros.ros.conversions import array_to_image, segmentation_to_cloud
 
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleNode

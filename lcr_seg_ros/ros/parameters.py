@@ -11,8 +11,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
 from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.image_encodings import LABEL_ENCODINGS
 from lcr_seg_ros.resources import CONFIG
-from lcr_seg_ros.ros.conversions import LABEL_ENCODINGS
 
 if TYPE_CHECKING:
     from rclpy.node import Node

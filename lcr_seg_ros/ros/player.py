@@ -31,7 +31,6 @@ from lcr_seg_ros.sources.source import FrameSource, SourceFrame
 DepthEncoding = Literal["16UC1", "32FC1"]
 PlayMode = Literal["once", "loop", "ping-pong"]
 
-CAMERA_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 TRUTH_QOS = QoSProfile(depth=30, reliability=ReliabilityPolicy.RELIABLE)
 TRUTH_TOPIC = "ground_truth/labels"
 
@@ -233,7 +232,9 @@ class CameraPlayer(Node):
             stop.wait(0.05)
         return True
 
-    def _create(self, message_type: Any, topic: str, qos: QoSProfile = CAMERA_QOS) -> Any:
+    def _create(self, message_type: Any, topic: str, qos: QoSProfile | None = None) -> Any:
+        # A profile of its own for each publisher: rclpy writes a user's overrides into the object.
+        qos = qos or QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         overridable = QoSOverridingOptions.with_default_policies()
         return self.create_publisher(message_type, topic, qos, qos_overriding_options=overridable)
 

@@ -28,10 +28,10 @@ from std_srvs.srv import SetBool
 
 from lcr_seg_ros.errors import FrameError, LcrSegError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
 from lcr_seg_ros.ros.compat.cv_bridge import choose_image_readers
 from lcr_seg_ros.ros.compat.message_filters import choose_stamp_pairs
 from lcr_seg_ros.ros.compat.vision_msgs import choose_label_info
-from lcr_seg_ros.ros.conversions import camera_info_to_intrinsics
 from lcr_seg_ros.ros.diagnostics import TOPIC as DIAGNOSTICS_TOPIC
 from lcr_seg_ros.ros.diagnostics import diagnostic_array
 from lcr_seg_ros.ros.frame_statistics import FrameStatistics

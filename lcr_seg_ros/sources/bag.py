@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,13 @@ import numpy.typing as npt
 
 from lcr_seg_ros.errors import FrameError, SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
+from lcr_seg_ros.image_encodings import (
+    COLOR_ENCODINGS,
+    DEPTH_ENCODINGS,
+    camera_info_to_intrinsics,
+    color_to_array,
+    depth_to_array,
+)
 from lcr_seg_ros.sources.source import SourceFrame
 
 if TYPE_CHECKING:
@@ -24,8 +31,7 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
-COLOUR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "8UC3", "8UC4", "mono8", "8UC1")
-DEPTH_ENCODINGS = ("16UC1", "mono16", "32FC1")
+_UNNAMED = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
 
 _NAME_HINTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # kind: words for it, words against it
@@ -124,7 +130,7 @@ class BagSource:
     def _frame(self, stamp_ns: int, colour: Any, depth: Any) -> RecordedFrame:
         name = f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"
         try:
-            frame = RgbdFrame(_to_rgb(colour), depth_to_metres(_to_depth(depth)), self.intrinsics)
+            frame = RgbdFrame(_to_rgb(colour), _to_depth(depth), self.intrinsics)
         except (FrameError, SourceError) as error:
             raise SourceError(f"{self.path}, image at {name} s: {error}") from error
         return RecordedFrame(name, frame, stamp_ns=stamp_ns, frame_id=colour.header.frame_id)
@@ -180,7 +186,7 @@ def _examine(message: Any) -> _ImageTopic:
         height, width = image.shape[:2]
         return _ImageTopic("depth" if image.dtype == np.uint16 and image.ndim == 2 else "colour", width, height)
     kind = f"encoding {message.encoding!r} is neither colour nor depth"
-    if message.encoding in COLOUR_ENCODINGS:
+    if message.encoding in COLOR_ENCODINGS or message.encoding in _UNNAMED:
         kind = "colour"
     elif message.encoding in DEPTH_ENCODINGS:
         kind = "depth"
@@ -233,11 +239,8 @@ def _read_intrinsics(bag: AnyReader, topic: str | None, width: int, height: int,
         )
     connection = next(c for c in bag.connections if c.topic == topic and c.msgcount)
     info: Any = _first_message(bag, connection)
-    k, p = (info.K, info.P) if hasattr(info, "K") else (info.k, info.p)  # ROS 1 spells them in capitals
-    # P holds the model of a rectified image; drivers that do not rectify leave it empty or repeat K.
-    fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if p[0] > 0 and p[5] > 0 else (k[0], k[4], k[2], k[5])
     try:
-        return CameraIntrinsics(float(fx), float(fy), float(cx), float(cy), info.width or width, info.height or height)
+        return camera_info_to_intrinsics(info)
     except FrameError as error:
         raise SourceError(f"{path}: {topic}: {error} Or give --intrinsics") from error
 
@@ -299,41 +302,24 @@ def _first_message(bag: AnyReader, connection: Connection) -> Any:
 
 def _to_rgb(message: Any) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8, red first, from an Image or CompressedImage."""
-    compressed = not hasattr(message, "encoding")
-    image = _decompress(message) if compressed else _pixels(message)
+    if hasattr(message, "encoding"):
+        return color_to_array(_named(message))
+    image = _decompress(message)
     if image.dtype != np.uint8:
         raise SourceError(f"the colour topic carries {image.dtype} pixels")
     if image.ndim == 2:
         return np.repeat(image[:, :, None], 3, axis=2)
-    if compressed or not message.encoding.startswith("rgb"):  # OpenCV and the unnamed 8UC3 are blue first
-        return np.ascontiguousarray(image[:, :, 2::-1])
-    return np.ascontiguousarray(image[:, :, :3])
+    return np.ascontiguousarray(image[:, :, 2::-1])  # OpenCV decodes to blue first
 
 
-def _to_depth(message: Any) -> npt.NDArray[np.generic]:
-    """(H, W) uint16 mm or float32 m from an Image or CompressedImage."""
-    return _pixels(message) if hasattr(message, "encoding") else _decompress(message)
+def _to_depth(message: Any) -> npt.NDArray[np.float32]:
+    """(H, W) float32 metres from an Image or CompressedImage."""
+    return depth_to_array(message) if hasattr(message, "encoding") else depth_to_metres(_decompress(message))
 
 
-def _pixels(message: Any) -> npt.NDArray[Any]:
-    """(H, W) or (H, W, C) view of an Image message's data without the padding of its rows."""
-    encoding = message.encoding
-    if encoding not in (*COLOUR_ENCODINGS, *DEPTH_ENCODINGS):
-        known = ", ".join((*COLOUR_ENCODINGS, *DEPTH_ENCODINGS))
-        raise SourceError(f"encoding {encoding!r} is not supported; {known} are")
-    dtype = np.dtype({"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}.get(encoding, "u1"))
-    channels = {"rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "8UC4": 4}.get(encoding, 1)
-    row = message.width * channels * dtype.itemsize
-    data = np.frombuffer(message.data, np.uint8)
-    if row == 0 or message.step < row or data.size < message.step * message.height or message.height == 0:
-        raise SourceError(
-            f"a {message.width}x{message.height} {encoding} image with step {message.step} does not fit "
-            f"its {data.size} bytes of data"
-        )
-    rows = data[: message.step * message.height].reshape(message.height, message.step)[:, :row]
-    stored = dtype.newbyteorder(">" if message.is_bigendian else "<")
-    pixels = np.ascontiguousarray(rows).view(stored).astype(dtype, copy=False)
-    return pixels.reshape(message.height, message.width, channels) if channels > 1 else pixels
+def _named(message: Any) -> Any:
+    """The same image with its colour order spelled out: OpenCV's unnamed encodings are blue first."""
+    return replace(message, encoding=_UNNAMED.get(message.encoding, message.encoding))
 
 
 def _decompress(message: Any) -> npt.NDArray[Any]:

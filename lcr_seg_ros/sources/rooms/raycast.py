@@ -95,10 +95,20 @@ def build_hierarchy(parts: PartArrays, leaf_size: int = 3) -> Hierarchy:
     return Hierarchy(np.array(low), np.array(high), np.array(first), np.array(count), order)
 
 
+class View(NamedTuple):
+    """What a camera sees, per pixel; points and normals are in the world."""
+
+    depth: npt.NDArray[np.float32]  # (H, W) metres along the optical axis
+    part: npt.NDArray[np.int32]  # (H, W) part number
+    normal: npt.NDArray[np.float32]  # (H, W, 3) unit, facing the camera
+    point: npt.NDArray[np.float32]  # (H, W, 3) metres
+    facing: npt.NDArray[np.float32]  # (H, W) cosine between normal and line of sight
+
+
 def cast_image(
     parts: PartArrays, room_size: FloatArray, camera_to_world: FloatArray, fx: float, fy: float, cx: float, cy: float,
     width: int, height: int,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:  # fmt: skip
+) -> View:  # fmt: skip
     """What a pinhole camera inside the room sees.
 
     Args:
@@ -106,10 +116,6 @@ def cast_image(
         room_size: (3,) the room is 0..size along each axis, metres.
         camera_to_world: (4, 4) pose of the optical frame (x right, y down, z forward).
         fx, fy, cx, cy: pinhole, pixels; pixel centres are at integers.
-
-    Returns:
-        depth (H, W) float32 along the optical axis in metres, part number (H, W) int32,
-        and unit normal (H, W, 3) float32 in the world, facing the camera.
     """
     rotation = np.ascontiguousarray(camera_to_world[:3, :3])
     position = np.ascontiguousarray(camera_to_world[:3, 3])
@@ -120,12 +126,13 @@ def cast_image(
     order = visible[np.argsort(nearest[visible], kind="stable")]
     depth = np.empty((height, width))
     part = np.empty((height, width), np.int32)
-    normal = np.empty((height, width, 3), np.float32)
+    normal, point = np.empty((height, width, 3), np.float32), np.empty((height, width, 3), np.float32)
+    facing = np.empty((height, width), np.float32)
     room = (np.asarray(room_size, np.float64), rotation, position)
     _cast_room(*room, fx, fy, cx, cy, depth, part)
     _cast_parts(*parts, order, corners, nearest, rotation, position, fx, fy, cx, cy, depth, part)
-    _surface_normals(*parts, rotation, position, fx, fy, cx, cy, depth, part, normal)
-    return depth.astype(np.float32), part, normal
+    _describe_surfaces(*parts, rotation, position, fx, fy, cx, cy, depth, part, normal, point, facing)
+    return View(depth.astype(np.float32), part, normal, point, facing)
 
 
 def _box_corners(parts: PartArrays, rotation: FloatArray, position: FloatArray) -> FloatArray:
@@ -261,7 +268,9 @@ def _mark_edge(u0, v0, u1, v1, left, right):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def _surface_normals(shape, center, to_local, half, param, rotation, position, fx, fy, cx, cy, depth, part, normal):
+def _describe_surfaces(
+    shape, center, to_local, half, param, rotation, position, fx, fy, cx, cy, depth, part, normal, point, facing
+):
     height, width = depth.shape
     for v in range(height):
         y = (v - cy) / fy
@@ -271,13 +280,17 @@ def _surface_normals(shape, center, to_local, half, param, rotation, position, f
             dy = rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2]
             dz = rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2]
             t = depth[v, u]
+            px, py, pz = position[0] + t * dx, position[1] + t * dy, position[2] + t * dz
             nx, ny, nz = _world_normal(
-                shape, center, to_local, half, param, np.int64(part[v, u]),
-                position[0] + t * dx, position[1] + t * dy, position[2] + t * dz, dx, dy, dz,
+                shape, center, to_local, half, param, np.int64(part[v, u]), px, py, pz, dx, dy, dz
             )  # fmt: skip
             normal[v, u, 0] = nx
             normal[v, u, 1] = ny
             normal[v, u, 2] = nz
+            point[v, u, 0] = px
+            point[v, u, 1] = py
+            point[v, u, 2] = pz
+            facing[v, u] = -(nx * dx + ny * dy + nz * dz) / np.sqrt(dx * dx + dy * dy + dz * dz)
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")

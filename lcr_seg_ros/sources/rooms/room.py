@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -14,8 +15,9 @@ from lcr_seg_ros.sources.source import SourceFrame
 
 FloatArray = npt.NDArray[np.float64]
 
-_NO_DEPTH = (classes.WINDOW, classes.TELEVISION, classes.MIRROR)
-"""Classes whose surfaces structured light often fails on."""
+_SWALLOWS = np.zeros(256, np.bool_)
+"""By class: whether structured light often fails on it."""
+_SWALLOWS[[classes.WINDOW, classes.TELEVISION, classes.MIRROR]] = True
 
 
 _SALT = 61
@@ -58,7 +60,8 @@ class RenderedRoom:
         self._parts = scene.parts()
         self._materials = scene.materials()
         self._labels = scene.part_labels
-        self._mirror = scene.part_mirror
+        self._mirror = np.minimum(scene.part_mirror, 0.95).astype(np.float32)
+        self._glows = self._materials.emission > 0
         self._tree = raycast.build_hierarchy(self._parts)
         self._noise = shading.noise_table(rng)
         self._room = np.array(scene.size)
@@ -83,11 +86,10 @@ class RenderedRoom:
             IndexError: no such frame.
         """
         i = self._checked(index)
-        depth, part, normal = self._cast(i)
-        labels = self._labels[part]
-        rgb = self._photograph(i, depth, part, normal)
-        if self.noise:
-            depth = self._sense(i, depth, labels, normal)
+        view = self._cast(i)
+        labels = self._labels[view.part]
+        rgb = self._photograph(i, view)
+        depth = self._sense(i, view, labels) if self.noise else view.depth
         return SourceFrame(f"{i:05d}", RgbdFrame(rgb, depth, self.intrinsics), labels)
 
     def pose(self, index: int) -> FloatArray:
@@ -105,44 +107,37 @@ class RenderedRoom:
             raise IndexError(f"frame {index} of {self.frames}")
         return i
 
-    def _cast(self, i: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    def _cast(self, i: int) -> raycast.View:
         k = self.intrinsics
         return raycast.cast_image(self._parts, self._room, self.pose(i), k.fx, k.fy, k.cx, k.cy, k.width, k.height)
 
-    def _photograph(
-        self, i: int, depth: npt.NDArray[np.float32], part: npt.NDArray[np.int32], normal: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.uint8]:
-        k = self.intrinsics
-        pose = self.pose(i)
-        eye = np.ascontiguousarray(pose[:3, 3])
-        points = np.empty((depth.size, 3), np.float32)
-        shading.pixel_points(np.ascontiguousarray(pose[:3, :3]), eye, k.fx, k.fy, k.cx, k.cy, depth, points)
-        out = np.zeros((depth.size, 3), np.float32)
-        shape = (*depth.shape, 3)
-        creases = shading.contact_shadow(points.reshape(shape), normal, depth, k.fx)
-        glows = (self._materials.emission > 0)[part]
-        part, normal = part.reshape(-1), normal.reshape(-1, 3)
-        share = self._mirror.astype(np.float32)[part]
-        self._shade(part, points, normal, eye, 1 - np.minimum(share, 0.95), out)
-        out *= np.where(glows, np.float32(1), creases).reshape(-1, 1)
-        if (share > 0).any():
-            out += self._reflections(share, part, points, normal, eye)
-        grain = None
-        if self.noise:
-            grain = self._unit_noise(np.random.default_rng([self.seed, i, 1]))
-        return camera.develop(out.reshape(shape), self._photo, grain)
+    def _photograph(self, i: int, view: raycast.View) -> npt.NDArray[np.uint8]:
+        eye = self.pose(i)[:3, 3].copy()
+        part, points, normals = view.part.reshape(-1), view.point.reshape(-1, 3), view.normal.reshape(-1, 3)
+        mirrored = self._mirror[part]
+        weight = shading.contact_shadow(view.point, view.normal, view.depth, self.intrinsics.fx).reshape(-1)
+        weight[self._glows[part]] = 1.0
+        if mirrored.any():
+            weight *= 1 - mirrored
+        light = np.zeros((len(part), 3), np.float32)
+        self._shade(part, points, normals, eye, weight, light)
+        if mirrored.any():
+            self._add_reflections(mirrored, part, points, normals, eye, light)
+        grain = self._unit_noise(np.random.default_rng([self.seed, i, 1])) if self.noise else None
+        return camera.develop(light.reshape(view.point.shape), self._photo, grain)
 
-    def _reflections(
-        self, share: npt.NDArray[np.float32], part: npt.NDArray[np.int32], points: npt.NDArray[np.float32],
-        normals: npt.NDArray[np.float32], eye: FloatArray,
-    ) -> npt.NDArray[np.float32]:  # fmt: skip
-        """(H * W, 3) light that mirrors and polished surfaces show of the room, one reflection deep."""
-        height, width = self.intrinsics.height, self.intrinsics.width
-        # polish blurs: every second row and column will do; mirrors are sharp
-        polished = ((share > 0) & (share < 0.5)).reshape(height, width)
-        traced = (share >= 0.5).reshape(height, width)
-        traced[::2, ::2] |= polished[::2, ::2]
-        chosen = np.flatnonzero(traced)
+    def _add_reflections(
+        self, mirrored: npt.NDArray[np.float32], part: npt.NDArray[np.int32], points: npt.NDArray[np.float32],
+        normals: npt.NDArray[np.float32], eye: FloatArray, light: npt.NDArray[np.float32],
+    ) -> None:  # fmt: skip
+        """Add what mirrors and polished surfaces show of the room, one reflection deep, to ``light`` (H * W, 3)."""
+        width = self.intrinsics.width
+        # polish blurs: every second row and column will do for it; mirrors are sharp
+        pixels = np.flatnonzero(mirrored)
+        v, u = pixels // width, pixels % width
+        shown_by = np.where(mirrored[pixels] < 0.5, (v & ~1) * width + (u & ~1), pixels)
+        shown_by = np.where(part[shown_by] == part[pixels], shown_by, pixels)
+        chosen, place = np.unique(shown_by, return_inverse=True)
         n = normals[chosen].astype(float)
         ray = points[chosen] - eye
         ray /= np.linalg.norm(ray, axis=1, keepdims=True)
@@ -153,18 +148,13 @@ class RenderedRoom:
             *raycast.as_tuple(self._parts, self._tree), self._room, start, ray, raycast.FAR
         )
         # polished surfaces mirror more at a slant (after Schlick 1994)
-        weight = share[chosen] * (1 + 4 * (1 - share[chosen]) * (1 - cos) ** 3)
+        weight = mirrored[chosen] * (1 + 4 * (1 - mirrored[chosen]) * (1 - cos) ** 3)
         seen = np.zeros((len(chosen), 3), np.float32)
         self._shade(
             np.maximum(hit, 0).astype(np.int32), (start + distance[:, None] * ray).astype(np.float32),
             hit_normal.astype(np.float32), eye, np.minimum(weight, 0.9).astype(np.float32), seen,
         )  # fmt: skip
-        image = np.zeros((height * width, 3), np.float32)
-        image[chosen] = seen
-        whole = image.reshape(height, width, 3)
-        if polished.any():
-            whole = np.where(polished[..., None], whole[::2, ::2].repeat(2, 0).repeat(2, 1)[:height, :width], whole)
-        return whole.reshape(-1, 3)
+        light[pixels] += seen[place]
 
     def _unit_noise(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         """(H, W, 3) standard normal."""
@@ -181,20 +171,10 @@ class RenderedRoom:
             weight, out,
         )  # fmt: skip
 
-    def _sense(
-        self, i: int, depth: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8], normal: npt.NDArray[np.float32]
-    ) -> npt.NDArray[np.float32]:
-        import cv2
-
-        k, pose = self.intrinsics, self.pose(i)
+    def _sense(self, i: int, view: raycast.View, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        k = self.intrinsics
         rng = np.random.default_rng([self.seed, i, 2])
-        # ray = (x, y, 1) in the camera; its cosine with the normal needs the normal in the camera too
-        local = normal @ pose[:3, :3].astype(np.float32)
-        x = ((np.arange(k.width) - k.cx) / k.fx).astype(np.float32)[None, :]
-        y = ((np.arange(k.height) - k.cy) / k.fy).astype(np.float32)[:, None]
-        facing = -(local[..., 0] * x + local[..., 1] * y + local[..., 2]) / np.sqrt(x * x + y * y + 1)
-        unit = np.ascontiguousarray(self._unit_noise(rng)[..., 0])
+        unit = self._unit_noise(rng)[..., 0]
         coarse = rng.random((max(2, k.height // 12), max(2, k.width // 12)), np.float32)
-        patches = cv2.resize(coarse, (k.width, k.height), interpolation=cv2.INTER_CUBIC)
-        dark = np.isin(labels, _NO_DEPTH)
-        return camera.sense_depth(depth, facing, dark, unit, np.clip(patches, 0, 1))
+        patches = np.clip(cv2.resize(coarse, (k.width, k.height), interpolation=cv2.INTER_CUBIC), 0, 1)
+        return camera.sense_depth(view.depth, view.facing, _SWALLOWS[labels], unit, patches)

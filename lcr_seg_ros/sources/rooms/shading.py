@@ -95,21 +95,6 @@ def _occlusion(points, normals, depth, focal, offset_x, offset_y, out):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def pixel_points(rotation, position, fx, fy, cx, cy, depth, points):
-    """World point (H * W, 3) of every pixel of a depth image (H, W)."""
-    height, width = depth.shape
-    for v in range(height):
-        y = (v - cy) / fy
-        for u in range(width):
-            x, t = (u - cx) / fx, depth[v, u]
-            i = v * width + u
-            for axis in range(3):
-                points[i, axis] = position[axis] + t * (
-                    rotation[axis, 0] * x + rotation[axis, 1] * y + rotation[axis, 2]
-                )
-
-
-@njit(cache=True, fastmath=True, error_model="numpy")
 def shade(
     center, to_local, half,
     texture, colors, scale, bump, gloss, emission, seed,

@@ -1,0 +1,170 @@
+"""What the fields of ROS image and camera_info messages mean, whoever carries them: DDS or a bag file.
+
+Encodings are those of ``sensor_msgs/image_encodings.h``; depth is read by REP-118: ``16UC1`` in millimetres with
+0 as hole, ``32FC1`` in metres with NaN and Inf as holes. Messages are taken by their fields, so nothing of ROS is
+imported.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.frame import MAX_SIDE_PX, CameraIntrinsics, depth_to_metres
+
+
+class ImageMessage(Protocol):
+    """The fields of sensor_msgs/Image that are read here."""
+
+    encoding: str
+    height: int
+    width: int
+    step: int
+    is_bigendian: int
+    data: Any
+
+
+class Encoding(NamedTuple):
+    dtype: type[np.generic]
+    channels: int
+
+
+COLOR_ENCODINGS = {
+    "rgb8": Encoding(np.uint8, 3),
+    "bgr8": Encoding(np.uint8, 3),
+    "rgba8": Encoding(np.uint8, 4),
+    "bgra8": Encoding(np.uint8, 4),
+    "mono8": Encoding(np.uint8, 1),
+}
+DEPTH_ENCODINGS = {
+    "16UC1": Encoding(np.uint16, 1),
+    "mono16": Encoding(np.uint16, 1),
+    "32FC1": Encoding(np.float32, 1),
+}
+LABEL_ENCODINGS = {
+    "mono8": Encoding(np.uint8, 1),
+    "16UC1": Encoding(np.uint16, 1),
+    "16SC1": Encoding(np.int16, 1),
+    "32SC1": Encoding(np.int32, 1),
+}
+ENCODINGS = COLOR_ENCODINGS | DEPTH_ENCODINGS | LABEL_ENCODINGS
+
+_RED_GREEN_BLUE = {"rgba8": (0, 1, 2), "bgr8": (2, 1, 0), "bgra8": (2, 1, 0), "mono8": (0, 0, 0)}
+
+
+def color_to_array(message: ImageMessage) -> npt.NDArray[np.uint8]:
+    """A colour or grey image as :class:`~lcr_seg_ros.frame.RgbdFrame` wants it.
+
+    Args:
+        message: rgb8, bgr8, rgba8, bgra8 or mono8; rows may be padded (``step``).
+
+    Returns:
+        (H, W, 3) uint8, red first, contiguous; grey is repeated, alpha dropped. For rgb8 without padding it
+        looks into the message's own memory.
+
+    Raises:
+        FrameError: another encoding, no or absurd size, rows too short, data cut.
+    """
+    check_color(message)
+    pixels = _pixels(message)
+    if message.encoding == "rgb8":
+        return np.ascontiguousarray(pixels)
+    rgb = np.empty((*pixels.shape[:2], 3), np.uint8)
+    for channel, source in enumerate(_RED_GREEN_BLUE[message.encoding]):
+        rgb[..., channel] = pixels[..., source]
+    return rgb
+
+
+def depth_to_array(message: ImageMessage) -> npt.NDArray[np.float32]:
+    """A depth image in metres.
+
+    Args:
+        message: 16UC1 or mono16 (millimetres), or 32FC1 (metres); rows may be padded, either byte order.
+
+    Returns:
+        (H, W) float32 metres, contiguous; holes stay 0, NaN or Inf.
+
+    Raises:
+        FrameError: another encoding, no or absurd size, rows too short, data cut.
+    """
+    check_depth(message)
+    pixels = _pixels(message)[..., 0]
+    native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return np.ascontiguousarray(depth_to_metres(native))
+
+
+def check_color(message: ImageMessage) -> None:
+    """All that :func:`color_to_array` asks of a message, without touching its pixels.
+
+    Raises:
+        FrameError: as :func:`color_to_array`.
+    """
+    _check(message, COLOR_ENCODINGS, "colour")
+
+
+def check_depth(message: ImageMessage) -> None:
+    """All that :func:`depth_to_array` asks of a message, without touching its pixels.
+
+    Raises:
+        FrameError: as :func:`depth_to_array`.
+    """
+    _check(message, DEPTH_ENCODINGS, "depth")
+
+
+def camera_info_to_intrinsics(message: Any) -> CameraIntrinsics:
+    """The pinhole model of the image that the camera_info belongs to.
+
+    Reads K; for images that a rectification has given another model (``image_rect``), P holds it and is preferred
+    when set. Binning and region of interest are applied, so the result fits the image as published.
+
+    Raises:
+        FrameError: K is all zero (an uncalibrated camera), a value is not finite, or no size.
+    """
+    k, p = (message.K, message.P) if hasattr(message, "K") else (message.k, message.p)  # ROS 1 has capitals
+    fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if p[0] > 0 and p[5] > 0 else (k[0], k[4], k[2], k[5])
+    if not (fx > 0 and fy > 0):
+        raise FrameError(
+            f"camera_info has fx={fx}, fy={fy}: the camera is not calibrated (K is all zero); "
+            "calibrate it, or let its driver publish the factory calibration"
+        )
+    width, height = message.width, message.height
+    roi = message.roi
+    if roi.width and roi.height:
+        cx, cy, width, height = cx - roi.x_offset, cy - roi.y_offset, roi.width, roi.height
+    full = CameraIntrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=width, height=height)
+    return full.scaled_to(width // max(message.binning_x, 1), height // max(message.binning_y, 1))
+
+
+def _check(message: ImageMessage, encodings: dict[str, Encoding], kind: str) -> None:
+    encoding = encodings.get(message.encoding)
+    if encoding is None:
+        raise FrameError(
+            f"{kind} image has encoding {message.encoding!r}, which is not supported; use {', '.join(encodings)}"
+        )
+    height, width, step = message.height, message.width, message.step
+    if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
+        raise FrameError(f"{kind} image must be 1..{MAX_SIDE_PX} px a side, got {width}x{height}")
+    row = width * encoding.channels * np.dtype(encoding.dtype).itemsize
+    if step < row:
+        raise FrameError(
+            f"{kind} image has step {step}, but a row of {width} {message.encoding} pixels takes {row} bytes"
+        )
+    # Padding after the last row may be missing: some drivers leave it out.
+    needed = step * (height - 1) + row
+    if len(message.data) < needed:
+        raise FrameError(
+            f"{kind} image is cut: {width}x{height} {message.encoding} with step {step} takes {needed} bytes, "
+            f"got {len(message.data)}"
+        )
+
+
+def _pixels(message: ImageMessage) -> npt.NDArray[np.generic]:
+    """(H, W, C) view into the data of a checked message, in the message's byte order."""
+    encoding = ENCODINGS[message.encoding]
+    dtype = np.dtype(encoding.dtype).newbyteorder(">" if message.is_bigendian else "<")
+    strides = (message.step, encoding.channels * dtype.itemsize, dtype.itemsize)
+    shape = (message.height, message.width, encoding.channels)
+    return np.ndarray(shape, dtype, np.frombuffer(message.data, np.uint8), strides=strides)
