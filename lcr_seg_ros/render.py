@@ -14,6 +14,9 @@ from lcr_seg_ros.labels import UNLABELLED, LabelSet
 
 Image = npt.NDArray[np.uint8]
 
+PANEL_HEIGHT = 300
+"""Pixels; four or five panels side by side then still fit a screen."""
+
 _INK = (40, 40, 40)
 _PAPER = 255
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -59,7 +62,7 @@ def sheet(
         title: written above the first panel.
 
     Returns:
-        (h, w, 3) uint8 RGB, panels at most 480 px high.
+        (h, w, 3) uint8 RGB, panels at most 300 px high.
     """
     panels = [(f"RGB {title}".strip(), rgb)]
     if hha is not None:
@@ -68,7 +71,7 @@ def sheet(
     if truth is not None:
         panels.append(("annotation", colorize(truth, label_set)))
     panels.append(("overlay", overlay(rgb, labels, label_set)))
-    height = min(480, rgb.shape[0])
+    height = min(PANEL_HEIGHT, rgb.shape[0])
     width = max(1, round(rgb.shape[1] * height / rgb.shape[0]))
     row = np.concatenate(
         [_titled(name, cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA)) for name, p in panels], axis=1
