@@ -18,6 +18,7 @@ from model_under_test import model_under_test
 from shared_data import ROOT
 
 from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.render import PANEL_HEIGHT
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id, isolated_ros_environment
 
@@ -102,8 +103,8 @@ def test_the_pictures_show_the_frame_its_labels_and_a_legend(finished):
     assert 1 <= len(report["pictures"]) <= 4
     for path in report["pictures"]:
         picture = cv2.imread(path)
-        assert picture.shape[0] > 480
-        assert picture.shape[1] >= 4 * 640
+        assert picture.shape[0] > PANEL_HEIGHT  # a row of panels, and the legend below
+        assert picture.shape[1] == 5 * PANEL_HEIGHT * 640 // 480  # RGB, HHA, labels, annotation, overlay
         assert len(np.unique(picture.astype(np.uint32) @ (1, 256, 65536))) > 100
 
 
