@@ -136,8 +136,7 @@ def _node(seconds: float, model: str) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        arguments = ["--model", model, "--seconds", str(seconds), "--out", folder, "--json", str(report)]
+        arguments = ["--model", model, "--seconds", str(seconds), "--json", str(report)]
         demo.main(arguments, standalone_mode=False)
         figures: dict[str, Any] = json.loads(report.read_text())
-    figures.pop("pictures", None)  # they went with the folder
     return figures

@@ -182,7 +182,7 @@ class ModelBundle:
             raise BundleError(f"{path}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{path}: the manifest is damaged ({type(error).__name__}: {error})") from error
-        except (OSError, RuntimeError, NotImplementedError) as error:
+        except (OSError, RuntimeError, NotImplementedError) as error:  # the last two: zipfile, of encrypted members
             raise BundleError(f"{path} cannot be read: {error}") from error
 
 

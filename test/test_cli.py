@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from shared_data import ROOT
 from test_folder import frames
 from tiny_bundle import make_tiny_bundle
 
@@ -18,9 +20,14 @@ from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 
 
-def run(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, code: int = 0, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     answer = subprocess.run(
-        [sys.executable, "-m", "lcr_seg_ros", *map(str, arguments)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "lcr_seg_ros", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert answer.returncode == code, answer.stdout + answer.stderr
     return answer
@@ -85,6 +92,16 @@ def test_benchmark_prints_medians_and_writes_them(what: str, model: Path, tmp_pa
     figures = json.loads((tmp_path / "b.json").read_text())["figures"]
     assert len(figures) >= 2
     assert all(row["wall_ms"] > 0 and row["runs"] >= 1 for row in figures.values())
+
+
+@pytest.mark.slow
+def test_benchmark_node_measures_the_three_processes(tmp_path: Path) -> None:
+    pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
+    run("benchmark", "node", "--seconds", "2", "--json", tmp_path / "b.json", cwd=tmp_path)
+    figures = json.loads((tmp_path / "b.json").read_text())["figures"]
+    assert figures["masks_received"] >= 2
+    assert {"hha", "preprocess", "network", "decode"} <= set(figures["stage_ms"])
+    assert all((tmp_path / picture).is_file() for picture in figures["pictures"])
 
 
 @pytest.mark.parametrize(

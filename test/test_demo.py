@@ -17,7 +17,6 @@ import pytest
 from model_under_test import model_under_test
 from shared_data import ROOT
 
-from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.render import PANEL_HEIGHT
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id, isolated_ros_environment
@@ -141,8 +140,6 @@ def test_a_camera_that_cannot_start_is_reported_with_its_own_words(tmp_path):
 def test_a_chain_that_gives_no_masks_is_reported_with_what_the_node_says(tmp_path):
     (tmp_path / "frames/rgb").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "frames/rgb/0.png"), np.zeros((48, 64, 3), np.uint8))
-    if not ModelBundle.load(model_under_test()).input.uses_depth:
-        pytest.skip("the model needs no depth, so colour alone gives masks")
     with MarkedDemo(tmp_path, "--source", tmp_path / "frames") as demo:
         assert demo.finish(90) == 1, demo.text
         assert demo.living_processes() == []

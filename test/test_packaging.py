@@ -55,10 +55,7 @@ def run(*command: object, cwd: Path | None = None, environment: dict[str, str] |
 def copy_of_the_tree(target: Path) -> Path:
     """What a clone of the present state would hold: tracked files and new ones that git does not ignore."""
     git = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    try:
-        names = subprocess.run(git, stdout=subprocess.PIPE, check=True).stdout.decode().split("\0")
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"needs a git checkout to know which files belong to the package: {error}")
+    names = subprocess.run(git, stdout=subprocess.PIPE, check=True).stdout.decode().split("\0")
     for name in filter(None, names):
         if os.path.lexists(ROOT / name):  # a deleted file may still be in the index
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -160,10 +157,12 @@ def test_a_shipped_model_can_be_named(install):
     assert told_by(install, code) == shipped
 
 
+@pytest.mark.parametrize("install", [m for m in MODES if "colcon" in m], indirect=True, scope="module")
 def test_ros2_finds_the_package_and_its_executables(install):
-    """As ``ros2 pkg executables`` does: the index gives the prefix, lib/<package> the executable files."""
-    if "colcon" not in install.mode:
-        pytest.skip("`ros2 run` is for colcon workspaces; pip puts the commands on PATH")
+    """As ``ros2 pkg executables`` does: the index gives the prefix, lib/<package> the executable files.
+
+    `ros2 run` is for colcon workspaces; pip puts the commands on PATH.
+    """
     pytest.importorskip("ament_index_python")
     prefix = told_by(
         install,
@@ -182,9 +181,9 @@ def files_below(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
 
 
+@pytest.mark.parametrize("install", [m for m in MODES if m != "pip install -e"], indirect=True, scope="module")
 def test_share_holds_what_ros_tools_look_for(install):
-    if install.mode == "pip install -e":
-        pytest.skip("an editable install has no share folder; the files are found in the source tree")
+    """An editable install has no share folder; there the files are found in the source tree."""
     share = install.prefix / "share"
     assert (share / "ament_index" / "resource_index" / "packages" / "lcr_seg_ros").is_file()
     for name in ("launch", "config"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny_bundle import make_tiny_bundle, tiny_bundle
 
 from lcr_seg_ros.backends import BACKENDS, create_backend
-from lcr_seg_ros.bundle import InputSpec, shipped_models
+from lcr_seg_ros.bundle import InputSpec
 from lcr_seg_ros.decode import decode
 from lcr_seg_ros.errors import BackendError, FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
@@ -108,7 +108,6 @@ def test_a_frame_without_one_valid_depth_is_labelled_all_the_same(tmp_path: Path
     assert np.isfinite(result.confidence).all()
 
 
-@pytest.mark.skipif("nyu40" not in shipped_models(), reason="needs the shipped model nyu40")
 @pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
 def test_every_backend_gives_the_labels_of_openvino(backend: str) -> None:
     pytest.importorskip(BACKENDS[backend][0])

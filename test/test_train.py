@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ pytest.importorskip("lightning", reason="training needs the extra: pip install '
 import torch
 
 from lcr_seg_ros.bundle import InputSpec, ModelBundle
+from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
@@ -28,6 +30,7 @@ from lcr_seg_ros.training.data import (
     class_weights,
     folder_examples,
 )
+from lcr_seg_ros.training.export_run import read_checkpoint
 from lcr_seg_ros.training.recipe import Recipe, RecipeError
 from lcr_seg_ros.weights import state_dict_from_onnx
 
@@ -43,21 +46,21 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(rooms: Path, out: Path, *settings: str) -> ModelBundle:
+def command_line(rooms: Path, out: Path, *settings: str) -> list[str]:
     values = ["input.height=64", "input.width=96", "optimizer.batch_size=4", "rooms.rooms=0", *settings]
     arguments = [v for s in values for v in ("--set", s)]
     command = ["train", "--data", rooms, "--out", out, "--cache", out / "cache", "--threads", "1", *arguments]
     command += ["--validate-every", "1"]
-    answer = subprocess.run(
-        [sys.executable, "-m", "lcr_seg_ros", *map(str, command)], capture_output=True, text=True, timeout=300
-    )
+    return [sys.executable, "-m", "lcr_seg_ros", *map(str, command)]
+
+
+def train(rooms: Path, out: Path, *settings: str) -> ModelBundle:
+    answer = subprocess.run(command_line(rooms, out, *settings), capture_output=True, text=True, timeout=250)
     assert answer.returncode == 0, answer.stderr[-3000:]
     return ModelBundle.load(out / "model.lcrseg")
 
 
-def test_a_run_with_the_constraint_leaves_a_bundle_that_labels_frames_and_can_be_continued(
-    rooms: Path, tmp_path: Path
-) -> None:
+def test_a_run_with_the_constraint_leaves_a_bundle_that_labels_frames(rooms: Path, tmp_path: Path) -> None:
     bundle = train(rooms, tmp_path / "run", "optimizer.epochs=2")
     assert bundle.training["recipe"]["loss"]["constraint"]["weight"] == 20
     assert bundle.training["epochs_run"] == 2
@@ -89,8 +92,41 @@ def test_a_run_with_the_constraint_leaves_a_bundle_that_labels_frames_and_can_be
     ]
     assert (labels[0] == labels[1]).mean() > 0.999
 
-    # Started again with the same number of epochs it has nothing to do, and with more it goes on.
-    assert train(rooms, tmp_path / "run", "optimizer.epochs=2").scores == bundle.scores
+    # `export` makes the same file of the run's checkpoint.
+    arguments = ["export", "--run", tmp_path / "run", "--out", tmp_path / "again.lcrseg", "--data", rooms]
+    subprocess.run([sys.executable, "-m", "lcr_seg_ros", *map(str, arguments)], check=True, timeout=120)
+    assert (tmp_path / "again.lcrseg").read_bytes() == (tmp_path / "run" / "model.lcrseg").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_goes_on_to_its_end_and_never_under_another_recipe(rooms: Path, tmp_path: Path) -> None:
+    out, checkpoint = tmp_path / "run", tmp_path / "run" / "last.ckpt"
+    process = subprocess.Popen(
+        command_line(rooms, out, "optimizer.epochs=8"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not checkpoint.is_file() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert checkpoint.is_file()
+    assert not (out / "model.lcrseg").exists(), "the run ended before it could be stopped"
+
+    other = subprocess.run(command_line(rooms, out, "optimizer.epochs=9"), capture_output=True, text=True, timeout=120)
+    assert other.returncode == 1
+    assert "holds a run of another recipe (optimizer.epochs was 8, now 9)" in other.stderr
+    assert "Traceback" not in other.stderr
+
+    record = train(rooms, out, "optimizer.epochs=8").training
+    assert (record["epochs_run"], record["steps_run"]) == (8, 16)
+
+
+def test_a_cut_checkpoint_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(SourceError, match="cut or is no checkpoint"):
+        read_checkpoint(tmp_path / "last.ckpt")
 
 
 def test_the_baseline_differs_in_the_loss_only(tmp_path: Path) -> None:
@@ -210,7 +246,6 @@ def test_an_unknown_network_is_refused() -> None:
 
 
 def test_frames_without_labels_or_depth_say_so(tmp_path: Path) -> None:
-    from lcr_seg_ros.errors import SourceError
     from lcr_seg_ros.sources.source import SourceFrame
 
     frame = RgbdFrame(np.zeros((48, 64, 3), np.uint8), None, CameraIntrinsics(50, 50, 32, 24, 64, 48))

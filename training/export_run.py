@@ -29,12 +29,7 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
     Raises:
         SourceError: no checkpoint there, or not one of ours.
     """
-    path = run / "last.ckpt"
-    if not path.is_file():
-        raise SourceError(f"{run} has no last.ckpt: give the folder that `train` wrote to")
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    if CHECKPOINT_KEY not in checkpoint:
-        raise SourceError(f"{path} was not written by `train` of this package")
+    checkpoint = read_checkpoint(run / "last.ckpt")
     ours = checkpoint[CHECKPOINT_KEY]
     recipe = Recipe.model_validate(ours["record"]["recipe"])
     labels = LabelSet.load(recipe.labels)
@@ -57,3 +52,21 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
     scores = {val: evaluate_bundle(out, DatasetFolder(data, val))}
     write(scores)
     return scores
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of `train`: tensors and plain values, nothing in it can run.
+
+    Raises:
+        SourceError: there is none, it is cut, or it is not one of ours.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path.parent} has no {path.name}: give the folder that `train` wrote to")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged file raises has no common base
+        reason = str(error).partition("\n")[0]
+        raise SourceError(f"{path} is cut or is no checkpoint ({reason}): delete it to start over") from error
+    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
+        raise SourceError(f"{path} was not written by `train` of this package")
+    return checkpoint

@@ -35,9 +35,9 @@ from lcr_seg_ros.training.data import (
     folder_examples,
     room_examples,
 )
-from lcr_seg_ros.training.export_run import export_run
-from lcr_seg_ros.training.module import SegmentationTraining
-from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.export_run import export_run, read_checkpoint
+from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining
+from lcr_seg_ros.training.recipe import Recipe, RecipeError
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,10 @@ def train(
     """
     if threads:
         torch.set_num_threads(threads)
+    checkpoint = out / "last.ckpt"
+    resumes = resume and checkpoint.is_file()
+    if resumes:
+        _refuse_another_recipe(checkpoint, recipe)
     L.seed_everything(recipe.seed, workers=True)
     labels = LabelSet.load(recipe.labels)
     with_hha = recipe.input.modality != "rgb"
@@ -96,17 +100,40 @@ def train(
         "date": date.today().isoformat(),
         "command": list(command_line),
     }
-    checkpoint = out / "last.ckpt"
     training = _loader(SegmentationDataset(examples, recipe, labels, rooms), recipe, shuffle=True)
     _trainer(recipe, out, validate_every, log_every=min(20, len(training))).fit(
         module,
         training,
         _validation_loader(recipe, labels, data, val, cache) if val else None,
-        ckpt_path=str(checkpoint) if resume and checkpoint.is_file() else None,
+        ckpt_path=str(checkpoint) if resumes else None,
         weights_only=True,  # of a checkpoint only tensors and plain values are read, nothing that could run
     )
     export_run(out, out / "model.lcrseg", data, val)
     return out / "model.lcrseg"
+
+
+def _refuse_another_recipe(checkpoint: Path, recipe: Recipe) -> None:
+    """A schedule or a network that is half one recipe and half another belongs to neither.
+
+    Raises:
+        RecipeError: the run in this folder follows another recipe; lists the entries that differ.
+    """
+    before = read_checkpoint(checkpoint)[CHECKPOINT_KEY]["record"]["recipe"]
+    old, new = _entries(before), _entries(recipe.model_dump(mode="json"))
+    changes = [f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in sorted(old | new) if old.get(k) != new.get(k)]
+    if changes:
+        raise RecipeError(
+            f"{checkpoint.parent} holds a run of another recipe ({'; '.join(changes)}): "
+            "choose another --out, or start over there with --no-resume"
+        )
+
+
+def _entries(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted names, as ``--set`` spells them."""
+    flat: dict[str, Any] = {}
+    for name, value in section.items():
+        flat |= _entries(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def _trainer(recipe: Recipe, out: Path, validate_every: int, log_every: int) -> L.Trainer:
