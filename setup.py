@@ -29,6 +29,7 @@ EXTRAS = {
         "ros-ament-index-python>=1.11,<2",
         "ros-builtin-interfaces>=2.3,<3",
         "ros-diagnostic-msgs>=5.5,<6",
+        "ros-geometry-msgs>=5.5,<6",
         "ros-lifecycle-msgs>=2.3,<3",
         "ros-rcl-interfaces>=2.3,<3",
         "ros-rclpy>=9.1,<10",

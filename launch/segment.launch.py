@@ -18,20 +18,32 @@ from lcr_seg_ros.ros.environment import tuned_dds_environment
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 
-INPUTS = {"rgb": "rgb/image_rect_color", "depth": "depth_registered/image_rect", "camera_info": "rgb/camera_info"}
+INPUTS = {
+    "rgb": "rgb/image_rect_color",
+    "depth": "depth_registered/image_rect",
+    "camera_info": "rgb/camera_info",
+    "imu": "imu",
+}
 
-# Topics relative to the camera's namespace: colour, depth registered to it, camera_info, and the colour frame.
+# Topics relative to the camera's namespace: colour, depth registered to it, camera_info, IMU; and the colour frame.
 CAMERAS = {
-    "none": ("", "", "", "camera_rgb_optical_frame"),
+    "none": ("", "", "", "", "camera_rgb_optical_frame"),
     "realsense": (
         "color/image_raw",
         "aligned_depth_to_color/image_raw",
         "color/camera_info",
+        "imu",
         "camera_color_optical_frame",
     ),
-    "azure_kinect": ("rgb/image_raw", "depth_to_rgb/image_raw", "rgb/camera_info", "rgb_camera_link"),
-    "openni2": ("rgb/image_raw", "depth_registered/image_raw", "rgb/camera_info", "camera_rgb_optical_frame"),
-    "orbbec": ("color/image_raw", "depth/image_raw", "color/camera_info", "camera_color_optical_frame"),
+    "azure_kinect": ("rgb/image_raw", "depth_to_rgb/image_raw", "rgb/camera_info", "imu", "rgb_camera_link"),
+    "openni2": ("rgb/image_raw", "depth_registered/image_raw", "rgb/camera_info", "", "camera_rgb_optical_frame"),
+    "orbbec": (
+        "color/image_raw",
+        "depth/image_raw",
+        "color/camera_info",
+        "gyro_accel/sample",
+        "camera_color_optical_frame",
+    ),
 }
 
 PARAMETERS = {
@@ -39,6 +51,9 @@ PARAMETERS = {
     "backend": (str, "auto, openvino, onnxruntime or torch"),
     "device": (str, "auto, cpu or cuda"),
     "confidence_threshold": (float, "0..1, pixels below it become 255 in the mask"),
+    "gravity_source": (str, "estimate, imu, tf or fixed"),
+    "gravity_frame": (str, "for tf: a frame whose z points up"),
+    "camera_height": (float, "m above the floor, 0 if not known"),
     "max_rate_hz": (float, "frames labelled a second, 0 for all"),
     "autostart": (bool, "configure and activate at once; false to leave that to a lifecycle manager"),
 }

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
-from time import perf_counter, process_time
-from typing import Any
+from time import perf_counter, process_time, thread_time
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from lcr_seg_ros.frame import CameraIntrinsics
 
 Case = Callable[[], object]
 
@@ -22,30 +32,36 @@ Case = Callable[[], object]
     epilog="""\b
 Examples:
   python -m lcr_seg_ros benchmark hha
+  python -m lcr_seg_ros benchmark hha --data ../shared/data/kitchen --seconds 30
   python -m lcr_seg_ros benchmark network --model nyu40 --seconds 20 --json network.json"""
 )
 @click.argument("what", type=click.Choice(["hha", "constraint", "network", "node"]))
 @click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0.1), help="time spent measuring")
 @click.option("--model", default="nyu40", show_default=True, help="for network and node")
+@click.option("--data", type=click.Path(path_type=Path), help="for hha: a dataset folder, its first 10 frames")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="also write the figures here")
-def command(what: str, seconds: float, model: str, json_path: Path | None) -> None:
+def command(what: str, seconds: float, model: str, data: Path | None, json_path: Path | None) -> None:
     """Time one part of the chain.
 
-    hha: depth to HHA at 640x480, both executions, on a rendered Kinect frame with holes. constraint: the
-    training loss, ours and the plain convolution formulation, forward and backward. network: the network
-    alone on every installed backend. node: camera, node and observer as processes over DDS.
+    hha: depth to HHA, every execution on one thread, holes filled within, on rendered Kinect frames and on
+    those of --data; "live" follows gravity from frame to frame, as the node does; torch, and CUDA graphs of
+    it, on the GPU where there is one. constraint: the training loss, ours and the plain convolution
+    formulation, forward and backward. network: the network alone on every installed backend. node: camera,
+    node and observer as processes over DDS.
 
     Cases take turns, so that a machine that slows down slows all of them; a ratio of two medians from one
     run can be trusted where an absolute time cannot.
     """
+    if data is not None and what != "hha":
+        raise click.UsageError(f"--data goes with hha only, not with {what}")
     figures: dict[str, Any]
     if what == "node":
         figures = _node(seconds, model)
+    elif what == "hha":
+        figures = _hha(seconds, data)
     else:
-        cases = {"hha": _hha_cases, "constraint": _constraint_cases, "network": lambda: _network_cases(model)}[what]()
-        figures = _medians(cases, seconds)
-        for name, row in figures.items():
-            click.echo(f"{name:<28} {row['wall_ms']:9.2f} ms wall   {row['cpu_ms']:9.2f} ms CPU   {row['runs']} runs")
+        figures = _medians(_network_cases(model) if what == "network" else _constraint_cases(), seconds)
+        _echo(figures)
     if json_path is not None:
         where = {"machine": platform.processor() or platform.machine(), "date": date.today().isoformat()}
         replace_file(
@@ -53,16 +69,23 @@ def command(what: str, seconds: float, model: str, json_path: Path | None) -> No
         )
 
 
-def _medians(cases: dict[str, Case], seconds: float) -> dict[str, dict[str, float]]:
+def _echo(figures: dict[str, dict[str, float]]) -> None:
+    for name, row in figures.items():
+        click.echo(f"{name:<40} {row['wall_ms']:9.2f} ms wall   {row['cpu_ms']:9.2f} ms CPU   {row['runs']} runs")
+
+
+def _medians(
+    cases: dict[str, Case], seconds: float, cpu_clock: Callable[[], float] = process_time
+) -> dict[str, dict[str, float]]:
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
     for run in cases.values():  # compiles, allocates
         run()
     end = perf_counter() + seconds
     while perf_counter() < end or not all(times.values()):
         for name, run in cases.items():
-            wall, cpu = perf_counter(), process_time()
+            wall, cpu = perf_counter(), cpu_clock()
             run()
-            times[name].append((perf_counter() - wall, process_time() - cpu))
+            times[name].append((perf_counter() - wall, cpu_clock() - cpu))
     return {
         name: {
             "wall_ms": 1e3 * statistics.median(t[0] for t in taken),
@@ -73,20 +96,148 @@ def _medians(cases: dict[str, Case], seconds: float) -> dict[str, dict[str, floa
     }
 
 
-def _hha_cases() -> dict[str, Case]:
-    from lcr_seg_ros.hha import HhaEncoder
+def _hha(seconds: float, data: Path | None) -> dict[str, dict[str, float]]:
+    import cv2
+
+    # All on the calling thread, the only one that thread_time sees: process_time would count what the idle threads
+    # of libraries burn while they wait for work.
+    cv2.setNumThreads(1)
+    every_mode = ("fast", "exact", *_torch_mode())
+    small, large = _rendered(640, 480), _rendered(1280, 720)
+    videos = [small, large]
+    cases = _hha_cases(small, every_mode) | _hha_cases(large, ("fast",)) | _cuda_graph_cases(small)
+    if data is not None:
+        videos.append(_of_folder(data))
+        cases |= _hha_cases(videos[-1], every_mode)
+    figures = _medians(cases, seconds, thread_time)
+    _echo(figures)
+    for video in videos:
+        exact = figures.get(f"exact {video}")
+        for name in (f"fast {video}", f"fast live {video}"):
+            row = figures[name]
+            row["allocated_kib"] = _allocated_kib(cases[name])
+            memory = f"{row['allocated_kib']:.0f} KiB allocated at the peak of a frame"
+            click.echo(f"{name}: {memory}, of which the result takes {video.result_kib:.0f}")
+            if exact is not None:
+                row["times_exact"] = exact["cpu_ms"] / row["cpu_ms"]
+                click.echo(f"{name}: {row['times_exact']:.0f} times as fast as exact, in CPU time")
+    return figures
+
+
+def _torch_mode() -> tuple[str, ...]:
+    if find_spec("torch") is None:
+        return ()
+    import torch
+
+    torch.set_num_threads(1)
+    return ("torch",)
+
+
+@dataclass(frozen=True)
+class _Video:
+    """Consecutive depth images of one camera."""
+
+    place: str
+    images_m: list[npt.NDArray[np.float32]]
+    intrinsics: CameraIntrinsics
+
+    def __str__(self) -> str:
+        return f"{self.intrinsics.width}x{self.intrinsics.height} {self.place}"
+
+    def there_and_back(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Without end, and without a jump that no camera makes: it would cost a live estimate its start."""
+        return itertools.cycle(self.images_m + self.images_m[-2:0:-1])
+
+    @property
+    def result_kib(self) -> float:
+        return self.intrinsics.width * self.intrinsics.height * 3 / 1024
+
+
+def _rendered(width: int, height: int) -> _Video:
     from lcr_seg_ros.sources.rooms import RenderedRoom
 
-    frame = RenderedRoom(frames=2, seed=0)[0].frame
-    depth, intrinsics = frame.depth_m, frame.intrinsics
-    assert depth is not None and intrinsics is not None
-    encoders = {mode: HhaEncoder(mode) for mode in ("fast", "exact")}
-    return {f"hha {mode} 640x480": lambda e=e: e.encode(depth, intrinsics) for mode, e in encoders.items()}  # type: ignore[misc]
+    room = RenderedRoom(frames=300, seed=0, width=width, height=height)
+    return _Video("rendered", [room.depth_from(room.pose(i), i) for i in range(10)], room.intrinsics)
+
+
+def _of_folder(data: Path) -> _Video:
+    from lcr_seg_ros.sources.folder import DatasetFolder
+
+    frames = [item.frame for item in DatasetFolder(data, limit=10)]
+    images = [f.depth_m for f in frames if f.depth_m is not None and f.intrinsics == frames[0].intrinsics]
+    intrinsics = frames[0].intrinsics
+    if intrinsics is None or len(images) < len(frames):
+        raise SourceError(f"{data} has no depth/, or its first frames differ in size: HHA is made of depth")
+    return _Video(data.resolve().name, images, intrinsics)
+
+
+def _hha_cases(video: _Video, modes: tuple[str, ...]) -> dict[str, Case]:
+    from lcr_seg_ros.hha import HhaEncoder
+    from lcr_seg_ros.hha.tracking import GravityTracker
+
+    def every_frame_alone(mode: str) -> Case:
+        encoder, images = HhaEncoder(mode), video.there_and_back()
+        return lambda: encoder.encode(next(images), video.intrinsics)
+
+    def live(mode: str) -> Case:
+        encoder, images, tracker = HhaEncoder(mode), video.there_and_back(), GravityTracker()
+        return lambda: encoder.encode_frame(next(images), video.intrinsics, tracker=tracker)
+
+    cases = {f"{mode} {video}": every_frame_alone(mode) for mode in modes}
+    return cases | {f"fast live {video}": live("fast")}
+
+
+def _cuda_graph_cases(video: _Video) -> dict[str, Case]:
+    """Depth that is on the GPU already, until its HHA is there; only the wall clock sees this."""
+    if find_spec("torch") is None:
+        return {}
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    import numpy as np
+
+    from lcr_seg_ros.hha.torch import GraphedHha
+
+    def replayed(batch: int, compiled: bool) -> Case:
+        depth_m = torch.from_numpy(np.stack(video.images_m[:batch])).cuda()
+        camera = video.intrinsics
+        graph = GraphedHha(batch, camera.height, camera.width, camera, compiled=compiled)
+
+        def replay() -> None:
+            graph(depth_m)
+            torch.cuda.synchronize()
+
+        return replay
+
+    cases = {}
+    for compiled, batch in itertools.product((False, True), (1, 8)):
+        name = f"{'compiled ' if compiled else ''}CUDA graph, {batch} of {video}"
+        try:
+            cases[name] = replayed(batch, compiled)
+        except RuntimeError as error:  # torch.compile without a C compiler, among others
+            click.echo(f"{name}: left out: {error}", err=True)
+    return cases
+
+
+def _allocated_kib(run: Case) -> float:
+    """The most memory that NumPy and Python hold at once for a frame, its result among it, after warm-up."""
+    import tracemalloc
+
+    run()
+    tracemalloc.start()
+    try:
+        run()  # what tracemalloc itself and first calls under it need
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        run()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return (peak - before) / 1024
 
 
 def _network_cases(model: str) -> dict[str, Case]:
-    from importlib.util import find_spec
-
     import numpy as np
 
     from lcr_seg_ros.backends import BACKENDS, create_backend

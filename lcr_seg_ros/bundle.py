@@ -15,12 +15,13 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lcr_seg_ros.errors import BundleError, LabelSetError
+from lcr_seg_ros.errors import BundleError, FrameError, LabelSetError
 from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.hha.settings import HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.resources import MODELS
 
@@ -28,6 +29,9 @@ FORMAT = "lcr_seg_ros bundle 1"
 SUFFIX = ".lcrseg"
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_NETWORK_BYTES = 2 << 30
+
+HHA_OF_TRAINING = ("floor", "smoothing", "gravity_estimate")
+"""The settings of HHA that a network has learned with and should meet again."""
 
 Modality = Literal["rgb", "hha", "rgb_hha"]
 CHANNELS: dict[str, int] = {"rgb": 3, "hha": 3, "rgb_hha": 6}
@@ -42,6 +46,8 @@ class InputSpec:
         height, width: image size it was trained at, in pixels. Frames of another shape keep their
             aspect ratio: their shorter side becomes ``min(height, width)``.
         mean, std: per channel, in the 0..255 units of the image and of HHA.
+        hha: how HHA was computed in training (of a camera's own properties, depth range and mounting, nothing
+            is stored).
 
     Raises:
         BundleError: unknown modality, sizes out of range, wrong number of means or deviations.
@@ -52,6 +58,7 @@ class InputSpec:
     width: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    hha: HhaSettings = field(default_factory=HhaSettings)
 
     def __post_init__(self) -> None:
         if self.modality not in CHANNELS:
@@ -114,6 +121,7 @@ class ModelBundle:
                 "width": self.input.width,
                 "mean": list(self.input.mean),
                 "std": list(self.input.std),
+                "hha": {name: value for name, value in asdict(self.input.hha).items() if name in HHA_OF_TRAINING},
             },
             "labels": self.labels.to_dict(),
             "training": self.training,
@@ -166,6 +174,7 @@ class ModelBundle:
                     width=int(spec["width"]),
                     mean=tuple(float(v) for v in spec["mean"]),
                     std=tuple(float(v) for v in spec["std"]),
+                    hha=_hha_settings(spec.get("hha", {})),
                 ),
                 labels=LabelSet.from_dict(manifest["labels"]),
                 network=network,
@@ -178,12 +187,18 @@ class ModelBundle:
                 f"{path} is not a model bundle or is cut ({error}); a bundle is the {SUFFIX} file that "
                 "`python -m lcr_seg_ros export` writes"
             ) from error
-        except (BundleError, LabelSetError) as error:
+        except (BundleError, FrameError, LabelSetError) as error:
             raise BundleError(f"{path}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{path}: the manifest is damaged ({type(error).__name__}: {error})") from error
         except (OSError, RuntimeError, NotImplementedError) as error:  # the last two: zipfile, of encrypted members
             raise BundleError(f"{path} cannot be read: {error}") from error
+
+
+def _hha_settings(stored: dict[str, Any]) -> HhaSettings:
+    if unknown := sorted(set(stored) - set(HHA_OF_TRAINING)):
+        raise BundleError(f"unknown HHA settings {', '.join(unknown)}: was the model made by a newer version?")
+    return HhaSettings(**stored)
 
 
 def shipped_models() -> list[str]:

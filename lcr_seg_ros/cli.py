@@ -22,6 +22,7 @@ COMMANDS = {
     "play": ("lcr_seg_ros.ros.play_command", "ros", "publish a folder, a bag or the rendered room as a camera would"),
     "demo": ("lcr_seg_ros.ros.demo_command", "ros", "camera, node and observer over real DDS, with a report"),
     "predict": ("lcr_seg_ros.predict", "", "label the images of a folder"),
+    "hha": ("lcr_seg_ros.hha_command", "", "HHA images of a folder's depth, and pictures that explain them"),
     "evaluate": ("lcr_seg_ros.training.evaluate_command", "", "score a model on an annotated folder"),
     "benchmark": ("lcr_seg_ros.benchmark", "", "time HHA, the network, the constraint or the whole chain"),
     "train": ("lcr_seg_ros.training.train_command", "train", "train a network from a recipe"),
@@ -81,4 +82,5 @@ def _entry(name: str) -> Callable[[], None]:
 
 segment, play, demo = _entry("segment"), _entry("play"), _entry("demo")
 predict, evaluate, benchmark = _entry("predict"), _entry("evaluate"), _entry("benchmark")
+hha = _entry("hha")
 train, export, prepare = _entry("train"), _entry("export"), _entry("prepare")

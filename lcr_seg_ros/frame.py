@@ -70,6 +70,10 @@ class RgbdFrame:
         depth_m: (H, W) float32, distance along the optical axis in metres; a value that is not finite
             or not positive is a hole. None for a colour-only camera.
         intrinsics: of both images. None where depth is None and nobody needs it.
+        gravity: (3,) direction of gravity in the optical frame (x right, y down, z forward; points down), if a
+            sensor knows it. None: to be estimated from depth.
+        camera_height_m: of the camera above the floor, if known.
+        stamp_s: when the images were taken, in seconds of any clock; for what is remembered between frames.
 
     Raises:
         FrameError: shapes or types other than these, or sizes that differ.
@@ -78,6 +82,9 @@ class RgbdFrame:
     rgb: npt.NDArray[np.uint8]
     depth_m: npt.NDArray[np.float32] | None = None
     intrinsics: CameraIntrinsics | None = None
+    gravity: npt.ArrayLike | None = None
+    camera_height_m: float | None = None
+    stamp_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:

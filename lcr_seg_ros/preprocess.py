@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lcr_seg_ros.bundle import InputSpec
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import RgbdFrame
-from lcr_seg_ros.hha import HhaEncoder
+from lcr_seg_ros.hha import GravityTracker, HhaEncoder, HhaImage, HhaSettings
 
 SIZE_MULTIPLE = 8
 """Network input sides are multiples of this many pixels; the encoder halves five times, rounding up."""
@@ -35,11 +35,12 @@ class Preprocessor:
     Args:
         spec: of the model bundle.
         hha_mode: execution of HHA, see :class:`~lcr_seg_ros.hha.HhaEncoder`.
+        hha_settings: default: those that the network was trained with.
     """
 
-    def __init__(self, spec: InputSpec, hha_mode: str = "fast") -> None:
+    def __init__(self, spec: InputSpec, hha_mode: str = "fast", hha_settings: HhaSettings | None = None) -> None:
         self.spec = spec
-        self._hha = HhaEncoder(hha_mode)
+        self._hha = HhaEncoder(hha_mode, hha_settings or spec.hha)
 
     def __call__(self, frame: RgbdFrame) -> NetworkInput:
         """See :meth:`encode_hha` and :meth:`to_tensor`.
@@ -47,18 +48,30 @@ class Preprocessor:
         Raises:
             FrameError: the model needs depth or intrinsics and the frame has none.
         """
-        hha = self.encode_hha(frame) if self.spec.uses_depth else None
+        hha = self.encode_hha(frame).image if self.spec.uses_depth else None
         return NetworkInput(self.to_tensor(frame.rgb, hha), hha)
 
-    def encode_hha(self, frame: RgbdFrame) -> npt.NDArray[np.uint8]:
-        """HHA of the frame's depth at full size, (H, W, 3) uint8."""
+    def encode_hha(self, frame: RgbdFrame, tracker: GravityTracker | None = None) -> HhaImage:
+        """HHA of the frame's depth at full size, and its gravity: the frame's own, or else estimated.
+
+        Args:
+            frame: with depth and intrinsics.
+            tracker: memory of the camera's gravity; without it the frame is taken by itself.
+        """
         if frame.depth_m is None:
             raise FrameError(f"this model sees {self.spec.modality} and needs depth, but the frame has none")
         if frame.intrinsics is None:
             raise FrameError(
                 "HHA needs the camera's intrinsics: give camera_info, or intrinsics.yaml beside the images"
             )
-        return self._hha.encode(frame.depth_m, frame.intrinsics)
+        return self._hha.encode_frame(
+            frame.depth_m,
+            frame.intrinsics,
+            gravity=frame.gravity,
+            camera_height_m=frame.camera_height_m,
+            tracker=tracker,
+            stamp_s=frame.stamp_s,
+        )
 
     def to_tensor(self, rgb: npt.NDArray[np.uint8], hha: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.float32]:
         """Resize by area, normalise and stack channels: (1, C, h, w) float32."""

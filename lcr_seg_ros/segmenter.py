@@ -14,6 +14,7 @@ from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.decode import decode
 from lcr_seg_ros.errors import BundleError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.preprocess import Preprocessor
 
@@ -26,6 +27,7 @@ class Segmentation:
         labels: (H, W) uint8 mask ids of the model's label set, at the size of the frame.
         confidence: (H, W) float32 probability of that label, 0..1.
         hha: (H, W, 3) uint8, or None where the model sees colour only.
+        gravity: what HHA was computed with, or None where the model sees colour only.
         stage_ms: wall time of each stage in milliseconds: ``hha``, ``preprocess``, ``network``, ``decode``.
     """
 
@@ -33,18 +35,21 @@ class Segmentation:
     confidence: npt.NDArray[np.float32]
     hha: npt.NDArray[np.uint8] | None = None
     stage_ms: dict[str, float] = field(default_factory=dict)
+    gravity: GravityEstimate | None = None
 
 
 class Segmenter:
     """A model made ready to label frames.
 
-    The same frame gives the same labels whatever came before it. Not to be shared between threads.
+    Without a tracker the same frame gives the same labels whatever came before it. Not to be shared between threads.
     """
 
-    def __init__(self, bundle: ModelBundle, backend: Backend, hha_mode: str = "fast") -> None:
+    def __init__(
+        self, bundle: ModelBundle, backend: Backend, hha_mode: str = "fast", hha_settings: HhaSettings | None = None
+    ) -> None:
         self.bundle = bundle
         self._backend = backend
-        self._preprocessor = Preprocessor(bundle.input, hha_mode)
+        self._preprocessor = Preprocessor(bundle.input, hha_mode, hha_settings)
         self._ids = bundle.labels.ids
 
     @classmethod
@@ -55,6 +60,7 @@ class Segmenter:
         device: str = "auto",
         num_threads: int = 0,
         hha_mode: str = "fast",
+        hha_settings: HhaSettings | None = None,
     ) -> Segmenter:
         """Load a model bundle and a backend for it.
 
@@ -62,13 +68,14 @@ class Segmenter:
             model: shipped name or path of a bundle.
             backend, device, num_threads: see :func:`lcr_seg_ros.backends.create_backend`.
             hha_mode: see :class:`lcr_seg_ros.hha.HhaEncoder`.
+            hha_settings: default: those that the network was trained with.
 
         Raises:
             BundleError: the model file cannot be used.
             BackendError: nothing here can run it.
         """
         bundle = ModelBundle.load(model)
-        return cls(bundle, create_backend(bundle, backend, device, num_threads), hha_mode)
+        return cls(bundle, create_backend(bundle, backend, device, num_threads), hha_mode, hha_settings)
 
     @property
     def labels(self) -> LabelSet:
@@ -88,15 +95,20 @@ class Segmenter:
         depth = np.full((height, width), 2.0, np.float32)
         self.segment(RgbdFrame(np.zeros((height, width, 3), np.uint8), depth, intrinsics))
 
-    def segment(self, frame: RgbdFrame) -> Segmentation:
+    def segment(self, frame: RgbdFrame, tracker: GravityTracker | None = None) -> Segmentation:
         """Label one frame.
+
+        Args:
+            frame: with depth and intrinsics where the model needs them.
+            tracker: memory of this camera's gravity, for frames that follow each other; brought up to date.
 
         Raises:
             FrameError: the model needs depth or intrinsics and the frame has none.
             BundleError: the network has another number of classes than the label set.
         """
         started = perf_counter()
-        hha = self._preprocessor.encode_hha(frame) if self.bundle.input.uses_depth else None
+        encoding = self._preprocessor.encode_hha(frame, tracker) if self.bundle.input.uses_depth else None
+        hha, gravity = (encoding.image, encoding.gravity) if encoding else (None, None)
         encoded = perf_counter()
         tensor = self._preprocessor.to_tensor(frame.rgb, hha)
         prepared = perf_counter()
@@ -115,4 +127,4 @@ class Segmenter:
             "network": 1e3 * (inferred - prepared),
             "decode": 1e3 * (decoded - inferred),
         }
-        return Segmentation(labels, confidence, hha, stage_ms)
+        return Segmentation(labels, confidence, hha, stage_ms, gravity)

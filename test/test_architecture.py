@@ -34,7 +34,7 @@ MAY_IMPORT_ROOMS = {
     "resources": set(),
     "frame": set(),
     "labels": set(),
-    "bundle": {"labels"},
+    "bundle": {"labels", "hha"},
     "hha": {"frame"},
     "preprocess": {"frame", "hha", "bundle"},
     "networks": set(),
@@ -45,6 +45,8 @@ MAY_IMPORT_ROOMS = {
     "render": {"labels"},
     "image_encodings": {"frame"},
     "sources": {"frame", "labels", "render", "image_encodings"},
+    "hha_pictures": {"frame", "hha"},
+    "hha_command": {"frame", "hha", "hha_pictures", "render", "sources"},
     "predict": RUN_TIME,
     "ros": RUN_TIME | {"predict"},
     "training": RUN_TIME | {"networks", "weights", "predict"},
@@ -54,11 +56,12 @@ MAY_IMPORT_ROOMS = {
 ROS = {
     *("action_msgs", "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "geometry_msgs"),
     *("launch", "launch_ros", "lifecycle_msgs", "message_filters", "rcl_interfaces", "rclpy", "rosgraph_msgs"),
-    *("sensor_msgs", "std_msgs", "std_srvs", "vision_msgs"),
+    *("sensor_msgs", "std_msgs", "std_srvs", "tf2_msgs", "tf2_ros", "vision_msgs"),
 }
 TORCH = {"lightning", "onnx", "onnxscript", "timm", "torch", "torchmetrics", "torchvision"}
 
 MAY_IMPORT_HEAVY_LIBRARIES = {
+    "hha": {"torch"},
     "ros": ROS,
     "backends": {"openvino", "onnxruntime", "torch"},
     "networks": TORCH,
@@ -99,6 +102,11 @@ def test_each_room_imports_only_the_rooms_it_may_know(graph):
         and room_of(imported) not in {room_of(module), "__init__"} | ANY | MAY_IMPORT_ROOMS[room_of(module)]
     )
     assert not wrong
+
+
+def test_only_the_torch_execution_of_hha_knows_torch(graph):
+    knowing = {m for m, imported in arrows(graph) if room_of(m) == "hha" and imported.split(".")[0] == "torch"}
+    assert knowing == {"lcr_seg_ros.hha.torch"}
 
 
 def test_each_room_imports_only_the_heavy_libraries_it_may_know(graph):

@@ -81,7 +81,7 @@ def test_prepare_rooms_makes_a_dataset_that_evaluate_reads(model: Path, tmp_path
     assert all(item.labels is not None and item.labels.min() >= 1 for item in folder)
 
 
-@pytest.mark.parametrize("what", ["hha", "network", "constraint"])
+@pytest.mark.parametrize("what", ["network", "constraint"])
 def test_benchmark_prints_medians_and_writes_them(what: str, model: Path, tmp_path: Path) -> None:
     if what == "constraint":
         pytest.importorskip("torch")
@@ -92,6 +92,23 @@ def test_benchmark_prints_medians_and_writes_them(what: str, model: Path, tmp_pa
     figures = json.loads((tmp_path / "b.json").read_text())["figures"]
     assert len(figures) >= 2
     assert all(row["wall_ms"] > 0 and row["runs"] >= 1 for row in figures.values())
+
+
+def test_benchmark_hha_times_rendered_frames_and_those_of_a_folder_and_tells_ratio_and_memory(
+    dataset: Path, tmp_path: Path
+) -> None:
+    text = run("benchmark", "hha", "--data", dataset, "--seconds", "0.1", "--json", tmp_path / "b.json").stdout
+    figures = json.loads((tmp_path / "b.json").read_text())["figures"]
+    assert all(row["wall_ms"] > 0 and row["cpu_ms"] > 0 and row["runs"] >= 1 for row in figures.values())
+    assert {"fast 1280x720 rendered", "fast live 1280x720 rendered"} <= set(figures)
+    for where in ("640x480 rendered", "80x60 data"):
+        assert {f"fast {where}", f"fast live {where}", f"exact {where}"} <= set(figures)
+        fast = figures[f"fast {where}"]
+        assert fast["times_exact"] == pytest.approx(figures[f"exact {where}"]["cpu_ms"] / fast["cpu_ms"])
+        assert f"fast {where}: {fast['times_exact']:.0f} times as fast as exact" in text
+    # The result is the caller's to keep; all else comes out of buffers, but for a few rows.
+    result_kib = 640 * 480 * 3 / 1024
+    assert result_kib <= figures["fast live 640x480 rendered"]["allocated_kib"] < 1.1 * result_kib
 
 
 @pytest.mark.slow
@@ -135,3 +152,7 @@ def test_a_mistake_is_answered_with_one_line_and_exit_code_1(
 
 def test_a_mistyped_option_is_wrong_usage() -> None:
     assert "No such option" in run("predict", "--dta", "x", code=2).stderr
+
+
+def test_a_folder_for_a_benchmark_that_reads_none_is_wrong_usage(dataset: Path) -> None:
+    assert "--data goes with hha only" in run("benchmark", "constraint", "--data", dataset, code=2).stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from shared_data import shared_data
 
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, depth_to_metres
-from lcr_seg_ros.hha import HhaEncoder
+from lcr_seg_ros.hha import GravityTracker, HhaEncoder, HhaSettings
 from lcr_seg_ros.hha.gravity import gravity_of_normals
 from lcr_seg_ros.hha.holes import push_pull
 
@@ -277,6 +278,29 @@ class TestAnyInput:
         assert set(np.unique(kept[..., DISPARITY])) == {207}
 
     @BOTH
+    def test_a_result_goes_where_it_is_told(self, encoder: HhaEncoder) -> None:
+        depth = np.random.default_rng(0).uniform(0, 4, (36, 48)).astype(np.float32)
+        place = np.full((36, 48, 3), 7, np.uint8)
+        for wanted in (depth, np.zeros_like(depth)):
+            assert encoder.encode(wanted, SMALL, out=place) is place
+            np.testing.assert_array_equal(place, encoder.encode(wanted, SMALL))
+            assert encoder.encode_frame(wanted, SMALL, out=place).image is place
+
+    def test_a_frame_allocates_nothing_of_its_size(self) -> None:
+        depth = np.random.default_rng(0).uniform(0, 4, (480, 640)).astype(np.float32)
+        place = np.empty((480, 640, 3), np.uint8)
+        encoder = HhaEncoder("fast", HhaSettings(floor="robust", gravity_estimate="refined"))
+        tracker = GravityTracker()
+        encoder.encode_frame(depth, NYUDV2, tracker=tracker, out=place)
+        tracemalloc.start()
+        try:
+            encoder.encode_frame(depth, NYUDV2, tracker=tracker, out=place)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 100_000  # the sample of heights whose percentile is the floor; a channel alone is 307,200
+
+    @BOTH
     def test_an_encoder_is_copied_as_its_mode(self, encoder: HhaEncoder) -> None:
         twin = copy.deepcopy(encoder)
         assert twin is not encoder and twin.mode == encoder.mode
@@ -284,7 +308,7 @@ class TestAnyInput:
 
 class TestErrors:
     def test_unknown_mode(self) -> None:
-        with pytest.raises(FrameError, match="one of exact, fast, got 'quick'"):
+        with pytest.raises(FrameError, match="one of exact, fast, torch, got 'quick'"):
             HhaEncoder("quick")
 
     @pytest.mark.parametrize(
@@ -307,6 +331,18 @@ class TestErrors:
     def test_a_mask_of_another_type_or_shape(self, valid: object) -> None:
         with pytest.raises(FrameError, match=r"valid must be \(36, 48\) bool like depth_m"):
             FAST.encode(np.ones((36, 48), np.float32), SMALL, valid=valid)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        "out", [np.zeros((36, 48), np.uint8), np.zeros((36, 48, 3)), np.zeros((36, 96, 3), np.uint8)[:, ::2]]
+    )
+    def test_a_place_for_the_result_that_does_not_fit(self, out: object) -> None:
+        with pytest.raises(FrameError, match=r"out must be \(36, 48, 3\) uint8, contiguous and writeable"):
+            FAST.encode(np.ones((36, 48), np.float32), SMALL, out=out)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("height", [0.0, -1.0, np.nan, np.inf])
+    def test_a_camera_that_is_not_above_the_floor(self, height: float) -> None:
+        with pytest.raises(FrameError, match="camera_height_m must be > 0"):
+            FAST.encode(np.ones((36, 48), np.float32), SMALL, camera_height_m=height)
 
     @pytest.mark.parametrize("gravity", [(0, 0, 0), (0, 1), (0, np.nan, 1), "down", [[0, 1, 0]]])
     def test_gravity_without_direction(self, gravity: object) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -18,6 +20,7 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
+from lcr_seg_ros.hha.settings import HhaSettings  # noqa: E402
 from lcr_seg_ros.resources import CONFIG  # noqa: E402
 from lcr_seg_ros.ros.parameters import (  # noqa: E402
     SPECS,
@@ -78,7 +81,10 @@ def test_descriptors_carry_description_range_and_choices(context):
         descriptor = node.describe_parameter(name)
         assert descriptor.description == spec.description
         ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
-        assert [(r.from_value, r.to_value) for r in ranges] == ([spec.range] if spec.range else [])
+        # ROS has no ranges for the members of an array.
+        assert [(r.from_value, r.to_value) for r in ranges] == (
+            [spec.range] if spec.range and spec.type is not tuple else []
+        )
         assert all(choice in descriptor.additional_constraints for choice in spec.choices)
 
 
@@ -106,12 +112,40 @@ def test_a_whole_number_is_as_good_as_a_decimal_one(context):
         ("confidence_threshold:=.nan", "confidence_threshold"),
         ("backend:=abacus", "backend must be one of auto, openvino"),
         ("enabled:=1", "enabled must be bool, got 1"),
+        ("gravity_source:=gps", "gravity_source must be one of estimate, imu, tf, fixed, got 'gps'"),
+        ("gravity_pitch:=30.0", "gravity_pitch"),  # in degrees
+        ("gravity_vector:=[0.0, 1.0]", "gravity_vector must be three numbers of -1000..1000, like [0.0, 1.0, 0.0]"),
+        (
+            "gravity_vector:=down",
+            "gravity_vector must be three numbers of -1000..1000, like [0.0, 1.0, 0.0], got 'down'",
+        ),
+        ("gravity_vector:=[.nan, 0.0, 0.0]", "got [nan, 0.0, 0.0]"),
+        ("imu_rotation_rpy:=[90.0, 0.0, 0.0]", "imu_rotation_rpy must be three numbers of -6.2832..6.2832"),
+        ("imu_time_constant:=0.0", "imu_time_constant"),
+        ("camera_height:=-1.0", "camera_height"),
+        ('gravity_frame:=""', "gravity_frame must not be empty"),
+        ("floor:=lowest", "floor must be one of model, min, robust, got 'lowest'"),
+        ("depth_smoothing:=strong", "depth_smoothing must be one of model, off, auto, on, got 'strong'"),
         ('model:=""', "model must not be empty"),
     ],
 )
 def test_a_start_with_an_unusable_value_is_refused_with_the_reason(context, given, reason):
-    with pytest.raises(ParameterError, match=reason.replace(".", r"\.")):
+    with pytest.raises(ParameterError, match=re.escape(reason)):
         Declared(context, "-p", given)
+
+
+def test_a_vector_is_three_numbers_whole_or_not(context):
+    declared = Declared(context, "-p", "gravity_vector:=[0, 0, 1]")
+    assert declared.handler.values.gravity_vector == (0.0, 0.0, 1.0)
+    assert declared.set("gravity_vector", [0.0, 0.5, 0.5]).successful
+    assert declared.handler.values.gravity_vector == (0.0, 0.5, 0.5)
+    result = declared.set("gravity_vector", [0.0, 1.0, 0.0, 0.0])
+    assert not result.successful and "must be three numbers" in result.reason
+
+
+@pytest.mark.parametrize("value", ["on", "off", "'on'"])
+def test_on_and_off_mean_what_they_say_although_yaml_takes_them_for_bools(context, value):
+    assert Declared(context, "-p", f"depth_smoothing:={value}").handler.values.depth_smoothing == value.strip("'")
 
 
 def test_a_change_is_passed_on_with_what_was_before(context):
@@ -150,3 +184,31 @@ def test_setting_a_value_again_is_no_change(context):
 def test_names_that_nobody_declared_are_found():
     given = ["model", "modle", "use_sim_time", "qos_overrides./rgb.subscription.depth"]
     assert unknown_parameters(given) == ["modle"]
+
+
+def with_values(**values: object) -> SegmentParameters:
+    return replace(SegmentParameters(**read_defaults()), **values)
+
+
+def test_without_a_wish_the_model_sees_depth_as_it_was_trained():
+    trained = HhaSettings(min_depth_m=0.4, max_depth_m=8.0, floor="robust", smoothing="auto", upright=(1.0, 0.0, 0.0))
+    assert with_values().hha_settings(trained) == trained
+
+
+def test_wishes_about_depth_win_over_the_training():
+    wishes = with_values(min_depth=0.3, max_depth=10.0, floor="min", depth_smoothing="off", gravity_roll=math.pi)
+    settings = wishes.hha_settings(HhaSettings(0.4, 8.0, "robust", "auto"))
+    assert (settings.min_depth_m, settings.max_depth_m, settings.floor, settings.smoothing) == (0.3, 10.0, "min", "off")
+    assert settings.upright == pytest.approx((0, -1, 0))
+
+
+def test_depth_limits_that_leave_nothing_are_refused():
+    with pytest.raises(ParameterError, match=r"min_depth.*got 8 and 4"):
+        with_values(min_depth=8.0, max_depth=4.0).hha_settings(HhaSettings())
+
+
+def test_the_mounting_is_the_vector_or_else_roll_and_pitch():
+    assert with_values().mounted_down == pytest.approx((0, 1, 0))
+    assert with_values(gravity_pitch=math.pi / 6).mounted_down == pytest.approx((0, math.sqrt(3) / 2, 0.5))
+    both = with_values(gravity_pitch=0.5, gravity_vector=(0.0, 0.0, 500.0))
+    assert both.mounted_down == pytest.approx((0, 0, 1))

@@ -17,6 +17,7 @@ import torch
 from lcr_seg_ros.bundle import InputSpec, ModelBundle
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.hha import HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.segmenter import Segmenter
@@ -195,9 +196,9 @@ def test_training_and_robot_see_the_same_tensor(rooms: Path, tmp_path: Path) -> 
 
     folder = DatasetFolder(rooms, "val", limit=1)
     recipe = Recipe.load("nyu40", {"input.height": 120, "input.width": 160})
-    examples = folder_examples(folder, tmp_path, with_hha=True)
+    examples = folder_examples(folder, tmp_path, recipe.input.hha_settings)
     image, _, _ = SegmentationDataset(examples, recipe, NYU40, augment=False)[0]
-    spec = InputSpec("rgb_hha", 120, 160, (0.0,) * 6, (1.0,) * 6)
+    spec = InputSpec("rgb_hha", 120, 160, (0.0,) * 6, (1.0,) * 6, recipe.input.hha_settings)
     robot = Preprocessor(spec, hha_mode="exact")(folder[0].frame).tensor[0]
     np.testing.assert_allclose(image.numpy(), robot)
 
@@ -251,7 +252,7 @@ def test_frames_without_labels_or_depth_say_so(tmp_path: Path) -> None:
     frame = RgbdFrame(np.zeros((48, 64, 3), np.uint8), None, CameraIntrinsics(50, 50, 32, 24, 64, 48))
     write_folder([SourceFrame("a", frame)], tmp_path / "bare")
     with pytest.raises(SourceError, match=r"training needs label40/a\.png"):
-        folder_examples(DatasetFolder(tmp_path / "bare"), tmp_path, with_hha=True)
+        folder_examples(DatasetFolder(tmp_path / "bare"), tmp_path, HhaSettings())
     write_folder([SourceFrame("a", frame, np.ones((48, 64), np.uint8))], tmp_path / "flat")
     with pytest.raises(SourceError, match=r"train with input\.modality rgb"):
-        folder_examples(DatasetFolder(tmp_path / "flat"), tmp_path, with_hha=True)
+        folder_examples(DatasetFolder(tmp_path / "flat"), tmp_path, HhaSettings())

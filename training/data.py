@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import RgbdFrame
-from lcr_seg_ros.hha import HhaEncoder
+from lcr_seg_ros.hha import HhaEncoder, HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.preprocess import resize_image
 from lcr_seg_ros.sources.folder import DatasetFolder, write_png
@@ -41,21 +41,26 @@ class Example:
     labels: npt.NDArray[np.uint8]
 
 
-def folder_examples(folder: DatasetFolder, cache: Path, with_hha: bool) -> list[Example]:
+def folder_examples(folder: DatasetFolder, cache: Path, hha: HhaSettings | None) -> list[Example]:
     """All annotated frames of a folder, held in memory; HHA is read from, or written to, ``cache``.
+
+    Args:
+        folder: with labels.
+        cache: folder for computed HHA.
+        hha: how to compute HHA; None leaves it out (zeros).
 
     Raises:
         SourceError: a frame has no labels, or no depth where HHA is asked for.
     """
-    encoder = HhaEncoder(HHA_MODE)
+    encoder = None if hha is None else HhaEncoder(HHA_MODE, hha)
     examples = []
     for item in tqdm(folder, desc=f"reading {folder.path.name}", unit="frame", leave=False, disable=None):
         if item.labels is None:
             raise SourceError(
                 f"frame {item.name} of {folder.path} has no labels: training needs label40/{item.name}.png"
             )
-        hha = _cached_hha(encoder, item.frame, cache) if with_hha else np.zeros_like(item.frame.rgb)
-        examples.append(Example(item.frame.rgb, hha, item.labels))
+        image = np.zeros_like(item.frame.rgb) if encoder is None else _cached_hha(encoder, item.frame, cache)
+        examples.append(Example(item.frame.rgb, image, item.labels))
     return examples
 
 
@@ -63,7 +68,7 @@ def room_examples(recipe: Recipe, cache: Path) -> list[Example]:
     """Rendered rooms as the recipe asks for, evenly over each room's camera path."""
     from lcr_seg_ros.sources.rooms import RenderedRoom
 
-    encoder = HhaEncoder(HHA_MODE)
+    encoder = HhaEncoder(HHA_MODE, recipe.input.hha_settings)
     examples = []
     for seed in tqdm(range(recipe.rooms.rooms), desc="rendering rooms", unit="room", leave=False, disable=None):
         room = RenderedRoom(frames=recipe.rooms.frames_per_room * 20, seed=recipe.rooms.first_seed + seed)
@@ -77,7 +82,9 @@ def room_examples(recipe: Recipe, cache: Path) -> list[Example]:
 def _cached_hha(encoder: HhaEncoder, frame: RgbdFrame, cache: Path) -> npt.NDArray[np.uint8]:
     if frame.depth_m is None or frame.intrinsics is None:
         raise SourceError("HHA needs depth images and intrinsics: add depth/ or train with input.modality rgb")
-    key = hashlib.sha256(frame.depth_m.tobytes() + repr((HHA_MODE, frame.intrinsics)).encode()).hexdigest()[:24]
+    key = hashlib.sha256(
+        frame.depth_m.tobytes() + repr((HHA_MODE, encoder.settings, frame.intrinsics)).encode()
+    ).hexdigest()[:24]
     file = cache / f"{key}.png"
     stored = cv2.imread(str(file), cv2.IMREAD_COLOR) if file.is_file() else None
     if stored is not None and stored.shape == frame.rgb.shape:

@@ -38,9 +38,8 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
     network.load_state_dict(
         {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     )
-    spec = InputSpec(
-        recipe.input.modality, recipe.input.height, recipe.input.width, tuple(ours["mean"]), tuple(ours["std"])
-    )
+    seen = recipe.input
+    spec = InputSpec(seen.modality, seen.height, seen.width, tuple(ours["mean"]), tuple(ours["std"]), seen.hha_settings)
     record = ours["record"] | {"epochs_run": checkpoint["epoch"] + 1, "steps_run": checkpoint["global_step"]}
 
     def write(scores: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.hha import HhaSettings
 from lcr_seg_ros.resources import CONFIG
 
 
@@ -26,10 +27,23 @@ class NetworkRecipe(_Section):
     arguments: dict[str, Any] = Field(default_factory=dict, description="passed on to the network")
 
 
+class HhaRecipe(_Section):
+    """See lcr_seg_ros.hha.HhaSettings; the robot computes HHA in the same way."""
+
+    floor: Literal["min", "robust"] = "robust"
+    smoothing: Literal["off", "auto", "on"] = "auto"
+    gravity_estimate: Literal["reference", "refined"] = "refined"
+
+
 class InputRecipe(_Section):
     modality: Literal["rgb", "hha", "rgb_hha"] = "rgb_hha"
     height: int = Field(240, ge=32, description="pixels")
     width: int = Field(320, ge=32, description="pixels")
+    hha: HhaRecipe = HhaRecipe()
+
+    @property
+    def hha_settings(self) -> HhaSettings:
+        return HhaSettings(**self.hha.model_dump())
 
 
 class AugmentationRecipe(_Section):

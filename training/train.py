@@ -24,6 +24,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.hha import HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks.fcn_lite import FcnLite
 from lcr_seg_ros.sources.folder import DatasetFolder
@@ -81,8 +82,8 @@ def train(
         _refuse_another_recipe(checkpoint, recipe)
     L.seed_everything(recipe.seed, workers=True)
     labels = LabelSet.load(recipe.labels)
-    with_hha = recipe.input.modality != "rgb"
-    examples = folder_examples(DatasetFolder(data, fit), cache, with_hha)
+    hha = None if recipe.input.modality == "rgb" else recipe.input.hha_settings
+    examples = folder_examples(DatasetFolder(data, fit), cache, hha)
     rooms = room_examples(recipe, cache) if recipe.rooms.rooms else []
     mean, std = channel_statistics(examples, recipe.input.modality)
     module = SegmentationTraining(recipe, labels, mean, std, class_weights(examples, labels, recipe.loss.class_balance))
@@ -104,7 +105,7 @@ def train(
     _trainer(recipe, out, validate_every, log_every=min(20, len(training))).fit(
         module,
         training,
-        _validation_loader(recipe, labels, data, val, cache) if val else None,
+        _validation_loader(recipe, labels, DatasetFolder(data, val), cache, hha) if val else None,
         ckpt_path=str(checkpoint) if resumes else None,
         weights_only=True,  # of a checkpoint only tensors and plain values are read, nothing that could run
     )
@@ -166,8 +167,10 @@ def _trainer(recipe: Recipe, out: Path, validate_every: int, log_every: int) -> 
     )
 
 
-def _validation_loader(recipe: Recipe, labels: LabelSet, data: Path, val: str, cache: Path) -> DataLoader[Any]:
-    examples = folder_examples(DatasetFolder(data, val), cache, with_hha=recipe.input.modality != "rgb")
+def _validation_loader(
+    recipe: Recipe, labels: LabelSet, folder: DatasetFolder, cache: Path, hha: HhaSettings | None
+) -> DataLoader[Any]:
+    examples = folder_examples(folder, cache, hha)
     return _loader(SegmentationDataset(examples, recipe, labels, augment=False), recipe)
 
 

@@ -5,6 +5,9 @@ CVPR 2013, and Gupta, Girshick, Arbelaez, Malik, ECCV 2014. :mod:`lcr_seg_ros.hh
 reference in float64, :mod:`lcr_seg_ros.hha.fast` the same channels at camera rate.
 """
 
-from lcr_seg_ros.hha.encoder import HhaEncoder
+from lcr_seg_ros.hha.encoder import HhaEncoder, HhaImage
+from lcr_seg_ros.hha.gravity import GravityEstimate
+from lcr_seg_ros.hha.settings import HhaSettings
+from lcr_seg_ros.hha.tracking import GravityTracker
 
-__all__ = ["HhaEncoder"]
+__all__ = ["GravityEstimate", "GravityTracker", "HhaEncoder", "HhaImage", "HhaSettings"]

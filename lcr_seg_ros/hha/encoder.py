@@ -1,47 +1,79 @@
-"""The one door to HHA: checks the input, fills its holes, and hands it to the chosen implementation."""
+"""The one door to HHA: checks the input, chooses gravity, and hands the frame to the chosen execution."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import MAX_SIDE_PX, CameraIntrinsics
-from lcr_seg_ros.hha import exact
+from lcr_seg_ros.hha.evidence import GravityEvidence
+from lcr_seg_ros.hha.gravity import GravityEstimate, angle_deg
+from lcr_seg_ros.hha.settings import HhaSettings
+from lcr_seg_ros.hha.tracking import GravityFit, GravityTracker
 
-MODES = ("exact", "fast")
+MODES = ("exact", "fast", "torch")
+
+Vector = npt.NDArray[np.float64]
+Image = npt.NDArray[np.uint8]
+
+
+class Execution(Protocol):
+    """One way to compute HHA, for one frame at a time: the steps are called in this order."""
+
+    def load(
+        self, depth_m: npt.NDArray[np.floating], intrinsics: CameraIntrinsics, valid: npt.NDArray[np.bool_] | None
+    ) -> bool:
+        """Take in a frame and fill its holes; False if there is nothing to fill them from."""
+
+    def gravity(self, start: Vector, passes: Sequence[tuple[float, int]]) -> Vector:
+        """See :func:`lcr_seg_ros.hha.gravity.estimate`."""
+
+    def evidence(self, down: Vector) -> GravityEvidence:
+        """What the normals say of an estimate."""
+
+    def channels(self, down: Vector, camera_height_m: float | None, out: Image) -> None:
+        """Write the (H, W, 3) HHA image."""
+
+
+@dataclass(frozen=True)
+class HhaImage:
+    """``image``: (H, W, 3) uint8 HHA. ``gravity``: the direction it was computed with, and whether to trust it."""
+
+    image: npt.NDArray[np.uint8]
+    gravity: GravityEstimate
 
 
 class HhaEncoder:
     """Turns depth images into HHA images (Gupta et al., CVPR 2013, ECCV 2014).
 
     Args:
-        mode: "exact" is the MATLAB reference in float64; "fast" is the same in float32 at camera rate,
-            with gravity from every fourth normal (compiled on the first frame, which takes seconds once).
+        mode: "exact" is the MATLAB reference in float64; "fast" is the same in float32 on one CPU core at camera
+            rate (compiled on the first frame, which takes seconds once); "torch" the same in PyTorch, for a GPU.
+        settings: deviations from the reference, see :class:`~lcr_seg_ros.hha.HhaSettings`.
 
-    The result depends on the arguments of :meth:`encode` alone, never on frames that came before. May be
+    Without a tracker the result depends on the arguments alone, never on frames that came before. May be
     called from several threads, which then take turns, and sent to other processes.
 
     Raises:
         FrameError: an unknown mode.
     """
 
-    def __init__(self, mode: str = "fast") -> None:
+    def __init__(self, mode: str = "fast", settings: HhaSettings | None = None) -> None:
         self.mode = mode
-        self._implementation: Any
-        if mode == "exact":
-            self._implementation = exact
-        elif mode == "fast":
-            from lcr_seg_ros.hha.fast import FastHha
+        self.settings = settings or HhaSettings()
+        self._execution = _execution(mode, self.settings)
+        self._upright = _unit(np.array(self.settings.upright))
+        self._lock = threading.Lock()
 
-            self._implementation = FastHha()
-        else:
-            raise FrameError(f"HHA mode must be one of {', '.join(MODES)}, got {mode!r}")
-
-    def __reduce__(self) -> tuple[type[HhaEncoder], tuple[str]]:
-        return HhaEncoder, (self.mode,)
+    def __reduce__(self) -> tuple[type[HhaEncoder], tuple[str, HhaSettings]]:
+        return HhaEncoder, (self.mode, self.settings)
 
     def encode(
         self,
@@ -49,48 +81,144 @@ class HhaEncoder:
         intrinsics: CameraIntrinsics,
         valid: npt.NDArray[np.bool_] | None = None,
         gravity: npt.ArrayLike | None = None,
-    ) -> npt.NDArray[np.uint8]:
+        camera_height_m: float | None = None,
+        out: Image | None = None,
+    ) -> Image:
         """Encode one depth image.
 
         Args:
             depth_m: (H, W) float32 or float64, metres along the optical axis. 0, negative, NaN, Inf and
-                values outside 1 mm .. 1 km are holes: they are filled smoothly for disparity and height,
-                and take no part in normals.
+                values out of the range of the settings are holes: they are filled smoothly for disparity and
+                height, and take no part in normals.
             intrinsics: of the depth image, pixel centres at integers from 0.
             valid: (H, W) bool, False where ``depth_m`` was filled in beforehand: that depth is used as it
                 is, but takes no part in normals. Default: every pixel that is not a hole.
             gravity: (3,) direction of gravity in the camera's optical frame (x right, y down, z forward):
                 it points **down**, (0, 1, 0) for an upright camera; any positive length. Default:
-                estimated from the normals, which works up to about 45 degrees of pitch or roll.
+                estimated from the normals, which works up to about 45 degrees away from ``settings.upright``.
+            camera_height_m: how far the floor lies below the camera, > 0. Default: found by ``settings.floor``.
+            out: (H, W, 3) uint8, contiguous, to write the result into; else it is allocated anew.
 
         Returns:
-            (H, W, 3) uint8: disparity 31000 / max(Z, 100) with Z in cm; height above the lowest point in
+            (H, W, 3) uint8: disparity 31000 / max(Z, 100) with Z in cm; height above the floor in
             cm; angle between the surface normal and gravity in degrees + 38 (floor 38, wall 128, ceiling
             218; 218 also where there is no normal). Rounded half up, saturated. All 0 if no depth is valid.
 
         Raises:
-            FrameError: arrays of another shape or type, or a gravity that has no direction.
+            FrameError: arrays of another shape or type, a gravity that has no direction, a height that is not > 0.
         """
-        _check(depth_m, intrinsics, valid)
-        down = _direction(gravity)
-        return self._implementation.encode(depth_m, intrinsics, valid, down)
+        down, image = self._checked(depth_m, intrinsics, valid, gravity, camera_height_m, out)
+        with self._lock:
+            if not self._execution.load(depth_m, intrinsics, valid):
+                image[:] = 0
+                return image
+            if down is None:
+                down = self._execution.gravity(self._upright, self.settings.cold_passes)
+            self._execution.channels(down, camera_height_m, image)
+        return image
+
+    def encode_frame(
+        self,
+        depth_m: npt.NDArray[np.floating],
+        intrinsics: CameraIntrinsics,
+        valid: npt.NDArray[np.bool_] | None = None,
+        gravity: npt.ArrayLike | None = None,
+        camera_height_m: float | None = None,
+        tracker: GravityTracker | None = None,
+        stamp_s: float | None = None,
+        out: Image | None = None,
+    ) -> HhaImage:
+        """As :meth:`encode`, and tells which gravity was used and whether to trust it.
+
+        Args:
+            depth_m, intrinsics, valid, gravity, camera_height_m, out: as for :meth:`encode`; a given gravity is
+                trusted.
+            tracker: of this camera, where gravity is to be estimated with memory; it is brought up to date.
+            stamp_s: when the frame was taken, in seconds, for the tracker.
+
+        Raises:
+            FrameError: as :meth:`encode`.
+        """
+        down, image = self._checked(depth_m, intrinsics, valid, gravity, camera_height_m, out)
+        with self._lock:
+            if not self._execution.load(depth_m, intrinsics, valid):
+                image[:] = 0
+                start = self._upright if down is None else down
+                return HhaImage(image, GravityEstimate(start, "no depth is valid"))
+            if down is not None:
+                estimate = GravityEstimate(down)
+            elif tracker is not None:
+                estimate = tracker.follow(self._fit, self._tilt_deg, stamp_s, camera_height_m)
+            else:
+                cold = self._fit(None)
+                estimate = GravityEstimate(cold.down, cold.evidence.doubt(self._tilt_deg(cold.down), camera_height_m))
+            self._execution.channels(estimate.down, camera_height_m, image)
+        return HhaImage(image, estimate)
 
     def estimate_gravity(
         self,
         depth_m: npt.NDArray[np.floating],
         intrinsics: CameraIntrinsics,
         valid: npt.NDArray[np.bool_] | None = None,
-    ) -> npt.NDArray[np.float64]:
+    ) -> Vector:
         """The direction of gravity that :meth:`encode` estimates from this depth image.
 
         Arguments and errors as there.
 
         Returns:
-            (3,) float64 unit vector in the camera's optical frame, pointing down; (0, 1, 0) where there
+            (3,) float64 unit vector in the camera's optical frame, pointing down; ``settings.upright`` where there
             are no surfaces to estimate it from.
         """
         _check(depth_m, intrinsics, valid)
-        return self._implementation.gravity_of_depth(depth_m, intrinsics, valid)
+        with self._lock:
+            if not self._execution.load(depth_m, intrinsics, valid):
+                return self._upright.copy()
+            return self._execution.gravity(self._upright, self.settings.cold_passes)
+
+    def _fit(self, start: Vector | None) -> GravityFit:
+        if start is None:
+            down = self._execution.gravity(self._upright, self.settings.cold_passes)
+        else:
+            down = self._execution.gravity(start, self.settings.warm_passes)
+        return GravityFit(down, self._execution.evidence(down))
+
+    def _tilt_deg(self, down: Vector) -> float:
+        return angle_deg(down, self._upright)
+
+    def _checked(
+        self,
+        depth_m: npt.NDArray[np.floating],
+        intrinsics: CameraIntrinsics,
+        valid: npt.NDArray[np.bool_] | None,
+        gravity: npt.ArrayLike | None,
+        camera_height_m: float | None,
+        out: Image | None,
+    ) -> tuple[Vector | None, Image]:
+        _check(depth_m, intrinsics, valid)
+        if camera_height_m is not None and not 0 < camera_height_m < math.inf:
+            raise FrameError(f"camera_height_m must be > 0, got {camera_height_m!r}: leave it out if it is not known")
+        shape = (*depth_m.shape, 3)
+        if out is None:
+            out = np.empty(shape, np.uint8)
+        elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous or not out.flags.writeable:
+            raise FrameError(f"out must be {shape} uint8, contiguous and writeable, got {_kind(out)}")
+        return _direction(gravity), out
+
+
+def _execution(mode: str, settings: HhaSettings) -> Execution:
+    if mode == "exact":
+        from lcr_seg_ros.hha.exact import ExactHha
+
+        return ExactHha(settings)
+    if mode == "fast":
+        from lcr_seg_ros.hha.fast import FastHha
+
+        return FastHha(settings)
+    if mode == "torch":
+        from lcr_seg_ros.hha.torch import TorchExecution
+
+        return TorchExecution(settings)
+    raise FrameError(f"HHA mode must be one of {', '.join(MODES)}, got {mode!r}")
 
 
 def _check(
@@ -124,11 +252,14 @@ def _direction(gravity: npt.ArrayLike | None) -> npt.NDArray[np.float64] | None:
         raise FrameError(f"gravity must be three numbers, got {gravity!r}") from error
     if down.shape != (3,) or not np.isfinite(down).all():
         raise FrameError(f"gravity must be three finite numbers (x right, y down, z forward), got {gravity!r}")
-    largest = float(np.abs(down).max())
-    if largest < 1e-9:
+    if np.abs(down).max() < 1e-9:
         raise FrameError(f"gravity must point somewhere, got {gravity!r}")
-    down = down / largest  # first, so that no length overflows
-    return down / np.linalg.norm(down)
+    return _unit(down)
+
+
+def _unit(vector: Vector) -> Vector:
+    scaled = vector / np.abs(vector).max()  # first, so that no length overflows
+    return scaled / np.linalg.norm(scaled)
 
 
 def _kind(value: object) -> str:

@@ -7,72 +7,87 @@ window is singular exactly if their determinant is 0, where the reference return
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.hha import coarse
 from lcr_seg_ros.hha import definition as hha
-from lcr_seg_ros.hha.gravity import gravity_of_normals
+from lcr_seg_ros.hha.evidence import GravityEvidence, evidence_of_normals
+from lcr_seg_ros.hha.floor import floor_by_percentile, floor_by_reference, low_percentile, sampled
+from lcr_seg_ros.hha.gravity import estimate, scatter_of
 from lcr_seg_ros.hha.holes import push_pull
+from lcr_seg_ros.hha.settings import HhaSettings
 
 Image = npt.NDArray[np.float64]
 
 
-def encode(
-    depth_m: npt.NDArray[np.floating],
-    intrinsics: CameraIntrinsics,
-    valid: npt.NDArray[np.bool_] | None,
-    gravity: npt.NDArray[np.float64] | None,
-) -> npt.NDArray[np.uint8]:
-    """As :meth:`lcr_seg_ros.hha.HhaEncoder.encode`, for checked input and a gravity of unit length."""
-    depth_cm, measured = _filled_cm(depth_m, valid)
-    if depth_cm is None:
-        return np.zeros((*depth_m.shape, 3), np.uint8)
-    inverse = 1.0 / depth_cm
-    if gravity is None:
-        gravity = _gravity(inverse, measured, intrinsics)
-    channels = (
-        hha.DISPARITY_SCALE / np.maximum(depth_cm, hha.NEAREST_CM),
-        _height_cm(depth_cm, intrinsics, gravity),
-        _angle_deg(inverse, measured, intrinsics, gravity) + hha.ANGLE_OFFSET,
-    )
-    # All channels are >= 0, where floor(x + 0.5) rounds half away from zero as MATLAB does.
-    return np.stack([np.minimum(np.floor(c + 0.5), 255.0).astype(np.uint8) for c in channels], axis=-1)
+class ExactHha:
+    """The reference, one frame at a time (an :class:`~lcr_seg_ros.hha.encoder.Execution`)."""
 
+    def __init__(self, settings: HhaSettings) -> None:
+        self._settings = settings
 
-def gravity_of_depth(
-    depth_m: npt.NDArray[np.floating], intrinsics: CameraIntrinsics, valid: npt.NDArray[np.bool_] | None
-) -> npt.NDArray[np.float64]:
-    """As :meth:`lcr_seg_ros.hha.HhaEncoder.estimate_gravity`, for checked input."""
-    depth_cm, measured = _filled_cm(depth_m, valid)
-    if depth_cm is None:
-        return np.array(hha.GRAVITY_START)
-    return _gravity(1.0 / depth_cm, measured, intrinsics)
+    def load(
+        self, depth_m: npt.NDArray[np.floating], intrinsics: CameraIntrinsics, valid: npt.NDArray[np.bool_] | None
+    ) -> bool:
+        known = (depth_m >= self._settings.min_depth_m) & (depth_m <= self._settings.max_depth_m)
+        if not known.any():
+            return False
+        self._intrinsics = intrinsics
+        self._depth_cm = push_pull(depth_m.astype(np.float64), known) * 100.0
+        self._inverse = 1.0 / self._depth_cm
+        self._measured = known if valid is None else known & valid
+        self._gravity_normals: Image | None = None
+        return True
 
+    def gravity(self, start: Image, passes: Sequence[tuple[float, int]]) -> Image:
+        return estimate(scatter_of(self._normals_for_gravity()), start, passes)
 
-def _filled_cm(
-    depth_m: npt.NDArray[np.floating], valid: npt.NDArray[np.bool_] | None
-) -> tuple[Image | None, npt.NDArray[np.bool_]]:
-    """Depth in centimetres with holes filled (None if there is nothing to fill from), and what was measured."""
-    known = (depth_m >= hha.MIN_DEPTH_M) & (depth_m <= hha.MAX_DEPTH_M)
-    if not known.any():
-        return None, known
-    filled = push_pull(depth_m.astype(np.float64), known)
-    return filled * 100.0, known if valid is None else known & valid
+    def evidence(self, down: Image) -> GravityEvidence:
+        low_cm = low_percentile(sampled(_height_cm(self._depth_cm, self._intrinsics, down)))
+        return evidence_of_normals(self._normals_for_gravity(), down, -low_cm / 100.0)
 
+    def channels(self, down: Image, camera_height_m: float | None, out: npt.NDArray[np.uint8]) -> None:
+        height = _height_cm(self._depth_cm, self._intrinsics, down)
+        channels = (
+            hha.DISPARITY_SCALE / np.maximum(self._depth_cm, hha.NEAREST_CM),
+            np.maximum(height - self._floor_cm(height, camera_height_m), 0.0),
+            _angle_deg(self._smoothed_inverse(), self._measured, self._intrinsics, down) + hha.ANGLE_OFFSET,
+        )
+        # All channels are >= 0, where floor(x + 0.5) rounds half away from zero as MATLAB does.
+        for k, channel in enumerate(channels):
+            out[..., k] = np.minimum(np.floor(channel + 0.5), 255.0)
 
-def _gravity(inverse: Image, measured: npt.NDArray[np.bool_], intrinsics: CameraIntrinsics) -> Image:
-    normals = _normals(inverse, measured, intrinsics, hha.GRAVITY_RADIUS).reshape(3, -1)
-    return gravity_of_normals(np.ascontiguousarray(normals[:, np.isfinite(normals[0])]))
+    def _smoothed_inverse(self) -> Image:
+        if self._settings.smoothing == "off":
+            return self._inverse
+        depth_m = self._depth_cm / 100.0
+        steps = coarse.steps_of_counts(coarse.count_steps(depth_m, self._measured))
+        gates = coarse.gates_m(steps, self._settings.smoothing)
+        return 0.01 / coarse.smooth(depth_m, self._measured, gates) if gates.any() else self._inverse
+
+    def _normals_for_gravity(self) -> Image:
+        if self._gravity_normals is None:
+            normals = _normals(self._inverse, self._measured, self._intrinsics, hha.GRAVITY_RADIUS).reshape(3, -1)
+            self._gravity_normals = np.ascontiguousarray(normals[:, np.isfinite(normals[0])])
+        return self._gravity_normals
+
+    def _floor_cm(self, height: Image, camera_height_m: float | None) -> float:
+        if camera_height_m is not None:
+            return -100.0 * camera_height_m
+        if self._settings.floor == "robust":
+            return floor_by_percentile(low_percentile(sampled(height)))
+        return floor_by_reference(float(height.min()))
 
 
 def _height_cm(depth_cm: Image, intrinsics: CameraIntrinsics, gravity: Image) -> Image:
     u, v = _pixels(depth_cm.shape)
     ray_down = gravity[0] * (u - intrinsics.cx) / intrinsics.fx + gravity[1] * (v - intrinsics.cy) / intrinsics.fy
-    height = -(ray_down + gravity[2]) * depth_cm
-    lowest = height.min()
-    return height - (hha.ASSUMED_FLOOR_CM if lowest > hha.LOWEST_FLOOR_CM else lowest)
+    return -(ray_down + gravity[2]) * depth_cm
 
 
 def _angle_deg(inverse: Image, measured: npt.NDArray[np.bool_], intrinsics: CameraIntrinsics, gravity: Image) -> Image:

@@ -1,11 +1,13 @@
 """HHA at camera rate: the channels of :mod:`lcr_seg_ros.hha.exact` in float32 on one CPU core.
 
-It differs from exact in precision and in where gravity is estimated: on every other pixel of every other row.
+It differs from exact in precision, and in the windows of gravity's normals: 11x11 cells of 2x2 pixels.
 """
 
 from __future__ import annotations
 
-import threading
+import functools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,64 +16,176 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.hha import coarse, floor, kernels
 from lcr_seg_ros.hha import definition as hha
-from lcr_seg_ros.hha import kernels
-from lcr_seg_ros.hha.gravity import estimate
+from lcr_seg_ros.hha.evidence import (
+    ALIGNED_DEG,
+    AZIMUTH_BINS,
+    OBSERVED_DEG,
+    GravityEvidence,
+    evidence_of_counts,
+    horizontal_axes,
+)
+from lcr_seg_ros.hha.settings import HhaSettings
 
-GRAVITY_STRIDE = 2
-"""Pixels between the normals that gravity is estimated from.
+ROUGH_STRIDE = 3
+"""Rows of normals from one to the next that is looked at in wide passes, where narrow ones follow and decide."""
 
-The estimate hangs on which normals pass a threshold, so a coarser grid moves it: over 67 NYUDv2 and
-kitchen frames by at most 0.06 degrees at 2 (0.2 levels of height), 0.13 at 3, 0.47 at 4.
-"""
+NARROW_DEG = 4.0
 
 Vector = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
-PAD = kernels.PAD
+PAD, CELL_PAD = kernels.PAD, kernels.CELL_PAD
 
 
 class FastHha:
-    """Holds the buffers between frames of one size; results never depend on what was in them.
+    """One frame at a time (an :class:`~lcr_seg_ros.hha.encoder.Execution`), in buffers kept from frame to frame.
 
-    One frame at a time: a second thread waits.
+    Results never depend on what was in the buffers before.
     """
 
-    def __init__(self) -> None:
-        self._buffers: _Buffers | None = None
-        self._lock = threading.Lock()
+    def __init__(self, settings: HhaSettings) -> None:
+        self._settings = settings
+        self._buffers = _Buffers.of_size(1, 1)
+        self._camera = _Camera.of(CameraIntrinsics(1.0, 1.0, 0.0, 0.0, 1, 1))
+        self._normals_are_there = False
 
-    def encode(
-        self,
-        depth_m: npt.NDArray[np.floating],
-        intrinsics: CameraIntrinsics,
-        valid: npt.NDArray[np.bool_] | None,
-        gravity: Vector | None,
-    ) -> npt.NDArray[np.uint8]:
-        """As :meth:`lcr_seg_ros.hha.HhaEncoder.encode`, for checked input and a gravity of unit length."""
-        with self._lock:
-            buffers = self._buffers_for(depth_m)
-            if not _load(buffers, depth_m, valid):
-                return np.zeros((*depth_m.shape, 3), np.uint8)
-            down = _gravity(buffers, intrinsics) if gravity is None else gravity
-            _height(buffers, intrinsics, down)
-            _angle(buffers, intrinsics, down)
-            return cv2.merge([buffers.disparity, buffers.height_cm, buffers.angle])
-
-    def gravity_of_depth(
+    def load(
         self, depth_m: npt.NDArray[np.floating], intrinsics: CameraIntrinsics, valid: npt.NDArray[np.bool_] | None
-    ) -> Vector:
-        """As :meth:`lcr_seg_ros.hha.HhaEncoder.estimate_gravity`, for checked input."""
-        with self._lock:
-            buffers = self._buffers_for(depth_m)
-            if not _load(buffers, depth_m, valid):
-                return np.array(hha.GRAVITY_START)
-            return _gravity(buffers, intrinsics)
+    ) -> bool:
+        if self._buffers.disparity.shape != depth_m.shape:
+            self._buffers = _Buffers.of_size(depth_m.shape[1], depth_m.shape[0])
+        if self._camera.intrinsics != intrinsics:
+            self._camera = _Camera.of(intrinsics)
+        self._normals_are_there = False
+        buffers, depth = self._buffers, _frozen(depth_m)
+        z, known = buffers.levels[0]
+        number = kernels.ingest(depth, self._settings.min_depth_m, self._settings.max_depth_m, z, known)
+        if number == 0:
+            return False
+        if number < depth.size:
+            _fill_holes(buffers)
+        mask = _NO_MASK if valid is None else _frozen(valid.view(np.uint8))
+        kernels.disparity_and_inverse(
+            depth, depth.dtype == np.float64, z, known, mask, valid is not None, buffers.disparity, buffers.inverse,
+            buffers.measured, buffers.missing,
+        )  # fmt: skip
+        return True
 
-    def _buffers_for(self, depth_m: npt.NDArray[np.floating]) -> _Buffers:
-        height, width = depth_m.shape
-        if self._buffers is None or self._buffers.disparity.shape != depth_m.shape:
-            self._buffers = _Buffers.of_size(width, height)
-        return self._buffers
+    def gravity(self, start: Vector, passes: Sequence[tuple[float, int]]) -> Vector:
+        down = start.copy()
+        kernels.estimate_gravity(
+            self._normals(), down, *_pass_arrays(tuple(passes)), self._buffers.down, self._buffers.scatter
+        )
+        return down
+
+    def evidence(self, down: Vector) -> GravityEvidence:
+        first, second = (axis.astype(np.float32) for axis in horizontal_axes(down))
+        tolerance = math.radians(ALIGNED_DEG)
+        counts = self._buffers.counts
+        kernels.count_normals(
+            self._normals(), down.astype(np.float32), first, second,
+            np.float32(math.cos(tolerance)), np.float32(math.sin(tolerance)), counts,
+        )  # fmt: skip
+        observed = math.radians(OBSERVED_DEG)
+        xx, xy, xz, yy, yz, zz = kernels.scatter_of_counted(
+            self._normals(), down.astype(np.float32), np.float32(math.cos(observed)), np.float32(math.sin(observed))
+        )
+        scatter = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        low_m = floor.low_percentile(self._sampled_heights_cm(down)) / 100.0
+        return evidence_of_counts(int(counts[0]), int(counts[1]), int(counts[2]), counts[3:], scatter, -low_m)
+
+    def channels(self, down: Vector, camera_height_m: float | None, out: npt.NDArray[np.uint8]) -> None:
+        buffers, camera = self._buffers, self._camera
+        height, width = buffers.disparity.shape
+        z = buffers.levels[0][0]
+        of_column, of_row = camera.down_of_pixels(down)
+        if camera_height_m is not None:
+            floor_cm = -100.0 * camera_height_m
+        elif self._settings.floor == "robust":
+            floor_cm = floor.floor_by_percentile(floor.low_percentile(self._sampled_heights_cm(down)))
+        else:
+            floor_cm = floor.floor_by_reference(kernels.lowest_cm(z, height, width, of_column, of_row))
+        kernels.height_channel(z, height, width, of_column, of_row, np.float32(floor_cm), buffers.height_cm)
+        kernels.angle_channel(
+            self._inverse_for_angle(), buffers.measured, buffers.missing, height, width, camera.fx, camera.fy,
+            camera.offset_u, camera.offset_v, down.astype(np.float32), buffers.columns, buffers.missing_below,
+            buffers.angle,
+        )  # fmt: skip
+        cv2.merge([buffers.disparity, buffers.height_cm, buffers.angle], out)
+
+    def _normals(self) -> Plane:
+        buffers, camera = self._buffers, self._camera
+        if not self._normals_are_there:
+            height, width = buffers.disparity.shape
+            kernels.pool_2x2(buffers.inverse, buffers.measured, height, width, buffers.cells, buffers.cell_weights)
+            kernels.gravity_normals(
+                buffers.cells, buffers.cell_weights, buffers.missing, camera.cell_fx, camera.cell_fy, camera.cell_u,
+                camera.cell_v, buffers.columns, buffers.missing_below, buffers.normals,
+            )  # fmt: skip
+            self._normals_are_there = True
+        return buffers.normals
+
+    def _inverse_for_angle(self) -> Plane:
+        if self._settings.smoothing == "off":
+            return self._buffers.inverse
+        buffers, (height, width) = self._buffers, self._buffers.disparity.shape
+        z, _ = buffers.levels[0]
+        kernels.count_steps(z, buffers.measured, height, width, buffers.steps)
+        gates = coarse.gates_m(coarse.steps_of_counts(buffers.steps), self._settings.smoothing).astype(np.float32)
+        if not gates.any():
+            return buffers.inverse
+        if not buffers.smoothing:
+            buffers.smoothing.extend(
+                (np.zeros((2, *buffers.inverse.shape), np.float32), np.zeros_like(buffers.inverse))
+            )
+        work, inverse = buffers.smoothing
+        kernels.smooth(z, buffers.measured, height, width, gates, coarse.radius_px((height, width)), work, inverse)
+        return inverse
+
+    def _sampled_heights_cm(self, down: Vector) -> Plane:
+        heights, z = self._buffers.sampled_heights, self._buffers.levels[0][0]
+        of_column, of_row = self._camera.down_of_pixels(down)
+        first_row, first_column = floor.first_sample(self._buffers.disparity.shape)
+        rows, columns = heights.shape
+        kernels.sampled_heights_cm(
+            z, of_column, of_row, rows, columns, first_row, first_column, hha.FLOOR_STRIDE, heights.ravel()
+        )
+        return heights
+
+
+@dataclass(frozen=True)
+class _Camera:
+    """What follows from the intrinsics alone."""
+
+    intrinsics: CameraIntrinsics
+    fx: np.float32
+    fy: np.float32
+    offset_u: Plane
+    offset_v: Plane
+    cell_fx: np.float32
+    cell_fy: np.float32
+    cell_u: Plane
+    cell_v: Plane
+    of_column: Plane
+    of_row: Plane
+
+    @classmethod
+    def of(cls, intrinsics: CameraIntrinsics) -> _Camera:
+        k = intrinsics
+        u, v = np.arange(k.width) - k.cx, np.arange(k.height) - k.cy
+        return cls(
+            k, np.float32(k.fx), np.float32(k.fy), u.astype(np.float32), v.astype(np.float32),
+            np.float32(k.fx / 2), np.float32(k.fy / 2), ((u[::2] + 0.5) / 2).astype(np.float32),
+            ((v[::2] + 0.5) / 2).astype(np.float32), np.zeros(k.width, np.float32), np.zeros(k.height, np.float32),
+        )  # fmt: skip
+
+    def down_of_pixels(self, down: Vector) -> tuple[Plane, Plane]:
+        """down . ray of a pixel is the sum of one number of its column and one of its row."""
+        np.multiply(self.offset_u, np.float32(down[0] / self.intrinsics.fx), out=self.of_column)
+        np.multiply(self.offset_v, np.float32(down[1] / self.intrinsics.fy), out=self.of_row)
+        np.add(self.of_row, np.float32(down[2]), out=self.of_row)
+        return self.of_column, self.of_row
 
 
 @dataclass(frozen=True)
@@ -84,10 +198,20 @@ class _Buffers:
     """Height and width of each level without the padding that makes them even."""
     inverse: Plane
     measured: Plane
+    missing: npt.NDArray[np.int32]
+    between: Plane
+    missing_below: npt.NDArray[np.int32]
     columns: Plane
-    column_sums: Vector
-    row_sums: Vector
+    cells: Plane
+    cell_weights: Plane
     normals: Plane
+    down: Plane
+    scatter: Vector
+    counts: npt.NDArray[np.int32]
+    sampled_heights: Plane
+    steps: npt.NDArray[np.int32]
+    smoothing: list[npt.NDArray[np.float32]]
+    """Room to smooth coarse depth in, made when it first comes."""
     disparity: npt.NDArray[np.uint8]
     height_cm: npt.NDArray[np.uint8]
     angle: npt.NDArray[np.uint8]
@@ -97,35 +221,41 @@ class _Buffers:
         sizes = [(height, width)]
         while sizes[-1] != (1, 1):
             sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+        rows, granules = height + 2 * PAD, -(-(width + 2 * PAD) // kernels.GRANULE)
+        cell_rows, cell_columns = (height + 1) // 2, (width + 1) // 2
         return cls(
             levels=[(_zeros(h + h % 2, w + w % 2), _zeros(h + h % 2, w + w % 2)) for h, w in sizes],
             sizes=sizes,
-            inverse=_zeros(height + 2 * PAD, width + 2 * PAD),
-            measured=_zeros(height + 2 * PAD, width + 2 * PAD),
-            columns=_zeros(5, width + 2 * PAD),
-            column_sums=np.zeros((5, width + 2 * PAD)),
-            row_sums=np.zeros((9, width + 2 * PAD + 1)),
-            normals=np.zeros((3, -(-height // GRAVITY_STRIDE), -(-width // GRAVITY_STRIDE)), np.float32),
+            inverse=_zeros(rows, granules * kernels.GRANULE),
+            measured=_zeros(rows, granules * kernels.GRANULE),
+            missing=np.full((rows, granules), kernels.GRANULE, np.int32),
+            between=np.zeros((width + 1) // 2 + 2, np.float32),
+            missing_below=np.zeros(granules, np.int32),
+            columns=_zeros(14, kernels.WINDOW_COLUMNS),
+            cells=_zeros(cell_rows + 2 * CELL_PAD, cell_columns + 2 * CELL_PAD),
+            cell_weights=_zeros(cell_rows + 2 * CELL_PAD, cell_columns + 2 * CELL_PAD),
+            normals=np.zeros((3, cell_rows, cell_columns), np.float32),
+            down=np.zeros(3, np.float32),
+            scatter=np.zeros(24),
+            sampled_heights=np.zeros(floor.sampled_shape((height, width)), np.float32),
+            steps=np.zeros((2, coarse.BINS, coarse.LARGEST_STEP_MM + 1), np.int32),
+            smoothing=[],
+            counts=np.zeros(3 + AZIMUTH_BINS, np.int32),
             disparity=np.zeros((height, width), np.uint8),
             height_cm=np.zeros((height, width), np.uint8),
             angle=np.zeros((height, width), np.uint8),
         )
 
 
-def _load(buffers: _Buffers, depth_m: npt.NDArray[np.floating], valid: npt.NDArray[np.bool_] | None) -> bool:
-    """Fill holes, write the disparity channel and what windows are summed over; False if nothing is known."""
-    depth = _frozen(depth_m)
-    z, known = buffers.levels[0]
-    number = kernels.ingest(depth, hha.MIN_DEPTH_M, hha.MAX_DEPTH_M, z, known)
-    if number == 0:
-        return False
-    if number < depth.size:
-        _fill_holes(buffers)
-    mask = _frozen(np.zeros((1, 1), np.uint8) if valid is None else valid.view(np.uint8))
-    kernels.disparity_and_inverse(
-        depth, z, known, mask, valid is not None, buffers.disparity, buffers.inverse, buffers.measured
-    )
-    return True
+@functools.lru_cache
+def _pass_arrays(
+    passes: tuple[tuple[float, int], ...],
+) -> tuple[Vector, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Thresholds in radians, iterations, and rows from one to the next, of each pass."""
+    narrow = min(threshold for threshold, _ in passes) < NARROW_DEG
+    strides = [ROUGH_STRIDE if narrow and threshold >= NARROW_DEG else 1 for threshold, _ in passes]
+    iterations = [number for _, number in passes]
+    return np.radians([t for t, _ in passes]), np.array(iterations, np.int32), np.array(strides, np.int32)
 
 
 def _fill_holes(buffers: _Buffers) -> None:
@@ -137,44 +267,12 @@ def _fill_holes(buffers: _Buffers) -> None:
         unknown = kernels.push(*buffers.levels[top - 1], *buffers.levels[top], *buffers.sizes[top])
     for level in range(top - 1, -1, -1):
         kernels.pull(
-            buffers.levels[level + 1][0], *buffers.sizes[level + 1], *buffers.levels[level], *buffers.sizes[level]
+            buffers.levels[level + 1][0],
+            *buffers.sizes[level + 1],
+            *buffers.levels[level],
+            *buffers.sizes[level],
+            buffers.between,
         )
-
-
-def _gravity(buffers: _Buffers, intrinsics: CameraIntrinsics) -> Vector:
-    height, width = buffers.disparity.shape
-    kernels.gravity_normals(
-        buffers.inverse, buffers.measured, width, GRAVITY_STRIDE, float(intrinsics.fx), float(intrinsics.fy),
-        np.arange(width, dtype=np.float64) - intrinsics.cx, np.arange(height, dtype=np.float64) - intrinsics.cy,
-        buffers.column_sums, buffers.row_sums, buffers.normals,
-    )  # fmt: skip
-
-    def scatter(down: Vector, cos_t: float, sin_t: float) -> Vector:
-        xx, xy, xz, yy, yz, zz = kernels.floor_wall_scatter(
-            buffers.normals, down.astype(np.float32), np.float32(cos_t), np.float32(sin_t)
-        )
-        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-
-    return estimate(scatter)
-
-
-def _height(buffers: _Buffers, intrinsics: CameraIntrinsics, down: Vector) -> None:
-    height, width = buffers.disparity.shape
-    of_column = (down[0] * (np.arange(width) - intrinsics.cx) / intrinsics.fx).astype(np.float32)
-    of_row = (down[1] * (np.arange(height) - intrinsics.cy) / intrinsics.fy + down[2]).astype(np.float32)
-    z = buffers.levels[0][0]
-    lowest = kernels.lowest_cm(z, height, width, of_column, of_row)
-    floor = np.float32(hha.ASSUMED_FLOOR_CM if lowest > hha.LOWEST_FLOOR_CM else lowest)
-    kernels.height_channel(z, height, width, of_column, of_row, floor, buffers.height_cm)
-
-
-def _angle(buffers: _Buffers, intrinsics: CameraIntrinsics, down: Vector) -> None:
-    height, width = buffers.disparity.shape
-    kernels.angle_channel(
-        buffers.inverse, buffers.measured, height, width, np.float32(intrinsics.fx), np.float32(intrinsics.fy),
-        (np.arange(width) - intrinsics.cx).astype(np.float32), (np.arange(height) - intrinsics.cy).astype(np.float32),
-        down.astype(np.float32), buffers.columns, buffers.angle,
-    )  # fmt: skip
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -186,3 +284,6 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _zeros(height: int, width: int) -> Plane:
     return np.zeros((height, width), np.float32)
+
+
+_NO_MASK = _frozen(np.zeros((1, 1), np.uint8))

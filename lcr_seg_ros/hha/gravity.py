@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,31 +14,55 @@ from lcr_seg_ros.hha.definition import GRAVITY_PASSES, GRAVITY_START
 AMBIGUOUS = 1e-6
 """Eigenvalues closer than this share of the largest leave the direction open (one bare wall)."""
 
+Vector = npt.NDArray[np.float64]
 
-Scatter = Callable[[npt.NDArray[np.float64], float, float], npt.NDArray[np.float64]]
+Scatter = Callable[[Vector, float, float], Vector]
 """From an estimate of gravity and cos and sin of the threshold to the (3, 3) sum_W n n^T - sum_F n n^T."""
 
 
-def gravity_of_normals(normals: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+@dataclass(frozen=True)
+class GravityEstimate:
+    """A direction of gravity, and whether to trust it.
+
+    Args:
+        down: (3,) float64 unit vector in the optical frame (x right, y down, z forward); points down.
+        doubt: why not to trust it, for a log line; "" if it may be trusted.
+    """
+
+    down: Vector
+    doubt: str = ""
+
+    @property
+    def confident(self) -> bool:
+        return not self.doubt
+
+
+def gravity_of_normals(normals: npt.NDArray[np.floating], start: Vector | None = None) -> Vector:
     """Estimate gravity from unit normals.
 
     Args:
         normals: (3, N) unit vectors, of either sign, all finite.
+        start: (3,) unit vector; default (0, 1, 0).
 
     Returns:
-        (3,) float64 unit vector pointing down; (0, 1, 0) for no normals.
+        (3,) float64 unit vector pointing down; ``start`` for no normals.
     """
+    return estimate(scatter_of(normals), np.array(GRAVITY_START) if start is None else start)
 
-    def scatter(down: npt.NDArray[np.float64], cos_t: float, sin_t: float) -> npt.NDArray[np.float64]:
+
+def scatter_of(normals: npt.NDArray[np.floating]) -> Scatter:
+    """The sums of :func:`estimate` over (3, N) unit normals."""
+
+    def scatter(down: Vector, cos_t: float, sin_t: float) -> Vector:
         # einsum rather than @: BLAS would wake every core for a matrix three rows high.
         along = np.abs(down[0] * normals[0] + down[1] * normals[1] + down[2] * normals[2])
         sign = (along < sin_t).astype(normals.dtype) - (along > cos_t)
         return np.einsum("in,jn->ij", normals * sign, normals)
 
-    return estimate(scatter)
+    return scatter
 
 
-def estimate(scatter: Scatter) -> npt.NDArray[np.float64]:
+def estimate(scatter: Scatter, start: Vector, passes: Sequence[tuple[float, int]] = GRAVITY_PASSES) -> Vector:
     """Alternate between naming floors and walls and refitting gravity to them.
 
     With y the current estimate and t the angle threshold, F = {n : |y.n| > cos t} are floors and
@@ -45,12 +70,14 @@ def estimate(scatter: Scatter) -> npt.NDArray[np.float64]:
 
     Args:
         scatter: names and sums up the normals.
+        start: (3,) unit vector, the first y.
+        passes: threshold in degrees and number of iterations of each.
 
     Returns:
-        (3,) float64 unit vector pointing down; (0, 1, 0) if there are no normals.
+        (3,) float64 unit vector pointing down; ``start`` if there are no normals.
     """
-    down = np.array(GRAVITY_START)
-    for threshold_deg, iterations in GRAVITY_PASSES:
+    down = start
+    for threshold_deg, iterations in passes:
         cos_t, sin_t = math.cos(math.radians(threshold_deg)), math.sin(math.radians(threshold_deg))
         for _ in range(iterations):
             refitted = refit(scatter(down, cos_t, sin_t), down)
@@ -60,7 +87,7 @@ def estimate(scatter: Scatter) -> npt.NDArray[np.float64]:
     return down
 
 
-def refit(scatter: npt.NDArray[np.float64], previous: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def refit(scatter: Vector, previous: Vector) -> Vector:
     """The eigenvector of the smallest eigenvalue, on the side of the previous estimate.
 
     Where the smallest eigenvalue is not alone (a single wall in view), every direction in its eigenspace
@@ -80,3 +107,10 @@ def refit(scatter: npt.NDArray[np.float64], previous: npt.NDArray[np.float64]) -
     down = smallest @ (smallest.T @ previous)
     length = float(np.linalg.norm(down))
     return down / length if length > 1e-9 else previous
+
+
+def angle_deg(a: Vector, b: Vector) -> float:
+    """Degrees between two unit vectors."""
+    (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
+    across = math.hypot(ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
+    return math.degrees(math.atan2(across, ax * bx + ay * by + az * bz))

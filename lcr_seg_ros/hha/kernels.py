@@ -17,21 +17,40 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from lcr_seg_ros.hha import coarse
 from lcr_seg_ros.hha.definition import ANGLE_OFFSET, ANGLE_RADIUS, DISPARITY_SCALE, GRAVITY_RADIUS, NEAREST_CM
+from lcr_seg_ros.hha.gravity import AMBIGUOUS
 
-PAD = max(ANGLE_RADIUS, GRAVITY_RADIUS)
-_BLOCK = 64
+PAD = 8
+"""At least the radius of the angle's windows; a granule's worth, for alignment."""
+CELL_RADIUS = GRAVITY_RADIUS // 2
+"""Gravity's windows are summed over cells of 2x2 pixels."""
+CELL_PAD = CELL_RADIUS
+GRANULE = 16
+"""Unmeasured pixels are counted along a row in groups of so many."""
+_BLOCK = 208
 """Pixels along a row that take the short way together if none of their windows lacks a pixel."""
 
-_0, _1, _2, _3, _4, _9 = (np.float32(i) for i in (0, 1, 2, 3, 4, 9))
-_7 = np.float32(7)
+_BORDER = 16
+"""Pixels, or cells, at either end of a row whose windows may reach beyond it or into a granule that does."""
+WINDOW_COLUMNS = _BLOCK + 2 * CELL_PAD
+"""Sums down the columns that a block's windows need."""
+
+_ROW = WINDOW_COLUMNS
+
+_0, _1, _2, _3, _4, _5, _9, _16, _25 = (np.float32(i) for i in (0, 1, 2, 3, 4, 5, 9, 16, 25))
+_EDGE = np.float32(0.75)
+_SPREAD = np.float32((2 * (1 + 4 + 9 + 16) + 2 * 0.75 * 25) / (9 + 2 * 0.75))  # mean of du^2 over a window of cells
 _HALF, _100, _180, _255 = np.float32(0.5), np.float32(100), np.float32(180), np.float32(255)
 _OFFSET = np.float32(ANGLE_OFFSET)
+_SETTLED = 1e-7
+"""An estimate of gravity that moves by less, in radians, has arrived."""
 _FAR, _NEAR = np.float32(0.25), np.float32(0.75)
 
 Depth = npt.NDArray[np.floating]
 Plane = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 Number = Any
 """A scalar of whatever precision the loop runs in."""
@@ -91,37 +110,60 @@ def push(fine: Plane, weight: Plane, coarse: Plane, coarse_weight: Plane, height
 
 @compiled(fastmath=True)
 def pull(
-    coarse: Plane, coarse_height: int, coarse_width: int, fine: Plane, weight: Plane, height: int, width: int
+    coarse: Plane,
+    coarse_height: int,
+    coarse_width: int,
+    fine: Plane,
+    weight: Plane,
+    height: int,
+    width: int,
+    between: Plane,
 ) -> None:
-    """Bilinear interpolation of the coarse level into the unknown pixels of the fine one."""
+    """Bilinear interpolation of the coarse level into the unknown pixels of the fine one.
+
+    ``between`` (coarse_width + 2,) is scratch: a row between two coarse ones, its ends repeated.
+    """
     for y in range(height):
         near_y = y >> 1
         far_y = min(max(near_y + 2 * (y & 1) - 1, 0), coarse_height - 1)
         near_row, far_row = coarse[near_y], coarse[far_y]
         row, row_weight = fine[y], weight[y]
-        for x in range(width):
-            if row_weight[x] == _0:
-                near_x = x >> 1
-                far_x = min(max(near_x + 2 * (x & 1) - 1, 0), coarse_width - 1)
-                near = _NEAR * near_row[near_x] + _FAR * near_row[far_x]
-                far = _NEAR * far_row[near_x] + _FAR * far_row[far_x]
-                row[x] = _NEAR * near + _FAR * far
+        inner = between[1 : coarse_width + 1]
+        for i in range(coarse_width):
+            inner[i] = _NEAR * near_row[i] + _FAR * far_row[i]
+        between[0], between[coarse_width + 1] = inner[0], inner[coarse_width - 1]
+        before, after = between[:coarse_width], between[2:]
+        for i in range(coarse_width):  # an odd row's last pixel has a partner in the padding, which may hold anything
+            even = _NEAR * inner[i] + _FAR * before[i]
+            odd = _NEAR * inner[i] + _FAR * after[i]
+            row[2 * i] += (_1 - row_weight[2 * i]) * (even - row[2 * i])
+            row[2 * i + 1] += (_1 - row_weight[2 * i + 1]) * (odd - row[2 * i + 1])
+        if width & 1:
+            row[width] = _0
 
 
-@compiled()  # not fastmath: depth is read where it may be NaN, and rounding is that of exact
+@compiled()  # not fastmath: depth is read where it may be NaN
 def disparity_and_inverse(
-    depth: Depth, z: Plane, known: Plane, valid: Bytes, masked: bool, disparity: Bytes, inverse: Plane, measured: Plane
+    depth: Depth,
+    is_double: bool,
+    z: Plane,
+    known: Plane,
+    valid: Bytes,
+    masked: bool,
+    disparity: Bytes,
+    inverse: Plane,
+    measured: Plane,
+    missing: Counts,
 ) -> None:
-    """Disparity channel in float64, equal to exact's, and padded 1/Z and 1 / 0 where measured (both 0 elsewhere)."""
+    """Disparity channel in float64, equal to exact's, and padded 1/Z and 1 / 0 where measured (both 0 elsewhere).
+
+    ``missing`` (H + 2 PAD, granules) counts the unmeasured pixels, padding included, of each ``GRANULE`` in a row.
+    """
     height, width = depth.shape
     for y in range(height):
         depth_row, z_row, known_row = depth[y], z[y], known[y]
         disparity_row = disparity[y]
         inverse_row, measured_row = inverse[y + PAD][PAD:], measured[y + PAD][PAD:]
-        for x in range(width):
-            metres = np.float64(depth_row[x]) if known_row[x] != _0 else np.float64(z_row[x])
-            level = min(DISPARITY_SCALE / max(metres * 100.0, NEAREST_CM), 255.0)
-            disparity_row[x] = np.uint8(np.int32(level + 0.5))
         if masked:
             valid_row = valid[y]
             for x in range(width):
@@ -131,179 +173,366 @@ def disparity_and_inverse(
                 measured_row[x] = known_row[x]
         for x in range(width):
             inverse_row[x] = measured_row[x] / z_row[x]
+        for x in range(width):
+            level = min(DISPARITY_SCALE / max(np.float64(z_row[x]) * 100.0, NEAREST_CM), 255.0)
+            disparity_row[x] = np.uint8(np.int32(level + 0.5))
+        if is_double:  # z is rounded then, and exact's disparity is not
+            for x in range(width):
+                if known_row[x] != _0:
+                    level = min(DISPARITY_SCALE / max(np.float64(depth_row[x]) * 100.0, NEAREST_CM), 255.0)
+                    disparity_row[x] = np.uint8(np.int32(level + 0.5))
+        padded, missing_row = measured[y + PAD], missing[y + PAD]
+        for g in range(missing.shape[1]):
+            granule = padded[g * GRANULE : (g + 1) * GRANULE]
+            there = _0
+            for x in range(granule.shape[0]):
+                there += granule[x]
+            missing_row[g] = GRANULE - np.int32(there)
+
+
+@compiled()
+def count_steps(z: Plane, measured: Plane, height: int, width: int, counts: Counts) -> None:
+    """As :func:`lcr_seg_ros.hha.coarse.count_steps`, of the depth plane and the padded mask, into ``counts``."""
+    counts[:] = 0
+    for y in range(0, height, coarse.STRIDE):
+        for x in range(width - 1):
+            if measured[y + PAD, x + PAD] != _0 and measured[y + PAD, x + 1 + PAD] != _0:
+                _count_step(z[y, x], z[y, x + 1], counts[0])
+    for y in range(height - 1):
+        for x in range(0, width, coarse.STRIDE):
+            if measured[y + PAD, x + PAD] != _0 and measured[y + 1 + PAD, x + PAD] != _0:
+                _count_step(z[y, x], z[y + 1, x], counts[1])
+
+
+@compiled()
+def _count_step(one: Number, other: Number, counts: Counts) -> None:
+    step = np.int32(abs(np.float64(other) - np.float64(one)) * 1000.0 + 0.5)
+    if step <= coarse.LARGEST_STEP_MM:
+        counts[_depth_bin(min(one, other)), step] += 1
+
+
+@compiled(fastmath=True)
+def smooth(
+    z: Plane, measured: Plane, height: int, width: int, gates: Plane, radius: int, buffer: Plane, inverse: Plane
+) -> None:
+    """As :func:`lcr_seg_ros.hha.coarse.smooth`, and its inverse into the padded ``inverse``, 0 where not measured.
+
+    Args:
+        z: (>= H, >= W) depth in metres. measured: (H + 2 PAD, >= W + 2 PAD) 1 / 0.
+        gates: (BINS,) float32 metres.
+        buffer: (2, H + 2 PAD, >= W + 2 PAD) float32 scratch, 0 in the padding.
+    """
+    here, there = buffer[0], buffer[1]
+    for y in range(height):
+        source, target = z[y], here[y + PAD][PAD:]
+        for x in range(width):
+            target[x] = source[x]
+    for _ in range(coarse.ROUNDS):
+        _smooth_one_way(here, measured, height, width, gates, radius, 0, 1, there)
+        _smooth_one_way(there, measured, height, width, gates, radius, 1, 0, here)
+    for y in range(height):
+        target, source, mask = inverse[y + PAD][PAD:], here[y + PAD][PAD:], measured[y + PAD][PAD:]
+        for x in range(width):
+            target[x] = mask[x] / source[x]
+
+
+@compiled(fastmath=True)
+def _smooth_one_way(
+    z: Plane, measured: Plane, height: int, width: int, gates: Plane, radius: int, step_y: int, step_x: int, out: Plane
+) -> None:
+    for y in range(PAD, height + PAD):
+        row, out_row = z[y][PAD:], out[y][PAD:]
+        total, number, gate = np.zeros(width, np.float32), np.zeros(width, np.float32), np.empty(width, np.float32)
+        largest = _0
+        for x in range(width):
+            gate[x] = gates[_depth_bin(row[x])]
+            largest = max(largest, gate[x])
+        if largest > _0:
+            for k in range(-radius, radius + 1):
+                others = z[y + k * step_y][PAD + k * step_x :]
+                there = measured[y + k * step_y][PAD + k * step_x :]
+                for x in range(width):
+                    apart = others[x] - row[x]
+                    near = there[x] if abs(apart) <= gate[x] else _0
+                    total[x] += near * apart
+                    number[x] += near
+        for x in range(width):
+            out_row[x] = row[x] + total[x] / max(number[x], _1)
+
+
+@compiled()
+def _depth_bin(metres: Number) -> int:
+    return min(np.int32(metres * np.float32(1.0 / coarse.BIN_M)), coarse.BINS - 1)
+
+
+@compiled(fastmath=True)
+def pool_2x2(inverse: Plane, measured: Plane, height: int, width: int, sums: Plane, weights: Plane) -> None:
+    """Sums of 1/Z and numbers of measured pixels in cells of 2x2, padded by ``CELL_PAD`` cells."""
+    for j in range((height + 1) // 2):
+        upper, lower = inverse[2 * j + PAD][PAD:], inverse[2 * j + 1 + PAD][PAD:]
+        upper_there, lower_there = measured[2 * j + PAD][PAD:], measured[2 * j + 1 + PAD][PAD:]
+        row, weight_row = sums[j + CELL_PAD][CELL_PAD:], weights[j + CELL_PAD][CELL_PAD:]
+        for i in range((width + 1) // 2):  # odd sides: the cell's other half is padding, which is 0
+            row[i] = (upper[2 * i] + lower[2 * i]) + (upper[2 * i + 1] + lower[2 * i + 1])
+            weight_row[i] = (upper_there[2 * i] + lower_there[2 * i]) + (
+                upper_there[2 * i + 1] + lower_there[2 * i + 1]
+            )
 
 
 @compiled(fastmath=True)
 def gravity_normals(
-    inverse: Plane,
-    measured: Plane,
-    width: int,
-    stride: int,
+    cells: Plane,
+    weights: Plane,
+    missing: Counts,
     fx: Number,
     fy: Number,
-    offset_u: Vector,
-    offset_v: Vector,
-    columns: Vector,
-    sums: Vector,
+    offset_u: Plane,
+    offset_v: Plane,
+    columns: Plane,
+    missing_below: Counts,
     normals: Plane,
 ) -> None:
-    """Unit normals of the 21x21 windows on every ``stride``-th pixel; (0, 0, 0) where there is none.
+    """Unit normals of the windows of 21x21 pixels around every cell; (0, 0, 0) where there is none.
 
-    Sums run down the columns and along the rows in float64, where they do not drift.
+    On a plane the mean of 1/Z over a cell is that at its centre, so a fit to cells is one to pixels. A window spans
+    11 cells, the outermost by half: of them one column of pixels is inside and one by half, hence three quarters.
 
     Args:
-        offset_u, offset_v: (W,), (H,) float64, u - cx and v - cy.
-        columns: (5, W + 2 PAD) float64 scratch: sums down the columns.
-        sums: (9, W + 2 PAD + 1) float64 scratch: sums along the row from its start.
-        normals: (3, ceil(H / stride), ceil(W / stride)) float32, written.
+        cells, weights: sum of 1/Z and number of measured pixels in each cell, padded by ``CELL_PAD``.
+        fx, fy: float32, in cells.
+        offset_u, offset_v: (w,), (h,) float32, u - cx and v - cy of the cells' centres, in cells.
+        missing: as of :func:`disparity_and_inverse`.
+        columns: (14, WINDOW_COLUMNS) float32 scratch: sums down the columns of windows and along them.
+        missing_below: (granules,) int32 scratch: pixels missing in the rows of windows.
+        normals: (3, h, w) float32, written.
     """
-    side = 2 * GRAVITY_RADIUS + 1
-    padded = width + 2 * PAD
     across = normals.shape[2]
-    columns[:] = 0.0
-    sums[:, 0] = 0.0
-    entering = PAD - GRAVITY_RADIUS
+    s0, s1, m0, m1, m2 = columns[0], columns[1], columns[2], columns[3], columns[4]
+    granules = missing.shape[1]
+    missing_below[:] = 0
+    below = 0
     for j in range(normals.shape[1]):
-        y = stride * j
-        while entering <= y + PAD + GRAVITY_RADIUS:
-            leaving = max(entering - side, 0)  # row 0 is padding: leaving it takes nothing away
-            _move_down(columns, inverse[entering], measured[entering], inverse[leaving], measured[leaving], entering)
-            entering += 1
-        _sum_along(columns, sums, padded, np.float64(y + PAD))
-        for start in range(0, across, _BLOCK):
-            size = min(_BLOCK, across - start)
-            left = stride * start
-            begin = sums[:, left + PAD - GRAVITY_RADIUS :]
-            end, u = begin[:, side:], offset_u[left:]
+        # Rows 2j - 10 .. 2j + 11 of the image, where rows beyond it lack every pixel.
+        if j <= CELL_RADIUS or 2 * j + 2 * CELL_RADIUS + 2 > missing.shape[0] - 2 * PAD:
+            missing_below[:] = 1
+            below = 0
+        elif below == 0:
+            for g in range(granules):
+                missing_below[g] = 0
+                for y in range(2 * j - 2 * CELL_RADIUS, 2 * j + 2 * CELL_RADIUS + 2):
+                    missing_below[g] += missing[y + PAD, g]
+            below = 1
+        else:
+            leaving, entering = 2 * j - 2 * CELL_RADIUS - 2 + PAD, 2 * j + 2 * CELL_RADIUS + PAD
+            for g in range(granules):
+                missing_below[g] += missing[entering, g] + missing[entering + 1, g]
+                missing_below[g] -= missing[leaving, g] + missing[leaving + 1, g]
+        start = size = 0
+        while start + size < across:
+            start += size
+            size = _block_size(start, across)
+            reach = size + 2 * CELL_RADIUS
+            _sum_cells_down(cells, j, start, reach, s0, s1)
             nx, ny, nz = normals[0, j, start:], normals[1, j, start:], normals[2, j, start:]
-            at = np.float64(left + PAD)
-            fewest = np.float64(side * side)
-            for i in range(size):
-                fewest = min(fewest, end[3, stride * i] - begin[3, stride * i])
-            if fewest == side * side:
-                _normals_of_full_windows(begin, end, at, stride, size, fx, fy, u, offset_v[y], nx, ny, nz)
+            first = max(PAD + 2 * (start - CELL_RADIUS), 0) // GRANULE
+            last = min(PAD + 2 * (start + size + CELL_RADIUS) - 1, granules * GRANULE - 1) // GRANULE
+            absent = 0
+            for g in range(first, last + 1):
+                absent += missing_below[g]
+            if absent == 0:
+                _slopes_of_full_windows(s0, s1, size, columns[5], columns[6], columns[7])
+                _normals_of_slopes(
+                    columns[5], columns[6], columns[7], size, fx, fy, offset_u[start:], offset_v[j], nx, ny, nz
+                )
             else:
-                _normals_of_windows(begin, end, at, stride, size, fx, fy, u, offset_v[y], nx, ny, nz)
+                _sum_cells_down(weights, j, start, reach, m0, m1)
+                _sum_cells_square_down(weights, j, start, reach, m2)
+                _normals_of_windows(
+                    s0, s1, m0, m1, m2, columns[5:], size, fx, fy, offset_u[start:], offset_v[j], nx, ny, nz
+                )
+
+
+@compiled()
+def _block_size(start: int, width: int) -> int:
+    """Pixels from ``start`` that go together: those whose windows the border cuts are left to blocks of their own."""
+    if start == 0:
+        return min(_BORDER, width)
+    inner = width - _BORDER
+    return min(_BLOCK, inner - start) if start < inner else width - start
 
 
 @compiled(fastmath=True)
-def _move_down(
-    columns: Vector, inverse_in: Plane, measured_in: Plane, inverse_out: Plane, measured_out: Plane, row: int
-) -> None:
-    """Add an image row, take away the one a window's height above: sums of d and m by powers of the row's number."""
-    d0, d1, m0, m1, m2 = columns[0], columns[1], columns[2], columns[3], columns[4]
-    row_in = np.float64(row)
-    row_out = row_in - (2 * GRAVITY_RADIUS + 1)
-    for x in range(inverse_in.shape[0]):
-        d_in, d_out = np.float64(inverse_in[x]), np.float64(inverse_out[x])
-        m_in, m_out = np.float64(measured_in[x]), np.float64(measured_out[x])
-        d0[x] += d_in - d_out
-        d1[x] += row_in * d_in - row_out * d_out
-        m0[x] += m_in - m_out
-        m1[x] += row_in * m_in - row_out * m_out
-        m2[x] += row_in * row_in * m_in - row_out * row_out * m_out
+def _sum_cells_down(cells: Plane, top: int, first: int, size: int, s0: Plane, s1: Plane) -> None:
+    """Sums of d and dv d over the 11 rows from ``top``, for ``size`` columns from ``first``."""
+    a0, a1, a2, a3 = cells[top][first:], cells[top + 1][first:], cells[top + 2][first:], cells[top + 3][first:]
+    a4, a5, a6, a7 = cells[top + 4][first:], cells[top + 5][first:], cells[top + 6][first:], cells[top + 7][first:]
+    a8, a9, a10 = cells[top + 8][first:], cells[top + 9][first:], cells[top + 10][first:]
+    for x in range(size):
+        pairs = ((a1[x] + a9[x]) + (a2[x] + a8[x])) + ((a3[x] + a7[x]) + (a4[x] + a6[x]))
+        s0[x] = _EDGE * (a0[x] + a10[x]) + (pairs + a5[x])
+        s1[x] = (_EDGE * _5 * (a10[x] - a0[x]) + _4 * (a9[x] - a1[x])) + (
+            (_3 * (a8[x] - a2[x]) + _2 * (a7[x] - a3[x])) + (a6[x] - a4[x])
+        )
 
 
 @compiled(fastmath=True)
-def _sum_along(columns: Vector, sums: Vector, padded: int, centre: Number) -> None:
-    """Sums of d, ud, vd, m, um, uum, vm, uvm, vvm over the columns so far, v counted from ``centre``."""
-    d0, d1, m0, m1, m2 = columns[0], columns[1], columns[2], columns[3], columns[4]
-    s0, s1, s2, s3, s4 = sums[0][1:], sums[1][1:], sums[2][1:], sums[3][1:], sums[4][1:]
-    s5, s6, s7, s8 = sums[5][1:], sums[6][1:], sums[7][1:], sums[8][1:]
-    d = ud = vd = m = um = uum = vm = uvm = vvm = 0.0
-    u = 0.0
-    for x in range(padded):
-        column_vm = m1[x] - centre * m0[x]
-        d += d0[x]
-        ud += u * d0[x]
-        vd += d1[x] - centre * d0[x]
-        m += m0[x]
-        um += u * m0[x]
-        uum += u * u * m0[x]
-        vm += column_vm
-        uvm += u * column_vm
-        vvm += m2[x] - centre * (m1[x] + column_vm)
-        s0[x], s1[x], s2[x], s3[x], s4[x], s5[x], s6[x], s7[x], s8[x] = d, ud, vd, m, um, uum, vm, uvm, vvm
-        u += 1.0
+def _sum_cells_square_down(cells: Plane, top: int, first: int, size: int, s2: Plane) -> None:
+    """Sum of dv^2 d over the 11 rows from ``top``, for ``size`` columns from ``first``."""
+    a0, a1, a2, a3 = cells[top][first:], cells[top + 1][first:], cells[top + 2][first:], cells[top + 3][first:]
+    a4, a6, a7 = cells[top + 4][first:], cells[top + 6][first:], cells[top + 7][first:]
+    a8, a9, a10 = cells[top + 8][first:], cells[top + 9][first:], cells[top + 10][first:]
+    for x in range(size):
+        s2[x] = (_EDGE * _25 * (a10[x] + a0[x]) + _16 * (a9[x] + a1[x])) + (
+            (_9 * (a8[x] + a2[x]) + _4 * (a7[x] + a3[x])) + (a6[x] + a4[x])
+        )
+
+
+# LLVM vectorises a loop only if few pairs of arrays could overlap: hence the loops of the next two, one array each.
 
 
 @compiled(fastmath=True)
-def _normals_of_full_windows(
-    begin: Vector,
-    end: Vector,
-    at: Number,
-    stride: int,
+def _slopes_of_full_windows(s0: Plane, s1: Plane, size: int, a: Plane, b: Plane, c: Plane) -> None:
+    """Where no pixel lacks, du, dv and 1 are orthogonal; a and b in units of the mean of du^2."""
+    _sum_along_first(s0, size, a)
+    _sum_along(s1, size, b)
+    _sum_along(s0, size, c)
+    for x in range(size):
+        c[x] *= _SPREAD
+
+
+@compiled(fastmath=True)
+def _sum_along(s: Plane, size: int, out: Plane) -> None:
+    """Sums over the 11 columns of windows."""
+    for x in range(size):
+        pairs = ((s[x + 1] + s[x + 9]) + (s[x + 2] + s[x + 8])) + ((s[x + 3] + s[x + 7]) + (s[x + 4] + s[x + 6]))
+        out[x] = _EDGE * (s[x] + s[x + 10]) + (pairs + s[x + 5])
+
+
+@compiled(fastmath=True)
+def _sum_along_first(s: Plane, size: int, out: Plane) -> None:
+    """Sums times du."""
+    for x in range(size):
+        out[x] = (_EDGE * _5 * (s[x + 10] - s[x]) + _4 * (s[x + 9] - s[x + 1])) + (
+            (_3 * (s[x + 8] - s[x + 2]) + _2 * (s[x + 7] - s[x + 3])) + (s[x + 6] - s[x + 4])
+        )
+
+
+@compiled(fastmath=True)
+def _sum_along_second(s: Plane, size: int, out: Plane) -> None:
+    """Sums times du^2."""
+    for x in range(size):
+        out[x] = (_EDGE * _25 * (s[x + 10] + s[x]) + _16 * (s[x + 9] + s[x + 1])) + (
+            (_9 * (s[x + 8] + s[x + 2]) + _4 * (s[x + 7] + s[x + 3])) + (s[x + 6] + s[x + 4])
+        )
+
+
+@compiled(fastmath=True)
+def _normals_of_slopes(
+    a: Plane,
+    b: Plane,
+    c: Plane,
     size: int,
     fx: Number,
     fy: Number,
-    offset_u: Vector,
+    offset_u: Plane,
     offset_v: Number,
     nx: Plane,
     ny: Plane,
     nz: Plane,
 ) -> None:
-    """Where no pixel lacks, du, dv and 1 are orthogonal."""
-    side = 2 * GRAVITY_RADIUS + 1
-    # sum of du^2 over the window = side^2 (side^2 - 1) / 12, here divided by side^2 as all of it may be.
-    spread = (side * side - 1) / 12.0
-    for i in range(size):
-        k = stride * i
-        d = end[0, k] - begin[0, k]
-        a = end[1, k] - begin[1, k] - (at + k) * d
-        b = end[2, k] - begin[2, k]
-        x, y, z = fx * a, fy * b, d * spread - a * offset_u[k] - b * offset_v
-        length = np.sqrt(x * x + y * y + z * z)
-        nx[i], ny[i], nz[i] = np.float32(x / length), np.float32(y / length), np.float32(z / length)
+    for x in range(size):
+        c[x] = c[x] - a[x] * offset_u[x] - b[x] * offset_v
+    for x in range(size):
+        a[x] *= fx
+    for x in range(size):
+        b[x] *= fy
+    for x in range(size):
+        nz[x] = _1 / np.sqrt(a[x] * a[x] + b[x] * b[x] + c[x] * c[x])
+    for x in range(size):
+        nx[x] = a[x] * nz[x]
+    for x in range(size):
+        ny[x] = b[x] * nz[x]
+    for x in range(size):
+        nz[x] *= c[x]
 
 
 @compiled(fastmath=True)
 def _normals_of_windows(
-    begin: Vector,
-    end: Vector,
-    at: Number,
-    stride: int,
+    s0: Plane,
+    s1: Plane,
+    m0: Plane,
+    m1: Plane,
+    m2: Plane,
+    work: Plane,
     size: int,
     fx: Number,
     fy: Number,
-    offset_u: Vector,
+    offset_u: Plane,
     offset_v: Number,
     nx: Plane,
     ny: Plane,
     nz: Plane,
 ) -> None:
-    """Least squares by the adjugate; the moments of the mask and their determinant are exact integers."""
-    for i in range(size):
-        k = stride * i
-        u0 = at + k
-        d = end[0, k] - begin[0, k]
-        ud = end[1, k] - begin[1, k] - u0 * d
-        vd = end[2, k] - begin[2, k]
-        n = end[3, k] - begin[3, k]
-        un = end[4, k] - begin[4, k]
-        uu = end[5, k] - begin[5, k] - u0 * (2.0 * un - u0 * n)
-        u = un - u0 * n
-        v = end[6, k] - begin[6, k]
-        uv = end[7, k] - begin[7, k] - u0 * v
-        vv = end[8, k] - begin[8, k]
+    """Least squares by the adjugate, in float64: weights' moments are multiples of 1/16, their determinant exact."""
+    ds, uds, vds, ns, us = work[0], work[1], work[2], work[3], work[4]
+    uus, vs, uvs, vvs = work[5], work[6], work[7], work[8]
+    _sum_along(s0, size, ds)
+    _sum_along_first(s0, size, uds)
+    _sum_along(s1, size, vds)
+    _sum_along(m0, size, ns)
+    _sum_along_first(m0, size, us)
+    _sum_along_second(m0, size, uus)
+    _sum_along(m1, size, vs)
+    _sum_along_first(m1, size, uvs)
+    _sum_along(m2, size, vvs)
+    flat = work.reshape(-1)  # one array at fixed distances: LLVM sees then that nothing overlaps, and vectorises
+    for x in range(size):
+        d, ud, vd = np.float64(flat[x]), np.float64(flat[x + _ROW]), np.float64(flat[x + 2 * _ROW])
+        n, u, uu = np.float64(flat[x + 3 * _ROW]), np.float64(flat[x + 4 * _ROW]), np.float64(flat[x + 5 * _ROW])
+        v, uv, vv = np.float64(flat[x + 6 * _ROW]), np.float64(flat[x + 7 * _ROW]), np.float64(flat[x + 8 * _ROW])
         i11, i12, i13 = vv * n - v * v, u * v - uv * n, uv * v - u * vv
         i22, i23, i33 = uu * n - u * u, uv * u - uu * v, uu * vv - uv * uv
         determinant = uu * i11 + uv * i12 + u * i13
         a = i11 * ud + i12 * vd + i13 * d
         b = i12 * ud + i22 * vd + i23 * d
         c = i13 * ud + i23 * vd + i33 * d
-        x, y, z = fx * a, fy * b, c - a * offset_u[k] - b * offset_v
-        square = x * x + y * y + z * z
-        there = (determinant > 0.5) & (square > 0.0)
+        p, q, r = fx * a, fy * b, c - a * offset_u[x] - b * offset_v
+        square = p * p + q * q + r * r
+        there = (determinant > 0.01) & (square > 0.0)
         scale = (1.0 if there else 0.0) / np.sqrt(square if there else 1.0)
-        nx[i], ny[i], nz[i] = np.float32(x * scale), np.float32(y * scale), np.float32(z * scale)
+        scale = -scale if c < 0.0 else scale  # away from the camera, as exact's
+        nx[x], ny[x], nz[x] = np.float32(p * scale), np.float32(q * scale), np.float32(r * scale)
 
 
 @compiled(fastmath=True)
-def floor_wall_scatter(normals: Plane, down: Plane, cos_t: Number, sin_t: Number) -> Vector:
+def estimate_gravity(
+    normals: Plane, down: Vector, thresholds: Vector, iterations: Counts, strides: Counts, down32: Plane, work: Vector
+) -> None:
+    """:func:`lcr_seg_ros.hha.gravity.estimate` in place of ``down``, over every so manieth row of normals in each pass.
+
+    Args:
+        normals: (3, h, w) float32, 0 where there is none.
+        down: (3,) float64 start, written.
+        thresholds, iterations, strides: (passes,) radians, numbers, rows.
+        down32, work: (3,) float32 and (24,) float64 scratch.
+    """
+    for k in range(thresholds.shape[0]):
+        cos_t, sin_t = np.float32(np.cos(thresholds[k])), np.float32(np.sin(thresholds[k]))
+        for _ in range(iterations[k]):
+            for axis in range(3):
+                down32[axis] = np.float32(down[axis])
+            _floor_wall_scatter(normals, strides[k], down32, cos_t, sin_t, work)
+            moved = _refit(work, down)
+            if moved < _SETTLED:
+                break
+
+
+@compiled(fastmath=True)
+def _floor_wall_scatter(normals: Plane, stride: int, down: Plane, cos_t: Number, sin_t: Number, total: Vector) -> None:
     """Sum over walls minus sum over floors of n n^T as (xx, xy, xz, yy, yz, zz); a normal of 0 adds nothing."""
-    total = np.zeros(6)
+    total[:6] = 0.0
     down_x, down_y, down_z = down[0], down[1], down[2]
-    for j in range(normals.shape[1]):
+    for j in range(stride // 2, normals.shape[1], stride):
         x, y, z = normals[0, j], normals[1, j], normals[2, j]
         xx = xy = xz = yy = yz = zz = _0
         for i in range(normals.shape[2]):
@@ -315,8 +544,126 @@ def floor_wall_scatter(normals: Plane, down: Plane, cos_t: Number, sin_t: Number
             yy += sign * y[i] * y[i]
             yz += sign * y[i] * z[i]
             zz += sign * z[i] * z[i]
-        total += np.array((xx, xy, xz, yy, yz, zz), np.float64)
-    return total
+        total[0] += xx
+        total[1] += xy
+        total[2] += xz
+        total[3] += yy
+        total[4] += yz
+        total[5] += zz
+
+
+@compiled()
+def _refit(work: Vector, down: Vector) -> float:
+    """:func:`lcr_seg_ros.hha.gravity.refit` in place of ``down``; returns by how much it moved, in radians.
+
+    ``work`` (24,) holds the six sums in front; the rest is scratch. Eigenvectors by Jacobi's cyclic rotations.
+    """
+    a, vectors = work[6:15].reshape((3, 3)), work[15:24].reshape((3, 3))
+    a[0, 0], a[0, 1], a[0, 2] = work[0], work[1], work[2]
+    a[1, 0], a[1, 1], a[1, 2] = work[1], work[3], work[4]
+    a[2, 0], a[2, 1], a[2, 2] = work[2], work[4], work[5]
+    largest = 0.0
+    for i in range(3):
+        for j in range(3):
+            if not np.isfinite(a[i, j]):
+                return 0.0
+            vectors[i, j] = 1.0 if i == j else 0.0
+            largest = max(largest, abs(a[i, j]))
+    if largest == 0.0:
+        return 0.0
+    for _ in range(12):
+        off = abs(a[0, 1]) + abs(a[0, 2]) + abs(a[1, 2])
+        if off <= 1e-15 * largest:
+            break
+        for p in range(2):
+            for q in range(p + 1, 3):
+                _rotate(a, vectors, p, q)
+    smallest = min(a[0, 0], min(a[1, 1], a[2, 2]))
+    scale = max(abs(a[0, 0]), max(abs(a[1, 1]), abs(a[2, 2])))
+    x = y = z = 0.0
+    for k in range(3):
+        if a[k, k] - smallest <= AMBIGUOUS * scale:
+            along = vectors[0, k] * down[0] + vectors[1, k] * down[1] + vectors[2, k] * down[2]
+            x += along * vectors[0, k]
+            y += along * vectors[1, k]
+            z += along * vectors[2, k]
+    length = np.sqrt(x * x + y * y + z * z)
+    if length <= 1e-9:
+        return 0.0
+    x, y, z = x / length, y / length, z / length
+    moved = abs(x - down[0]) + abs(y - down[1]) + abs(z - down[2])
+    down[0], down[1], down[2] = x, y, z
+    return moved
+
+
+@compiled()
+def _rotate(a: Vector, vectors: Vector, p: int, q: int) -> None:
+    """Make a[p, q] of a symmetric matrix 0 by a rotation, and turn the vectors along."""
+    if a[p, q] == 0.0:
+        return
+    theta = (a[q, q] - a[p, p]) / (2.0 * a[p, q])
+    t = (1.0 if theta >= 0.0 else -1.0) / (abs(theta) + np.sqrt(theta * theta + 1.0))
+    c = 1.0 / np.sqrt(t * t + 1.0)
+    s = t * c
+    for k in range(3):
+        kp, kq = a[k, p], a[k, q]
+        a[k, p], a[k, q] = c * kp - s * kq, s * kp + c * kq
+    for k in range(3):
+        pk, qk = a[p, k], a[q, k]
+        a[p, k], a[q, k] = c * pk - s * qk, s * pk + c * qk
+        kp, kq = vectors[k, p], vectors[k, q]
+        vectors[k, p], vectors[k, q] = c * kp - s * kq, s * kp + c * kq
+
+
+@compiled(fastmath=True)
+def count_normals(
+    normals: Plane, down: Plane, first: Plane, second: Plane, level: Number, upright: Number, counts: Counts
+) -> None:
+    """Normals there are, facing up, facing down, and upright by azimuth (see :mod:`lcr_seg_ros.hha.evidence`).
+
+    Args:
+        normals: (3, h, w) float32; every third one of every third row is counted.
+        down, first, second: (3,) float32, square to each other.
+        level, upright: cosine and sine of the tolerance.
+        counts: (3 + bins,) int32, written.
+    """
+    counts[:] = 0
+    bins = counts.shape[0] - 3
+    per_radian = np.float32(bins / (2.0 * np.pi))
+    for j in range(1, normals.shape[1], 3):
+        row_x, row_y, row_z = normals[0, j], normals[1, j], normals[2, j]
+        for i in range(1, normals.shape[2], 3):
+            x, y, z = row_x[i], row_y[i], row_z[i]
+            along = down[0] * x + down[1] * y + down[2] * z
+            if x != _0 or y != _0 or z != _0:
+                counts[0] += 1
+                if along > level:
+                    counts[1] += 1
+                elif along < -level:
+                    counts[2] += 1
+                elif abs(along) < upright:
+                    u = first[0] * x + first[1] * y + first[2] * z
+                    v = second[0] * x + second[1] * y + second[2] * z
+                    k = np.int32(np.floor(np.arctan2(v, u) * per_radian)) % bins
+                    counts[3 + k] += 1
+
+
+@compiled(fastmath=True)
+def scatter_of_counted(normals: Plane, down: Plane, cos_t: Number, sin_t: Number):
+    """The six sums of :func:`_floor_wall_scatter` over the normals that :func:`count_normals` counts."""
+    xx = xy = xz = yy = yz = zz = 0.0
+    for j in range(1, normals.shape[1], 3):
+        for i in range(1, normals.shape[2], 3):
+            x, y, z = normals[0, j, i], normals[1, j, i], normals[2, j, i]
+            along = abs(down[0] * x + down[1] * y + down[2] * z)
+            sign = (1.0 if along < sin_t else 0.0) - (1.0 if along > cos_t else 0.0)
+            xx += sign * x * x
+            xy += sign * x * y
+            xz += sign * x * z
+            yy += sign * y * y
+            yz += sign * y * z
+            zz += sign * z * z
+    return xx, xy, xz, yy, yz, zz
 
 
 @compiled(fastmath=True)
@@ -327,8 +674,24 @@ def lowest_cm(z: Plane, height: int, width: int, down_of_column: Plane, down_of_
         row, down = z[y], down_of_row[y]
         for x in range(width):
             below = row[x] * _100 * (down_of_column[x] + down)
-            deepest = max(deepest, below)
+            deepest = below if below > deepest else deepest
     return -deepest
+
+
+@compiled(fastmath=True)
+def sampled_heights_cm(
+    z: Plane, down_of_column: Plane, down_of_row: Plane, rows: int, columns: int, first_row: int, first_column: int,
+    stride: int, out: Plane,
+) -> None:  # fmt: skip
+    """Heights relative to the camera of the pixels that :func:`lcr_seg_ros.hha.floor.sampled` picks."""
+    k = 0
+    for j in range(rows):
+        y = first_row + stride * j
+        row, down = z[y], down_of_row[y]
+        for i in range(columns):
+            x = first_column + stride * i
+            out[k] = -(row[x] * _100 * (down_of_column[x] + down))
+            k += 1
 
 
 @compiled(fastmath=True)
@@ -347,6 +710,7 @@ def height_channel(
 def angle_channel(
     inverse: Plane,
     measured: Plane,
+    missing: Counts,
     height: int,
     width: int,
     fx: Number,
@@ -355,47 +719,74 @@ def angle_channel(
     offset_v: Plane,
     down: Plane,
     columns: Plane,
+    missing_below: Counts,
     out: Bytes,
 ) -> None:
     """Degrees between the normal of the 7x7 window and gravity + 38, rounded.
 
-    ``offset_u`` (W,) and ``offset_v`` (H,) are u - cx and v - cy; ``columns`` (5, W + 2 PAD) is scratch.
+    Args:
+        missing: as of :func:`disparity_and_inverse`.
+        offset_u, offset_v: (W,), (H,) float32, u - cx and v - cy.
+        columns: (5, WINDOW_COLUMNS) float32 scratch: sums down the columns of windows.
+        missing_below: (granules,) int32 scratch: pixels missing in the rows of windows.
     """
     down_x, down_y, down_z = down[0] * fx, down[1] * fy, down[2]
-    reach = width + 2 * ANGLE_RADIUS
+    left = PAD - ANGLE_RADIUS
+    side = 2 * ANGLE_RADIUS + 1
     s0, s1, m0, m1, m2 = columns[0], columns[1], columns[2], columns[3], columns[4]
+    granules = missing.shape[1]
+    for g in range(granules):
+        missing_below[g] = 0
+        for y in range(left, left + side - 1):
+            missing_below[g] += missing[y, g]
     for y in range(height):
-        top = y + PAD - ANGLE_RADIUS
-        left = PAD - ANGLE_RADIUS
-        a0, a1, a2 = inverse[top][left:], inverse[top + 1][left:], inverse[top + 2][left:]
-        a3, a4 = inverse[top + 3][left:], inverse[top + 4][left:]
-        a5, a6 = inverse[top + 5][left:], inverse[top + 6][left:]
-        for x in range(reach):
-            s0[x] = a0[x] + a1[x] + a2[x] + a3[x] + a4[x] + a5[x] + a6[x]
-            s1[x] = _3 * (a6[x] - a0[x]) + _2 * (a5[x] - a1[x]) + (a4[x] - a2[x])
-        a0, a1, a2 = measured[top][left:], measured[top + 1][left:], measured[top + 2][left:]
-        a3, a4 = measured[top + 3][left:], measured[top + 4][left:]
-        a5, a6 = measured[top + 5][left:], measured[top + 6][left:]
-        for x in range(reach):
-            m0[x] = a0[x] + a1[x] + a2[x] + a3[x] + a4[x] + a5[x] + a6[x]
-            m1[x] = _3 * (a6[x] - a0[x]) + _2 * (a5[x] - a1[x]) + (a4[x] - a2[x])
-            m2[x] = _9 * (a6[x] + a0[x]) + _4 * (a5[x] + a1[x]) + (a4[x] + a2[x])
-        for start in range(0, width, _BLOCK):
-            size = min(_BLOCK, width - start)
-            fewest = _7
-            block = m0[start:]
-            for x in range(size + 2 * ANGLE_RADIUS):
-                fewest = min(fewest, block[x])
-            if fewest == _7:
+        top = y + left
+        entering, leaving = missing[top + side - 1], missing[top]
+        for g in range(granules):
+            missing_below[g] += entering[g]
+        start = size = 0
+        while start + size < width:
+            start += size
+            size = _block_size(start, width)
+            first = start + left
+            absent = 0
+            for g in range(first // GRANULE, (first + size + side - 2) // GRANULE + 1):
+                absent += missing_below[g]
+            _sum_down(inverse, top, first, size + side - 1, s0, s1)
+            if absent == 0:
                 _angle_of_full_windows(
-                    s0[start:], s1[start:], size, fx, fy, offset_u[start:], offset_v[y],
-                    down_x, down_y, down_z, out[y][start:],
-                )  # fmt: skip
+                    s0, s1, size, fx, fy, offset_u[start:], offset_v[y], down_x, down_y, down_z, out[y][start:]
+                )
             else:
+                _sum_mask_down(measured, top, first, size + side - 1, m0, m1, m2)
                 _angle_of_windows(
-                    s0[start:], s1[start:], m0[start:], m1[start:], m2[start:], size, fx, fy, offset_u[start:],
-                    offset_v[y], down_x, down_y, down_z, out[y][start:],
+                    s0, s1, m0, m1, m2, size, fx, fy, offset_u[start:], offset_v[y], down_x, down_y, down_z,
+                    out[y][start:],
                 )  # fmt: skip
+        for g in range(granules):
+            missing_below[g] -= leaving[g]
+
+
+@compiled(fastmath=True)
+def _sum_down(inverse: Plane, top: int, first: int, size: int, s0: Plane, s1: Plane) -> None:
+    """Sums of d and dv d over the 7 rows from ``top``, for ``size`` columns from ``first``."""
+    a0, a1, a2, a3 = inverse[top][first:], inverse[top + 1][first:], inverse[top + 2][first:], inverse[top + 3][first:]
+    a4, a5, a6 = inverse[top + 4][first:], inverse[top + 5][first:], inverse[top + 6][first:]
+    for x in range(size):
+        s0[x] = ((a0[x] + a6[x]) + (a1[x] + a5[x])) + ((a2[x] + a4[x]) + a3[x])
+        s1[x] = _3 * (a6[x] - a0[x]) + _2 * (a5[x] - a1[x]) + (a4[x] - a2[x])
+
+
+@compiled(fastmath=True)
+def _sum_mask_down(measured: Plane, top: int, first: int, size: int, m0: Plane, m1: Plane, m2: Plane) -> None:
+    """Sums of m, dv m and dv^2 m over the 7 rows from ``top``, for ``size`` columns from ``first``."""
+    a0, a1, a2 = measured[top][first:], measured[top + 1][first:], measured[top + 2][first:]
+    a3, a4 = measured[top + 3][first:], measured[top + 4][first:]
+    a5, a6 = measured[top + 5][first:], measured[top + 6][first:]
+    for x in range(size):
+        m0[x] = a0[x] + a1[x] + a2[x] + a3[x] + a4[x] + a5[x] + a6[x]
+        m1[x] = _3 * (a6[x] - a0[x]) + _2 * (a5[x] - a1[x]) + (a4[x] - a2[x])
+        m2[x] = _9 * (a6[x] + a0[x]) + _4 * (a5[x] + a1[x]) + (a4[x] + a2[x])
 
 
 @compiled(fastmath=True)

@@ -3,8 +3,10 @@
 Keys: ``state``, ``model``, ``backend``, ``device``; ``pairs_in``, ``pairs_in_hz``, ``masks_out``, ``masks_out_hz``;
 ``dropped`` and ``dropped_REASON``; ``latency_ms_p50``, ``latency_ms_p95`` (stamp of the colour image to departure of
 the mask); ``STAGE_ms_p50``, ``STAGE_ms_p95`` for hha, preprocess, network, decode, render and publish;
-``invalid_depth_share`` (0..1). Counts are since the node became active or enabled, the rest speaks of the last five
-seconds.
+``invalid_depth_share`` (0..1); of gravity ``gravity_source``, ``gravity_down`` (x y z, of the newest frame),
+``gravity_confident_share``, ``gravity_fallback_share`` (frames for which the source had no answer, so that gravity was
+estimated) and ``gravity_doubt`` (why not to trust it). Counts are since the node became active or enabled, the rest
+speaks of the last five seconds.
 """
 
 from __future__ import annotations
@@ -43,6 +45,11 @@ def diagnostic_array(
         values |= {f"{name}_ms_p50": f"{p50:.2f}", f"{name}_ms_p95": f"{p95:.2f}"}
     if report.invalid_depth_share is not None:
         values["invalid_depth_share"] = f"{report.invalid_depth_share:.4f}"
+    if report.gravity is not None:
+        values["gravity_down"] = " ".join(f"{component:.4f}" for component in report.gravity.down)
+        values["gravity_confident_share"] = f"{report.gravity.confident_share:.3f}"
+        values["gravity_fallback_share"] = f"{report.gravity.fallback_share:.3f}"
+        values["gravity_doubt"] = report.gravity.trouble
     status = DiagnosticStatus(
         level=DiagnosticStatus.OK if problem is None else DiagnosticStatus.WARN,
         name=f"{node_name.lstrip('/')}: segmentation",

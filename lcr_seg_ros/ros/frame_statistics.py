@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,38 @@ STAGES = ("hha", "preprocess", "network", "decode", "render", "publish")
 
 WINDOW_S = 5.0
 """Rates and percentiles speak of this many recent seconds."""
+
+
+class GravityUsed(NamedTuple):
+    """What was held for gravity in one frame.
+
+    Args:
+        down: unit vector in the optical frame.
+        is_confident: whether it may be trusted.
+        is_fallback: it is estimated although there is a sensor for it.
+        trouble: what is wrong with it or its sensor; else nothing.
+    """
+
+    down: tuple[float, float, float]
+    is_confident: bool = True
+    is_fallback: bool = False
+    trouble: str = ""
+
+
+class GravityReport(NamedTuple):
+    """Gravity in the recent frames.
+
+    Args:
+        down: of the newest.
+        confident_share, fallback_share, trouble_share: shares of frames, 0..1.
+        trouble: the newest one.
+    """
+
+    down: tuple[float, float, float]
+    confident_share: float
+    fallback_share: float
+    trouble_share: float
+    trouble: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +61,7 @@ class Report:
         dropped_recently: the same over the window.
         milliseconds: (p50, p95) over the window of ``latency`` and of each stage; no entry without frames.
         invalid_depth_share: mean share of depth pixels without a value, 0..1; None without depth.
+        gravity: None without depth.
     """
 
     pairs_in: int
@@ -38,6 +72,7 @@ class Report:
     dropped_recently: dict[str, int]
     milliseconds: dict[str, tuple[float, float]]
     invalid_depth_share: float | None
+    gravity: GravityReport | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +80,7 @@ class _Done:
     at: float
     milliseconds: Mapping[str, float]
     invalid_depth_share: float | None
+    gravity: GravityUsed | None
 
 
 @dataclass
@@ -85,7 +121,11 @@ class FrameStatistics:
             self._drops.append((self.clock(), reason))
 
     def frame_done(
-        self, latency_ms: float | None, stage_ms: Mapping[str, float], invalid_depth_share: float | None = None
+        self,
+        latency_ms: float | None,
+        stage_ms: Mapping[str, float],
+        invalid_depth_share: float | None = None,
+        gravity: GravityUsed | None = None,
     ) -> None:
         """All outputs of a frame are sent.
 
@@ -94,12 +134,13 @@ class FrameStatistics:
                 None if it has no stamp.
             stage_ms: ms by stage.
             invalid_depth_share: share of depth pixels without a value, 0..1.
+            gravity: None without depth.
         """
         with self._lock:
             self.last_mask = self.clock()
             self._masks_out += 1
             milliseconds = dict(stage_ms) if latency_ms is None else {"latency": latency_ms, **stage_ms}
-            self._done.append(_Done(self.last_mask, milliseconds, invalid_depth_share))
+            self._done.append(_Done(self.last_mask, milliseconds, invalid_depth_share, gravity))
 
     def report(self) -> Report:
         """The state now."""
@@ -120,6 +161,7 @@ class FrameStatistics:
                 dropped_recently=dict(Counter(reason for _, reason in self._drops)),
                 milliseconds=_percentiles([d.milliseconds for d in self._done]),
                 invalid_depth_share=float(np.mean(shares)) if shares else None,
+                gravity=_gravity([d.gravity for d in self._done if d.gravity is not None]),
             )
 
 
@@ -131,6 +173,18 @@ def _percentiles(frames: list[Mapping[str, float]]) -> dict[str, tuple[float, fl
             p50, p95 = np.percentile(values, [50, 95])
             percentiles[name] = (float(p50), float(p95))
     return percentiles
+
+
+def _gravity(frames: list[GravityUsed]) -> GravityReport | None:
+    if not frames:
+        return None
+    return GravityReport(
+        down=frames[-1].down,
+        confident_share=sum(frame.is_confident for frame in frames) / len(frames),
+        fallback_share=sum(frame.is_fallback for frame in frames) / len(frames),
+        trouble_share=sum(bool(frame.trouble) for frame in frames) / len(frames),
+        trouble=next((frame.trouble for frame in reversed(frames) if frame.trouble), ""),
+    )
 
 
 def _forget(events: deque, since: float, time_of: Callable) -> None:  # type: ignore[type-arg]

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import array
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType, SetParametersResult
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
-from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.errors import FrameError, LcrSegError
+from lcr_seg_ros.hha.settings import FLOORS, SMOOTHINGS, HhaSettings
 from lcr_seg_ros.image_encodings import LABEL_ENCODINGS
 from lcr_seg_ros.resources import CONFIG
+from lcr_seg_ros.ros.orientation import down_of_tilt
 
 if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.parameter import Parameter
 
 DEFAULTS_FILE = CONFIG / "segment.yaml"
+
+GRAVITY_SOURCES = ("estimate", "imu", "tf", "fixed")
+
+MAX_CAMERA_HEIGHT_M = 100.0
 
 
 class ParameterError(LcrSegError, ValueError):
@@ -42,8 +51,52 @@ class SegmentParameters:
     confidence_threshold: float
     label_encoding: str
     overlay_opacity: float
+    gravity_source: str
+    gravity_roll: float
+    gravity_pitch: float
+    gravity_vector: tuple[float, float, float]
+    gravity_frame: str
+    imu_time_constant: float
+    imu_axes: str
+    imu_rotation_rpy: tuple[float, float, float]
+    camera_height: float
+    camera_height_from_tf: bool
+    min_depth: float
+    max_depth: float
+    floor: str
+    depth_smoothing: str
     diagnostics_period: float
     silence_timeout: float
+
+    @property
+    def mounted_down(self) -> npt.NDArray[np.float64]:
+        """(3,) unit direction of gravity in the optical frame as ``gravity_vector``, or roll and pitch, have it."""
+        vector = np.array(self.gravity_vector)
+        if vector.any():
+            return vector / np.linalg.norm(vector)
+        return down_of_tilt(self.gravity_roll, self.gravity_pitch)
+
+    def hha_settings(self, trained: HhaSettings) -> HhaSettings:
+        """The settings that the model was trained with, but for what these parameters say otherwise.
+
+        Raises:
+            ParameterError: values that contradict each other.
+        """
+        changes: dict[str, Any] = {}
+        if self.min_depth:
+            changes["min_depth_m"] = self.min_depth
+        if self.max_depth:
+            changes["max_depth_m"] = self.max_depth
+        if self.floor != "model":
+            changes["floor"] = self.floor
+        if self.depth_smoothing != "model":
+            changes["smoothing"] = self.depth_smoothing
+        if any((self.gravity_roll, self.gravity_pitch, *self.gravity_vector)):
+            changes["upright"] = tuple(self.mounted_down.tolist())
+        try:
+            return replace(trained, **changes)
+        except FrameError as error:
+            raise ParameterError(f"min_depth, max_depth, floor or depth_smoothing cannot be used: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -51,9 +104,9 @@ class ParameterSpec:
     """What a parameter means and may be.
 
     Args:
-        type: bool, int, float or str; an int is taken for a float as well.
+        type: bool, int, float, str, or tuple for three numbers; an int is taken for a float as well.
         description: one sentence.
-        range: smallest and largest number.
+        range: smallest and largest number, of each if there are three.
         choices: the strings allowed; empty for any.
         live: can change while the node is configured.
     """
@@ -70,6 +123,10 @@ class ParameterSpec:
         Raises:
             ParameterError: wrong type, out of range, or none of the choices.
         """
+        if self.type is tuple:
+            return self._checked_vector(name, value)
+        if type(value) is bool and {"on", "off"} <= set(self.choices):
+            value = "on" if value else "off"  # YAML takes a plain on or off for a bool
         if self.type is float and type(value) is int:
             value = float(value)
         if type(value) is not self.type:
@@ -81,6 +138,19 @@ class ParameterSpec:
         if self.type is str and not value:
             raise ParameterError(f"{name} must not be empty")
         return value
+
+    def _checked_vector(self, name: str, value: Any) -> tuple[float, ...]:
+        low, high = self.range or (-math.inf, math.inf)
+        if (
+            not isinstance(value, list | tuple | array.array)
+            or len(value) != 3
+            or not all(type(v) in (int, float) and math.isfinite(v) and low <= v <= high for v in value)
+        ):
+            shown = list(value) if isinstance(value, tuple | array.array) else value
+            raise ParameterError(
+                f"{name} must be three numbers of {low:g}..{high:g}, like [0.0, 1.0, 0.0], got {shown!r}"
+            )
+        return tuple(float(v) for v in value)
 
 
 SPECS = {
@@ -101,6 +171,44 @@ SPECS = {
     ),
     "label_encoding": ParameterSpec(str, "Encoding of segmentation/mask.", choices=tuple(LABEL_ENCODINGS)),
     "overlay_opacity": ParameterSpec(float, "Opacity of class colours in the overlay.", (0.0, 1.0), live=True),
+    "gravity_source": ParameterSpec(str, "Where the direction of gravity comes from.", choices=GRAVITY_SOURCES),
+    "gravity_roll": ParameterSpec(
+        float,
+        "Roll of the camera in rad, positive clockwise as seen from behind.",
+        (-3.1416, 3.1416),
+    ),
+    "gravity_pitch": ParameterSpec(float, "Pitch of the camera in rad, positive looking down.", (-1.5708, 1.5708)),
+    "gravity_vector": ParameterSpec(
+        tuple,
+        "Direction of gravity in the optical frame (x right, y down, z forward), instead of roll and pitch; 0: none.",
+        (-1000.0, 1000.0),
+    ),
+    "gravity_frame": ParameterSpec(str, "For tf: a frame whose z axis points up."),
+    "imu_time_constant": ParameterSpec(float, "For imu: of the low pass of the acceleration, in s.", (0.01, 60.0)),
+    "imu_axes": ParameterSpec(
+        str,
+        "For imu: auto, its axes lie to the camera's as frame_ids and TF say; same, they are the optical frame's.",
+        choices=("auto", "same"),
+    ),
+    "imu_rotation_rpy": ParameterSpec(
+        tuple,
+        "For imu: roll, pitch, yaw in rad of its frame in the optical frame, instead of imu_axes; 0: none.",
+        (-6.2832, 6.2832),
+    ),
+    "camera_height": ParameterSpec(
+        float, "Height of the camera above the floor in m; 0: not known.", (0.0, MAX_CAMERA_HEIGHT_M)
+    ),
+    "camera_height_from_tf": ParameterSpec(
+        bool, "For tf: the camera's z in gravity_frame is its height, unless camera_height is given."
+    ),
+    "min_depth": ParameterSpec(float, "Nearer depth in m is a hole; 0: no limit.", (0.0, 1000.0)),
+    "max_depth": ParameterSpec(float, "Farther depth in m is a hole; 0: no limit.", (0.0, 1000.0)),
+    "floor": ParameterSpec(
+        str, "Where heights count from if the camera's height is not known.", choices=("model", *FLOORS)
+    ),
+    "depth_smoothing": ParameterSpec(
+        str, "Smoothing of depth that is coarser than its noise.", choices=("model", *SMOOTHINGS)
+    ),
     "diagnostics_period": ParameterSpec(float, "Time between messages on /diagnostics in s.", (0.1, 60.0)),
     "silence_timeout": ParameterSpec(
         float, "Time without a pair in s before the node says why.", (0.5, 3600.0), live=True
@@ -169,7 +277,7 @@ def read_defaults() -> dict[str, Any]:
     if not defaults.keys() == SPECS.keys() == names:
         odd = sorted((defaults.keys() ^ SPECS.keys()) | (SPECS.keys() ^ names))
         raise RuntimeError(f"{DEFAULTS_FILE} and the specs in {__file__} disagree about {', '.join(odd)}")
-    return dict(defaults)
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in defaults.items()}
 
 
 def unknown_parameters(given: Iterable[str]) -> list[str]:
@@ -184,6 +292,7 @@ def _descriptor(spec: ParameterSpec, name: str) -> ParameterDescriptor:
         int: ParameterType.PARAMETER_INTEGER,
         float: ParameterType.PARAMETER_DOUBLE,
         str: ParameterType.PARAMETER_STRING,
+        tuple: ParameterType.PARAMETER_DOUBLE_ARRAY,
     }
     descriptor = ParameterDescriptor(
         name=name,
@@ -197,6 +306,6 @@ def _descriptor(spec: ParameterSpec, name: str) -> ParameterDescriptor:
     )
     if spec.range and spec.type is int:
         descriptor.integer_range = [IntegerRange(from_value=int(spec.range[0]), to_value=int(spec.range[1]))]
-    elif spec.range:
+    elif spec.range and spec.type is float:
         descriptor.floating_point_range = [FloatingPointRange(from_value=spec.range[0], to_value=spec.range[1])]
     return descriptor

@@ -26,15 +26,19 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
+from lcr_seg_ros.backends import create_backend
+from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import FrameError, LcrSegError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
+from lcr_seg_ros.ros.camera_gravity import CameraGravity
 from lcr_seg_ros.ros.compat.cv_bridge import choose_image_readers
 from lcr_seg_ros.ros.compat.message_filters import choose_stamp_pairs
 from lcr_seg_ros.ros.compat.vision_msgs import choose_label_info
 from lcr_seg_ros.ros.diagnostics import TOPIC as DIAGNOSTICS_TOPIC
 from lcr_seg_ros.ros.diagnostics import diagnostic_array
 from lcr_seg_ros.ros.frame_statistics import FrameStatistics
+from lcr_seg_ros.ros.gravity_sources import GravityReading
 from lcr_seg_ros.ros.mailbox import Worker
 from lcr_seg_ros.ros.outputs import SegmentationOutputs
 from lcr_seg_ros.ros.parameters import ParameterHandler, SegmentParameters, unknown_parameters
@@ -50,6 +54,12 @@ CAMERA_INFO_TOPIC = "rgb/camera_info"
 WARM_UP_SIZE = (640, 480)
 CAMERA_INFO_GRACE_S = 1.0
 """Frames may come this much earlier than the first camera_info before that is worth a line."""
+
+DOUBTFUL_GRAVITY_SHARE = 0.1
+"""In so many of the recent frames gravity must have been in doubt for the status to become WARN."""
+
+JUMP_S = 0.5
+"""Stamps that go back by less are out of order; by more, the time has begun anew."""
 
 STOP_TIMEOUT_S = 5.0
 
@@ -99,6 +109,7 @@ class SegmentNode(LifecycleNode):
         self._received_ever: dict[str, int] = {}  # and since subscribing
         self._intrinsics: CameraIntrinsics | None = None
         self._camera_info_problem = ""
+        self._gravity: CameraGravity | None = None  # for a model that sees depth
         self._next_due = 0.0
         self._is_active = False
         self._handler = ParameterHandler(self, lambda: self._segmenter is not None, self._guarded(self._apply))
@@ -141,11 +152,14 @@ class SegmentNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         began = time.monotonic()
         values = self.values
-        segmenter = Segmenter.load(
-            values.model, backend=values.backend, device=values.device, num_threads=values.num_threads
-        )
+        bundle = ModelBundle.load(values.model)
+        settings = values.hha_settings(bundle.input.hha)
+        with_depth = bundle.input.uses_depth
+        if with_depth:
+            self._gravity = CameraGravity(self, values, self._log)
+        backend = create_backend(bundle, values.backend, values.device, values.num_threads)
+        segmenter = Segmenter(bundle, backend, hha_settings=settings)
         segmenter.warm_up(*WARM_UP_SIZE)
-        with_depth = segmenter.bundle.input.uses_depth
         self._outputs = SegmentationOutputs(self, segmenter.labels, with_depth, self._label_info)
         self._diagnostics = self.create_publisher(DiagnosticArray, DIAGNOSTICS_TOPIC, 10)
         # A steady clock, because with use_sim_time and no /clock the node's own never ticks, and that is to be told.
@@ -212,6 +226,9 @@ class SegmentNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
+        if self._gravity is not None:
+            self._gravity.destroy()
+            self._gravity = None
         self._segmenter = None
 
     def _rest(self) -> None:
@@ -235,6 +252,8 @@ class SegmentNode(LifecycleNode):
         if self._segmenter.bundle.input.uses_depth:
             self._subscription(DEPTH_TOPIC, Image, self._take_depth)
             self._subscription(CAMERA_INFO_TOPIC, CameraInfo, self._take_camera_info)
+        if self._gravity is not None:
+            self._gravity.start()
         self._statistics.start_over()
         self._next_due = 0.0
 
@@ -259,6 +278,8 @@ class SegmentNode(LifecycleNode):
         for subscription in self._subscriptions_by_topic.values():
             self.destroy_subscription(subscription)
         self._subscriptions_by_topic.clear()
+        if self._gravity is not None:
+            self._gravity.stop()
         self._synchronizer.reset()
         if self._worker is not None:
             self._worker.mailbox.clear()
@@ -277,13 +298,15 @@ class SegmentNode(LifecycleNode):
             self._log.warning("camera_info", self._camera_info_problem)
 
     def _take_in(self, side: int, message: Image) -> None:
+        if self._gravity is not None:
+            self._gravity.update(self._now_ns())
         pair = self._synchronizer.add(side, message)
         if pair is None or self._worker is None or self._outputs is None:
             return
         self._statistics.pair_came()
         self._received = dict.fromkeys(self._received, 0)
         self._compare_frame_ids(pair)
-        if not self._outputs.wanted():
+        if not (self._outputs.wanted() or (self._gravity is not None and self._gravity.is_wanted)):
             self._statistics.frame_dropped("not_subscribed")
         elif not self._is_due():
             self._statistics.frame_dropped("rate_limit")
@@ -314,10 +337,14 @@ class SegmentNode(LifecycleNode):
             "backward_stamp",
             f"stamps on {topic} went back by {seconds:.3f} s (a bag that loops, a clock that was set?): starting anew",
         )
+        if self._gravity is not None and seconds > JUMP_S:
+            self._gravity.start_over()
 
     def _clock_jumped(self, jump: Any) -> None:
         self.get_logger().info("the clock has jumped: starting anew")
         self._synchronizer.reset()
+        if self._gravity is not None:
+            self._gravity.start_over()
         if self._worker is not None:
             self._worker.mailbox.clear()
 
@@ -342,9 +369,17 @@ class SegmentNode(LifecycleNode):
                     self._statistics.frame_dropped(step)
                     return
             step = "bad_frame"
-            frame = RgbdFrame(rgb, depth_m, intrinsics)
+            reading = GravityReading() if self._gravity is None else self._gravity.read(pair.color, self._now_ns())
+            frame = RgbdFrame(
+                rgb,
+                depth_m,
+                intrinsics,
+                gravity=reading.down,
+                camera_height_m=self.values.camera_height or reading.camera_height_m,
+                stamp_s=pair.stamp_ns * 1e-9 if pair.stamp_ns else None,
+            )
             step = "segmenter"
-            self._segment_and_publish(frame, pair)
+            self._segment_and_publish(frame, pair, reading)
         except LcrSegError as error:
             self._statistics.frame_dropped(step)
             topic = DEPTH_TOPIC if step == "bad_depth" else RGB_TOPIC
@@ -358,10 +393,11 @@ class SegmentNode(LifecycleNode):
             self._statistics.frame_dropped("internal_error")
             self._log.error("internal_error", f"frame dropped (internal error, {step}):\n{traceback.format_exc()}")
 
-    def _segment_and_publish(self, frame: RgbdFrame, pair: ImagePair) -> None:
+    def _segment_and_publish(self, frame: RgbdFrame, pair: ImagePair, reading: GravityReading) -> None:
         assert self._segmenter is not None and self._outputs is not None  # freed after the worker has ended
         invalid_share = None if frame.depth_m is None else self._invalid_share(frame.depth_m)
-        segmentation = self._segmenter.segment(frame)
+        tracker = None if self._gravity is None else self._gravity.tracker_for(frame.intrinsics)
+        segmentation = self._segmenter.segment(frame, tracker)
         latency_ms: float | None = None
 
         def mask_sent() -> None:
@@ -370,7 +406,10 @@ class SegmentNode(LifecycleNode):
                 latency_ms = (self._now_ns() - pair.stamp_ns) * 1e-6
 
         spent = self._outputs.publish(segmentation, frame, pair.color.header, self.values, mask_sent)
-        self._statistics.frame_done(latency_ms, {**segmentation.stage_ms, **spent}, invalid_share)
+        gravity = None
+        if self._gravity is not None and segmentation.gravity is not None:
+            gravity = self._gravity.conclude(segmentation.gravity, reading, pair.color.header)
+        self._statistics.frame_done(latency_ms, {**segmentation.stage_ms, **spent}, invalid_share, gravity)
 
     def _is_fresh(self, pair: ImagePair) -> bool:
         if pair.stamp_ns == 0:
@@ -440,6 +479,9 @@ class SegmentNode(LifecycleNode):
             lost = {r: n for r, n in report.dropped_recently.items() if r not in ("not_subscribed", "rate_limit")}
             if lost:
                 problem = f"no frame could be labelled: {', '.join(f'{n} {r}' for r, n in lost.items())}"
+        gravity = report.gravity if self._is_active else None
+        if problem is None and gravity is not None and gravity.trouble_share >= DOUBTFUL_GRAVITY_SHARE:
+            problem = f"gravity is in doubt in {gravity.trouble_share:.0%} of the frames: {gravity.trouble}"
         state = ("active" if self.values.enabled else "not enabled") if self._is_active else "inactive"
         facts = {
             "state": state,
@@ -447,6 +489,8 @@ class SegmentNode(LifecycleNode):
             "backend": self._segmenter.backend_name,
             "device": self._segmenter.device,
         }
+        if self._gravity is not None:
+            facts["gravity_source"] = self._gravity.source_name
         self._diagnostics.publish(
             diagnostic_array(
                 self.get_fully_qualified_name(),
@@ -473,7 +517,7 @@ class SegmentNode(LifecycleNode):
                 self._received_ever[topic],
             )
             for topic, subscription in self._subscriptions_by_topic.items()
-            if topic != CAMERA_INFO_TOPIC
+            if topic in (RGB_TOPIC, DEPTH_TOPIC)
         ]
         sim_time = self.get_parameter("use_sim_time").value
         cause = explain_silence(

@@ -86,11 +86,9 @@ class RenderedRoom:
             IndexError: no such frame.
         """
         i = self._checked(index)
-        view = self._cast(i)
-        labels = self._labels[view.part]
+        view = self._cast(self.pose(i))
         rgb = self._photograph(i, view)
-        depth = self._sense(i, view, labels) if self.noise else view.depth
-        return SourceFrame(f"{i:05d}", RgbdFrame(rgb, depth, self.intrinsics), labels)
+        return SourceFrame(f"{i:05d}", RgbdFrame(rgb, self._sense(i, view), self.intrinsics), self._labels[view.part])
 
     def pose(self, index: int) -> FloatArray:
         """(4, 4) camera-to-world of a frame: optical axes (x right, y down, z forward), world z up, metres."""
@@ -101,15 +99,27 @@ class RenderedRoom:
         """(3,) unit vector that points down, in the optical frame of a frame's camera."""
         return self.pose(index)[:3, :3].T @ np.array([0.0, 0.0, -1.0])
 
+    def depth_from(self, pose: FloatArray, draw: int = 0) -> npt.NDArray[np.float32]:
+        """What the depth sensor measures from a pose of your own, without the cost of a photo.
+
+        Args:
+            pose: (4, 4) camera-to-world as of :meth:`pose`, its position inside the room.
+            draw: which draw of the sensor's noise; a frame of the way has its index.
+
+        Returns:
+            (H, W) float32 metres along the optical axis, 0 where the sensor measures nothing.
+        """
+        return self._sense(draw, self._cast(pose))
+
     def _checked(self, index: int) -> int:
         i = index + self.frames if index < 0 else index
         if not 0 <= i < self.frames:
             raise IndexError(f"frame {index} of {self.frames}")
         return i
 
-    def _cast(self, i: int) -> raycast.View:
+    def _cast(self, pose: FloatArray) -> raycast.View:
         k = self.intrinsics
-        return raycast.cast_image(self._parts, self._room, self.pose(i), k.fx, k.fy, k.cx, k.cy, k.width, k.height)
+        return raycast.cast_image(self._parts, self._room, pose, k.fx, k.fy, k.cx, k.cy, k.width, k.height)
 
     def _photograph(self, i: int, view: raycast.View) -> npt.NDArray[np.uint8]:
         eye = self.pose(i)[:3, 3].copy()
@@ -171,10 +181,12 @@ class RenderedRoom:
             weight, out,
         )  # fmt: skip
 
-    def _sense(self, i: int, view: raycast.View, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def _sense(self, draw: int, view: raycast.View) -> npt.NDArray[np.float32]:
+        if not self.noise:
+            return view.depth
         k = self.intrinsics
-        rng = np.random.default_rng([self.seed, i, 2])
+        rng = np.random.default_rng([self.seed, draw, 2])
         unit = self._unit_noise(rng)[..., 0]
         coarse = rng.random((max(2, k.height // 12), max(2, k.width // 12)), np.float32)
         patches = np.clip(cv2.resize(coarse, (k.width, k.height), interpolation=cv2.INTER_CUBIC), 0, 1)
-        return camera.sense_depth(view.depth, view.facing, _SWALLOWS[labels], unit, patches)
+        return camera.sense_depth(view.depth, view.facing, _SWALLOWS[self._labels[view.part]], unit, patches)

@@ -1,0 +1,165 @@
+"""Whether an estimate of gravity may be trusted: what can be seen that speaks for it.
+
+A room is made of right angles, so floor, wall and ceiling are alike to the estimate: a camera that looks up by 60
+degrees at a wall and the ceiling sees what one sees that looks down by 30 degrees at a floor and a wall. Furniture
+is what tells them apart: it stands on floors. The limits below were set on rendered rooms, see ``docs/hha.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.hha.gravity import scatter_of
+
+ALIGNED_DEG = 5.0
+"""A normal nearer than this to gravity, or to being square to it, belongs to a floor, ceiling or wall."""
+
+AZIMUTH_BINS = 36
+"""Directions that walls are sorted into."""
+
+OBSERVED_DEG = 5.0
+"""Threshold of the scatter whose two smallest eigenvalues say how firmly the normals hold the estimate."""
+
+LEAST_SUPPORT = 0.01
+LEAST_GRIP = 0.05
+LEAST_GRIP_OF_WARM = 0.2
+LARGEST_TILT_DEG = 43.0
+CLUTTER_TILT_DEG, CLUTTER_PER_DEG = 35.0, 0.01
+"""An estimate tilted by more than this needs that much more clutter a degree."""
+
+LEAST_CLUTTER = 0.14
+LARGEST_WALL = 0.6
+HEIGHT_RANGE_M = (1.0, 1.8)
+"""How far below a camera of unknown height the floor may be. What is taken for a floor by mistake is mostly a wall or
+a cupboard nearer than that; whoever carries a camera lower than 1 m has to say so."""
+
+HEIGHT_TOLERANCE = 0.1
+LEAST_TOLERANCE_M = 0.05
+"""The floor in view may miss the camera's known height by this share of it, or by this much."""
+
+
+@dataclass(frozen=True)
+class GravityEvidence:
+    """What the normals say of an estimate, as shares of all windows that have a normal.
+
+    Args:
+        support: face up and lie below the camera: floor, table, seat.
+        ceiling: face down and lie above it.
+        walls: stand upright.
+        largest_wall: stand upright and face one direction, give or take 10 degrees.
+        grip: distance of the two smallest eigenvalues of the scatter; 0 where the estimate could as well turn about
+            an axis, as before a single wall.
+        lowest_m: how far below the camera the lowest things in view are, in metres.
+    """
+
+    support: float = 0.0
+    ceiling: float = 0.0
+    walls: float = 0.0
+    largest_wall: float = 0.0
+    grip: float = 0.0
+    lowest_m: float = 0.0
+
+    @property
+    def clutter(self) -> float:
+        """What is neither level nor upright."""
+        return max(0.0, 1.0 - self.support - self.ceiling - self.walls)
+
+    def doubt(self, tilt_deg: float, camera_height_m: float | None = None) -> str:
+        """Why an estimate that no other frame speaks for should not be trusted; "" if it may.
+
+        Args:
+            tilt_deg: of the estimate from where gravity points in a camera that stands as it should.
+            camera_height_m: above the floor, if known.
+        """
+        if self.support < LEAST_SUPPORT:
+            return "no level surface below the camera is in view"
+        if self.grip < LEAST_GRIP:
+            return "too little in view is level or upright"
+        if tilt_deg > LARGEST_TILT_DEG:
+            return f"a camera that is tilted by {tilt_deg:.0f} degrees may take walls for floors"
+        if camera_height_m is None and not HEIGHT_RANGE_M[0] <= self.lowest_m <= HEIGHT_RANGE_M[1]:
+            return (
+                f"the floor would be {self.lowest_m:.1f} m below the camera; if it is, give the camera's height, "
+                "else this is a wall"
+            )
+        if camera_height_m is not None:
+            tolerance = max(HEIGHT_TOLERANCE * camera_height_m, LEAST_TOLERANCE_M)
+            if abs(self.lowest_m - camera_height_m) > tolerance:
+                return f"the floor would be {self.lowest_m:.2f} m below a camera that is {camera_height_m:.2f} m high"
+        least_clutter = LEAST_CLUTTER + CLUTTER_PER_DEG * max(0.0, tilt_deg - CLUTTER_TILT_DEG)
+        if self.clutter < least_clutter or self.largest_wall > LARGEST_WALL:
+            return "only bare planes are in view, floor and wall look alike"
+        return ""
+
+    @property
+    def holds_warm_estimate(self) -> bool:
+        """Whether an estimate that started near the truth cannot have slipped away."""
+        return self.grip >= LEAST_GRIP_OF_WARM
+
+
+def evidence_of_normals(
+    normals: npt.NDArray[np.floating], down: npt.NDArray[np.float64], lowest_m: float
+) -> GravityEvidence:
+    """Count the normals by what they would be.
+
+    Args:
+        normals: (3, N) unit vectors that point away from the camera, all finite.
+        down: (3,) unit vector.
+        lowest_m: see :class:`GravityEvidence`.
+    """
+    if normals.shape[1] == 0:
+        return GravityEvidence(lowest_m=lowest_m)
+    along = down[0] * normals[0] + down[1] * normals[1] + down[2] * normals[2]
+    level, upright = math.cos(math.radians(ALIGNED_DEG)), math.sin(math.radians(ALIGNED_DEG))
+    is_wall = np.abs(along) < upright
+    first, second = horizontal_axes(down)
+    walls = normals[:, is_wall]
+    azimuth = np.arctan2(second @ walls, first @ walls) * (AZIMUTH_BINS / (2 * np.pi))
+    bins = np.bincount(np.floor(azimuth).astype(int) % AZIMUTH_BINS, minlength=AZIMUTH_BINS)
+    observed = math.radians(OBSERVED_DEG)
+    scatter = scatter_of(normals)(down, math.cos(observed), math.sin(observed))
+    return evidence_of_counts(
+        normals.shape[1], int((along > level).sum()), int((along < -level).sum()), bins, scatter, lowest_m
+    )
+
+
+def evidence_of_counts(
+    windows: int,
+    support: int,
+    ceiling: int,
+    walls_by_azimuth: npt.NDArray[np.integer],
+    scatter: npt.NDArray[np.float64],
+    lowest_m: float,
+) -> GravityEvidence:
+    """Shares from counts.
+
+    Args:
+        windows, support, ceiling: numbers of normals.
+        walls_by_azimuth: (AZIMUTH_BINS,) numbers of normals.
+        scatter: (3, 3), of as many normals, as of :data:`~lcr_seg_ros.hha.gravity.Scatter`.
+        lowest_m: see :class:`GravityEvidence`.
+    """
+    total = max(windows, 1)
+    bins = walls_by_azimuth.tolist()
+    largest = max(bins[i] + bins[i - 1] for i in range(len(bins)))
+    smallest, second, _ = np.linalg.eigvalsh(scatter)
+    return GravityEvidence(
+        support / total, ceiling / total, sum(bins) / total, largest / total, float(second - smallest) / total, lowest_m
+    )
+
+
+def horizontal_axes(down: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Two unit vectors square to ``down`` and to each other."""
+    x, y, z = (float(part) for part in down)
+    if abs(x) <= max(abs(y), abs(z)):  # the cross product with (1, 0, 0), else with (0, 1, 0)
+        length = math.hypot(y, z)
+        first = (0.0, z / length, -y / length)
+    else:
+        length = math.hypot(x, z)
+        first = (-z / length, 0.0, x / length)
+    a, b, c = first
+    return np.array(first), np.array((y * c - z * b, z * a - x * c, x * b - y * a))
