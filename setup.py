@@ -10,7 +10,7 @@ import os
 from setuptools import find_packages, setup
 
 NAME = "lcr_seg_ros"
-COMMANDS = ("segment", "play", "demo", "predict", "train", "evaluate", "export", "prepare", "benchmark")
+COMMANDS = ("segment", "play", "demo", "predict", "hha", "train", "evaluate", "export", "prepare", "benchmark")
 
 BASE = [
     "click>=8.1,<9",

