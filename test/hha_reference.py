@@ -162,8 +162,7 @@ def compare(data: Path, intrinsics: str | None, seconds: float) -> None:
     """
     import cv2
 
-    from lcr_seg_ros.hha import HhaEncoder
-    from lcr_seg_ros.hha.tracking import GravityTracker
+    from lcr_seg_ros.hha import GravityTracker, HhaEncoder, HhaSettings
     from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
 
     cv2.setNumThreads(1)  # thread_time sees the calling thread only
@@ -173,10 +172,12 @@ def compare(data: Path, intrinsics: str | None, seconds: float) -> None:
         depth, k = item.frame.depth_m, item.frame.intrinsics
         assert depth is not None and k is not None, f"{data} has no depth"
         frames.append((depth, filled_from_nearest(depth).astype(np.float64), depth == 0, k))
-    fast, live, tracker = HhaEncoder("fast"), HhaEncoder("fast"), GravityTracker()
+    fast, tracker = HhaEncoder("fast"), GravityTracker()
+    live = HhaEncoder("fast", HhaSettings(floor="robust", gravity_estimate="refined"))
+    place = np.empty((*frames[0][0].shape, 3), np.uint8)
     fast_cases = {
-        "fast": lambda raw, filled, missing, k: fast.encode(raw, k),
-        "fast live": lambda raw, filled, missing, k: live.encode_frame(raw, k, tracker=tracker),
+        "fast": lambda raw, filled, missing, k: fast.encode(raw, k, out=place),
+        "fast live": lambda raw, filled, missing, k: live.encode_frame(raw, k, tracker=tracker, out=place),
     }
     plain_cases = {
         "transcription": lambda raw, filled, missing, k: hha(filled, missing, k),

@@ -230,7 +230,7 @@ def rays_of_cast() -> np.ndarray:
 def test_the_image_agrees_with_tracing_each_ray_through_the_hierarchy(seed):
     source = room(seed)
     pose = source.pose(3)
-    depth, part, normal, _, _ = source._cast(3)
+    depth, part, normal, _, _ = source._cast(pose)
     direction = (rays(source.intrinsics) @ pose[:3, :3].T).reshape(-1, 3)
     origins = np.repeat(pose[None, :3, 3], len(direction), 0)
     t, number, n = raycast.trace_rays(
@@ -299,7 +299,7 @@ def test_neighbouring_frames_look_alike():
 
 def test_noise_free_depth_is_exact_and_has_no_holes():
     frame = room(4)[2]
-    np.testing.assert_array_equal(frame.frame.depth_m, room(4)._cast(2).depth)
+    np.testing.assert_array_equal(frame.frame.depth_m, room(4)._cast(room(4).pose(2)).depth)
     assert (frame.frame.depth_m > 0).all()
 
 
