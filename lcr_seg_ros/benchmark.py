@@ -260,26 +260,35 @@ def _network_cases(model: str) -> dict[str, Case]:
 
 def _constraint_cases() -> dict[str, Case]:
     import torch
+
+    torch.set_num_threads(1)
+    return _constraint_at(4, 40, 200, 264) | _constraint_at(1, 40, 480, 640)
+
+
+def _constraint_at(images: int, classes: int, height: int, width: int) -> dict[str, Case]:
+    """Forward and backward on class probabilities, as we compute it and as plain convolutions of every class."""
+    import torch
     from torch.nn import functional as F
 
     from lcr_seg_ros.training.lcr import ContextualRegularization
 
     module = ContextualRegularization()
-    scores = torch.randn(4, 40, 60, 80, requires_grad=True)
-    guide = torch.rand(4, 3, 60, 80)
+    maps = torch.randn(images, classes, height, width).softmax(1).requires_grad_()
+    guide = torch.rand(images, 3, height, width)
 
     def plain() -> torch.Tensor:
-        maps = scores.softmax(1)
-        response = F.conv2d(maps.reshape(-1, 1, 60, 80), module.kernels[:, None]).reshape(4, 40, 8, 58, 78)
+        response = F.conv2d(maps.reshape(-1, 1, height, width), module.kernels[:, None])
+        response = response.reshape(images, classes, -1, height - 2, width - 2)
         return module.weight * (module.contextual_weights(guide)[:, None] * response.abs()).mean()
 
     def step(value: Callable[[], torch.Tensor]) -> None:
-        scores.grad = module.kernels.grad = None
+        maps.grad = module.kernels.grad = None
         value().backward()
 
+    size = f"{images}x{classes}x{height}x{width}"
     return {
-        "constraint, ours 4x40x60x80": lambda: step(lambda: module(scores.softmax(1), guide)),
-        "constraint, plain 4x40x60x80": lambda: step(plain),
+        f"constraint, ours {size}": lambda: step(lambda: module(maps, guide)),
+        f"constraint, plain {size}": lambda: step(plain),
     }
 
 

@@ -26,8 +26,10 @@ COMMANDS = {
     "evaluate": ("lcr_seg_ros.training.evaluate_command", "", "score a model on an annotated folder"),
     "benchmark": ("lcr_seg_ros.benchmark", "", "time HHA, the network, the constraint or the whole chain"),
     "train": ("lcr_seg_ros.training.train_command", "train", "train a network from a recipe"),
+    "ablate": ("lcr_seg_ros.training.ablate_command", "train", "train and score a grid of variants, with tables"),
     "export": ("lcr_seg_ros.training.export_command", "train", "turn a checkpoint into a model bundle"),
-    "prepare": ("lcr_seg_ros.training.prepare_command", "", "make dataset folders"),
+    "prepare": ("lcr_seg_ros.training.prepare_command", "", "make dataset folders, e.g. of the official NYUDv2 files"),
+    "check-data": ("lcr_seg_ros.training.check_data_command", "", "find the faults of a dataset folder"),
 }
 
 
@@ -84,3 +86,5 @@ segment, play, demo = _entry("segment"), _entry("play"), _entry("demo")
 predict, evaluate, benchmark = _entry("predict"), _entry("evaluate"), _entry("benchmark")
 hha = _entry("hha")
 train, export, prepare = _entry("train"), _entry("export"), _entry("prepare")
+check_data = _entry("check-data")
+ablate = _entry("ablate")

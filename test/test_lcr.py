@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 
 import pytest
 
@@ -10,7 +12,7 @@ torch = pytest.importorskip("torch", reason="the constraint is a training loss: 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from lcr_seg_ros.training.lcr import ContextualRegularization  # noqa: E402
+from lcr_seg_ros.training.lcr import ContextualRegularization, weighted_absolute_sum  # noqa: E402
 
 
 def split_image_and_maps() -> tuple[torch.Tensor, torch.Tensor]:
@@ -208,3 +210,89 @@ def test_wrong_guides_are_refused_with_the_reason(image_scale: float, shape: tup
 def test_unknown_switches_are_refused(arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be"):
         ContextualRegularization(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_it_gives_the_same_value_and_gradients_as_one_graph(backend: str) -> None:
+    if backend == "inductor" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("torch.compile's inductor needs a C++ compiler on this machine")
+    image, maps = (x.float() for x in random_case(7, n=11, h=20, w=24))
+    module = ContextualRegularization()
+    results = []
+    for run in (module, torch.compile(module, backend=backend, fullgraph=True)):
+        leaf = maps.clone().requires_grad_()
+        value = run(leaf, image)
+        results.append((value.detach(), *torch.autograd.grad(value, [leaf, module.kernels])))
+    for eager, compiled in zip(*results, strict=True):
+        assert torch.allclose(eager, compiled, rtol=1e-5, atol=1e-6)
+
+
+def test_the_operator_obeys_the_rules_that_compilers_rely_on() -> None:
+    image, maps = random_case(8, n=3, h=6, w=7)
+    module = ContextualRegularization().double()
+    arguments = (
+        maps.requires_grad_(),
+        module.contextual_weights(image).detach().requires_grad_(),
+        module.kernels,
+        *(True, True, True),
+    )
+    torch.library.opcheck(weighted_absolute_sum, arguments, test_utils=("test_schema", "test_faketensor"))
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 70, 33), (1, 3, 64, 20), (1, 3, 65, 3), (1, 1, 3, 3)])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_the_compiled_loops_and_the_operator_for_other_devices_agree(
+    shape: tuple[int, int, int, int], kind: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    maps = torch.randn(shape, generator=generator, dtype=kind).softmax(1)
+    image = torch.rand(shape[0], 3, *shape[2:], generator=generator, dtype=kind)
+    module = ContextualRegularization().to(kind)
+    weights, kernels = module.contextual_weights(image).detach(), module.kernels.detach()
+    ours = weighted_absolute_sum(maps, weights, kernels, True, True, True)
+    others = weighted_absolute_sum._init_fn(maps, weights, kernels, True, True, True)
+    for mine, other in zip(ours, others, strict=True):
+        assert torch.allclose(mine, other, rtol=1e-4 if kind == torch.float32 else 1e-12, atol=1e-5)
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
+    image, maps = (x.float() for x in random_case(9, n=6, h=150, w=90))
+    module = ContextualRegularization()
+    values, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            leaf = maps.clone().requires_grad_()
+            arguments = (leaf, module.contextual_weights(image).detach(), module.kernels.detach(), True, True, True)
+            values.append(weighted_absolute_sum(*arguments))
+    finally:
+        torch.set_num_threads(before)
+    for one, two in zip(*values, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_map_that_is_not_a_number_shows_in_the_loss() -> None:
+    image, maps = random_case(10)
+    maps[0, 0, 3, 3] = math.nan
+    assert math.isnan(ContextualRegularization().double()(maps, image).item())
+
+
+def test_maps_in_channels_last_order_give_the_same() -> None:
+    image, maps = random_case(12)
+    module = ContextualRegularization().double()
+    grads = []
+    for values in (maps, maps.contiguous(memory_format=torch.channels_last)):
+        leaf = values.clone().requires_grad_()
+        grads.append(torch.autograd.grad(module(leaf, image), leaf)[0])
+    assert torch.equal(*grads)
+
+
+def test_diagnostics_tell_two_kernels_that_became_one() -> None:
+    module = ContextualRegularization(init="kirsch")
+    assert module.diagnostics()["kernel_overlap_max"] < 0.99
+    with torch.no_grad():
+        module.kernels[1] = -module.kernels[0]
+    values = module.diagnostics()
+    assert values["kernel_overlap_max"] == pytest.approx(1)
+    assert values["kernel_energy_3"] == pytest.approx(0.5)
+    assert abs(values["kernel_dc_max"]) < 1e-5

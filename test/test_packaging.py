@@ -24,7 +24,20 @@ import pytest
 import lcr_seg_ros
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = {"segment", "play", "demo", "predict", "hha", "train", "evaluate", "export", "prepare", "benchmark"}
+COMMANDS = {
+    "segment",
+    "play",
+    "demo",
+    "predict",
+    "hha",
+    "train",
+    "ablate",
+    "evaluate",
+    "export",
+    "prepare",
+    "check-data",
+    "benchmark",
+}
 MODES = ("pip install", "pip install -e", "colcon build", "colcon build --symlink-install")
 
 pytestmark = pytest.mark.slow

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
+import lightning as L
 import torch
 
 from lcr_seg_ros.bundle import InputSpec, ModelBundle
@@ -20,11 +21,13 @@ from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha import HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
+from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.data import (
     IGNORED,
+    PADDED,
     Example,
     SegmentationDataset,
     channel_statistics,
@@ -32,7 +35,9 @@ from lcr_seg_ros.training.data import (
     folder_examples,
 )
 from lcr_seg_ros.training.export_run import read_checkpoint
-from lcr_seg_ros.training.recipe import Recipe, RecipeError
+from lcr_seg_ros.training.module import SegmentationTraining, TrainingError, _schedule
+from lcr_seg_ros.training.recipe import LossRecipe, OptimizerRecipe, Recipe, RecipeError
+from lcr_seg_ros.training.train import _explained
 from lcr_seg_ros.weights import state_dict_from_onnx
 
 NYU40 = LabelSet.load("nyu40")
@@ -74,6 +79,9 @@ def test_a_run_with_the_constraint_leaves_a_bundle_that_labels_frames(rooms: Pat
         header = list(csv_rows[0])
     for column in ("loss/labels", "loss/constraint", "val/mean_iou"):
         assert column in header
+
+    # Pictures of the validation frames, one a validation.
+    assert sorted(p.name for p in (tmp_path / "run" / "previews").iterdir()) == ["epoch_0001.png", "epoch_0002.png"]
 
     # What was validated in training is what the bundle then scores: same weights, half the label resolution.
     last = csv_rows[-1]
@@ -150,6 +158,101 @@ def test_a_recipe_names_each_entry_that_is_wrong(entries: dict[str, object], mes
         Recipe.load("nyu40", entries)
 
 
+def test_a_recipe_holds_what_differs_from_its_base(tmp_path: Path) -> None:
+    (tmp_path / "first.yaml").write_text("base: nyu40\nname: first\noptimizer: {epochs: 3}\n")
+    (tmp_path / "second.yaml").write_text("base: first.yaml\nname: second\nloss: {constraint: false}\n")
+    base, second = Recipe.load("nyu40"), Recipe.load(tmp_path / "second.yaml")
+    assert (second.name, second.optimizer.epochs, second.loss.constraint) == ("second", 3, None)
+    assert second.optimizer.model_copy(update={"epochs": base.optimizer.epochs}) == base.optimizer
+    (tmp_path / "first.yaml").write_text("base: second.yaml\nname: first\n")
+    with pytest.raises(RecipeError, match="is its own base"):
+        Recipe.load(tmp_path / "second.yaml")
+
+
+def test_one_key_switches_the_constraint() -> None:
+    assert Recipe.load("nyu40", {"loss.constraint": False}) == Recipe.load("nyu40", {"loss.constraint": None})
+    assert Recipe.load("nyu40", {"loss.constraint": True}) == Recipe.load("nyu40")
+    off_and_on = Recipe.load("nyu40", {"loss.constraint": False, "loss.constraint.weight": 7})
+    assert off_and_on.loss.constraint is not None
+    assert off_and_on.loss.constraint.weight == 7
+
+
+@pytest.mark.parametrize(("modality", "guide"), [("rgb", "rgb"), ("hha", "hha"), ("rgb_hha", "rgb")])
+def test_the_guide_follows_the_modality_and_is_written_out(modality: str, guide: str) -> None:
+    constraint = Recipe.load("nyu40", {"input.modality": modality}).loss.constraint
+    assert constraint is not None
+    assert constraint.guide == guide
+
+
+def test_a_guide_that_the_network_has_no_image_for_is_refused() -> None:
+    with pytest.raises(RecipeError, match="modality rgb has no HHA"):
+        Recipe.load("nyu40", {"input.modality": "rgb", "loss.constraint.guide": "hha"})
+
+
+@pytest.mark.parametrize("recipe", sorted(p.stem for p in (CONFIG / "recipes").glob("*.yaml")))
+@pytest.mark.parametrize("modality", ["rgb", "hha"])
+@pytest.mark.parametrize("labels", ["nyu40", "nyu4"])
+@pytest.mark.parametrize("constraint", [True, False])
+def test_every_recipe_serves_each_modality_and_label_set_with_and_without_the_constraint(
+    recipe: str, modality: str, labels: str, constraint: bool
+) -> None:
+    entries = {"input.modality": modality, "labels": labels, "loss.constraint": constraint}
+    chosen = Recipe.load(recipe, entries)
+    assert (chosen.loss.constraint is not None) == constraint
+    assert chosen.name == recipe
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "poly", "cosine", "constant"])
+def test_schedules_start_low_where_they_warm_up_and_never_exceed_the_rate(schedule: str) -> None:
+    o = OptimizerRecipe(schedule=schedule, learning_rate=0.1, name="sgd")  # type: ignore[arg-type]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    steps = _schedule(optimizer, o, 100)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        steps.step()
+    assert max(rates) == pytest.approx(0.1, rel=1e-3)
+    assert rates[-1] == pytest.approx(0.1) if schedule == "constant" else rates[-1] < 0.003
+    assert (rates[0] < 0.03) == (schedule != "constant")
+
+
+def test_biases_get_their_rate_and_no_decay() -> None:
+    recipe = Recipe.load("fcn_lite_paper", {"network.imagenet": False})
+    module = SegmentationTraining(recipe, NYU40, torch.ones(40))
+    module.trainer = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    module.trainer.fit_loop.epoch_loop.max_steps = 10
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    by_parameter = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert by_parameter[id(module.network.score.weight)] == (1e-3, 5e-4)
+    assert by_parameter[id(module.network.score.bias)] == (2e-3, 0.0)
+    assert by_parameter[id(module.network.encoder.bn1.bias)] == (1e-3, 0.0)
+    assert by_parameter[id(module.constraint.kernels)] == (1e-4, 0.0)  # type: ignore[union-attr]
+    assert len(by_parameter) == len(list(module.parameters()))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_which_part_and_what_to_try(
+    rooms: Path, tmp_path: Path
+) -> None:
+    entries = ("optimizer.learning_rate=1.0e+20", "optimizer.gradient_clip=0", "optimizer.schedule=constant")
+    message = r"error: step [0-9]+ \(epoch [0-9]+\): .*lower optimizer.learning_rate, now 1e\+20"
+    with pytest.raises(AssertionError, match=message):
+        train(rooms, tmp_path / "run", *entries, "optimizer.name=sgd", "optimizer.epochs=4")
+    assert not (tmp_path / "run" / "model.lcrseg").exists()
+
+
+def test_a_lack_of_memory_comes_with_what_to_change() -> None:
+    message = r"batch_size=4 optimizer.accumulate=2, .*optimizer\.precision=bf16-mixed"
+    with pytest.raises(TrainingError, match=message), _explained(Recipe.load("nyu40")):
+        torch.empty(1 << 60)
+
+
+def test_label_images_of_another_label_set_are_refused(rooms: Path, tmp_path: Path) -> None:
+    message = r"that label set nyu4 .4 classes. does not know: make a copy with `prepare"
+    with pytest.raises(AssertionError, match=message):
+        train(rooms, tmp_path / "run", "labels=nyu4")
+
+
 def constant_example(label: int, value: int = 100) -> Example:
     image = np.full((48, 64, 3), value, np.uint8)
     return Example(image, image.copy(), np.full((48, 64), label, np.uint8))
@@ -180,6 +283,35 @@ def test_geometry_moves_colour_hha_labels_and_guide_together() -> None:
         assert torch.allclose(image[:3] / 255, guide)
         sure = (image[0] - 65).abs() > 3
         assert ((image[0] > 65).long() == target)[sure].all()
+
+
+def test_scaled_down_images_get_a_void_border_that_the_constraint_leaves_out() -> None:
+    recipe = Recipe.load("nyu40", {"input.height": 48, "input.width": 64, "augmentation.scale": [0.5, 0.5]})
+    torch.manual_seed(0)
+    _, _, target = SegmentationDataset([constant_example(3)], recipe, NYU40)[0]
+    assert set(target.unique().tolist()) == {PADDED, 2}
+    assert (target == 2).float().mean() == pytest.approx(0.25, abs=0.02)
+
+
+def test_scaled_up_images_show_a_part_enlarged_without_border() -> None:
+    recipe = Recipe.load("nyu40", {"input.height": 48, "input.width": 64, "augmentation.scale": [2.0, 2.0]})
+    ramp = np.tile(np.arange(64, dtype=np.uint8)[None, :] * 2, (48, 1))
+    example = Example(np.stack([ramp] * 3, 2), np.stack([ramp] * 3, 2), np.ones((48, 64), np.uint8))
+    torch.manual_seed(0)
+    image, _, target = SegmentationDataset([example], recipe, NYU40)[0]
+    assert target.unique().tolist() == [0]
+    assert float(image[3].max() - image[3].min()) == pytest.approx(64, abs=3)
+
+
+def test_an_item_asked_for_by_epoch_is_always_the_same_and_leaves_the_random_numbers_alone() -> None:
+    recipe = Recipe.load("nyu40", {"input.height": 48, "input.width": 64})
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    dataset = SegmentationDataset([Example(noise, noise, np.ones((48, 64), np.uint8))], recipe, NYU40)
+    before = torch.get_rng_state()
+    first, again, later = dataset[0, 0][0], dataset[0, 0][0], dataset[1, 0][0]
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_colour_jitter_never_touches_hha_nor_the_guide() -> None:
@@ -214,9 +346,22 @@ def test_class_weights_lift_rare_classes_and_average_to_one_over_pixels() -> Non
     labels = np.ones((48, 64), np.uint8)
     labels[:8, :8] = 3
     examples.append(Example(examples[0].rgb, examples[0].hha, labels))
-    weights = class_weights(examples, NYU40, 0.5)
+    weights = class_weights(examples, NYU40, LossRecipe(class_balance=0.5))
     assert weights[2] > weights[1]
-    assert torch.allclose(class_weights(examples, NYU40, 0.0), torch.ones(40))
+    assert torch.allclose(class_weights(examples, NYU40, LossRecipe()), torch.ones(40))
+    assert torch.equal(
+        class_weights(examples, NYU40, LossRecipe(class_weights="none", class_balance=1)), torch.ones(40)
+    )
+
+
+def test_class_weights_of_the_paper_are_median_frequency_over_frequency() -> None:
+    labels = np.ones((48, 64), np.uint8)
+    labels[:24, :] = 2
+    labels[:24, :16] = 3
+    blank = np.zeros((48, 64, 3), np.uint8)
+    weights = class_weights([Example(blank, blank, labels)], NYU40, LossRecipe(class_weights="paper"))
+    # Frequencies 1/2, 3/8 and 1/8; the median is 3/8.
+    assert weights[:4].tolist() == pytest.approx([0.75, 1.0, 3.0, 1.0])
 
 
 @pytest.mark.parametrize("size", [(240, 320), (97, 131), (32, 32)])
@@ -229,7 +374,7 @@ def test_fcn_lite_scores_at_a_quarter_of_any_input_size(size: tuple[int, int]) -
 
 def test_the_imagenet_start_fills_the_encoder_and_hha_filters_begin_as_colour_filters() -> None:
     network = create_network("fcn_lite", in_channels=6, num_classes=40)
-    assert "efficientnet-lite0" in network.load_imagenet()
+    assert "efficientnet-lite0" in network.load_imagenet().origin
     stem = network.encoder.conv_stem.weight
     assert torch.allclose(stem[:, 3:], 0.5 * stem[:, :3])
 
@@ -242,7 +387,7 @@ def test_a_weight_file_that_does_not_fit_lists_what_did_not_match(tmp_path: Path
 
 
 def test_an_unknown_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="network must be one of fcn_lite, got 'unet'"):
+    with pytest.raises(ValueError, match=r"network must be one of .*, got 'unet'"):
         create_network("unet")
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
@@ -21,13 +24,17 @@ from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.hha import HhaEncoder, HhaSettings
 from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.preprocess import resize_image
 from lcr_seg_ros.sources.folder import DatasetFolder, write_png
-from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.recipe import LossRecipe, Recipe
 
 HHA_MODE = "exact"
 IGNORED = -1
 """Target of void pixels: dropped by the cross-entropy."""
+PADDED = -2
+"""Target of pixels that an augmentation put around the image: dropped by the constraint as well."""
+_BORDER_GREY = 127
 
 log = logging.getLogger(__name__)
 
@@ -94,11 +101,73 @@ def _cached_hha(encoder: HhaEncoder, frame: RgbdFrame, cache: Path) -> npt.NDArr
     return hha
 
 
+def seed_of(*parts: int) -> int:
+    """A 63-bit seed that differs for every tuple of integers, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of ``(epoch, index)``: an order that is a function of seed and epoch, so that nothing of it can be lost.
+
+    Every process of a distributed run takes its share of each batch, so that their batches together are those of a
+    run of one process. What does not fill a batch at the end is left out, unless there is only that.
+
+    Args:
+        count: items of the data set.
+        batch_size: of all processes together.
+        seed: of the recipe.
+        rank, processes: which share is this one's.
+        first_epoch, first_batch: where a resumed run goes on.
+
+    Raises:
+        ValueError: the batch cannot be shared evenly.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        first_epoch: int = 0,
+        first_batch: int = 0,
+    ) -> None:
+        batch_size = min(batch_size, count - count % processes) if count < batch_size else batch_size
+        if batch_size == 0 or batch_size % processes:
+            raise ValueError(f"a batch of {batch_size} images cannot be shared evenly by {processes} processes")
+        self._count, self.batch_size, self._seed = count, batch_size, seed
+        self._rank, self._processes = rank, processes
+        self._epoch, self._first = first_epoch, (first_epoch, first_batch)
+
+    def __len__(self) -> int:
+        return self._count // self.batch_size
+
+    @property
+    def sampler(self) -> EpochBatches:
+        """Itself: where Lightning looks for ``set_epoch`` on a batch sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch = self._epoch
+        generator = torch.Generator().manual_seed(seed_of(self._seed, epoch))
+        order = torch.randperm(self._count, generator=generator).tolist()
+        for batch in range(self._first[1] if epoch == self._first[0] else 0, len(self)):
+            mine = order[batch * self.batch_size : (batch + 1) * self.batch_size][self._rank :: self._processes]
+            yield [(epoch, index) for index in mine]
+
+
 class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Augmented examples.
 
     Items are ``(image, guide, target)``: (C, h, w) float32 in 0..255, not yet normalised; (3, h, w) float32
-    in 0..1, what the constraint looks at; (h, w) int64 score channels, ``IGNORED`` where void.
+    in 0..1, what the constraint looks at; (h, w) int64 score channels, ``IGNORED`` where void, ``PADDED``
+    beyond the image. An item asked for as ``(epoch, index)`` is a function of seed, epoch and index; asked for
+    as ``index`` it draws from PyTorch's random numbers.
 
     Args:
         examples: a list; see :func:`folder_examples`.
@@ -119,14 +188,21 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self._examples, self._extra, self._recipe = examples, extra, recipe
         self._extra_count = min(recipe.rooms.per_epoch, len(extra)) if augment else 0
         self._channel = torch.from_numpy(labels.channel_of_id())
-        self._augment = augment
+        self._augment = augment and recipe.augmentation.enabled
         a = recipe.augmentation
         self._colour = v2.ColorJitter(a.brightness, a.contrast, a.saturation, a.hue)
 
     def __len__(self) -> int:
         return len(self._examples) + self._extra_count
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: int | tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        epoch, position = index if isinstance(index, tuple) else (None, index)
+        with nullcontext() if epoch is None else torch.random.fork_rng(devices=[]):
+            if epoch is not None:
+                torch.manual_seed(seed_of(self._recipe.seed, epoch, position))
+            return self._item(position)
+
+    def _item(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         if index < len(self._examples):
             example = self._examples[index]
         else:
@@ -140,18 +216,31 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def _move(self, example: Example) -> tuple[Tensor, Tensor, Tensor]:
         """Crop, resize and flip all three alike, with the resizing that the robot's frames go through."""
-        rgb, hha, labels = example.rgb, example.hha, example.labels
+        rgb, hha = example.rgb, example.hha
+        channels = self._channel[torch.from_numpy(example.labels).long()].numpy().astype(np.int16)
         flip = False
         if self._augment:
-            a = self._recipe.augmentation
-            whole = torch.empty(1, *labels.shape)
-            top, left, height, width = RandomResizedCrop.get_params(whole, list(a.crop_area), list(a.crop_aspect))
-            rgb, hha, labels = (x[top : top + height, left : left + width] for x in (rgb, hha, labels))
-            flip = bool(torch.rand(()) < a.flip)
+            window = self._window(*channels.shape)
+            rgb, hha = _cut(rgb, window, _BORDER_GREY), _cut(hha, window, _BORDER_GREY)
+            channels = _cut(channels, window, PADDED)
+            flip = bool(torch.rand(()) < self._recipe.augmentation.flip)
         size = (self._recipe.input.width, self._recipe.input.height)
         images = [_as_tensor(resize_image(x, size), flip).permute(2, 0, 1) for x in (rgb, hha)]
-        nearest = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
-        return images[0], images[1], self._channel[_as_tensor(nearest, flip).long()]
+        nearest = cv2.resize(channels, size, interpolation=cv2.INTER_NEAREST)
+        return images[0], images[1], _as_tensor(nearest, flip).long()
+
+    def _window(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width of what is cut out; may lie partly beyond the image."""
+        a = self._recipe.augmentation
+        if a.scale is None:
+            whole = torch.empty(1, height, width)
+            top, left, h, w = RandomResizedCrop.get_params(whole, list(a.crop_area), list(a.crop_aspect))
+            return top, left, h, w
+        lowest, highest = (math.log(v) for v in a.scale)
+        factor, down, right = torch.rand(3).tolist()
+        scale = math.exp(lowest + (highest - lowest) * factor)
+        h, w = max(3, round(height / scale)), max(3, round(width / scale))
+        return math.floor((height - h) * down), math.floor((width - w) * right), h, w
 
     @property
     def _guides_by_rgb(self) -> bool:
@@ -159,30 +248,50 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return constraint is None or constraint.guide == "rgb"
 
 
-def _as_tensor(image: npt.NDArray[np.uint8], flip: bool) -> Tensor:
+def _cut(image: npt.NDArray[Any], window: tuple[int, int, int, int], border: int) -> npt.NDArray[Any]:
+    top, left, height, width = window
+    bottom, right = top + height - image.shape[0], left + width - image.shape[1]
+    inside = image[max(top, 0) : top + height, max(left, 0) : left + width]
+    missing = [max(v, 0) for v in (-top, bottom, -left, right)]
+    if not any(missing):
+        return inside
+    value = [border] * (image.shape[2] if image.ndim == 3 else 1)
+    return cv2.copyMakeBorder(inside, *missing, cv2.BORDER_CONSTANT, value=value)  # type: ignore[call-overload,no-any-return]
+
+
+def _as_tensor(image: npt.NDArray[Any], flip: bool) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image[:, ::-1] if flip else image))
 
 
-def channel_statistics(examples: Sequence[Example], modality: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each network channel over the examples, in 0..255.
+def channel_statistics(
+    examples: Sequence[Example], modality: str, start: ImagenetStart | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each network channel, in 0..255.
 
-    Colour keeps the normalisation of the ImageNet start (mean and deviation 127.5); HHA is measured.
+    Args:
+        examples: HHA is measured on them.
+        modality: ``rgb``, ``hha`` or ``rgb_hha``.
+        start: gives the normalisation that its weights were trained with. None, a random start: mean and deviation
+            127.5 for colour.
     """
-    means, deviations = [127.5] * 3, [127.5] * 3
+    hha_mean, hha_std = [127.5] * 3, [127.5] * 3
     if modality != "rgb":
         pixels = np.concatenate([e.hha[::8, ::8].reshape(-1, 3) for e in examples]).astype(np.float64)
-        hha_mean, hha_std = [round(float(v), 2) for v in pixels.mean(0)], [round(float(v), 2) for v in pixels.std(0)]
-        keep = 0 if modality == "hha" else 3
-        means, deviations = means[:keep] + hha_mean, deviations[:keep] + [max(v, 1.0) for v in hha_std]
-    return tuple(means), tuple(deviations)
+        hha_mean = [round(float(v), 2) for v in pixels.mean(0)]
+        hha_std = [max(round(float(v), 2), 1.0) for v in pixels.std(0)]
+    usual = ImagenetStart("random", mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
+    return (start or usual).normalisation(modality, hha_mean, hha_std)
 
 
-def class_weights(examples: Sequence[Example], labels: LabelSet, power: float) -> Tensor:
-    """(N,) float32 weights (median frequency / frequency) ** power, mean 1 over pixels of the set.
+def class_weights(examples: Sequence[Example], labels: LabelSet, loss: LossRecipe) -> Tensor:
+    """(N,) float32 weights of the cross-entropy; frequencies are counted over the images that contain the class
+    (SegNet, Badrinarayanan et al. 2015).
 
-    Frequencies are counted over the images that contain the class (SegNet, Badrinarayanan et al. 2015).
-    A class that never occurs gets weight 1.
+    ``none``: ones. ``median_frequency``: (median frequency / frequency) ** class_balance, mean 1 over the pixels of
+    the set. ``paper``: median frequency / frequency. A class that never occurs gets weight 1.
     """
+    if loss.class_weights == "none":
+        return torch.ones(len(labels))
     channel = labels.channel_of_id()
     pixels, room = np.zeros(len(labels)), np.zeros(len(labels))
     for example in examples:
@@ -191,7 +300,14 @@ def class_weights(examples: Sequence[Example], labels: LabelSet, power: float) -
         pixels += count
         room += np.where(count > 0, count.sum(), 0)
     seen = pixels > 0
+    if not seen.any():
+        raise SourceError(
+            f"no pixel of the {len(examples)} training frames has one of the {len(labels)} classes of {labels.name}: "
+            "give the label set that the label images were made with"
+        )
     frequency = np.divide(pixels, room, out=np.ones(len(labels)), where=seen)
+    power = 1.0 if loss.class_weights == "paper" else loss.class_balance
     weight = np.where(seen, (np.median(frequency[seen]) / frequency) ** power, 1.0)
-    weight /= (weight * pixels).sum() / max(pixels.sum(), 1)
+    if loss.class_weights == "median_frequency":
+        weight /= (weight * pixels).sum() / pixels.sum()
     return torch.from_numpy(weight).float()

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import click
 
-from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
-from lcr_seg_ros.training.evaluate import evaluate_bundle
+from lcr_seg_ros.training.evaluate import (
+    BOUNDARY_RADII_PX,
+    NYUDV2_WINDOW,
+    evaluate,
+    load_segmenter,
+    measure_flicker,
+)
 
 
 @click.command(
     epilog="""\b
 Examples:
   python -m lcr_seg_ros evaluate --data nyudv2 --split val
-  python -m lcr_seg_ros evaluate --model runs/mine/model.lcrseg --data mine --split val --json scores.json"""
+  python -m lcr_seg_ros evaluate --model runs/mine/model.lcrseg --data mine --split val --json scores.json
+  python -m lcr_seg_ros evaluate --data nyudv2 --split val --report scores
+  python -m lcr_seg_ros evaluate --data kitchen --intrinsics 585,585,320,240 --flicker"""
 )
 @click.option("--model", default="nyu40", show_default=True, help="shipped name or path of a model bundle")
 @click.option(
@@ -28,7 +39,19 @@ Examples:
     "--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: DATA/intrinsics.yaml]"
 )
 @click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames")
+@click.option("--boundary", is_flag=True, help="also mean IU within 3 and 7 px of the boundaries between classes")
+@click.option("--crop", is_flag=True, help="cut 640x480 frames to rows 46..470, columns 41..600 (425x560) first")
+@click.option("--flip-test", is_flag=True, help="average the probabilities of each image and its mirror image")
+@click.option(
+    "--flicker", is_flag=True,
+    help="also the share of pixels that change class from frame to frame of a sequence; needs no label images",
+)  # fmt: skip
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="also write the scores here")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    help="folder for tables, charts, best and worst frames; with --boundary",
+)
 @click.option("--backend", default="auto", show_default=True)
 @click.option("--device", default="auto", show_default=True)
 def command(
@@ -37,22 +60,73 @@ def command(
     split: str | None,
     intrinsics: str | None,
     limit: int | None,
+    boundary: bool,
+    crop: bool,
+    flip_test: bool,
+    flicker: bool,
     json_path: Path | None,
+    report: Path | None,
     backend: str,
     device: str,
 ) -> None:
     """Pixel accuracy, mean accuracy, mean IU and frequency-weighted IU, from one confusion matrix over the set.
 
     Labels are compared at the label image's own size; void pixels are dropped.
+
+    \b
+    JSON keys: pixel_acc, mean_acc, mean_iou, fw_iou, per_class_iou, frames; with --boundary also boundary and
+    rare_iou (classes under 1 % of the pixels); with --flicker also flicker. A folder without label images gives
+    flicker and frames only. All are fractions of 1.
     """
     folder = DatasetFolder(data, split, parse_intrinsics(intrinsics) if intrinsics else None, limit)
-    scores = evaluate_bundle(model, folder, backend, device)
-    classes = ModelBundle.load(model).labels.classes
-    for c, iou in zip(classes, scores["per_class_iou"], strict=True):
-        click.echo(f"  {c.name:<16} {'   -' if iou is None else f'{100 * iou:5.1f}'}")
-    click.echo(
-        f"{scores['frames']} frames: pixel accuracy {100 * scores['pixel_acc']:.2f}, mean accuracy "
-        f"{100 * scores['mean_acc']:.2f}, mean IU {100 * scores['mean_iou']:.2f}, fw IU {100 * scores['fw_iou']:.2f}"
-    )
+    if not folder.has_labels and (not flicker or report or boundary or crop):
+        raise SourceError(
+            f"{data} has no label40/ folder to compare with: without annotation only --flicker can be measured"
+        )
+    segmenter = load_segmenter(model, backend, device, flip_test)
+    window = NYUDV2_WINDOW if crop else None
+    scores: dict[str, Any] = {"frames": len(folder)}
+    evaluation = None
+    if folder.has_labels:
+        radii = BOUNDARY_RADII_PX if boundary or report else ()
+        evaluation = evaluate(segmenter, folder, radii, window)
+        scores = evaluation.scores()
+    if flicker:
+        scores["flicker"] = measure_flicker(segmenter, folder)
+    _print(scores, segmenter.labels)
     if json_path is not None:
         replace_file(json_path, (json.dumps(scores, indent=1) + "\n").encode())
+    if report is not None and evaluation is not None:
+        from lcr_seg_ros.training.evaluate_report import write_evaluation_report
+
+        how = [
+            f"model {model} ({segmenter.bundle.name}), run by {segmenter.backend_name} on {segmenter.device}",
+            f"data {data.name}, split {split or 'all images'}, {len(folder)} frames, {date.today().isoformat()}",
+            "frames cut to 425x560" if crop else "frames at full size",
+            "mean of each image and its mirror image" if flip_test else "each image once",
+        ]
+        write_evaluation_report(report, evaluation, scores, segmenter, folder, window, how)
+        click.echo(f"report: {report / 'report.md'}")
+
+
+def _print(scores: dict[str, Any], labels: LabelSet) -> None:
+    if "per_class_iou" in scores:
+        for c, iou in zip(labels.classes, scores["per_class_iou"], strict=True):
+            click.echo(f"  {c.name:<16} {'   -' if iou is None else f'{100 * iou:5.1f}'}")
+        click.echo(
+            f"{scores['frames']} frames: pixel accuracy {100 * scores['pixel_acc']:.2f}, mean accuracy "
+            f"{100 * scores['mean_acc']:.2f}, mean IU {100 * scores['mean_iou']:.2f}, fw IU "
+            f"{100 * scores['fw_iou']:.2f}"
+        )
+    for radius, band in scores.get("boundary", {}).items():
+        click.echo(
+            f"within {radius} px of a boundary ({100 * band['share']:.1f} % of the pixels): mean IU "
+            f"{100 * band['mean_iou']:.2f}, pixel accuracy {100 * band['pixel_acc']:.2f}"
+        )
+    if scores.get("rare_iou") is not None:
+        click.echo(f"classes under 1 % of the pixels: mean IU {100 * scores['rare_iou']:.2f}")
+    if "flicker" in scores:
+        click.echo(
+            f"{scores['frames']} frames in order: {100 * scores['flicker']:.2f} % of the pixels change class from one "
+            "to the next (motion not compensated)"
+        )

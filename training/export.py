@@ -14,16 +14,20 @@ from torch import Tensor, nn
 
 from lcr_seg_ros.bundle import InputSpec, ModelBundle
 from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.networks.fcn_lite import NOTICE as FCN_LITE_NOTICE
 from lcr_seg_ros.weights import HALF
 
 OPSET = 17
-NOTICE = """\
-This network's encoder started from ImageNet weights of EfficientNet-Lite0 (Apache-2.0; Tan and Le, ICML 2019).
+DATA_NOTICE = """\
 It was trained on NYU Depth V2 (N. Silberman, D. Hoiem, P. Kohli and R. Fergus, "Indoor segmentation and support
 inference from RGBD images", ECCV 2012; classes of S. Gupta, P. Arbelaez and J. Malik, CVPR 2013), which its authors
 published for research. The licence of the code does not cover these weights: ask the data's owners before you use them
 for anything else. Please cite both.
 """
+"""Goes with the classes of NYU Depth V2."""
+OWN_DATA_NOTICE = (
+    "The licence of the code does not cover these weights: they are under the terms of their training data.\n"
+)
 
 
 def bundle_network(
@@ -34,6 +38,7 @@ def bundle_network(
     labels: LabelSet,
     training: dict[str, Any],
     scores: dict[str, Any] | None = None,
+    start_notice: str | None = None,
 ) -> ModelBundle:
     """Wrap a trained network as a bundle.
 
@@ -45,6 +50,7 @@ def bundle_network(
         labels: one class per score channel.
         training: record of how it was made.
         scores: measured scores by split.
+        start_notice: authors and licence of the weights that the network started from; None: those of fcn_lite.
     """
     arguments = {k: v for k, v in architecture.items() if k != "name"}
     return ModelBundle(
@@ -55,7 +61,8 @@ def bundle_network(
         network=to_onnx(network, spec),
         training=training,
         scores=scores or {},
-        notice=NOTICE,
+        notice=(FCN_LITE_NOTICE if start_notice is None else start_notice)
+        + (DATA_NOTICE if labels.name in ("nyu40", "nyu4") else OWN_DATA_NOTICE),
     )
 
 
@@ -103,11 +110,17 @@ class _Probabilities(nn.Module):
 
 
 def _restore_shared_weights(exported: onnx.ModelProto, model: nn.Module) -> None:
-    """The exporter keeps one copy of equal tensors; the state dict wants each under its own name."""
+    """The exporter keeps one copy of equal tensors; of the others it makes ``Identity`` nodes, or nothing.
+
+    The state dict wants each under its own name.
+    """
     stored = {i.name for i in exported.graph.initializer}
-    for name, tensor in model.state_dict().items():
-        if name not in stored and tensor.is_floating_point():
-            exported.graph.initializer.append(numpy_helper.from_array(tensor.cpu().numpy(), name))
+    dropped = {n: t for n, t in model.state_dict().items() if n not in stored and t.is_floating_point()}
+    nodes = [n for n in exported.graph.node if n.output[0] not in dropped]
+    del exported.graph.node[:]
+    exported.graph.node.extend(nodes)
+    for name, tensor in dropped.items():
+        exported.graph.initializer.append(numpy_helper.from_array(tensor.cpu().numpy(), name))
 
 
 def _store_weights_as_float16(model: onnx.ModelProto) -> None:
@@ -115,7 +128,10 @@ def _store_weights_as_float16(model: onnx.ModelProto) -> None:
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < 64:
             continue
-        half = numpy_helper.to_array(tensor).astype(np.float16)
+        full = numpy_helper.to_array(tensor)
+        if np.abs(full).max() > np.finfo(np.float16).max:
+            continue  # stays float32: a variance in a network that sees 0..255, say
+        half = full.astype(np.float16)
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(half, name + HALF))
         casts.append(helper.make_node("Cast", [name + HALF], [name], to=TensorProto.FLOAT))

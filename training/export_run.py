@@ -41,9 +41,12 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
     seen = recipe.input
     spec = InputSpec(seen.modality, seen.height, seen.width, tuple(ours["mean"]), tuple(ours["std"]), seen.hha_settings)
     record = ours["record"] | {"epochs_run": checkpoint["epoch"] + 1, "steps_run": checkpoint["global_step"]}
+    start_notice = ours.get("notice")  # checkpoints of old have none; their encoder was fcn_lite's
 
     def write(scores: dict[str, Any]) -> None:
-        bundle_network(network, recipe.name, architecture(recipe, labels), spec, labels, record, scores).save(out)
+        bundle_network(
+            network, recipe.name, architecture(recipe, labels), spec, labels, record, scores, start_notice
+        ).save(out)
 
     write({})
     if data is None or not val:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 CLASSES_AT_ONCE = 8
-"""Classes whose responses are held in memory together: all 40 at 480x640 would take 375 MiB."""
+"""Classes whose responses are held in memory together off the CPU: all 40 at 480x640 would take 375 MiB."""
 
 
 class ContextualRegularization(nn.Module):
@@ -91,8 +92,16 @@ class ContextualRegularization(nn.Module):
             if valid_mask is not None:
                 mask = valid_mask.reshape(image.shape[0], 1, *image.shape[2:]).to(weights.dtype)
                 mask = 1 - F.max_pool2d(1 - mask, 3, stride=1)
-                weights, windows = weights * mask, mask.sum()
-            total: Tensor = _WeightedAbsoluteSum.apply(probabilities, weights, kernels)  # type: ignore[assignment]
+                weights, windows = weights * mask, _mean_over_processes(mask.sum())
+            differentiates = torch.is_grad_enabled()
+            total: Tensor = weighted_absolute_sum(
+                probabilities,
+                weights,
+                kernels,
+                differentiates and probabilities.requires_grad,
+                differentiates and weights.requires_grad,
+                differentiates and kernels.requires_grad,
+            )[0]
             if self.reduction == "mean":
                 total = total / (windows * probabilities.shape[1] * kernels.shape[0]).clamp(min=1)
             return self.weight * total
@@ -112,61 +121,130 @@ class ContextualRegularization(nn.Module):
 
     @torch.no_grad()
     def diagnostics(self, image: Tensor | None = None) -> dict[str, float]:
-        """What tells a degenerate bank: energies, DC parts, mean W, cosine to the initial bank."""
+        """What tells a degenerate bank.
+
+        ``kernel_energy_K``: sum d^2 of kernel K, 0.5 at the minimum of Eq. 9 for alpha = beta; ``kernel_energy_min``
+        and ``_max`` over the bank. ``kernel_dc_max``: largest |sum d|, 0 for a kernel that ignores brightness.
+        ``kernel_cosine_min``: least cosine between a kernel and its start. ``kernel_overlap_max``: largest |cosine|
+        between two kernels, 1 when two of them became one. ``mean_w``, with an image: 0 when W died.
+        """
         flat, start = self.kernels.flatten(1), self.initial_kernels.flatten(1)
-        values = {
-            "kernel_energy_min": flat.square().sum(1).min().item(),
-            "kernel_energy_max": flat.square().sum(1).max().item(),
+        energies = flat.square().sum(1)
+        directions = F.normalize(flat, dim=1)
+        values = {f"kernel_energy_{k}": energy.item() for k, energy in enumerate(energies)}
+        values |= {
+            "kernel_energy_min": energies.min().item(),
+            "kernel_energy_max": energies.max().item(),
             "kernel_dc_max": flat.sum(1).abs().max().item(),
             "kernel_cosine_min": F.cosine_similarity(flat, start).min().item(),
+            "kernel_overlap_max": (directions @ directions.T).fill_diagonal_(0).abs().max().item(),
         }
         if image is not None:
             values["mean_w"] = self.contextual_weights(image.float()).mean().item()
         return values
 
 
-class _WeightedAbsoluteSum(torch.autograd.Function):
-    """sum_bnj W_bj |D_j * f_bn| with its gradients, a few classes at a time.
+@torch.library.custom_op("lcr_seg_ros::weighted_absolute_sum", mutates_args=())
+def weighted_absolute_sum(
+    maps: Tensor, weights: Tensor, kernels: Tensor, for_maps: bool, for_weights: bool, for_kernels: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """s = sum_bnj W_bj |D_j * f_bn| with its gradients, a few classes at a time; an operator, so that
+    ``torch.compile`` and DDP take it as one.
 
     The value is a plain sum, so all three gradients are known up to one factor as soon as a response is:
-    they are taken on the spot and no response map outlives its chunk.
+    they are taken on the spot and no response map outlives its chunk. On a CPU see :mod:`.lcr_cpu`.
+
+    Args:
+        maps: f, (B, N, H, W) float32 or float64.
+        weights: W, (B, J, H - 2, W - 2).
+        kernels: D, (J, 3, 3).
+        for_maps, for_weights, for_kernels: which gradients are wanted.
+
+    Returns:
+        s, then ds/df, ds/dW and ds/dD, of size 0 where not wanted.
     """
+    b, n, h, w = maps.shape
+    j = kernels.shape[0]
+    total = maps.new_zeros(())
+    grad_maps, grad_weights, grad_kernels = _empty_gradients(maps, weights, kernels, for_maps, for_weights, for_kernels)
+    grad_weights.zero_()
+    grad_kernels.zero_()
+    for first in range(0, n, CLASSES_AT_ONCE):
+        chunk = maps[:, first : first + CLASSES_AT_ONCE]
+        count = chunk.shape[1]
+        response = F.conv2d(chunk.reshape(b * count, 1, h, w), kernels[:, None]).reshape(b, count, j, h - 2, w - 2)
+        size = response.abs().sum(1)
+        total += (weights * size).sum()
+        if for_weights:
+            grad_weights += size
+        if not (for_maps or for_kernels):
+            continue
+        signed = response.sign_().mul_(weights[:, None]).reshape(b * count, j, h - 2, w - 2)
+        if for_maps:
+            pulled = F.conv_transpose2d(signed, kernels[:, None])
+            grad_maps[:, first : first + CLASSES_AT_ONCE] = pulled.reshape(b, count, h, w)
+        if for_kernels:
+            flat = chunk.reshape(b * count, 1, h, w)
+            for y in range(3):
+                for x in range(3):
+                    grad_kernels[:, y, x] += (signed * flat[:, :, y : y + h - 2, x : x + w - 2]).sum((0, 2, 3))
+    return total, grad_maps, grad_weights, grad_kernels
 
-    @staticmethod
-    def forward(ctx: Any, probabilities: Tensor, weights: Tensor, kernels: Tensor) -> Tensor:
-        b, n, h, w = probabilities.shape
-        j = kernels.shape[0]
-        for_maps, for_weights, for_kernels = ctx.needs_input_grad
-        grad_maps = torch.empty_like(probabilities) if for_maps else None
-        grad_weights = torch.zeros_like(weights) if for_weights else None
-        grad_kernels = torch.zeros_like(kernels) if for_kernels else None
-        total = probabilities.new_zeros(())
-        for first in range(0, n, CLASSES_AT_ONCE):
-            maps = probabilities[:, first : first + CLASSES_AT_ONCE]
-            count = maps.shape[1]
-            response = F.conv2d(maps.reshape(b * count, 1, h, w), kernels[:, None]).reshape(b, count, j, h - 2, w - 2)
-            size = response.abs().sum(1)
-            total = total + (weights * size).sum()
-            if grad_weights is not None:
-                grad_weights += size
-            if grad_maps is None and grad_kernels is None:
-                continue
-            signed = response.sign_().mul_(weights[:, None]).reshape(b * count, j, h - 2, w - 2)
-            if grad_maps is not None:
-                pulled = F.conv_transpose2d(signed, kernels[:, None])
-                grad_maps[:, first : first + CLASSES_AT_ONCE] = pulled.reshape(b, count, h, w)
-            if grad_kernels is not None:
-                flat = maps.reshape(b * count, 1, h, w)
-                for y in range(3):
-                    for x in range(3):
-                        grad_kernels[:, y, x] += (signed * flat[:, :, y : y + h - 2, x : x + w - 2]).sum((0, 2, 3))
-        ctx.save_for_backward(grad_maps, grad_weights, grad_kernels)
-        return total
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        return tuple(None if saved is None else grad * saved for saved in ctx.saved_tensors)
+@weighted_absolute_sum.register_kernel("cpu")
+def _on_cpu(
+    maps: Tensor, weights: Tensor, kernels: Tensor, for_maps: bool, for_weights: bool, for_kernels: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    from lcr_seg_ros.training import lcr_cpu
+
+    f, w, d = (t.detach().contiguous().numpy() for t in (maps, weights, kernels))
+    threads = torch.get_num_threads()
+    results = lcr_cpu.weighted_absolute_sum(f, w, d, for_maps, for_weights, for_kernels, threads)
+    total, grad_maps, grad_weights, grad_kernels = (torch.from_numpy(np.asarray(r)) for r in results)
+    return total, grad_maps, grad_weights, grad_kernels
+
+
+@weighted_absolute_sum.register_fake
+def _shapes(
+    maps: Tensor, weights: Tensor, kernels: Tensor, for_maps: bool, for_weights: bool, for_kernels: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return maps.new_empty(()), *_empty_gradients(maps, weights, kernels, for_maps, for_weights, for_kernels)
+
+
+def _empty_gradients(
+    maps: Tensor, weights: Tensor, kernels: Tensor, for_maps: bool, for_weights: bool, for_kernels: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Always in C order, whatever the memory format of the inputs."""
+    return (
+        maps.new_empty(maps.shape if for_maps else (0, 0, 0, 0)),
+        maps.new_empty(weights.shape if for_weights else (0, 0, 0, 0)),
+        maps.new_empty(kernels.shape if for_kernels else (0, 0, 0)),
+    )
+
+
+def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.set_materialize_grads(False)  # only s has a gradient to hand on
+    ctx.wanted = inputs[3:]
+    ctx.save_for_backward(*output[1:])
+
+
+def _scale_gradients(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return None, None, None, None, None, None
+    kept = zip(ctx.saved_tensors, ctx.wanted, strict=True)
+    return *(grad * saved if wanted else None for saved, wanted in kept), None, None, None
+
+
+weighted_absolute_sum.register_autograd(_scale_gradients, setup_context=_keep_gradients)
+
+
+def _mean_over_processes(value: Tensor) -> Tensor:
+    """So that the mean of all processes' constraints is the constraint of their batches taken together."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return value
+    value = value.clone()
+    torch.distributed.all_reduce(value)
+    return value / torch.distributed.get_world_size()
 
 
 def _check(probabilities: Tensor, image: Tensor, valid_mask: Tensor | None) -> None:
@@ -184,9 +262,12 @@ def _check(probabilities: Tensor, image: Tensor, valid_mask: Tensor | None) -> N
         raise ValueError(f"maps must be at least 3x3 for 3x3 kernels, got {tuple(probabilities.shape[2:])}")
     if valid_mask is not None and valid_mask.numel() != image.shape[0] * image.shape[2] * image.shape[3]:
         raise ValueError(f"valid_mask {tuple(valid_mask.shape)} does not fit image {tuple(image.shape)}")
-    if float(image.detach().amax()) > 1.0 + 1e-3 or float(image.detach().amin()) < -1e-3:
+    if torch.compiler.is_compiling():  # values are not known yet
+        return
+    lowest, highest = (float(v) for v in torch.aminmax(image.detach()))
+    if not (lowest >= -1e-3 and highest <= 1.0 + 1e-3):
         raise ValueError(
-            f"the guide must be in [0, 1], got {float(image.detach().amin()):.3g}..{float(image.detach().amax()):.3g}: "
+            f"the guide must be in [0, 1], got {lowest:.3g}..{highest:.3g}: "
             "divide 8-bit images by 255, do not subtract a mean"
         )
 

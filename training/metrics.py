@@ -1,9 +1,13 @@
-"""The paper's four scores, from one integer confusion matrix over the whole set. NumPy only."""
+"""What is measured: four scores from one integer confusion matrix over the whole set, alone or along boundaries.
+
+NumPy and OpenCV only; importing this loads no PyTorch.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -26,8 +30,17 @@ class ConfusionMatrix:
         self.counts: npt.NDArray[np.int64] = np.zeros((n, n + 1), np.int64)
         """(N, N + 1): rows true classes, columns predicted ones; the last column is "no class"."""
 
-    def update(self, truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8]) -> None:
+    def update(
+        self,
+        truth: npt.NDArray[np.uint8],
+        predicted: npt.NDArray[np.uint8],
+        where: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
         """Add one image pair of mask ids, both (H, W) uint8.
+
+        Args:
+            truth, predicted: mask ids.
+            where: (H, W) bool; only pixels that are True count. None: all.
 
         Raises:
             ValueError: sizes differ (labels are compared at the label image's own size).
@@ -36,6 +49,8 @@ class ConfusionMatrix:
             raise ValueError(f"truth is {truth.shape}, prediction {predicted.shape}: resize the prediction first")
         true_channel, predicted_channel = self._channel[truth], self._channel[predicted]
         known = true_channel >= 0
+        if where is not None:
+            known &= where
         n = len(self.labels)
         predicted_channel = np.where(predicted_channel < 0, n, predicted_channel)
         index = true_channel[known] * (n + 1) + predicted_channel[known]
@@ -44,6 +59,64 @@ class ConfusionMatrix:
     def scores(self) -> dict[str, Any]:
         """See :func:`scores_from_confusion`."""
         return scores_from_confusion(self.counts)
+
+
+def boundary_band(truth: npt.NDArray[np.uint8], labels: LabelSet, radius_px: int) -> npt.NDArray[np.bool_]:
+    """Pixels of a class that have a pixel of another class within ``radius_px``: the trimap around boundaries.
+
+    Scores over this band tell how sharp boundaries are. The idea is that of Kohli, Ladicky and Torr (Robust Higher
+    Order Potentials for Enforcing Label Consistency, IJCV 2009); Chen et al. (DeepLab, TPAMI 2018) report mean IU in
+    it. Defined here as::
+
+        band(k) = { p : t(p) not void, and there is q: t(q) not void, t(q) != t(p), |p - q| <= k }
+
+    with the true label t and Euclidean distance between pixel centres. Along a straight boundary of two classes that
+    touch, the band holds k pixels on either side. A strip of void between two classes is bridged
+    where it is narrower than k (NYU Depth V2 has so many that at k = 7 half of the band is found across one); the
+    boundary between a class and void alone is none. Ids that the label set
+    does not know are void.
+
+    Args:
+        truth: (H, W) uint8 mask ids.
+        labels: tells classes from void.
+        radius_px: k, at least 1.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: ``radius_px`` below 1.
+    """
+    if radius_px < 1:
+        raise ValueError(f"radius_px must be at least 1, got {radius_px}")
+    # A disk holds another class exactly if its largest or its smallest class differs from the centre's.
+    channel = labels.channel_of_id()[truth]
+    known = channel >= 0
+    offset = np.arange(-radius_px, radius_px + 1)
+    disk = (offset[:, None] ** 2 + offset[None, :] ** 2 <= radius_px**2).astype(np.uint8)
+    own = (channel + 1).astype(np.uint8)
+    largest = cv2.dilate(np.where(known, own, 0).astype(np.uint8), disk, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    smallest = cv2.erode(
+        np.where(known, own, 255).astype(np.uint8), disk, borderType=cv2.BORDER_CONSTANT, borderValue=255
+    )
+    return known & ((largest != own) | (smallest != own))  # type: ignore[no-any-return]
+
+
+def changed_share(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float:
+    """Share of pixels, 0..1, whose label differs between two consecutive frames: flicker.
+
+    Motion is not compensated: a camera that moves changes labels with the best of models, so compare models on the
+    same frames only.
+
+    Args:
+        before, after: (H, W) uint8 mask ids.
+
+    Raises:
+        ValueError: sizes differ.
+    """
+    if before.shape != after.shape:
+        raise ValueError(f"frames of one sequence have one size, got {before.shape} and {after.shape}")
+    return float((before != after).mean())
 
 
 def scores_from_confusion(counts: npt.ArrayLike) -> dict[str, Any]:
@@ -80,3 +153,19 @@ def scores_from_confusion(counts: npt.ArrayLike) -> dict[str, Any]:
         "fw_iou": float(np.nansum(true * iou) / total),
         "per_class_iou": [None if np.isnan(v) else float(v) for v in iou],
     }
+
+
+def rare_class_iou(counts: npt.ArrayLike, below: float = 0.01) -> float | None:
+    """Mean IU of the classes that occur but hold less than a share ``below`` of all counted pixels.
+
+    Args:
+        counts: as in :func:`scores_from_confusion`.
+        below: share of pixels, 0..1.
+
+    Returns:
+        A fraction of 1, or None where no class is that rare.
+    """
+    true = np.asarray(counts, np.float64).sum(1)
+    per_class = scores_from_confusion(counts)["per_class_iou"]
+    rare = [iou for iou, t in zip(per_class, true, strict=True) if 0 < t < below * true.sum()]
+    return float(np.mean(rare)) if rare else None

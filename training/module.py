@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
-from lcr_seg_ros.training.data import IGNORED
+from lcr_seg_ros.training.data import IGNORED, PADDED, seed_of
 from lcr_seg_ros.training.lcr import ContextualRegularization
 from lcr_seg_ros.training.metrics import scores_from_confusion
-from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe
 
 CHECKPOINT_KEY = "lcr_seg_ros"
+PREVIEWS = 4
+"""Validation frames that pictures are made of."""
+
+
+class TrainingError(LcrSegError, RuntimeError):
+    """A run that cannot go on, with what to change."""
 
 
 class SegmentationTraining(L.LightningModule):
@@ -25,102 +34,190 @@ class SegmentationTraining(L.LightningModule):
     Args:
         recipe: see :class:`Recipe`.
         labels: one score channel a class.
-        mean, std: per network channel, in 0..255.
         class_weights: (N,) of the cross-entropy.
     """
 
-    def __init__(
-        self, recipe: Recipe, labels: LabelSet, mean: tuple[float, ...], std: tuple[float, ...], class_weights: Tensor
-    ) -> None:
+    def __init__(self, recipe: Recipe, labels: LabelSet, class_weights: Tensor) -> None:
         super().__init__()
         self.recipe = recipe
         self.record: dict[str, Any] = {}
         """How this run came about; travels in the checkpoint and the bundle."""
+        self.notice = ""
+        """Authors and licence of the weights that the network started from."""
         self.num_classes = len(labels)
-        self.network = create_network(**architecture(recipe, labels)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = create_network(**architecture(recipe, labels)).to(memory_format=torch.channels_last)
         constraint = recipe.loss.constraint
-        self.constraint = (
-            ContextualRegularization(**constraint.model_dump(exclude={"guide", "kernel_lr_scale"}))
-            if constraint
-            else None
-        )
-        self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1), persistent=False)
+        own = {"guide", "kernel_lr_scale", "downsample", "ramp_share"}
+        self.constraint = ContextualRegularization(**constraint.model_dump(exclude=own)) if constraint else None
+        self.register_buffer("mean", torch.full((1, 1, 1, 1), 127.5), persistent=False)
+        self.register_buffer("std", torch.full((1, 1, 1, 1), 127.5), persistent=False)
         self.register_buffer("class_weights", class_weights, persistent=False)
         # Not a buffer: averaging the weights swaps all buffers in and out around validation.
         self._confusion = torch.zeros(self.num_classes**2, dtype=torch.int64)
+        self.previews: list[tuple[Tensor, Tensor, Tensor]] = []
+        """Of the last validation: (3, h, w) what the network saw in 0..255, (h, w) target, (h, w) channel predicted."""
+        self.train()
+
+    def set_normalisation(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Of each network channel in 0..255; belongs to the weights that the network starts from."""
+        self.mean = torch.tensor(mean).reshape(1, -1, 1, 1)
+        self.std = torch.tensor(std).reshape(1, -1, 1, 1)
+
+    def train(self, mode: bool = True) -> SegmentationTraining:
+        super().train(mode)
+        if self.recipe.network.freeze_batch_norm:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, h, w) float32 in 0..255 -> scores at the network's stride."""
         normalised = (image - self.mean) / self.std
         return self.network(normalised.contiguous(memory_format=torch.channels_last))
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Dropout of a step is a function of seed, epoch, batch and process: a resumed run has nothing to restore."""
+        seed = seed_of(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - the global state is what is to be set
+        torch.manual_seed(seed)
+
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
         image, guide, target = batch
         scores = self(image).float()
-        label_loss = self._cross_entropy(scores, target)
-        loss = label_loss
-        self.log("loss/labels", label_loss, prog_bar=True)
+        parts = {"labels": self._label_loss(scores, target)}
         if self.constraint is not None:
-            # The constraint acts where the network decides: at the resolution of its scores.
             guide = F.interpolate(guide, size=scores.shape[-2:], mode="area")
-            context_loss = self.constraint(scores.softmax(1), guide)
-            loss = loss + context_loss + self.constraint.kernel_penalty()
-            self.log("loss/constraint", context_loss, prog_bar=True)
-            if self.global_step % self.trainer.log_every_n_steps == 0:
-                self._log_constraint(guide, float(context_loss / label_loss.detach().clamp(min=1e-9)))
-        return loss
+            # By the recipe, not the batch: all processes of a run have to take the same way.
+            valid = _valid(target, scores.shape[-2:]) if self._pads else None
+            parts["constraint"] = self._constraint_loss(scores, guide, valid)
+            parts["kernels"] = self.constraint.kernel_penalty()
+            if self._is_logged_step:
+                ratio = float(parts["constraint"].detach() / parts["labels"].detach().clamp(min=1e-9))
+                values = self.constraint.diagnostics(guide) | {"over_labels": ratio}
+                self.log_dict({f"constraint/{k}": v for k, v in values.items()})
+        self._stop_unless_finite(parts)
+        for name, part in parts.items():
+            self.log(f"loss/{name}", part, prog_bar=True)
+        return torch.stack(list(parts.values())).sum()
 
-    def _cross_entropy(self, scores: Tensor, target: Tensor) -> Tensor:
-        """At half the input size: the scores are coarser still, and full size costs a third of a step."""
-        target = target[:, ::2, ::2]
-        upsampled = F.interpolate(scores, size=target.shape[-2:], mode="bilinear", align_corners=False)
-        return F.cross_entropy(upsampled, target, weight=self.class_weights, ignore_index=IGNORED)
+    @property
+    def _is_logged_step(self) -> bool:
+        return self.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
 
-    def _log_constraint(self, guide: Tensor, ratio: float) -> None:
+    @property
+    def _pads(self) -> bool:
+        a = self.recipe.augmentation
+        return a.enabled and a.scale is not None and a.scale[0] < 1
+
+    def _label_loss(self, scores: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy over the labelled pixels of all processes' batches, as if they were one batch."""
+        loss = self.recipe.loss
+        target = target[:, :: loss.label_stride, :: loss.label_stride]
+        known = target >= 0
+        if scores.shape[-2:] != target.shape[-2:]:
+            scores = F.interpolate(scores, size=target.shape[-2:], mode="bilinear", align_corners=False)
+        channel = target.masked_fill(~known, IGNORED)
+        total = F.cross_entropy(scores, channel, weight=self.class_weights, ignore_index=IGNORED, reduction="sum")
+        if loss.label_reduction == "sum":
+            return total * self._processes  # gradients are averaged over processes
+        if loss.class_weights == "median_frequency":
+            count = self.class_weights[target[known]].sum()
+        else:
+            count = known.sum().float()
+        if self._processes > 1:
+            torch.distributed.all_reduce(count)
+        return total * self._processes / count.clamp(min=1)
+
+    @property
+    def _processes(self) -> int:
+        return int(self.trainer.world_size)
+
+    def _constraint_loss(self, scores: Tensor, guide: Tensor, valid: Tensor | None) -> Tensor:
+        """The constraint acts where the network decides: at the resolution of its scores, or below."""
         assert self.constraint is not None
-        if not torch.isfinite(self.constraint.kernels).all():
-            raise RuntimeError(
-                "the kernels of the constraint are not finite any more: lower loss.constraint.kernel_lr_scale, "
-                f"now {self.recipe.loss.constraint.kernel_lr_scale}"  # type: ignore[union-attr]
-            )
-        values = self.constraint.diagnostics(guide) | {"over_labels": ratio}
-        self.log_dict({f"constraint/{k}": v for k, v in values.items()})
+        recipe = self.recipe.loss.constraint
+        assert recipe is not None
+        probabilities = scores.softmax(1)
+        if recipe.downsample > 1:
+            probabilities, guide = (F.avg_pool2d(x, recipe.downsample) for x in (probabilities, guide))
+            valid = None if valid is None else F.max_pool2d((~valid).float(), recipe.downsample) == 0
+        value = self.constraint(probabilities, guide, valid)
+        if recipe.reduction == "sum":
+            value = value * self._processes
+        return value * self._ramp(recipe.ramp_share)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> None:
+    def _ramp(self, share: float) -> float:
+        steps = share * int(self.trainer.estimated_stepping_batches)
+        return min(1.0, self.global_step / steps) if steps > 0 else 1.0
+
+    def _stop_unless_finite(self, parts: dict[str, Tensor]) -> None:
+        values = {name: float(part.detach()) for name, part in parts.items()}
+        wrong = [name for name, value in values.items() if not np.isfinite(value)]
+        if wrong:
+            what = ", ".join(f"loss/{name} = {value:.4g}" for name, value in values.items())
+            raise TrainingError(
+                f"step {self.global_step} (epoch {self.current_epoch + 1}): {' and '.join(wrong)} not finite ({what}). "
+                f"{self._remedy(wrong)} The last checkpoint is from before"
+            )
+
+    def _remedy(self, wrong: list[str]) -> str:
+        o, constraint = self.recipe.optimizer, self.recipe.loss.constraint
+        advice = []
+        if "kernels" in wrong and constraint is not None:
+            advice.append(f"lower loss.constraint.kernel_lr_scale, now {constraint.kernel_lr_scale}")
+        if wrong != ["kernels"]:
+            advice.append(f"lower optimizer.learning_rate, now {o.learning_rate}")
+            if not o.gradient_clip:
+                advice.append("clip with optimizer.gradient_clip=5")
+            if self.recipe.loss.label_reduction == "sum":
+                advice.append("a summed cross-entropy needs rates of 1e-9 to 1e-10: set loss.label_reduction=mean")
+            if o.precision == "16-mixed":
+                advice.append("set optimizer.precision=bf16-mixed, which has the range of float32")
+        return f"Try: {'; '.join(advice)}."
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
         image, _guide, target = batch
         upsampled = F.interpolate(self(image).float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
-        known = target != IGNORED
-        index = target[known] * self.num_classes + upsampled.argmax(1)[known]
-        self._confusion += torch.bincount(index, minlength=self.num_classes**2).cpu()
+        predicted = upsampled.argmax(1)
+        known = target >= 0
+        joint = target[known] * self.num_classes + predicted[known]
+        self._confusion += torch.bincount(joint, minlength=self.num_classes**2).cpu()
+        if index == 0:
+            self.previews = []
+        if len(self.previews) < PREVIEWS:
+            room = PREVIEWS - len(self.previews)
+            seen = zip(image[:room, :3].cpu(), target[:room].cpu(), predicted[:room].cpu(), strict=True)
+            self.previews += list(seen)
 
     def on_validation_epoch_end(self) -> None:
         n = self.num_classes
-        scores = scores_from_confusion(self._confusion.reshape(n, n).numpy())
+        confusion = self._confusion.to(self.device)
+        if self._processes > 1:
+            torch.distributed.all_reduce(confusion)
+        scores = scores_from_confusion(confusion.cpu().reshape(n, n).numpy())
         self._confusion.zero_()
         self.log_dict({f"val/{k}": v for k, v in scores.items() if isinstance(v, float)}, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        o = self.recipe.optimizer
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
+        o, constraint = self.recipe.optimizer, self.recipe.loss.constraint
+        weights, plain, biases = _by_kind(self.network)
         groups: list[dict[str, Any]] = [
-            {"params": decayed, "weight_decay": o.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
+            {"params": weights, "weight_decay": o.weight_decay, "lr": o.learning_rate},
+            {"params": plain, "weight_decay": 0.0, "lr": o.learning_rate},
+            {"params": biases, "weight_decay": 0.0, "lr": o.learning_rate * o.bias_lr_scale},
         ]
-        rates = [o.learning_rate, o.learning_rate]
-        if self.constraint is not None and self.constraint.kernels.requires_grad:
-            assert self.recipe.loss.constraint is not None
-            groups.append({"params": [self.constraint.kernels], "weight_decay": 0.0})
-            rates.append(o.learning_rate * self.recipe.loss.constraint.kernel_lr_scale)
-        optimizer = torch.optim.AdamW(groups, lr=o.learning_rate)
-        steps = max(int(self.trainer.estimated_stepping_batches), 3)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=rates,
-            total_steps=steps,
-            pct_start=max(o.warmup_share, 2 / steps),  # the schedule divides by the warm-up's steps less one
-        )
+        groups = [group for group in groups if group["params"]]
+        if self.constraint is not None and self.constraint.kernels.requires_grad and constraint is not None:
+            rate = o.learning_rate * constraint.kernel_lr_scale
+            groups.append({"params": [self.constraint.kernels], "weight_decay": 0.0, "lr": rate})
+        optimizer: torch.optim.Optimizer
+        if o.name == "sgd":
+            optimizer = torch.optim.SGD(groups, lr=o.learning_rate, momentum=o.momentum)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=o.learning_rate)
+        schedule = _schedule(optimizer, o, max(int(self.trainer.estimated_stepping_batches), 3))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(
@@ -129,16 +226,33 @@ class SegmentationTraining(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the network alone: the kernels' gradients are thousands of times larger and would drown it."""
+        """Clip the network alone: the kernels' gradients are thousands of times larger and would drown it.
+
+        Raises:
+            TrainingError: the gradient is not finite although the loss is; weights are left as they were. Under
+                ``16-mixed`` such steps are normal, and left out by the scaler.
+        """
+        norm = nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        if not torch.isfinite(norm) and self.recipe.optimizer.precision != "16-mixed":
+            raise TrainingError(
+                f"step {self.global_step} (epoch {self.current_epoch + 1}): the loss is finite, its gradient is not "
+                f"({float(norm)}). {self._remedy(['labels'])} The last checkpoint is from before"
+            )
+        self.log("gradient_norm", norm)
         if gradient_clip_val:
-            nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
+            nn.utils.clip_grads_with_norm_(self.network.parameters(), gradient_clip_val, norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """All that an export needs beside the weights, as plain values."""
+        """All that an export or a resumed run needs beside the weights, as plain values."""
+        loop = self.trainer.fit_loop
+        epoch = loop.epoch_progress.current.processed
+        is_amid = loop.epoch_progress.current.processed < loop.epoch_progress.current.ready
         checkpoint[CHECKPOINT_KEY] = {
             "record": self.record,
+            "notice": self.notice,
             "mean": self.mean.flatten().tolist(),
             "std": self.std.flatten().tolist(),
+            "next": {"epoch": epoch, "batch": loop.epoch_loop.batch_progress.current.processed if is_amid else 0},
         }
 
 
@@ -151,3 +265,46 @@ def architecture(recipe: Recipe, labels: LabelSet) -> dict[str, Any]:
         "num_classes": len(labels),
         **recipe.network.arguments,
     }
+
+
+def _valid(target: Tensor, size: torch.Size) -> Tensor:
+    """(B, h, w) bool, False where a score lies on padding."""
+    padded = (target == PADDED)[:, None].float()
+    return F.interpolate(padded, size=size, mode="area")[:, 0] == 0
+
+
+def _by_kind(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Trained weights, parameters of norms, and biases of layers that have weights."""
+    weights, plain, biases = [], [], []
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            if parameter.ndim > 1:
+                weights.append(parameter)
+            elif name == "bias" and getattr(module, "weight", parameter).ndim > 1:
+                biases.append(parameter)
+            else:
+                plain.append(parameter)
+    return weights, plain, biases
+
+
+def _schedule(optimizer: torch.optim.Optimizer, o: OptimizerRecipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    rates = [group["lr"] for group in optimizer.param_groups]
+    if o.schedule == "one_cycle":
+        # The schedule divides by the warm-up's steps less one.
+        share = max(o.warmup_share, 2 / steps)
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=rates, total_steps=steps, pct_start=share, cycle_momentum=o.name == "adamw"
+        )
+    warmup = 0 if o.schedule == "constant" else round(o.warmup_share * steps)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        t = min((step - warmup) / max(steps - warmup, 1), 1.0)
+        if o.schedule == "poly":
+            return float((1 - t) ** o.poly_power)
+        return 0.5 * (1 + float(np.cos(np.pi * t))) if o.schedule == "cosine" else 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import click
 
+from lcr_seg_ros.errors import LcrSegError, SourceError
+
+_LAYOUTS = ("fcn", "rgb_hha_label", "esanet", "folder")
+
 
 @click.group()
 def command() -> None:
@@ -14,28 +18,256 @@ def command() -> None:
 
 @command.command(
     epilog="""\b
-Example:
-  python -m lcr_seg_ros prepare rooms --out rooms --rooms 8 --frames 20"""
+Examples:
+  python -m lcr_seg_ros prepare rooms --out rooms --rooms 8 --frames 20
+  python -m lcr_seg_ros prepare rooms --out mine --rooms 6 --val-rooms 2 --labels my_classes.yaml"""
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write")
 @click.option("--rooms", default=8, show_default=True, type=click.IntRange(min=1))
 @click.option("--frames", default=20, show_default=True, type=click.IntRange(min=1), help="frames of each room")
 @click.option("--first-seed", default=0, show_default=True, type=click.IntRange(min=0))
-def rooms(out: Path, rooms: int, frames: int, first_seed: int) -> None:
+@click.option(
+    "--val-rooms",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="the last so many rooms go to val.txt, the others to fit.txt",
+)
+@click.option("--labels", help="label set of your own, made of those of nyu40 (docs/own_data.md)  [default: nyu40]")
+@click.option("--width", default=640, show_default=True, type=click.IntRange(16, 4096), help="pixels")
+@click.option("--height", default=480, show_default=True, type=click.IntRange(16, 4096), help="pixels")
+def rooms(
+    out: Path, rooms: int, frames: int, first_seed: int, val_rooms: int, labels: str | None, width: int, height: int
+) -> None:
     """Render furnished rooms as an annotated dataset: OUT/rgb, OUT/depth, OUT/label40, OUT/all.txt."""
     from dataclasses import replace
 
     from tqdm import tqdm
 
-    from lcr_seg_ros.files import replace_file
+    from lcr_seg_ros.labels import LabelSet
     from lcr_seg_ros.sources.folder import write_folder
     from lcr_seg_ros.sources.rooms import RenderedRoom
+    from lcr_seg_ros.training.datasets.grouping import load_grouping, write_label_set
 
-    names = []
-    for seed in tqdm(range(first_seed, first_seed + rooms), desc="rendering", unit="room", leave=False, disable=None):
-        frames_of_room = [
-            replace(item, name=f"{seed:04d}_{item.name}") for item in RenderedRoom(frames=frames, seed=seed)
-        ]
-        names += write_folder(frames_of_room, out)
-    replace_file(out / "all.txt", ("\n".join(names) + "\n").encode())
-    click.echo(f"{len(names)} frames in {out}")
+    if val_rooms >= rooms:
+        raise SourceError(f"--val-rooms {val_rooms} leaves none of {rooms} rooms to train on")
+    grouping = load_grouping(labels, LabelSet.load("nyu40")) if labels else None
+    lists: dict[str, list[str]] = {"all": [], "fit": [], "val": []}
+    for k in tqdm(range(rooms), desc="rendering", unit="room", leave=False, disable=None):
+        seed = first_seed + k
+        room = RenderedRoom(frames=frames, seed=seed, width=width, height=height)
+        frames_of_room = [replace(item, name=f"{seed:04d}_{item.name}") for item in room]
+        if grouping is not None:
+            table = grouping[1]
+            frames_of_room = [replace(f, labels=table[f.labels]) for f in frames_of_room if f.labels is not None]
+        names = write_folder(frames_of_room, out)
+        lists["all"] += names
+        lists["val" if k >= rooms - val_rooms else "fit"] += names
+    if grouping is not None:
+        write_label_set(out, grouping[0])
+    _write_lists(out, lists if val_rooms else {"all": lists["all"]})
+    click.echo(f"{len(lists['all'])} frames in {out}")
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros prepare nyudv2 --download --out nyudv2
+  python -m lcr_seg_ros prepare nyudv2 --download --downloads nyudv2/official --classes 4 --out nyudv2_4
+  python -m lcr_seg_ros prepare nyudv2 --mat nyu_depth_v2_labeled.mat --splits splits.mat \\
+      --mapping classMapping40.mat --out nyudv2 --hha"""
+)
+@click.option("--mat", type=click.Path(path_type=Path), help="nyu_depth_v2_labeled.mat, 2.8 GB")
+@click.option("--splits", type=click.Path(path_type=Path), help="splits.mat: the official train and test frames")
+@click.option("--mapping", type=click.Path(path_type=Path), help="classMapping40.mat: 894 classes to 40")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write")
+@click.option(
+    "--classes",
+    type=click.Choice(["40", "4"]),
+    default="40",
+    show_default=True,
+    help="ids in label40/: of nyu40 (label4/ is written beside it), or of nyu4",
+)
+@click.option("--val", "validation", type=click.Path(path_type=Path), help="list of training frames to validate on")
+@click.option("--depth", type=click.Choice(["inpainted", "raw"]), default="inpainted", show_default=True)
+@click.option("--rgb-format", type=click.Choice(["png", "jpg"]), default="png", show_default=True)
+@click.option("--hha", is_flag=True, help="also compute the HHA that train reads from --cache")
+@click.option(
+    "--cache", type=click.Path(path_type=Path), default=Path("runs/cache/hha"), show_default=True, help="computed HHA"
+)
+@click.option("--download", is_flag=True, help="fetch the files that are not given, into --downloads")
+@click.option("--downloads", type=click.Path(path_type=Path), help="folder for them  [default: OUT/official]")
+@click.option("--mirror", help="fetch from MIRROR/NAME instead of the publishers")
+@click.option("--start-over", is_flag=True, help="replace what an earlier run left in OUT")
+def nyudv2(
+    mat: Path | None,
+    splits: Path | None,
+    mapping: Path | None,
+    out: Path,
+    classes: str,
+    validation: Path | None,
+    depth: str,
+    rgb_format: str,
+    hha: bool,
+    cache: Path,
+    download: bool,
+    downloads: Path | None,
+    mirror: str | None,
+    start_over: bool,
+) -> None:
+    """Turn the official files of NYU Depth V2 into OUT/rgb, OUT/depth, OUT/label40 and lists.
+
+    Frames are named by their official index, 00001 to 01449; train.txt and test.txt are the official ones. A list
+    given by --val (ours or FCN's) divides train.txt into fit.txt and val.txt. Run it again after a stop: it goes on.
+    """
+    _require("h5py", "scipy")
+    from dataclasses import replace
+
+    from lcr_seg_ros.training.datasets.download import download as fetch
+    from lcr_seg_ros.training.datasets.nyudv2 import LABELED, MAPPING, SPLITS, prepare_nyudv2
+
+    paths: dict[str, Path] = {}
+    for option, remote, given in (
+        ("--mat", LABELED, mat),
+        ("--splits", SPLITS, splits),
+        ("--mapping", MAPPING, mapping),
+    ):
+        if given is None and not download:
+            raise SourceError(f"give {option} {remote.name}, or let --download fetch it from {remote.url}")
+        if given is None:
+            source = remote if mirror is None else replace(remote, url=f"{mirror.rstrip('/')}/{remote.name}")
+            given = fetch(source, downloads or out / "official")
+        paths[option] = given
+    lists = prepare_nyudv2(
+        mat=paths["--mat"],
+        splits=paths["--splits"],
+        mapping=paths["--mapping"],
+        out=out,
+        classes=int(classes),
+        validation=validation,
+        depth=depth,
+        rgb_format=rgb_format,
+        start_over=start_over,
+    )
+    click.echo(f"{out}: " + ", ".join(f"{name} {len(members)}" for name, members in lists.items()))
+    if hha:
+        _fill_hha_cache(out, cache)
+
+
+@command.command(
+    "import",
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros prepare import --layout fcn --from nyud --out nyudv2
+  python -m lcr_seg_ros prepare import --layout rgb_hha_label --from NYUDepthv2 --out nyudv2 --no-depth
+  python -m lcr_seg_ros prepare import --layout folder --from mine --out mended --shifted --depth-unit-mm 10""",
+)
+@click.option("--layout", type=click.Choice(_LAYOUTS), required=True)
+@click.option("--from", "source", type=click.Path(path_type=Path), required=True, help="folder to read")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write")
+@click.option("--shifted", is_flag=True, help="labels count classes from 0, void is 255: add 1")
+@click.option("--depth-unit-mm", type=click.FloatRange(min=0, min_open=True), help="millimetres of a unit of depth")
+@click.option("--no-depth", is_flag=True, help="leave depth out")
+@click.option("--no-hha", is_flag=True, help="leave HHA images out")
+@click.option(
+    "--hha-order",
+    type=click.Choice(["rgb", "bgr"]),
+    default="rgb",
+    show_default=True,
+    help="HHA files with disparity in red (rgb) or in blue (bgr)",
+)
+@click.option("--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: those of NYUDv2]")
+@click.option("--start-over", is_flag=True, help="replace what an earlier run left in OUT")
+def import_(
+    layout: str,
+    source: Path,
+    out: Path,
+    shifted: bool,
+    depth_unit_mm: float | None,
+    no_depth: bool,
+    no_hha: bool,
+    hha_order: str,
+    intrinsics: str | None,
+    start_over: bool,
+) -> None:
+    """Copy a folder of another project into ours, or one of ours with its labels and depth put right.
+
+    \b
+    fcn            data/images/img_5001.png, data/depth/, data/hha/, segmentation/img_5001.mat, train.txt ...
+    rgb_hha_label  RGB/, HHA/, Depth/, Label/ with the same names, train.txt, test.txt
+    esanet         train/rgb/0003.png, train/depth/, train/labels_40/, test/..., train.txt, test.txt
+    folder         rgb/, depth/, label40/ as all commands here read them
+    """
+    _require("scipy", "PIL")
+    from lcr_seg_ros.sources.folder import parse_intrinsics
+    from lcr_seg_ros.training.datasets.layouts import ImportSettings, import_folder
+
+    settings = ImportSettings(
+        shifted=shifted,
+        depth_unit_mm=depth_unit_mm,
+        hha_order=hha_order,
+        intrinsics=parse_intrinsics(intrinsics) if intrinsics else None,
+        depth=not no_depth,
+        hha=not no_hha,
+    )
+    found = import_folder(source, layout, out, settings, start_over)
+    lists = ", ".join(f"{name} {len(members)}" for name, members in found.lists.items())
+    click.echo(f"{out}: {len(found.frames)} frames" + (f"; {lists}" if lists else ""))
+    click.echo(f"next: python -m lcr_seg_ros check-data {out}")
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros prepare relabel --data nyudv2 --labels nyu4 --out nyudv2_4
+  python -m lcr_seg_ros prepare relabel --data nyudv2 --labels my_classes.yaml --out mine"""
+)
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="dataset folder with label40/")
+@click.option("--data-labels", default="nyu40", show_default=True, help="label set of DATA")
+@click.option("--labels", required=True, help="label set to make: a shipped name or a YAML file")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write")
+def relabel(data: Path, data_labels: str, labels: str, out: Path) -> None:
+    """Make a folder with other classes of the same images, e.g. 4 instead of 40.
+
+    Images are shared with DATA by hard links where the file system allows it, else copied.
+    """
+    from lcr_seg_ros.labels import LabelSet
+    from lcr_seg_ros.training.datasets.grouping import load_grouping, relabel_folder
+
+    target, table = load_grouping(labels, LabelSet.load(data_labels))
+    count = relabel_folder(data, out, target, table)
+    click.echo(f"{count} frames in {out}, {len(target)} classes: train with --set labels={out / 'labels.yaml'}")
+
+
+def _fill_hha_cache(data: Path, cache: Path) -> None:
+    _require("pydantic")
+    from lcr_seg_ros.sources.folder import DatasetFolder
+    from lcr_seg_ros.training.datasets.hha_cache import fill_hha_cache
+    from lcr_seg_ros.training.recipe import InputRecipe
+
+    folder = DatasetFolder(data)
+    fill_hha_cache(folder, cache, InputRecipe().hha_settings)
+    click.echo(f"HHA of {len(folder)} frames in {cache}")
+
+
+def _write_lists(out: Path, lists: dict[str, list[str]]) -> None:
+    from lcr_seg_ros.files import replace_file
+
+    for name, members in lists.items():
+        replace_file(out / f"{name}.txt", ("\n".join(members) + "\n").encode())
+
+
+def _require(*modules: str) -> None:
+    """Say at once what is not installed.
+
+    Raises:
+        LcrSegError: a module is missing.
+    """
+    from importlib.util import find_spec
+
+    for module in modules:
+        if find_spec(module) is None:
+            raise LcrSegError(
+                f"`prepare` needs the Python module {module!r} here, which is not installed: "
+                "pip install 'lcr_seg_ros[train]'"
+            )

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.hha import HhaSettings
+from lcr_seg_ros.networks import NETWORKS
 from lcr_seg_ros.resources import CONFIG
 
 
@@ -22,9 +23,20 @@ class _Section(BaseModel):
 
 
 class NetworkRecipe(_Section):
-    name: Literal["fcn_lite"] = Field("fcn_lite", description="registry name in lcr_seg_ros.networks")
-    imagenet: bool = Field(True, description="start the encoder from ImageNet weights")
+    name: str = Field("fcn_lite", description="registry name in lcr_seg_ros.networks")
+    imagenet: bool = Field(True, description="start from ImageNet weights")
+    weights: str | None = Field(None, description="file of the ImageNet weights; null takes the network's usual ones")
+    freeze_batch_norm: bool = Field(
+        False, description="keep the statistics of batch norms as they start: for batches of few images"
+    )
     arguments: dict[str, Any] = Field(default_factory=dict, description="passed on to the network")
+
+    @field_validator("name")
+    @classmethod
+    def _is_registered(cls, name: str) -> str:
+        if name not in NETWORKS:
+            raise ValueError(f"must be one of {', '.join(NETWORKS)}")
+        return name
 
 
 class HhaRecipe(_Section):
@@ -47,19 +59,32 @@ class InputRecipe(_Section):
 
 
 class AugmentationRecipe(_Section):
-    """Geometry moves colour, HHA and labels together; colour never touches HHA."""
+    """Geometry moves colour, HHA, labels and the guide together; colour never touches HHA."""
 
+    enabled: bool = Field(True, description="false trains on whole images as they are")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip")
     crop_area: tuple[float, float] = Field((0.25, 1.0), description="share of the image that a random crop keeps")
     crop_aspect: tuple[float, float] = Field((1.1, 1.6), description="width / height of the crop")
+    scale: tuple[float, float] | None = Field(
+        None,
+        description="enlarge by a random factor and cut the network's size out, instead of crop_area and crop_aspect; "
+        "below 1 the image gets a void border",
+    )
     brightness: float = Field(0.3, ge=0)
     contrast: float = Field(0.3, ge=0)
     saturation: float = Field(0.3, ge=0)
     hue: float = Field(0.05, ge=0, le=0.5)
 
+    @field_validator("crop_area", "crop_aspect", "scale")
+    @classmethod
+    def _is_range(cls, values: tuple[float, float] | None) -> tuple[float, float] | None:
+        if values is not None and not 0 < values[0] <= values[1]:
+            raise ValueError("must be two positive numbers, the smaller first")
+        return values
+
 
 class ConstraintRecipe(_Section):
-    """Arguments of ContextualRegularization, and how its kernels are trained."""
+    """Arguments of ContextualRegularization, where it acts, and how its kernels are trained."""
 
     init: Literal["difference", "kirsch"] = "difference"
     init_norm: float = Field(0.5, gt=0)
@@ -70,24 +95,55 @@ class ConstraintRecipe(_Section):
     reduction: Literal["mean", "sum"] = "mean"
     learnable: bool = True
     detach_weights: bool = False
-    guide: Literal["rgb", "hha"] = Field("rgb", description="image that W is computed from")
+    guide: Literal["auto", "rgb", "hha"] = Field(
+        "auto", description="image that W is computed from; auto: HHA for a network that sees HHA alone, else colour"
+    )
     kernel_lr_scale: float = Field(0.1, gt=0, le=1, description="learning rate of the kernels over that of the network")
+    downsample: int = Field(
+        1, ge=1, le=16, description="average scores' probabilities over so many pixels, in rows and columns, beforehand"
+    )
+    ramp_share: float = Field(
+        0.0, ge=0, le=1, description="share of the training over which lambda grows from 0, linearly"
+    )
 
 
 class LossRecipe(_Section):
-    class_balance: float = Field(
-        0.0, ge=0, le=1, description="class weights are (median frequency / frequency) to this power"
+    class_weights: Literal["none", "median_frequency", "paper"] = Field(
+        "median_frequency",
+        description="of the cross-entropy. median_frequency: (median frequency / frequency) ** class_balance, "
+        "mean over the weights of the pixels; paper: median frequency / frequency as SegNet's authors have it, "
+        "mean over the pixels",
     )
-    constraint: ConstraintRecipe | None = Field(None, description="null trains with cross-entropy alone")
+    class_balance: float = Field(0.0, ge=0, le=1, description="the power of median_frequency; 0 weighs all alike")
+    label_reduction: Literal["mean", "sum"] = Field("mean", description="sum: over all labelled pixels, as Caffe's FCN")
+    label_stride: int = Field(
+        2, ge=1, le=8, description="cross-entropy at every so many pixels: at 1 it costs fcn_lite a third of a step"
+    )
+    constraint: ConstraintRecipe | None = Field(
+        None, description="null or false: cross-entropy alone; true: as the recipe or, failing that, the defaults say"
+    )
+
+    @field_validator("constraint", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 class OptimizerRecipe(_Section):
+    name: Literal["adamw", "sgd"] = "adamw"
     epochs: int = Field(40, ge=1)
-    batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(1e-3, gt=0, description="peak of a one-cycle schedule (AdamW)")
-    weight_decay: float = Field(0.02, ge=0)
-    warmup_share: float = Field(0.1, gt=0, lt=1)
-    gradient_clip: float = Field(5.0, gt=0)
+    batch_size: int = Field(8, ge=1, description="images of a step, all processes together")
+    accumulate: int = Field(1, ge=1, description="steps whose gradients are averaged before the weights move")
+    learning_rate: float = Field(1e-3, gt=0, description="the highest of the schedule")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    schedule: Literal["one_cycle", "poly", "cosine", "constant"] = "one_cycle"
+    poly_power: float = Field(0.9, gt=0, description="of poly: rate times (1 - t) ** power, t from 0 to 1")
+    warmup_share: float = Field(
+        0.1, ge=0, lt=1, description="share of the training over which the rate grows; constant has none"
+    )
+    weight_decay: float = Field(0.02, ge=0, description="of weights; biases and batch norms have none")
+    bias_lr_scale: float = Field(1.0, gt=0, description="learning rate of biases over that of weights; Caffe has 2")
+    gradient_clip: float = Field(5.0, ge=0, description="largest norm of the network's gradient; 0: any")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="of the running mean of the weights; 0 keeps the last ones")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
@@ -114,39 +170,92 @@ class Recipe(_Section):
     optimizer: OptimizerRecipe = OptimizerRecipe()
     rooms: RoomsRecipe = RoomsRecipe()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_guide(cls, values: Any) -> Any:
+        """Write out what ``auto`` means, so that the run's record says it."""
+        constraint = (values.get("loss") or {}).get("constraint") if isinstance(values, dict) else None
+        if constraint is True:
+            constraint = {}
+        if not isinstance(constraint, dict) or constraint.get("guide", "auto") != "auto":
+            return values
+        guide = "hha" if (values.get("input") or {}).get("modality") == "hha" else "rgb"
+        return values | {"loss": values["loss"] | {"constraint": constraint | {"guide": guide}}}
+
+    @model_validator(mode="after")
+    def _has_its_guide(self) -> Recipe:
+        if self.input.modality == "rgb" and self.loss.constraint is not None and self.loss.constraint.guide == "hha":
+            raise ValueError("loss.constraint.guide is hha, but input.modality rgb has no HHA: set one of the two")
+        return self
+
     @classmethod
     def load(cls, name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
         """Read a recipe by name (``config/recipes/NAME.yaml``) or from a YAML file.
+
+        A recipe may begin with ``base: NAME`` (or a file beside it): it then holds only what differs.
 
         Args:
             name_or_path: see above.
             overrides: dotted names to values, e.g. ``{"optimizer.epochs": 2}``.
 
         Raises:
-            RecipeError: no such file, not YAML, unknown or invalid entries (each is named).
+            RecipeError: no such file, not YAML, unknown or invalid entries (each is named), bases in a circle.
         """
-        path = Path(name_or_path)
-        if path.suffix not in (".yaml", ".yml"):
-            path = CONFIG / "recipes" / f"{name_or_path}.yaml"
-        if not path.is_file():
-            shipped = sorted(p.stem for p in (CONFIG / "recipes").glob("*.yaml"))
-            raise RecipeError(f"no recipe at {path}; give a YAML file or one of {', '.join(shipped)}")
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise RecipeError(f"{path} is not YAML: {error}") from error
-        if not isinstance(values, dict):
-            raise RecipeError(f"{path} must be a mapping of sections, got {type(values).__name__}")
+        path = _find(name_or_path, CONFIG / "recipes")
+        values = _read(path, ())
         for name, value in (overrides or {}).items():
             *sections, leaf = name.split(".")
             place = values
             for section in sections:
-                place = place.setdefault(section, {})
+                if not isinstance(place.get(section), dict):  # an optional section that was off
+                    place[section] = {}
+                place = place[section]
+            if value is True and isinstance(place.get(leaf), dict):
+                continue  # switched on: it is
             place[leaf] = value
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}" + (f" (got {e['input']!r})" if e["loc"] else "")
+                for e in error.errors()
             )
             raise RecipeError(f"{path}: {faults}") from error
+
+
+def _find(name_or_path: str | Path, folder: Path) -> Path:
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = CONFIG / "recipes" / f"{name_or_path}.yaml"
+    elif not path.is_absolute() and (folder / path).is_file() and not path.is_file():
+        path = folder / path
+    if not path.is_file():
+        shipped = sorted(p.stem for p in (CONFIG / "recipes").glob("*.yaml"))
+        raise RecipeError(f"no recipe at {path}; give a YAML file or one of {', '.join(shipped)}")
+    return path
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """The entries of a file laid over those of its base."""
+    if path.resolve() in above:
+        raise RecipeError(f"{path} is its own base, by way of {', '.join(p.name for p in above)}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path} must be a mapping of sections, got {type(values).__name__}")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise RecipeError(f"{path}: base must be the name of a recipe or a YAML file, got {base!r}")
+    return _laid_over(_read(_find(base, path.parent), (*above, path.resolve())), values)
+
+
+def _laid_over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in values.items():
+        below = merged.get(name)
+        merged[name] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,35 +1,37 @@
-"""One training run from data to model bundle. The loop, checkpoints and logs are Lightning's."""
+"""One training run from data to model bundle. The loop, processes and logs are Lightning's."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import subprocess
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 import yaml
-from lightning.pytorch.callbacks import (
-    Callback,
-    EMAWeightAveraging,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    TQDMProgressBar,
-)
-from lightning.pytorch.loggers import CSVLogger
-from torch.utils.data import DataLoader
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from torch.utils.data import DataLoader, Subset
 
+from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
-from lcr_seg_ros.hha import HhaSettings
 from lcr_seg_ros.labels import LabelSet
-from lcr_seg_ros.networks.fcn_lite import FcnLite
-from lcr_seg_ros.sources.folder import DatasetFolder
+from lcr_seg_ros.sources.folder import LABEL_FOLDER, DatasetFolder
+from lcr_seg_ros.training.callbacks import LastCheckpoint, Previews, ProgressLine
 from lcr_seg_ros.training.data import (
     HHA_MODE,
+    EpochBatches,
+    Example,
     SegmentationDataset,
     channel_statistics,
     class_weights,
@@ -37,10 +39,32 @@ from lcr_seg_ros.training.data import (
     room_examples,
 )
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
-from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining
+from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError
 from lcr_seg_ros.training.recipe import Recipe, RecipeError
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run takes place. It decides the time, not the result, but for the order of sums.
+
+    Args:
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        devices: processes on this machine: GPUs, or CPU processes that talk through gloo.
+        nodes: machines; each starts its processes, by ``torchrun`` or by hand.
+        threads: CPU threads of a process, 0 for PyTorch's choice.
+        workers: of the data loader, per process; None: 1, or 0 for a data set of a few frames.
+        checkpoint_minutes, checkpoint_steps: between checkpoints within an epoch, 0: none by that measure.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    threads: int = 0
+    workers: int | None = None
+    checkpoint_minutes: float = 10.0
+    checkpoint_steps: int = 0
 
 
 def train(
@@ -52,10 +76,15 @@ def train(
     resume: bool = True,
     cache: Path = Path("runs/cache/hha"),
     validate_every: int = 5,
-    threads: int = 0,
     command_line: Sequence[str] = (),
+    machine: Machine = Machine(),
+    callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Train as the recipe says and write ``out/model.lcrseg``.
+
+    Beside it lie ``last.ckpt``, ``recipe.yaml``, ``log/`` (CSV, and TensorBoard where it is installed) and
+    ``previews/``. A run that was stopped in whatever way goes on from its last checkpoint, and on a CPU ends with
+    the very weights that it would have had: order, augmentation and dropout are functions of seed, epoch and batch.
 
     Args:
         recipe: everything that decides the result.
@@ -65,100 +94,156 @@ def train(
         resume: go on from ``out/last.ckpt`` if it is there.
         cache: folder for computed HHA.
         validate_every: epochs between validations.
-        threads: CPU threads, 0 for PyTorch's choice.
         command_line: recorded in the bundle.
+        machine: where.
+        callbacks: Lightning callbacks of your own.
 
     Returns:
         Path of the bundle.
 
     Raises:
-        LcrSegError: data or recipe cannot be used; says why.
+        LcrSegError: data or recipe cannot be used, the loss is not finite any more, or memory does not suffice;
+            says what to change.
     """
-    if threads:
-        torch.set_num_threads(threads)
+    if machine.threads:
+        torch.set_num_threads(machine.threads)
     checkpoint = out / "last.ckpt"
+    position = {"epoch": 0, "batch": 0}
     resumes = resume and checkpoint.is_file()
     if resumes:
-        _refuse_another_recipe(checkpoint, recipe)
-    L.seed_everything(recipe.seed, workers=True)
+        before = read_checkpoint(checkpoint)
+        _refuse_another_recipe(out, before, recipe)
+        position = before[CHECKPOINT_KEY].get("next", {"epoch": before["epoch"] + 1, "batch": 0})
+        del before
+    L.seed_everything(recipe.seed, workers=True, verbose=False)
     labels = LabelSet.load(recipe.labels)
     hha = None if recipe.input.modality == "rgb" else recipe.input.hha_settings
     examples = folder_examples(DatasetFolder(data, fit), cache, hha)
     rooms = room_examples(recipe, cache) if recipe.rooms.rooms else []
-    mean, std = channel_statistics(examples, recipe.input.modality)
-    module = SegmentationTraining(recipe, labels, mean, std, class_weights(examples, labels, recipe.loss.class_balance))
-    start = "random"
-    if recipe.network.imagenet and isinstance(module.network, FcnLite):
-        start = module.network.load_imagenet()
+    relabel = "make a copy with `prepare relabel`, or train with labels=NAME of the set that they follow"
+    _refuse_other_labels(examples, labels, f"{data}, split {fit}", relabel)
+    _refuse_other_labels(rooms, labels, "the rendered rooms", "set rooms.rooms=0")
+
+    module = SegmentationTraining(recipe, labels, class_weights(examples, labels, recipe.loss))
+    start = module.network.load_imagenet(recipe.network.weights) if recipe.network.imagenet else None
+    module.set_normalisation(*channel_statistics(examples, recipe.input.modality, start))
+    module.notice = start.notice if start else ""
     out.mkdir(parents=True, exist_ok=True)
     replace_file(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
 
+    dataset = SegmentationDataset(examples, recipe, labels, rooms)
+    steps = max(1, len(dataset) // recipe.optimizer.batch_size)
+    trainer = _trainer(recipe, out, labels, validate_every, min(20, steps), machine, callbacks)
     module.record = {
         "recipe": recipe.model_dump(mode="json"),
-        "start": start,
+        "start": start.origin if start else "random",
         "data": {"fit": fit, "splits": {s: _digest_split(data, s) for s in (fit, val) if s}, "hha": HHA_MODE},
         "commit": _commit(),
         "date": date.today().isoformat(),
+        "processes": trainer.world_size,
         "command": list(command_line),
     }
-    training = _loader(SegmentationDataset(examples, recipe, labels, rooms), recipe, shuffle=True)
-    _trainer(recipe, out, validate_every, log_every=min(20, len(training))).fit(
-        module,
-        training,
-        _validation_loader(recipe, labels, DatasetFolder(data, val), cache, hha) if val else None,
-        ckpt_path=str(checkpoint) if resumes else None,
-        weights_only=True,  # of a checkpoint only tensors and plain values are read, nothing that could run
+    training = _training_loader(
+        SegmentationDataset(examples, recipe, labels, rooms), recipe, trainer, machine, position
     )
-    export_run(out, out / "model.lcrseg", data, val)
+    validation = None
+    if val:
+        seen = folder_examples(DatasetFolder(data, val), cache, hha)
+        _refuse_other_labels(seen, labels, f"{data}, split {val}", relabel)
+        validation = _validation_loader(SegmentationDataset(seen, recipe, labels, augment=False), recipe, trainer)
+    with _explained(recipe), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # its sampler is: EpochBatches
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        trainer.fit(
+            module,
+            training,
+            validation,
+            ckpt_path=str(checkpoint) if resumes else None,
+            weights_only=True,  # of a checkpoint only tensors and plain values are read, nothing that could run
+        )
+    if trainer.is_global_zero:
+        export_run(out, out / "model.lcrseg", data, val)
     return out / "model.lcrseg"
 
 
-def _refuse_another_recipe(checkpoint: Path, recipe: Recipe) -> None:
+def _refuse_another_recipe(run: Path, checkpoint: dict[str, Any], recipe: Recipe) -> None:
     """A schedule or a network that is half one recipe and half another belongs to neither.
 
     Raises:
         RecipeError: the run in this folder follows another recipe; lists the entries that differ.
     """
-    before = read_checkpoint(checkpoint)[CHECKPOINT_KEY]["record"]["recipe"]
-    old, new = _entries(before), _entries(recipe.model_dump(mode="json"))
+    before = checkpoint[CHECKPOINT_KEY]["record"]["recipe"]
+    # Entries that did not exist when the run began had their defaults.
+    old = _entries(Recipe.model_validate(before).model_dump(mode="json"))
+    new = _entries(recipe.model_dump(mode="json"))
     changes = [f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in sorted(old | new) if old.get(k) != new.get(k)]
     if changes:
         raise RecipeError(
-            f"{checkpoint.parent} holds a run of another recipe ({'; '.join(changes)}): "
+            f"{run} holds a run of another recipe ({'; '.join(changes)}): "
             "choose another --out, or start over there with --no-resume"
         )
 
 
 def _entries(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted names, as ``--set`` spells them."""
+    """Nested sections as dotted names, as the command line spells them."""
     flat: dict[str, Any] = {}
     for name, value in section.items():
         flat |= _entries(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
 
 
-def _trainer(recipe: Recipe, out: Path, validate_every: int, log_every: int) -> L.Trainer:
+def _refuse_other_labels(examples: Sequence[Example], labels: LabelSet, where: str, remedy: str) -> None:
+    """Label images of another label set would be taken for void, or for the wrong classes.
+
+    Raises:
+        SourceError: names the ids that the label set does not have.
+    """
+    known = np.append(np.array([c.id for c in labels.classes]), labels.void)
+    found = np.unique(np.concatenate([np.unique(e.labels) for e in examples])) if examples else known
+    strange = np.setdiff1d(found, known)
+    if strange.size:
+        raise SourceError(
+            f"{where}: the label images have ids {strange[:8].tolist()} that label set {labels.name} "
+            f"({len(labels)} classes) does not know: {remedy}"
+        )
+
+
+def _trainer(
+    recipe: Recipe,
+    out: Path,
+    labels: LabelSet,
+    validate_every: int,
+    log_every: int,
+    machine: Machine,
+    callbacks: Sequence[Callback],
+) -> L.Trainer:
     o = recipe.optimizer
-    callbacks: list[Callback] = [
-        ModelCheckpoint(
-            dirpath=out,
-            filename="last",
-            enable_version_counter=False,
-            save_top_k=1,
-            every_n_epochs=1,
-            save_on_train_epoch_end=True,
-        ),
+    chosen: list[Callback] = [
+        LastCheckpoint(out / "last.ckpt", machine.checkpoint_minutes, machine.checkpoint_steps),
         LearningRateMonitor("step"),
-        TQDMProgressBar(refresh_rate=5),
+        ProgressLine(),
+        Previews(out / "previews", labels),
+        *callbacks,
     ]
     if o.ema_decay:
-        callbacks.append(EMAWeightAveraging(decay=o.ema_decay))
+        chosen.append(EMAWeightAveraging(decay=o.ema_decay))
+    loggers: list[Logger] = [CSVLogger(out, name="log")]  # a resumed run gets a log of its own beside the first
+    if find_spec("tensorboard") is not None:
+        loggers.append(TensorBoardLogger(out, name="tensorboard"))
+    several = machine.devices * machine.nodes > 1
     return L.Trainer(
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        num_nodes=machine.nodes,
+        strategy=DDPStrategy() if several else "auto",
+        sync_batchnorm=several and machine.accelerator != "cpu" and torch.cuda.is_available(),
+        use_distributed_sampler=False,  # EpochBatches shares out
         max_epochs=o.epochs,
         precision=o.precision,
-        gradient_clip_val=o.gradient_clip,
-        callbacks=callbacks,
-        logger=CSVLogger(out, name="log"),  # a resumed run gets a log of its own beside the first
+        gradient_clip_val=o.gradient_clip or None,
+        accumulate_grad_batches=o.accumulate,
+        callbacks=chosen,
+        logger=loggers,
         log_every_n_steps=log_every,
         check_val_every_n_epoch=validate_every,
         num_sanity_val_steps=0,
@@ -167,22 +252,64 @@ def _trainer(recipe: Recipe, out: Path, validate_every: int, log_every: int) -> 
     )
 
 
-def _validation_loader(
-    recipe: Recipe, labels: LabelSet, folder: DatasetFolder, cache: Path, hha: HhaSettings | None
+def _training_loader(
+    dataset: SegmentationDataset, recipe: Recipe, trainer: L.Trainer, machine: Machine, position: dict[str, int]
 ) -> DataLoader[Any]:
-    examples = folder_examples(folder, cache, hha)
-    return _loader(SegmentationDataset(examples, recipe, labels, augment=False), recipe)
-
-
-def _loader(dataset: SegmentationDataset, recipe: Recipe, shuffle: bool = False) -> DataLoader[Any]:
+    try:
+        batches = EpochBatches(
+            len(dataset),
+            recipe.optimizer.batch_size,
+            recipe.seed,
+            trainer.global_rank,
+            trainer.world_size,
+            position["epoch"],
+            position["batch"],
+        )
+    except ValueError as error:
+        raise RecipeError(f"optimizer.batch_size, which counts all processes together: {error}") from error
+    few = len(dataset) < 16
+    workers = machine.workers if machine.workers is not None else (0 if few else 1)
     return DataLoader(
         dataset,
-        batch_size=recipe.optimizer.batch_size,
-        shuffle=shuffle,
-        drop_last=shuffle and len(dataset) >= recipe.optimizer.batch_size,
-        num_workers=0 if len(dataset) < 16 else 1,
-        persistent_workers=False,
+        batch_sampler=batches,
+        num_workers=workers,
+        generator=torch.Generator(),  # of its own: the loader must not move the random numbers of the network
+        pin_memory=torch.cuda.is_available(),
     )
+
+
+def _validation_loader(dataset: SegmentationDataset, recipe: Recipe, trainer: L.Trainer) -> DataLoader[Any]:
+    share = Subset(dataset, range(trainer.global_rank, len(dataset), trainer.world_size))
+    size = max(1, recipe.optimizer.batch_size // trainer.world_size)
+    return DataLoader(share, size, num_workers=0 if len(dataset) < 16 else 1, generator=torch.Generator())
+
+
+@contextmanager
+def _explained(recipe: Recipe) -> Iterator[None]:
+    """Turn a lack of memory into advice.
+
+    Raises:
+        TrainingError: with what to change.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        on_cpu = "not enough memory" in text or "allocate memory" in text  # the CPU's allocator has no error of its own
+        if not (isinstance(error, (MemoryError, torch.OutOfMemoryError)) or on_cpu):
+            raise
+        o = recipe.optimizer
+        advice = []
+        if o.batch_size > 1:
+            half = o.batch_size // 2
+            advice.append(
+                f"optimizer.batch_size={half} optimizer.accumulate={o.accumulate * o.batch_size // half}, "
+                "which averages the same number of images in a step"
+            )
+        if o.precision == "32-true":
+            advice.append("optimizer.precision=bf16-mixed")
+        advice.append(f"a smaller input.height and input.width, now {recipe.input.height}x{recipe.input.width}")
+        raise TrainingError(f"memory does not suffice ({text[:200]}). Try: {'; '.join(advice)}") from error
 
 
 def _digest_split(data: Path, split: str) -> dict[str, Any]:
@@ -191,7 +318,7 @@ def _digest_split(data: Path, split: str) -> dict[str, Any]:
     digest = hashlib.sha256()
     for name in folder.names:
         digest.update(name.encode())
-        digest.update((data / "label40" / f"{name}.png").read_bytes())
+        digest.update((data / LABEL_FOLDER / f"{name}.png").read_bytes())
     return {"frames": len(folder), "sha256": digest.hexdigest()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ import yaml
 Examples:
   python -m lcr_seg_ros train --data nyudv2 --recipe nyu40
   python -m lcr_seg_ros train --data mine --recipe my_recipe.yaml --out runs/mine
-  python -m lcr_seg_ros train --data nyudv2 --recipe nyu40 --set loss.constraint=null --out runs/baseline"""
+  python -m lcr_seg_ros train --data nyudv2 --recipe nyu40 loss.constraint=false
+  python -m lcr_seg_ros train --data nyudv2 --recipe segnet_paper input.modality=hha
+  torchrun --nnodes 2 --nproc_per_node 4 --rdzv_backend c10d --rdzv_endpoint HOST:29500 \\
+      -m lcr_seg_ros train --recipe segnet_modern --data nyudv2 --devices 4 --nodes 2"""
 )
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, help="dataset folder with rgb/, depth/, label40/"
@@ -23,10 +27,11 @@ Examples:
 @click.option("--recipe", default="nyu40", show_default=True, help="name in config/recipes, or a YAML file")
 @click.option("--fit", default="fit", show_default=True, help="split to train on (DATA/FIT.txt)")
 @click.option("--val", default="val", show_default=True, help="split to validate on; '' validates on nothing")
-@click.option("--out", type=click.Path(path_type=Path), help="run folder  [default: runs/RECIPE]")
 @click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="override one entry of the recipe; repeatable"
+    "--out", type=click.Path(path_type=Path), help="run folder  [default: runs/RECIPE, and the entries set, by commas]"
 )
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="the same as NAME=VALUE by itself")
+@click.argument("entries", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option(
     "--resume/--no-resume", default=True, show_default=True, help="go on from the run folder's last checkpoint"
 )
@@ -34,7 +39,23 @@ Examples:
     "--cache", type=click.Path(path_type=Path), default=Path("runs/cache/hha"), show_default=True, help="computed HHA"
 )
 @click.option("--validate-every", default=5, show_default=True, help="epochs between validations")
-@click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to PyTorch")
+@click.option("--threads", default=0, help="CPU threads of a process; 0 leaves the choice to PyTorch")
+@click.option(
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="auto: GPU if any",
+)
+@click.option("--devices", default=1, show_default=True, help="processes here: GPUs, or CPU processes")
+@click.option("--nodes", default=1, show_default=True, help="machines, under torchrun")
+@click.option("--workers", type=int, help="processes that load data  [default: 1]")
+@click.option(
+    "--checkpoint-minutes",
+    default=10.0,
+    show_default=True,
+    help="between checkpoints within an epoch; 0: at its end only",
+)
 def command(
     data: Path,
     recipe: str,
@@ -42,31 +63,41 @@ def command(
     val: str,
     out: Path | None,
     settings: tuple[str, ...],
+    entries: tuple[str, ...],
     resume: bool,
     cache: Path,
     validate_every: int,
     threads: int,
+    accelerator: str,
+    devices: int,
+    nodes: int,
+    workers: int | None,
+    checkpoint_minutes: float,
 ) -> None:
     """Train a network and write it as a model bundle.
 
-    The run folder holds checkpoints, a CSV log of every loss term, the recipe as it was run, and in the end
-    model.lcrseg with its scores inside. Stopped runs go on where they were when started again.
+    NAME=VALUE overrides an entry of the recipe, as in optimizer.epochs=2.
+
+    The run folder holds the last checkpoint, a log of every loss term (CSV, and TensorBoard where it is installed),
+    pictures of validation frames, the recipe as it was run, and in the end model.lcrseg with its scores inside.
+    Stopped runs go on where they were when started again.
     """
     from lcr_seg_ros.training.recipe import Recipe
-    from lcr_seg_ros.training.train import train
+    from lcr_seg_ros.training.train import Machine, train
 
-    chosen = Recipe.load(recipe, overrides=dict(_parse_setting(s) for s in settings))
+    entries = (*settings, *entries)
+    chosen = Recipe.load(recipe, overrides=dict(_parse_setting(s) for s in entries))
     bundle = train(
         chosen,
         data=data,
         fit=fit,
         val=val or None,
-        out=out or Path("runs") / chosen.name,
+        out=out or Path("runs") / _folder_name(chosen.name, entries),
         resume=resume,
         cache=cache,
         validate_every=validate_every,
-        threads=threads,
         command_line=sys.argv[1:],
+        machine=Machine(accelerator, devices, nodes, threads, workers, checkpoint_minutes),
     )
     click.echo(f"model bundle: {bundle}")
 
@@ -74,5 +105,11 @@ def command(
 def _parse_setting(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator or not name:
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--set")
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="NAME=VALUE")
     return name, yaml.safe_load(value)
+
+
+def _folder_name(recipe: str, entries: tuple[str, ...]) -> str:
+    """Runs with other entries go to other folders."""
+    name = ",".join([recipe, *sorted(entries)])
+    return re.sub(r"[^\w.,=+-]+", "_", name)[:200]

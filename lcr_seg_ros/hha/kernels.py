@@ -31,8 +31,9 @@ GRANULE = 16
 _BLOCK = 208
 """Pixels along a row that take the short way together if none of their windows lacks a pixel."""
 
-_BORDER = 16
-"""Pixels, or cells, at either end of a row whose windows may reach beyond it or into a granule that does."""
+_STEP = 16
+"""They are told apart in so many pixels, or cells, at a time."""
+
 WINDOW_COLUMNS = _BLOCK + 2 * CELL_PAD
 """Sums down the columns that a block's windows need."""
 
@@ -330,16 +331,11 @@ def gravity_normals(
         start = size = 0
         while start + size < across:
             start += size
-            size = _block_size(start, across)
+            size, is_full = _run(missing_below, start, across, 2, PAD - GRAVITY_RADIUS, PAD + GRAVITY_RADIUS - 1)
             reach = size + 2 * CELL_RADIUS
             _sum_cells_down(cells, j, start, reach, s0, s1)
             nx, ny, nz = normals[0, j, start:], normals[1, j, start:], normals[2, j, start:]
-            first = max(PAD + 2 * (start - CELL_RADIUS), 0) // GRANULE
-            last = min(PAD + 2 * (start + size + CELL_RADIUS) - 1, granules * GRANULE - 1) // GRANULE
-            absent = 0
-            for g in range(first, last + 1):
-                absent += missing_below[g]
-            if absent == 0:
+            if is_full:
                 _slopes_of_full_windows(s0, s1, size, columns[5], columns[6], columns[7])
                 _normals_of_slopes(
                     columns[5], columns[6], columns[7], size, fx, fy, offset_u[start:], offset_v[j], nx, ny, nz
@@ -353,12 +349,28 @@ def gravity_normals(
 
 
 @compiled()
-def _block_size(start: int, width: int) -> int:
-    """Pixels from ``start`` that go together: those whose windows the border cuts are left to blocks of their own."""
-    if start == 0:
-        return min(_BORDER, width)
-    inner = width - _BORDER
-    return min(_BLOCK, inner - start) if start < inner else width - start
+def _run(missing_below: Counts, start: int, width: int, scale: int, before: int, after: int) -> tuple[int, bool]:
+    """How many windows from ``start`` go together, and whether none of them lacks a pixel.
+
+    The windows of items ``start`` to ``end`` (not included) lie in columns ``scale * start + before`` to
+    ``scale * end + after`` of the padded image.
+    """
+    size = min(_STEP, width - start)
+    is_full = _is_full(missing_below, scale * start + before, scale * (start + size) + after)
+    while size < _BLOCK and start + size < width:
+        begin, step = start + size, min(_STEP, width - start - size)
+        if _is_full(missing_below, scale * begin + before, scale * (begin + step) + after) != is_full:
+            break
+        size += step
+    return size, is_full
+
+
+@compiled()
+def _is_full(missing_below: Counts, first: int, last: int) -> bool:
+    absent = 0
+    for g in range(max(first, 0) // GRANULE, min(last // GRANULE, missing_below.shape[0] - 1) + 1):
+        absent += missing_below[g]
+    return absent == 0
 
 
 @compiled(fastmath=True)
@@ -747,13 +759,10 @@ def angle_channel(
         start = size = 0
         while start + size < width:
             start += size
-            size = _block_size(start, width)
+            size, is_full = _run(missing_below, start, width, 1, left, left + side - 2)
             first = start + left
-            absent = 0
-            for g in range(first // GRANULE, (first + size + side - 2) // GRANULE + 1):
-                absent += missing_below[g]
             _sum_down(inverse, top, first, size + side - 1, s0, s1)
-            if absent == 0:
+            if is_full:
                 _angle_of_full_windows(
                     s0, s1, size, fx, fy, offset_u[start:], offset_v[y], down_x, down_y, down_z, out[y][start:]
                 )

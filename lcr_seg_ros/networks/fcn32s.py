@@ -1,0 +1,151 @@
+"""``fcn32s``: the fully convolutional VGG-16 of Long, Shelhamer and Darrell (CVPR 2015), scores 32 pixels apart."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lcr_seg_ros.networks.pretrained import ImagenetStart, WeightsError, require_match
+from lcr_seg_ros.networks.vgg16 import WIDTH, Vgg16, Vgg16Weights, init_he
+
+STRIDE = 32
+FIRST_PADDING = 100
+CROP = 19
+"""Rows and columns cut off before the scores of the first pixel, with ``FIRST_PADDING`` around the image."""
+
+HEAD_CHANNELS = {"fc": 4096, "light": 512}
+
+
+class Fcn32s(nn.Module):
+    """(B, C, H, W) -> (B, N, H, W) scores: coarse ones, stride 32, interpolated bilinearly.
+
+    With ``border="pad100"`` sizes are those of the authors' Caffe network; of 425 rows: conv1 623, pools 312, 156,
+    78, 39, 20 (rounded up), fc6 14, upscore 480, crop 425.
+
+    Args:
+        in_channels: 3, or 6 for colour and HHA.
+        num_classes: N.
+        head: ``fc``: fc6 7x7 and fc7, 4096 channels, which must start from ImageNet (120 million weights that a few
+            hundred frames cannot teach). ``light``: fc6 3x3 with dilation 3, the same 7x7 field, and fc7, 512
+            channels (2.6 million weights), for a start where fc6 and fc7 are missing.
+        border: ``pad100``: the image is padded by 100 pixels, as the authors do. ``same``: by 1, and fc6 by 3:
+            the same grid of predictions in a half to a third of the time.
+        width: channels of the first stage; ImageNet weights need 64.
+        head_channels: of fc6 and fc7, default see ``head``.
+        dropout: probability of dropping each value after fc6 and after fc7.
+
+    Raises:
+        ValueError: unknown ``head`` or ``border``.
+    """
+
+    stride = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        head: Literal["fc", "light"] = "fc",
+        border: Literal["pad100", "same"] = "pad100",
+        width: int = WIDTH,
+        head_channels: int | None = None,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if head not in HEAD_CHANNELS:
+            raise ValueError(f"head must be one of {', '.join(HEAD_CHANNELS)}, got {head!r}")
+        if border not in ("pad100", "same"):
+            raise ValueError(f"border must be pad100 or same, got {border!r}")
+        self.head_name, self._is_padded = head, border == "pad100"
+        self.encoder = Vgg16(in_channels, width, padding=FIRST_PADDING if self._is_padded else 1)
+        channels = head_channels or HEAD_CHANNELS[head]
+        kernel, dilation = (7, 1) if head == "fc" else (3, 3)
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            fc6=nn.Conv2d(
+                self.encoder.channels[-1], channels, kernel, dilation=dilation, padding=0 if self._is_padded else 3
+            ),
+            relu6=nn.ReLU(inplace=True),
+            drop6=nn.Dropout(dropout),
+            fc7=nn.Conv2d(channels, channels, 1),
+            relu7=nn.ReLU(inplace=True),
+            drop7=nn.Dropout(dropout),
+        )
+        self.head = nn.Sequential(layers)
+        init_he(self.head)
+        self.score = nn.Conv2d(channels, num_classes, 1)
+        nn.init.zeros_(self.score.weight)
+        nn.init.zeros_(self.score.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        coarse = self.score_coarse(x)
+        height, width = x.shape[-2:]
+        if self._is_padded:
+            return upscore(coarse)[:, :, CROP : CROP + height, CROP : CROP + width]
+        # Each coarse score lies at the centre of its 32x32 pixels already, and the border takes the nearest one.
+        fine = F.interpolate(coarse, scale_factor=float(STRIDE), mode="bilinear", align_corners=False)
+        return fine[:, :, :height, :width]
+
+    def score_coarse(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, N, h, w) scores before the interpolation."""
+        for stage in self.encoder.stages:
+            x = F.max_pool2d(stage(x), 2, 2, ceil_mode=True)
+        return self.score(self.head(x))
+
+    def load_imagenet(self, source: str | Path | None = None) -> ImagenetStart:
+        """Start from VGG-16; see :meth:`Vgg16Weights.read` for ``source``. The score layer stays at zero.
+
+        Returns:
+            The normalisation that these weights need, and where they came from.
+
+        Raises:
+            WeightsError: the source cannot be read, or does not fit: lists what did not match. Without fc6 and fc7
+                (``classifier.0`` and ``classifier.3``) it says so; ``head="light"`` does not need them.
+        """
+        weights = Vgg16Weights.read(source)
+        if self.head_name == "fc":
+            fc = self._fc_from(weights)
+            weights.load_into(self.encoder)
+            self.head.load_state_dict(fc)
+            return weights.start(untouched=("score",))
+        weights.load_into(self.encoder)
+        return weights.start(untouched=("fc6", "fc7", "score"))
+
+    def _fc_from(self, weights: Vgg16Weights) -> dict[str, Tensor]:
+        """The classifier's two inner layers as convolutions: its input was the 7x7 map of a 224x224 image."""
+        names = {"classifier.0": "fc6", "classifier.3": "fc7"}
+        if not any(name.startswith(tuple(names)) for name in weights.state):
+            raise WeightsError(
+                f"{weights.source} has convolutions only: fc6 and fc7 (classifier.0, classifier.3) are missing. "
+                'Start from torchvision, which has them, or train the smaller head: network.arguments.head = "light"'
+            )
+        state = self.head.state_dict()
+        wanted, given, found = {}, {}, {}
+        for theirs, ours in names.items():
+            for what in ("weight", "bias"):
+                shape = state[f"{ours}.{what}"].shape
+                name = f"{theirs}.{what}"
+                wanted[name] = (shape[0], int(shape[1:].numel())) if what == "weight" else tuple(shape)
+                if name in weights.state:
+                    value = weights.state[name]
+                    given[name] = tuple(value.shape)
+                    found[f"{ours}.{what}"] = value.reshape(shape) if given[name] == wanted[name] else value
+        require_match(weights.source, "VGG-16 with fc6 and fc7", wanted, given)
+        if not all(torch.isfinite(v).all() for v in found.values()):
+            raise WeightsError(f"{weights.source} holds fc6 or fc7 that are not finite: get it again")
+        return found
+
+
+def upscore(coarse: Tensor) -> Tensor:
+    """(B, N, h, w) -> (B, N, 32 (h + 1), 32 (w + 1)): Caffe's fixed bilinear 64x64 deconvolution of stride 32.
+
+    That kernel blends each score with its neighbours and with zeros outside the map. Interpolation of the map with
+    a rim of zeros is the same sum, without a kernel of 64x64 for each class, and every runtime is fast at it.
+    """
+    rim = F.pad(coarse, (1, 1, 1, 1))
+    fine = F.interpolate(rim, scale_factor=float(STRIDE), mode="bilinear", align_corners=False)
+    half = STRIDE // 2
+    return fine[:, :, half:-half, half:-half]

@@ -1,0 +1,74 @@
+"""``fusion``: late fusion of a colour and an HHA network, whose scores are averaged (Long et al., CVPR 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lcr_seg_ros.networks.pretrained import ImagenetStart
+
+
+class Fusion(nn.Module):
+    """(B, 6, H, W), colour first -> (B, N, h, w): the mean of both networks' scores, at the finer one's stride.
+
+    Args:
+        in_channels: 6.
+        num_classes: N.
+        rgb, hha: each a registry name and arguments, e.g. ``{"name": "fcn32s", "head": "light"}``; channels and
+            classes are filled in.
+
+    Raises:
+        ValueError: other than 6 channels, or a network within that is a fusion itself.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, rgb: Mapping[str, Any], hha: Mapping[str, Any]) -> None:
+        super().__init__()
+        from lcr_seg_ros.networks import create_network
+
+        if in_channels != 6:
+            raise ValueError(f"fusion takes 6 channels (input.modality rgb_hha), got {in_channels}")
+        for side in (rgb, hha):
+            if side.get("name") in (None, "fusion"):
+                raise ValueError(f"fusion needs the name of a single network for rgb and for hha, got {dict(side)}")
+        self.rgb = create_network(**{**rgb, "in_channels": 3, "num_classes": num_classes})
+        self.hha = create_network(**{**hha, "in_channels": 3, "num_classes": num_classes})
+        self.stride: int = min(self.rgb.stride, self.hha.stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        colour, geometry = self.rgb(x[:, :3]), self.hha(x[:, 3:])
+        if self.rgb.stride < self.hha.stride:
+            geometry = _resize_to(geometry, colour)
+        elif self.rgb.stride > self.hha.stride:
+            colour = _resize_to(colour, geometry)
+        return 0.5 * (colour + geometry)
+
+    def load_imagenet(self, source: str | Path | None = None) -> ImagenetStart:
+        """Start both networks from ``source``, each in its own way.
+
+        Returns:
+            Colour's normalisation is that of the ``rgb`` network, HHA's deviation that of the ``hha`` network.
+
+        Raises:
+            WeightsError: the source does not fit one of them: lists what did not match.
+        """
+        rgb, hha = self.rgb.load_imagenet(source), self.hha.load_imagenet(source)
+        untouched = tuple(f"rgb.{n}" for n in rgb.untouched) + tuple(f"hha.{n}" for n in hha.untouched)
+        notice = rgb.notice if rgb.notice == hha.notice else rgb.notice + hha.notice
+        return ImagenetStart(rgb.origin, rgb.mean, rgb.std, hha.hha_std, notice, untouched)
+
+    def load_members(self, rgb: Mapping[str, Tensor], hha: Mapping[str, Tensor]) -> None:
+        """Take over two trained networks' state dicts (of a bundle: ``state_dict_from_onnx``).
+
+        Raises:
+            RuntimeError: one does not fit; lists what did not match.
+        """
+        self.rgb.load_state_dict(rgb)
+        self.hha.load_state_dict(hha)
+
+
+def _resize_to(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,91 @@
+"""What a start from ImageNet weights brings along: the input normalisation that they expect, and their origin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lcr_seg_ros.errors import LcrSegError
+
+Triple = tuple[float, float, float]
+
+
+class WeightsError(LcrSegError, ValueError):
+    """A file of weights that cannot be read, or does not fit the network."""
+
+
+@dataclass(frozen=True)
+class ImagenetStart:
+    """Where a network's first weights came from, and the input that they were trained to see.
+
+    Weights and normalisation belong together: a network that starts from these weights is trained with this
+    normalisation, and its bundle stores it.
+
+    Args:
+        origin: for the training record.
+        mean, std: of R, G, B in 0..255: the network sees (image - mean) / std.
+        hha_std: what HHA (0..255, less its mean over the training set) is divided by; None: its own deviation.
+        notice: authors and licence of the weights.
+        untouched: layers that these weights have nothing for; they start at random, the score layer at zero
+            where the network says so.
+    """
+
+    origin: str
+    mean: Triple
+    std: Triple
+    hha_std: Triple | None = None
+    notice: str = ""
+    untouched: tuple[str, ...] = ()
+
+    def normalisation(
+        self, modality: str, hha_mean: Sequence[float], hha_std: Sequence[float]
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of each network channel in 0..255, as :class:`~lcr_seg_ros.bundle.InputSpec` takes them.
+
+        Args:
+            modality: ``rgb``, ``hha`` or ``rgb_hha`` (colour first).
+            hha_mean, hha_std: measured on the training set; not looked at for ``rgb``.
+        """
+        mean, std = (self.mean, self.std) if modality != "hha" else ((), ())
+        if modality != "rgb":
+            mean = (*mean, *hha_mean)
+            std = (*std, *(self.hha_std or hha_std))
+        return tuple(mean), tuple(std)
+
+
+def require_match(
+    source: str,
+    network: str,
+    wanted: Mapping[str, Sequence[int]],
+    given: Mapping[str, Sequence[int]],
+    unexpected: Iterable[str] = (),
+) -> None:
+    """Refuse weights that do not fit; nothing may have been loaded yet.
+
+    Args:
+        source: file or download, as the user named it.
+        network: what it should fit.
+        wanted: shapes by name in the file.
+        given: shapes found there, those that are wanted.
+        unexpected: names found there that belong to nothing.
+
+    Raises:
+        WeightsError: lists what is missing, what has another shape, and what is unexpected.
+    """
+    missing = [name for name in wanted if name not in given]
+    shapes = [
+        f"{name} is {tuple(given[name])}, needs {tuple(shape)}"
+        for name, shape in wanted.items()
+        if name in given and tuple(given[name]) != tuple(shape)
+    ]
+    faults = [
+        f"{len(found)} {what}: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}"
+        for what, found in (
+            ("missing", missing),
+            ("of another shape", shapes),
+            ("unexpected", list(unexpected)),
+        )
+        if found
+    ]
+    if faults:
+        raise WeightsError(f"{source} does not fit {network}: {'; '.join(faults)}. Nothing was loaded")

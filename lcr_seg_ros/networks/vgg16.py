@@ -1,0 +1,259 @@
+"""The convolution stages of VGG-16 (Simonyan and Zisserman, ICLR 2015), and where their ImageNet weights come from."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lcr_seg_ros.networks.pretrained import ImagenetStart, Triple, WeightsError, require_match
+
+STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
+"""(channels over those of the first stage, number of convolutions) of each stage; a 2x2 pooling follows each."""
+
+WIDTH = 64
+"""Channels of the first stage."""
+
+
+class Vgg16(nn.Module):
+    """The 13 convolutions in five stages, without the poolings: those are the caller's, who may want indices.
+
+    Args:
+        in_channels: 3, or 6 for colour and HHA.
+        width: channels of the first stage; ImageNet weights need 64.
+        batch_norm: between each convolution and its ReLU.
+        padding: of the very first convolution.
+
+    Attributes:
+        stages: five ``nn.Sequential`` of layers by their names of old, ``conv1_1`` to ``conv5_3``.
+        channels: that leave each stage.
+    """
+
+    def __init__(self, in_channels: int, width: int = WIDTH, batch_norm: bool = False, padding: int = 1) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.batch_norm = batch_norm
+        self.channels = [width * scale for scale, _ in STAGES]
+        self.stages = nn.ModuleList()
+        before = in_channels
+        for s, (channels, (_, depth)) in enumerate(zip(self.channels, STAGES, strict=True), start=1):
+            layers: OrderedDict[str, nn.Module] = OrderedDict()
+            for k in range(1, depth + 1):
+                first = s == k == 1
+                layers[f"conv{s}_{k}"] = conv_layer(before, channels, batch_norm, padding if first else 1)
+                before = channels
+            self.stages.append(nn.Sequential(layers))
+        init_he(self)
+
+    def layers(self) -> list[nn.Sequential]:
+        """All 13, from the image inwards."""
+        return [layer for stage in self.stages for layer in stage]
+
+
+def conv_layer(in_channels: int, out_channels: int, batch_norm: bool, padding: int = 1) -> nn.Sequential:
+    """3x3 convolution ``conv``, ``norm`` if wanted, and ReLU."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv=nn.Conv2d(in_channels, out_channels, 3, padding=padding),
+    )
+    if batch_norm:
+        layers["norm"] = nn.BatchNorm2d(out_channels)
+    layers["relu"] = nn.ReLU(inplace=True)
+    return nn.Sequential(layers)
+
+
+def init_he(module: nn.Module) -> None:
+    """He et al., ICCV 2015: weights of every convolution from N(0, 2 / fan_in), biases 0."""
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d):
+            nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
+            if m.bias is not None:
+                nn.init.zeros_(m.bias)
+
+
+@dataclass(frozen=True)
+class Vgg16Weights:
+    """ImageNet weights as read, not yet in a network.
+
+    Args:
+        source: as the user named it.
+        origin: for the training record.
+        state: float32 tensors by torchvision's names, first layer's channels in RGB order.
+        mean, std: of R, G, B in 0..255, as in training on ImageNet.
+        notice: authors and licence.
+    """
+
+    source: str
+    origin: str
+    state: Mapping[str, Tensor]
+    mean: Triple
+    std: Triple
+    notice: str
+
+    @classmethod
+    def read(cls, source: str | Path | None = None) -> Vgg16Weights:
+        """Download, or read a local file.
+
+        Args:
+            source: one of
+
+                - None or ``torchvision``: torchvision's VGG-16, downloaded once and kept in its cache;
+                - ``torchvision_bn``: its VGG-16 with batch norm;
+                - ``oxford``: the convolutions of the Oxford group, from torchvision's servers as well;
+                - a path: ``.npz`` of arrays that a Caffe network learned (BGR in 0..255 less its mean), or
+                  ``.pth`` / ``.pt`` in the convention of torchvision (RGB, mean and deviation of ImageNet);
+                - ``caffe:PATH`` or ``torchvision:PATH``, where the ending does not tell.
+
+                All files use torchvision's names, ``features.N.weight``, ``classifier.N.weight``.
+
+        Raises:
+            WeightsError: no such file, not such a file, or the download failed.
+        """
+        name = "torchvision" if source is None else str(source)
+        if name in _DOWNLOADS:
+            return _download(name)
+        convention, separator, path = name.partition(":")
+        if not separator or convention not in ("caffe", "torchvision"):
+            path = name
+            convention = "caffe" if Path(path).suffix == ".npz" else "torchvision"
+        return _read_file(Path(path).expanduser(), convention)
+
+    @property
+    def has_batch_norm(self) -> bool:
+        return "features.1.weight" in self.state
+
+    def load_into(self, encoder: Vgg16) -> None:
+        """Fill the convolutions, and batch norms where both sides have them.
+
+        The filters of HHA channels start as those of colour at half strength, as in ``fcn_lite``.
+
+        Raises:
+            WeightsError: lists what did not match; the encoder is as it was.
+        """
+        if self.has_batch_norm and not encoder.batch_norm:
+            raise WeightsError(f"{self.source} is a VGG-16 with batch norm, this network has none: choose torchvision")
+        targets = self._targets(encoder)
+        wanted = {name: tuple(t.shape) for name, t in targets.items()}
+        first = "features.0.weight"
+        wanted[first] = (wanted[first][0], 3, *wanted[first][2:])
+        given = {name: tuple(t.shape) for name, t in self.state.items() if name in wanted}
+        unexpected = [n for n in self.state if n not in wanted and n not in _CLASSIFIER and not n.endswith("_tracked")]
+        require_match(self.source, "VGG-16", wanted, given, unexpected)
+        _refuse_nan(self.source, {n: self.state[n] for n in wanted})
+        with torch.no_grad():
+            for name, target in targets.items():
+                value = self.state[name]
+                target.copy_(widen_first_layer(value, encoder.in_channels) if name == first else value)
+
+    def _targets(self, encoder: Vgg16) -> dict[str, Tensor]:
+        """Parameters and buffers of the encoder by the names that this file gives them."""
+        targets: dict[str, Tensor] = {}
+        number = 0
+        for s, stage in enumerate(encoder.stages):
+            for layer in stage:
+                targets[f"features.{number}.weight"] = layer.conv.weight
+                targets[f"features.{number}.bias"] = layer.conv.bias
+                number += 1
+                if self.has_batch_norm:
+                    for name in ("weight", "bias", "running_mean", "running_var"):
+                        targets[f"features.{number}.{name}"] = getattr(layer.norm, name)
+                    number += 1
+                number += 1  # ReLU
+            number += s < len(STAGES)  # pooling
+        return targets
+
+    def start(self, std: Triple | None = None, untouched: tuple[str, ...] = ()) -> ImagenetStart:
+        """What to remember. HHA is divided by what colour is divided by: its filters are those of colour.
+
+        Args:
+            std: in place of the weights' own, for a network that undoes any scale.
+            untouched: layers these weights had nothing for.
+        """
+        deviation = std or self.std
+        return ImagenetStart(self.origin, self.mean, deviation, deviation, self.notice, untouched)
+
+
+CAFFE_MEAN: Triple = (123.68, 116.779, 103.939)
+CAFFE_STD: Triple = (1.0, 1.0, 1.0)
+TORCHVISION_MEAN: Triple = (123.675, 116.28, 103.53)
+TORCHVISION_STD: Triple = (58.395, 57.12, 57.375)
+
+_OXFORD_NOTICE = """\
+This network started from ImageNet weights of VGG-16 by the Visual Geometry Group, University of Oxford (K. Simonyan and
+A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015; CC BY 4.0).
+"""
+_TORCHVISION_NOTICE = """\
+This network started from ImageNet weights of VGG-16 (K. Simonyan and A. Zisserman, "Very deep convolutional networks
+for large-scale image recognition", ICLR 2015) as trained and distributed by torchvision (BSD 3-Clause).
+"""
+_DOWNLOADS = {
+    # name: (function of torchvision, its weights, mean, std, notice)
+    "torchvision": ("vgg16", "IMAGENET1K_V1", TORCHVISION_MEAN, TORCHVISION_STD, _TORCHVISION_NOTICE),
+    "torchvision_bn": ("vgg16_bn", "IMAGENET1K_V1", TORCHVISION_MEAN, TORCHVISION_STD, _TORCHVISION_NOTICE),
+    "oxford": ("vgg16", "IMAGENET1K_FEATURES", CAFFE_MEAN, CAFFE_STD, _OXFORD_NOTICE),
+}
+_CLASSIFIER = tuple(f"classifier.{n}.{what}" for n in (0, 3, 6) for what in ("weight", "bias"))
+
+
+def _download(name: str) -> Vgg16Weights:
+    from torchvision.models import get_model_weights
+
+    function, version, mean, std, notice = _DOWNLOADS[name]
+    weights = get_model_weights(function)[version]
+    try:
+        state = weights.get_state_dict(check_hash=True, map_location="cpu", weights_only=True)
+    except Exception as error:  # network, disk, a file that is cut: no common base
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(
+            f"{name}: cannot get {weights.url} ({reason}): check the network, or delete a cut file in "
+            f"{torch.hub.get_dir()}/checkpoints, or name a local file (.npz, .pth) as the source"
+        ) from error
+    if version == "IMAGENET1K_FEATURES":  # its classifier holds NaN, to say that there is none
+        state = {n: v for n, v in state.items() if n not in _CLASSIFIER}
+    return Vgg16Weights(name, f"ImageNet, torchvision {function} {version}", _as_float32(state), mean, std, notice)
+
+
+def _read_file(path: Path, convention: str) -> Vgg16Weights:
+    if not path.is_file():
+        raise WeightsError(
+            f"no weights at {path}: give a .npz or .pth file, or one of {', '.join(_DOWNLOADS)} to download them"
+        )
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:  # refuses pickled objects
+                state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged file raises has no common base
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(f"{path} is cut or holds no weights ({reason}): get it again") from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds a {type(state).__name__}, not tensors by name: save a state dict")
+    state = _as_float32(state)
+    origin = f"ImageNet, {path.name} ({convention} convention)"
+    if convention == "torchvision":
+        return Vgg16Weights(str(path), origin, state, TORCHVISION_MEAN, TORCHVISION_STD, _TORCHVISION_NOTICE)
+    first = "features.0.weight"
+    if first in state and state[first].ndim == 4:
+        state[first] = state[first].flip(1)  # blue first -> red first
+    return Vgg16Weights(str(path), origin, state, CAFFE_MEAN, CAFFE_STD, _OXFORD_NOTICE)
+
+
+def _as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.float() for name, value in state.items()}
+
+
+def _refuse_nan(source: str, state: Mapping[str, Tensor]) -> None:
+    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise WeightsError(f"{source} holds values that are not finite in {', '.join(broken[:5])}: get it again")
+
+
+def widen_first_layer(weight: Tensor, in_channels: int) -> Tensor:
+    """(F, 3, k, k) -> (F, C, k, k): colour filters, and again, at half strength, for each further three channels."""
+    triples = [weight if k == 0 else 0.5 * weight for k in range(in_channels // 3)]
+    return torch.cat(triples, dim=1)

@@ -1,0 +1,441 @@
+"""``ablate``: what a grid means, what interruption does to it, and what the tables say."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+pytest.importorskip("pydantic", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
+pytest.importorskip("matplotlib", reason="charts need the extra: pip install 'lcr_seg_ros[train]'")
+
+from shared_data import ROOT
+
+from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
+from lcr_seg_ros.sources.rooms import RenderedRoom
+from lcr_seg_ros.training.ablate import RunResult, RunSettings, check_data, estimate, run_all, state_of
+from lcr_seg_ros.training.ablate_command import command, duration
+from lcr_seg_ros.training.ablate_grid import FOLDER, Grid, GridError, PlannedRun, plan
+from lcr_seg_ros.training.ablate_report import Spread, paired_differences, write_ablation_report
+
+SMALL = {
+    "input.modality": "rgb",
+    "input.height": 32,
+    "input.width": 48,
+    "optimizer.batch_size": 4,
+    "optimizer.epochs": 1,
+    "rooms.rooms": 0,
+    "rooms.per_epoch": 0,
+    "network.imagenet": False,
+}
+
+
+def write_grid(folder: Path, **entries: Any) -> Path:
+    """A grid of two losses unless ``entries`` say otherwise."""
+    losses = {"none": {"settings": {"loss.constraint": None}}, "learned": {}}
+    values = {"name": "small", "recipe": "nyu40", "settings": SMALL, "axes": {"loss": losses}} | entries
+    path = folder / "grid.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+def load(folder: Path, **entries: Any) -> Grid:
+    return Grid.load(write_grid(folder, **entries))
+
+
+# What a grid means
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.glob("*.yaml")))
+def test_every_shipped_grid_can_be_planned(name: str) -> None:
+    grid = Grid.load(name)
+    runs = plan(grid)
+    assert len(grid.seeds) >= 2
+    assert all(run.point.keys() == grid.axes.keys() for run in runs)
+
+
+def test_the_four_losses_of_the_shipped_grid_differ_in_the_loss_only() -> None:
+    runs = plan(Grid.load("fcn_lite_losses"))
+    assert len(runs) == len({run.digest for run in runs}) == 12
+    first = {run.point["loss"]: run.recipe for run in runs if run.recipe.seed == 0}
+    assert first["none"].loss.constraint is None
+    kinds = {
+        name: r.loss.constraint and (r.loss.constraint.init, r.loss.constraint.learnable) for name, r in first.items()
+    }
+    assert kinds == {
+        "none": None, "fixed": ("difference", False), "learned": ("difference", True), "kirsch": ("kirsch", True)
+    }  # fmt: skip
+    for recipe in first.values():
+        assert recipe.model_copy(update={"loss": first["none"].loss}) == first["none"]
+
+
+def test_a_point_of_lambda_zero_is_the_baseline_and_is_trained_once_for_all_kinds_of_kernels() -> None:
+    runs = plan(Grid.load("lambda_sweep"))
+    zero = [run for run in runs if run.point["lambda"] == "0" and run.recipe.seed == 0]
+    assert len(zero) == 2
+    assert len({run.digest for run in zero}) == 1
+    assert len({run.digest for run in runs}) == 22
+
+
+def test_the_papers_grid_is_its_three_tables_with_baselines_that_differ_in_the_loss_only() -> None:
+    runs = [run for run in plan(Grid.load("paper")) if run.recipe.seed == 0]
+    places = {tuple(run.point[axis] for axis in ("network", "modality", "classes", "loss")): run for run in runs}
+    assert len(places) == len(runs) == 10
+    assert {place[:3] for place in places} == {
+        ("fcn32s", "rgb", "40"),
+        ("fcn32s", "hha", "40"),
+        ("segnet", "rgb", "40"),
+        ("segnet", "hha", "40"),
+        ("fcn32s", "rgb", "4"),
+    }
+    for place in {place[:3] for place in places}:
+        none, learned = places[(*place, "none")], places[(*place, "learned")]
+        constraint = learned.recipe.loss.constraint
+        assert none.recipe.loss.constraint is None
+        assert constraint is not None
+        assert (constraint.sigma, constraint.weight, constraint.alpha, constraint.beta) == (0.25, 100, 1000, 1000)
+        assert constraint.learnable
+        assert constraint.guide == learned.point["modality"] == learned.recipe.input.modality
+        assert learned.recipe.network.name == learned.point["network"]
+        assert learned.recipe.labels == f"nyu{learned.point['classes']}"
+        assert learned.data == ("data" if learned.point["classes"] == "40" else "nyu4")
+        baseline = learned.recipe.loss.model_copy(update={"constraint": None})
+        assert learned.recipe.model_copy(update={"loss": baseline}) == none.recipe
+
+
+def test_axes_override_in_order_and_nothing_comes_back_below_a_null(tmp_path: Path) -> None:
+    axes = {
+        "loss": {
+            "none": {"settings": {"loss.constraint": None}},
+            "kirsch": {"settings": {"loss.constraint.init": "kirsch"}},
+        },
+        "lambda": {"entry": "loss.constraint.weight", "values": [1, 2.5]},
+    }
+    runs = plan(load(tmp_path, axes=axes, settings={"loss.constraint.weight": 7}))
+    assert [tuple(run.point.values()) for run in runs] == [
+        ("none", "1"), ("none", "2.5"), ("kirsch", "1"), ("kirsch", "2.5")
+    ]  # fmt: skip
+    constraints = [run.recipe.loss.constraint for run in runs]
+    assert constraints[:2] == [None, None]
+    assert [(c.init, c.weight) for c in constraints[2:] if c] == [("kirsch", 1.0), ("kirsch", 2.5)]
+
+
+def test_a_variant_may_change_recipe_data_and_splits(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("name: other\noptimizer: {epochs: 3}\n")
+    axes = {"images": {40: {}, 10: {"recipe": "other.yaml", "data": "few", "fit": "fit10", "val": "test"}}}
+    forty, ten = plan(load(tmp_path, axes=axes, settings={}))
+    assert (forty.recipe.name, forty.data, forty.fit, forty.val) == ("nyu40", "data", "fit", "val")
+    assert (ten.recipe.name, ten.data, ten.fit, ten.val) == ("other", "few", "fit10", "test")
+    with pytest.raises(GridError, match=r"needs the dataset 'few': add --data few=DIR"):
+        check_data([ten], RunSettings({"data": tmp_path}, tmp_path, tmp_path))
+
+
+def test_keep_and_only_leave_points_out(tmp_path: Path) -> None:
+    axes = {"a": {"x": {}, "y": {}}, "b": {1: {}, 2: {"settings": {"optimizer.epochs": 2}}}}
+    grid = load(tmp_path, axes=axes, keep=[{"a": "x"}, {"b": [2]}])
+    assert [tuple(r.point.values()) for r in plan(grid)] == [("x", "1"), ("x", "2"), ("y", "2")]
+    assert [tuple(r.point.values()) for r in plan(grid, {"b": ["1"]})] == [("x", "1")]
+    with pytest.raises(GridError, match="nothing is left"):
+        plan(grid, {"a": ["y"], "b": ["1"]})
+    with pytest.raises(GridError, match="axis 'b' has no value '3'; values: 1, 2"):
+        plan(grid, {"b": ["3"]})
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"sedes": [1]}, "sedes: Extra inputs are not permitted"),
+        ({"axes": {"loss": {"none": {"setings": {}}}}}, "setings: Extra inputs"),
+        ({"baseline": {"los": "none"}}, "there is no axis 'los'; axes: loss"),
+        ({"keep": [{"loss": "all"}]}, "axis 'loss' has no value 'all'"),
+        ({"seeds": []}, "seeds"),
+        ({"axes": {"seed": {"1": {}}}}, "list seeds under 'seeds'"),
+    ],
+)
+def test_a_grid_names_what_is_wrong_with_it(tmp_path: Path, entries: dict[str, Any], message: str) -> None:
+    with pytest.raises(GridError, match=message):
+        load(tmp_path, **entries)
+
+
+def test_a_setting_that_no_recipe_has_is_named_with_its_point(tmp_path: Path) -> None:
+    axes = {"loss": {"odd": {"settings": {"loss.constraint.weigth": 3}}}}
+    with pytest.raises(GridError, match=r"'loss': 'odd'.*weigth"):
+        plan(load(tmp_path, axes=axes))
+
+
+def test_an_unknown_grid_lists_those_that_ship() -> None:
+    with pytest.raises(GridError, match="fcn_lite_losses, lambda_sweep, paper"):
+        Grid.load("lossses")
+
+
+# Running it
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rooms")
+    room = RenderedRoom(frames=10, seed=1, width=96, height=64)
+    write_folder([room[i] for i in range(8)], folder, split="fit")
+    write_folder([room[i] for i in range(8, 10)], folder, split="val")
+    return folder
+
+
+def command_line(grid: Path, rooms: Path, out: Path, *more: str) -> list[str]:
+    words = ["ablate", "--grid", grid, "--data", rooms, "--out", out, "--cache", out / "hha", "--threads", 1, *more]
+    return [sys.executable, "-m", "lcr_seg_ros", *map(str, words)]
+
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+
+
+def ablate(grid: Path, rooms: Path, out: Path, *more: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    answer = subprocess.run(
+        command_line(grid, rooms, out, *more), capture_output=True, text=True, timeout=240, env=ENVIRONMENT
+    )
+    assert answer.returncode == code, answer.stdout + answer.stderr
+    return answer
+
+
+def is_locked(folder: Path) -> bool:
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_an_ablation_that_was_stopped_goes_on_keeps_what_was_finished_and_survives_a_run_that_fails(
+    rooms: Path, tmp_path: Path
+) -> None:
+    losses = {
+        "none": {"settings": {"loss.constraint": None}},
+        "learned": {"settings": {"optimizer.epochs": 12}},
+        "broken": {"settings": {"network.arguments": {"no_such_argument": 1}}},
+    }
+    grid = write_grid(tmp_path, axes={"loss": losses}, baseline={"loss": "none"})
+    out = tmp_path / "out"
+    runs = plan(Grid.load(grid))
+    settings = RunSettings({"data": rooms}, out, out / "hha")
+    none, learned = (settings.folder(run) for run in runs[:2])
+
+    # SIGTERM in the middle of the second training: that training ends too, and its folder is free again.
+    process = subprocess.Popen(
+        command_line(grid, rooms, out), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 200
+    while not (learned / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert is_locked(learned)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert not is_locked(learned)
+    assert [state_of(run, settings) for run in runs] == ["finished", "started", "new"]
+    assert "1 of 3 runs finished" in (out / "report.md").read_text()
+    first_result = (none / "result.json").stat().st_mtime_ns
+    seconds_before = float((learned / "seconds.txt").read_text())
+
+    # The same command again: the finished run is not repeated, the started one ends, the broken one is told.
+    answer = ablate(grid, rooms, out, code=1)
+    assert "failed: broken, seed 0" in answer.stderr
+    assert "no_such_argument" in answer.stderr
+    assert "error: 1 runs failed" in answer.stderr
+    assert (none / "result.json").stat().st_mtime_ns == first_result
+    assert [state_of(run, settings) for run in runs] == ["finished", "finished", "new"]
+    assert ModelBundle.load(learned / "model.lcrseg").training["epochs_run"] == 12
+    report = (out / "report.md").read_text()
+    assert "2 of 3 runs finished" in report
+    assert "broken, seed 0: training ended with code 1" in report
+
+    # What stands in the table is what the bundle scores.
+    with (out / "runs.csv").open() as file:
+        rows = {row["loss"]: row for row in csv.DictReader(file)}
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "none": "finished",
+        "learned": "finished",
+        "broken": "failed",
+    }
+    stored = ModelBundle.load(learned / "model.lcrseg").scores["val"]
+    assert float(rows["learned"]["mean_iou"]) == pytest.approx(stored["mean_iou"], abs=1e-6)
+    assert float(rows["learned"]["boundary3_iou"]) >= 0
+    assert float(rows["learned"]["train_seconds"]) > seconds_before
+
+    # A list of the runs tells what is done, and estimates the rest from what it took.
+    listing = CliRunner().invoke(command, command_line(grid, rooms, out, "--dry-run")[4:]).output.splitlines()
+    assert [line.split()[0] for line in listing[:3]] == ["finished", "finished", "new"]
+    assert "measured on 2 runs here" in listing[2]
+
+    # Without its result a trained run is only scored again; so it is where flicker is asked for later.
+    trained = (learned / "model.lcrseg").stat().st_mtime_ns
+    more = replace(settings, flicker=DatasetFolder(rooms))
+    assert [state_of(run, more) for run in runs] == ["trained", "trained", "new"]
+    (again,) = run_all([runs[1]], more)
+    assert isinstance(again, RunResult)
+    assert 0 <= again.scores["flicker"] <= 1
+    assert (learned / "model.lcrseg").stat().st_mtime_ns == trained
+    assert state_of(runs[1], more) == "finished"
+
+
+def test_a_run_that_another_process_works_on_is_left_to_it(rooms: Path, tmp_path: Path) -> None:
+    (run,) = plan(load(tmp_path), {"loss": ["none"]})
+    settings = RunSettings({"data": rooms}, tmp_path / "out", tmp_path)
+    folder = settings.folder(run)
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        (outcome,) = run_all([run], settings)
+    assert not isinstance(outcome, RunResult)
+    assert "another process works in" in outcome.reason
+
+
+def test_a_bundle_of_another_recipe_is_not_taken_for_a_result(rooms: Path, tmp_path: Path) -> None:
+    from tiny_bundle import make_tiny_bundle
+
+    (run,) = plan(load(tmp_path), {"loss": ["none"]})
+    settings = RunSettings({"data": rooms}, tmp_path / "out", tmp_path)
+    folder = settings.folder(run)
+    folder.mkdir(parents=True)
+    make_tiny_bundle(folder / "model.lcrseg")
+    (folder / "result.json").write_text(json.dumps({"digest": run.digest, "scores": {}, "train_seconds": 1}))
+    assert state_of(run, settings) == "new"
+    (folder / "last.ckpt").write_bytes(b"")
+    assert state_of(run, settings) == "started"
+
+
+def test_a_run_is_found_again_whatever_the_grid_calls_it(tmp_path: Path) -> None:
+    (before,) = plan(load(tmp_path), {"loss": ["none"]})
+    renamed = {"objective": {"cross-entropy only": {"settings": {"loss.constraint": None}}}}
+    (after,) = plan(load(tmp_path, axes=renamed))
+    assert (before.folder != after.folder, before.digest) == (True, after.digest)
+    settings = RunSettings({}, tmp_path, tmp_path)
+    settings.folder(before).mkdir(parents=True)
+    assert settings.folder(after) == settings.folder(before)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.4, "4 s"), (300, "5 min"), (7500, "2 h 05 min"), (None, "?"), (float("nan"), "?")]
+)
+def test_durations_are_written_as_people_say_them(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_an_estimate_says_that_it_is_rough(rooms: Path, tmp_path: Path) -> None:
+    runs = plan(load(tmp_path))
+    settings = RunSettings({"data": rooms}, tmp_path / "out", tmp_path)
+    guess = estimate(runs[0], runs, settings)
+    assert guess.seconds == pytest.approx(2.6 * 8 * 32 * 48 / 1e6)
+    assert guess.source.startswith("rough")
+
+
+# The tables
+
+
+def made_up(pixel_acc: float, mean_iou: float) -> dict[str, Any]:
+    return {
+        "pixel_acc": pixel_acc,
+        "mean_acc": 0.3,
+        "mean_iou": mean_iou,
+        "fw_iou": 0.4,
+        "per_class_iou": [],
+        "frames": 1,
+    }
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> tuple[Grid, list[PlannedRun], dict[str, RunResult]]:
+    """SegNet's place in the paper's table with three seeds, and figures that are easy to reckon with."""
+    axes = {
+        "network": {"segnet": {}},
+        "modality": {"rgb": {}},
+        "classes": {40: {}},
+        "loss": {"none": {"settings": {"loss.constraint": None}}, "learned": {}},
+    }
+    grid = load(tmp_path, axes=axes, seeds=[0, 1, 2], baseline={"loss": "none"}, published="paper")
+    runs = plan(grid)
+    figures = {"none": [0.20, 0.22, 0.24], "learned": [0.21, 0.24, 0.24]}
+    results = {
+        run.digest: RunResult(run.digest, made_up(0.5, figures[run.point["loss"]][run.recipe.seed]), 60.0)
+        for run in runs
+    }
+    return grid, runs, results
+
+
+def test_mean_and_spread_are_over_seeds_and_differences_are_taken_seed_by_seed(
+    finished: tuple[Grid, list[PlannedRun], dict[str, RunResult]], tmp_path: Path
+) -> None:
+    grid, runs, results = finished
+    write_ablation_report(tmp_path / "out", grid, runs, results, {}, ["a line about how"])
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| segnet | rgb | 40 | none | 3 | 50.00 ± 0.00 | 30.00 ± 0.00 | 22.00 ± 2.00 |" in text
+    # Differences 1, 2 and 0 points: mean 1, deviation 1, standard error 1 / sqrt(3).
+    assert "| segnet | rgb | 40 | learned | 3 | +0.00 ± 0.00 | +0.00 ± 0.00 | +1.00 ± 0.58 |" in text
+    none, learned = runs[0].point, runs[3].point
+    assert paired_differences(runs, results, learned, none, "mean_iou") == pytest.approx([0.01, 0.02, 0.0])
+    with (tmp_path / "out" / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["loss"], r["seeds"], r["mean_iou_mean"], r["mean_iou_deviation"]) for r in rows] == [
+        ("none", "3", "22.0000", "2.0000"), ("learned", "3", "23.0000", "1.7321")
+    ]  # fmt: skip
+    assert rows[0]["flicker_mean"] == ""
+    assert (tmp_path / "out" / "figures" / "mean_iou_of_all.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_papers_tables_stand_beside_ours(
+    finished: tuple[Grid, list[PlannedRun], dict[str, RunResult]], tmp_path: Path
+) -> None:
+    grid, runs, results = finished
+    write_ablation_report(tmp_path, grid, runs, results, {}, [])
+    text = (tmp_path / "report.md").read_text()
+    for number in ("Table 1", "Table 2", "Table 3"):
+        assert f"### {number}" in text
+    row = next(line for line in text.splitlines() if line.startswith("| SegNet RGB with the constraint"))
+    assert row.split(" | ")[1:7] == ["55.1", "50.00 ± 0.00", "32.1", "30.00 ± 0.00", "22.3", "23.00 ± 1.73"]
+    other = next(line for line in text.splitlines() if line.startswith("| FCN-32s HHA with the constraint"))
+    assert other == "| FCN-32s HHA with the constraint | 60.7 | - | 45.3 | - | 32.0 | - | 47.9 | - |"
+
+
+def test_an_unfinished_ablation_has_a_report_too(
+    finished: tuple[Grid, list[PlannedRun], dict[str, RunResult]], tmp_path: Path
+) -> None:
+    grid, runs, results = finished
+    one = {runs[0].digest: results[runs[0].digest]}
+    write_ablation_report(tmp_path, grid, runs, one, {runs[1].digest: "out of memory"}, [])
+    text = (tmp_path / "report.md").read_text()
+    assert "1 of 6 runs finished" in text
+    assert "segnet rgb 40 none, seed 1: out of memory" in text
+    assert "| segnet | rgb | 40 | none | 1 | 50.00 | 30.00 | 20.00 |" in text
+    write_ablation_report(tmp_path / "none", grid, runs, {}, {}, [])
+    assert "0 of 6 runs finished" in (tmp_path / "none" / "report.md").read_text()
+
+
+def test_an_axis_of_numbers_is_drawn_as_a_curve(tmp_path: Path) -> None:
+    grid = Grid.load("lambda_sweep")
+    runs = plan(grid)
+    results = {
+        run.digest: RunResult(run.digest, made_up(0.5, 0.2 + 0.0001 * float(run.point["lambda"])), 1.0) for run in runs
+    }
+    write_ablation_report(tmp_path, grid, runs, results, {}, [])
+    assert "(figures/mean_iou_by_lambda.png)" in (tmp_path / "report.md").read_text()
+    assert not (tmp_path / "figures" / "mean_iou_by_kernels.png").exists()
+
+
+def test_a_single_seed_has_no_spread_and_none_no_mean() -> None:
+    assert Spread.of([]) is None
+    single = Spread.of([0.25])
+    assert single is not None
+    assert (single.text, single.difference_text) == ("25.00", "+25.00")

@@ -1,0 +1,155 @@
+"""What a run may lose on its way: nothing by SIGKILL, and little by being shared among processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
+import torch
+
+from lcr_seg_ros.sources.folder import write_folder
+from lcr_seg_ros.sources.rooms import RenderedRoom
+from lcr_seg_ros.training.data import EpochBatches
+from lcr_seg_ros.training.export_run import read_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+
+RUN = """
+import os, signal, sys
+from pathlib import Path
+from lightning.pytorch.callbacks import Callback
+from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.train import Machine, train
+import yaml
+
+
+class Killed(Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    data, out, killed_before, checkpoint_steps, processes = sys.argv[1:6]
+    recipe = Recipe.load("nyu40", {k: yaml.safe_load(v) for k, v in (s.split("=", 1) for s in sys.argv[6:])})
+    machine = Machine("cpu", devices=int(processes), threads=1, workers=0, checkpoint_steps=int(checkpoint_steps))
+    train(recipe, Path(data), "fit", None, Path(out), cache=Path(data) / "cache", machine=machine,
+          callbacks=[Killed(int(killed_before))] if int(killed_before) else [])
+"""
+
+SMALL = ("input.height=48", "input.width=64", "rooms.rooms=0", "optimizer.batch_size=2", "optimizer.epochs=2")
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rooms")
+    room = RenderedRoom(frames=40, seed=1, width=160, height=120)
+    write_folder([room[i] for i in range(0, 36, 6)], folder, split="fit")
+    return folder
+
+
+def run(data: Path, out: Path, *entries: str, killed_before: int = 0, checkpoint_steps: int = 0, processes: int = 1):
+    """A training run of its own; dies before step ``killed_before`` if that is not 0."""
+    script = out.parent / "run.py"
+    script.write_text(RUN)
+    arguments = [script, data, out, killed_before, checkpoint_steps, processes, *SMALL, *entries]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=250
+    )
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    """Everything in the checkpoint that later steps depend on: weights, their mean, and the optimiser's state."""
+    checkpoint = read_checkpoint(out / "last.ckpt")
+    state = dict(checkpoint["state_dict"])
+    state |= {f"current {k}": v for k, v in checkpoint.get("current_model_state", {}).items()}
+    for index, entry in checkpoint["optimizer_states"][0]["state"].items():
+        state |= {f"optimizer {index} {k}": torch.as_tensor(v) for k, v in entry.items()}
+    return state
+
+
+# Three steps an epoch: after step 3 the first epoch's checkpoint is the last one; before step 5 it is that of step 4.
+@pytest.mark.slow
+@pytest.mark.parametrize(("killed_before", "checkpoint_steps", "goes_on_at"), [(4, 0, 3), (5, 1, 5)])
+def test_a_run_killed_outright_ends_with_the_weights_of_one_that_was_not(
+    rooms: Path, tmp_path: Path, killed_before: int, checkpoint_steps: int, goes_on_at: int
+) -> None:
+    whole = run(rooms, tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    killed = run(rooms, tmp_path / "run", killed_before=killed_before, checkpoint_steps=checkpoint_steps)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    assert read_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == goes_on_at
+    resumed = run(rooms, tmp_path / "run")
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+
+    wanted, got = weights(tmp_path / "whole"), weights(tmp_path / "run")
+    assert wanted.keys() == got.keys()
+    assert any(k.startswith("current ") for k in wanted), "the recipe averages weights: both sets count"
+    different = [k for k in wanted if not torch.equal(wanted[k], got[k])]
+    assert not different
+    assert (tmp_path / "whole" / "model.lcrseg").is_file()
+    assert not list((tmp_path / "run").glob(".*.part")), "no half-written file stays behind"
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_weights_of_one_with_the_same_batch(rooms: Path, tmp_path: Path) -> None:
+    """Batch norms keep their statistics here: each process would take those of its own images on a CPU. SGD, because
+    Adam divides by the size of a gradient, so that rounding decides about the smallest."""
+    entries = (
+        *("network.freeze_batch_norm=true", "network.arguments={dropout: 0.0, drop_path: 0.0}"),
+        *("optimizer.name=sgd", "optimizer.learning_rate=0.01", "augmentation.scale=[0.5, 2.0]"),
+        *("loss.class_balance=0.5", "optimizer.ema_decay=0.0"),
+    )
+    for processes in (1, 2):
+        done = run(rooms, tmp_path / str(processes), *entries, processes=processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (read_checkpoint(tmp_path / str(n) / "last.ckpt") for n in (1, 2))
+    assert one["global_step"] == two["global_step"] == 6
+    assert two["lcr_seg_ros"]["record"]["processes"] == 2
+    for name, value in one["state_dict"].items():
+        assert torch.allclose(value, two["state_dict"][name], rtol=1e-5, atol=1e-5), name
+    moved = one["state_dict"]["network.score.bias"] - two["state_dict"]["network.score.bias"]
+    print(f"largest difference of a bias of the score layer: {moved.abs().max():.2g}")
+
+
+def test_batches_are_a_function_of_seed_and_epoch() -> None:
+    first, again = EpochBatches(10, 4, seed=3), EpochBatches(10, 4, seed=3)
+    assert list(first) == list(again)
+    again.set_epoch(1)
+    assert list(first) != list(again)
+    assert [epoch for batch in again for epoch, _ in batch] == [1] * 8
+    assert list(EpochBatches(10, 4, seed=4)) != list(first)
+
+
+def test_a_resumed_epoch_has_the_batches_that_were_left_and_the_next_one_has_all() -> None:
+    whole = EpochBatches(12, 4, seed=0)
+    whole.set_epoch(5)
+    resumed = EpochBatches(12, 4, seed=0, first_epoch=5, first_batch=2)
+    assert list(resumed) == list(whole)[2:]
+    resumed.set_epoch(6)
+    assert len(list(resumed)) == len(resumed) == 3
+
+
+def test_processes_share_each_batch() -> None:
+    one = list(EpochBatches(13, 6, seed=1))
+    shares = [list(EpochBatches(13, 6, seed=1, rank=r, processes=3)) for r in range(3)]
+    for k, batch in enumerate(one):
+        assert sorted(batch) == sorted(item for share in shares for item in share[k])
+    with pytest.raises(ValueError, match="a batch of 8 images cannot be shared evenly by 3 processes"):
+        EpochBatches(13, 8, seed=1, processes=3)
+
+
+def test_fewer_frames_than_a_batch_make_one_batch() -> None:
+    assert [len(b) for b in EpochBatches(3, 8, seed=0)] == [3]
+    assert np.unique([i for _, i in next(iter(EpochBatches(3, 8, seed=0)))]).tolist() == [0, 1, 2]

@@ -1,0 +1,332 @@
+"""Runs a grid: every training in a process of its own, each result kept, whatever happens in between."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+import lcr_seg_ros
+from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.errors import BundleError, LcrSegError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.sources.folder import DatasetFolder
+from lcr_seg_ros.training.ablate_grid import GridError, PlannedRun
+from lcr_seg_ros.training.evaluate import BOUNDARY_RADII_PX, evaluate, load_segmenter, measure_flicker
+from lcr_seg_ros.training.recipe import Recipe
+
+BUNDLE, RESULT, CHECKPOINT, LOG, RECIPE = "model.lcrseg", "result.json", "last.ckpt", "train.log", "planned.yaml"
+SECONDS, _UNKNOWN = "seconds.txt", "unknown\n"
+
+SECONDS_PER_MEGAPIXEL = {"fcn_lite": 2.6, "segnet": 25.0, "fcn32s": 30.0}
+"""Of training images, forward and backward, on two CPU cores in float32: a first guess, no more. The first two are
+measured, FCN-32s is reckoned from SegNet by its number of operations."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What all runs of a grid share and what does not change their result, but for ``flicker``.
+
+    Args:
+        data: dataset folders by name.
+        out: folder of the ablation; run folders lie in ``out/runs``.
+        cache: folder for computed HHA.
+        threads: CPU threads of each training, 0 for PyTorch's choice.
+        validate_every: epochs between validations.
+        flicker: a folder of consecutive frames on which flicker is measured too.
+        train_arguments: further words for the command line of `train`, e.g. ``("--accelerator", "gpu")``.
+    """
+
+    data: Mapping[str, Path]
+    out: Path
+    cache: Path
+    threads: int = 0
+    validate_every: int = 5
+    flicker: DatasetFolder | None = None
+    train_arguments: tuple[str, ...] = ()
+
+    def folder(self, run: PlannedRun) -> Path:
+        """A run's folder: that of the same digest where there is one, whatever the grid called it then."""
+        there = sorted((self.out / "runs").glob(f"*{run.folder_suffix}"))
+        return there[0] if there else self.out / "runs" / run.folder
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run came to.
+
+    Args:
+        digest: of the planned run.
+        scores: see :meth:`lcr_seg_ros.training.evaluate.Evaluation.scores`; also ``flicker`` where it was asked for.
+        train_seconds: wall time over all starts, in seconds; None where an ablation was killed and it was lost.
+        record: commit, date, machine, frames of the splits.
+    """
+
+    digest: str
+    scores: dict[str, Any]
+    train_seconds: float | None
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunFailure:
+    """A run that did not end well: which, and the last words of its log."""
+
+    run: PlannedRun
+    reason: str
+
+
+def check_data(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
+    """See that every dataset and split is there before the first hour is spent.
+
+    Raises:
+        GridError: a dataset was not given.
+        SourceError: a split is missing.
+    """
+    splits = {(r.data, split) for r in runs for split in (r.fit, r.val)}
+    for name, split in sorted(splits):
+        if name not in settings.data:
+            raise GridError(
+                f"the grid needs the dataset {name!r}: add --data {name}=DIR, or leave its runs out with --only"
+            )
+        _count_frames(settings.data[name], split)
+
+
+def run_all(runs: Sequence[PlannedRun], settings: RunSettings) -> Iterator[RunResult | RunFailure]:
+    """Bring every run to its result, one after the other; finished ones are not repeated.
+
+    A run that fails does not stop the others. Runs that another process works on are left to it, as failures that
+    say so. A generator: closing it, or an exception, ends the training in progress, which goes on from its last
+    checkpoint the next time.
+    """
+    seen: set[str] = set()
+    for run in runs:
+        if run.digest in seen:
+            continue
+        seen.add(run.digest)
+        try:
+            yield _finish(run, settings)
+        except LcrSegError as error:
+            yield RunFailure(run, str(error))
+
+
+def read_result(run: PlannedRun, settings: RunSettings) -> RunResult | None:
+    """The result of a run that is finished: its file names this recipe and lies beside its bundle; else None."""
+    folder = settings.folder(run)
+    try:
+        values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        result = RunResult(**values)
+    except (OSError, ValueError, TypeError):
+        return None
+    if result.digest != run.digest or (settings.flicker is not None and "flicker" not in result.scores):
+        return None
+    return result if _is_trained(run, folder / BUNDLE) else None
+
+
+def state_of(run: PlannedRun, settings: RunSettings) -> str:
+    """``finished``, ``trained`` (not scored yet), ``started`` or ``new``."""
+    if read_result(run, settings) is not None:
+        return "finished"
+    folder = settings.folder(run)
+    if _is_trained(run, folder / BUNDLE):
+        return "trained"
+    return "started" if (folder / CHECKPOINT).is_file() else "new"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds that a training should take, and what that is taken from."""
+
+    seconds: float
+    source: str
+
+
+def estimate(run: PlannedRun, runs: Sequence[PlannedRun], settings: RunSettings) -> Estimate:
+    """How long a run should take on this machine.
+
+    From runs of the same network and modality that are finished in the same output folder, in proportion to images
+    and pixels; where there are none, from :data:`SECONDS_PER_MEGAPIXEL`, measured elsewhere.
+    """
+    megapixels = _megapixels(run, settings)
+    kind = (run.recipe.network.name, run.recipe.input.modality)
+    if not math.isfinite(megapixels):
+        return Estimate(megapixels, f"needs --data {run.data}=DIR")
+    rates = [
+        result.train_seconds / _megapixels(other, settings)
+        for other in {r.digest: r for r in runs}.values()
+        if (other.recipe.network.name, other.recipe.input.modality) == kind
+        and (result := read_result(other, settings)) is not None
+        and result.train_seconds is not None
+    ]
+    if rates:
+        return Estimate(megapixels * sum(rates) / len(rates), f"measured on {len(rates)} runs here")
+    rate = SECONDS_PER_MEGAPIXEL.get(run.recipe.network.name)
+    if rate is None:
+        return Estimate(float("nan"), "no figure for this network yet")
+    return Estimate(megapixels * rate, "rough: two CPU cores, float32")
+
+
+def _finish(run: PlannedRun, settings: RunSettings) -> RunResult:
+    done = read_result(run, settings)
+    if done is not None:
+        return done
+    folder = settings.folder(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder) as lock:
+        if not _is_trained(run, folder / BUNDLE):
+            _train(run, settings, folder, lock)
+        return _score(run, settings, folder)
+
+
+def _train(run: PlannedRun, settings: RunSettings, folder: Path, lock: IO[str]) -> None:
+    """`train` in a process of its own: its memory and its faults end with it.
+
+    Raises:
+        LcrSegError: it failed; says why.
+    """
+    values = run.recipe.model_dump(mode="json")
+    replace_file(folder / RECIPE, yaml.safe_dump(values, sort_keys=False).encode())
+    command = [
+        sys.executable, "-m", "lcr_seg_ros", "train",
+        "--recipe", folder / RECIPE,
+        "--data", settings.data[run.data],
+        "--fit", run.fit,
+        "--val", run.val,
+        "--out", folder,
+        "--cache", settings.cache,
+        "--validate-every", settings.validate_every,
+        "--threads", settings.threads,
+        *settings.train_arguments,
+    ]  # fmt: skip
+    package = str(Path(lcr_seg_ros.__file__).resolve().parent.parent)
+    paths = [package, os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else [package]
+    before, started = _read_seconds(folder), time.monotonic()
+    replace_file(folder / SECONDS, _UNKNOWN.encode())  # what stays if nobody is left to write how long it took
+    with (folder / LOG).open("a", encoding="utf-8") as output:
+        # The child holds the lock too. Should this process be killed, the run stays locked until the child ends.
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            pass_fds=(lock.fileno(),),
+        )
+        try:
+            code = process.wait()
+        except BaseException:
+            _end(process)
+            raise
+        finally:
+            if before is not None:
+                replace_file(folder / SECONDS, f"{before + time.monotonic() - started:.1f}\n".encode())
+    if code != 0:
+        raise LcrSegError(f"training ended with code {code}: {_last_words(folder / LOG)} (all of it: {folder / LOG})")
+    if not _is_trained(run, folder / BUNDLE):
+        raise LcrSegError(
+            f"training ended well, but {folder / BUNDLE} is not of the planned recipe: see {folder / LOG}"
+        )
+
+
+def _score(run: PlannedRun, settings: RunSettings, folder: Path) -> RunResult:
+    segmenter = load_segmenter(folder / BUNDLE)
+    scores = evaluate(segmenter, DatasetFolder(settings.data[run.data], run.val), BOUNDARY_RADII_PX).scores()
+    if settings.flicker is not None:
+        scores["flicker"] = measure_flicker(segmenter, settings.flicker)
+    training = segmenter.bundle.training
+    record = {
+        "commit": training.get("commit", "unknown"),
+        "trained": training.get("date", "unknown"),
+        "scored": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "fit": run.fit,
+        "val": run.val,
+        "fit_frames": training.get("data", {}).get("splits", {}).get(run.fit, {}).get("frames"),
+    }
+    result = RunResult(run.digest, scores, _read_seconds(folder), record)
+    replace_file(folder / RESULT, (json.dumps(asdict(result), indent=1) + "\n").encode())
+    return result
+
+
+def _is_trained(run: PlannedRun, bundle: Path) -> bool:
+    """A whole bundle lies there and was trained by this recipe to its end, whatever options came since."""
+    if not bundle.is_file():
+        return False
+    try:
+        record = ModelBundle.load(bundle).training
+        stored = Recipe.model_validate(record["recipe"])
+    except (BundleError, KeyError, ValueError):
+        return False
+    return stored == run.recipe
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[IO[str]]:
+    """Keep a run folder to ourselves; the system lets go of it when all who hold it have ended, however.
+
+    Raises:
+        LcrSegError: another process holds it.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LcrSegError(
+                f"another process works in {folder} (perhaps a training left behind by an ablation that was killed): "
+                "start this again when it has ended"
+            ) from None
+        yield file
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _last_words(file: Path) -> str:
+    """The last line of a log that says something; the error line of this package where there is one."""
+    lines = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
+    errors = [line for line in lines[-40:] if line.startswith("error: ")]
+    return (errors or lines or ["no output"])[-1][-600:]
+
+
+def _read_seconds(folder: Path) -> float | None:
+    """Wall time of a run's starts so far; None where it is not known."""
+    file = folder / SECONDS
+    if not file.is_file():
+        return 0.0
+    text = file.read_text(encoding="utf-8")
+    return None if text == _UNKNOWN else float(text)
+
+
+def _megapixels(run: PlannedRun, settings: RunSettings) -> float:
+    """Training images of a run times their pixels, in millions; NaN where its data is not there."""
+    if run.data not in settings.data:
+        return float("nan")
+    recipe = run.recipe
+    frames = _count_frames(settings.data[run.data], run.fit)
+    frames += min(recipe.rooms.per_epoch, recipe.rooms.rooms * recipe.rooms.frames_per_room)
+    return recipe.optimizer.epochs * frames * recipe.input.height * recipe.input.width / 1e6
+
+
+@cache
+def _count_frames(data: Path, split: str) -> int:
+    return len(DatasetFolder(data, split))

@@ -1,0 +1,262 @@
+"""Grids of training runs: axes of named variants over a base recipe, times seeds.
+
+::
+
+    name: losses
+    recipe: nyu40                       # base: a name in config/recipes, or a file beside the grid
+    settings: {optimizer.epochs: 12}    # overrides of every run, by dotted names
+    axes:
+      loss:                             # an axis of named variants, each with overrides ...
+        none: {settings: {loss.constraint: null}}
+        fixed: {settings: {loss.constraint.learnable: false}}
+      lambda: {entry: loss.constraint.weight, values: [1, 10, 100]}   # ... or one entry swept
+    seeds: [0, 1, 2]
+    baseline: {loss: none}              # optional: differences are taken against it, seed by seed
+
+Later axes override earlier ones. Overrides below an entry that an earlier axis has set to null or false are dropped:
+without a constraint there is no lambda. Points of the grid that come to the same recipe and data are trained once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.resources import CONFIG
+from lcr_seg_ros.training.recipe import Recipe
+
+FOLDER = CONFIG / "ablations"
+RESULTS_OF_OTHERS = FOLDER / "published"
+"""Tables of papers, to be set beside ours."""
+
+DEFAULT_DATA = "data"
+"""Name of the dataset that ``--data DIR`` gives; ``--data NAME=DIR`` gives others."""
+
+
+class GridError(LcrSegError, ValueError):
+    """A grid that cannot be read, contradicts itself, or asks for data that was not given."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Variant(_Section):
+    """What one value of an axis changes."""
+
+    recipe: str | None = Field(None, description="another base recipe")
+    data: str | None = Field(None, description="name of another dataset, given as --data NAME=DIR")
+    fit: str | None = Field(None, description="another split to train on")
+    val: str | None = Field(None, description="another split to score")
+    settings: dict[str, Any] = Field(default_factory=dict, description="dotted names of recipe entries to values")
+
+
+class Grid(_Section):
+    """See the top of this module."""
+
+    name: str
+    about: str = Field("", description="what question it answers; printed in the report")
+    recipe: str
+    data: str = DEFAULT_DATA
+    fit: str = "fit"
+    val: str = "val"
+    settings: dict[str, Any] = Field(default_factory=dict)
+    axes: dict[str, dict[str, Variant]]
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    keep: tuple[dict[str, tuple[str, ...]], ...] = Field(
+        (), description="only points that agree with at least one of these; empty keeps all"
+    )
+    baseline: dict[str, str] | None = None
+    published: str | None = Field(None, description="name of tables in config/ablations/published")
+    folder: Path = Field(Path(), description="where recipe files named relative to the grid are looked for")
+
+    @field_validator("axes", mode="before")
+    @classmethod
+    def _expand_sweeps(cls, axes: Any) -> Any:
+        if not isinstance(axes, dict):
+            return axes
+        return {name: _expand(axis) for name, axis in axes.items()}
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _accept_single_values(cls, keep: Any) -> Any:
+        if not isinstance(keep, list) or not all(isinstance(part, dict) for part in keep):
+            return keep
+        return [{a: [str(x) for x in (v if isinstance(v, list) else [v])] for a, v in part.items()} for part in keep]
+
+    @model_validator(mode="after")
+    def _refuse_unknown_values(self) -> Grid:
+        if "seed" in self.axes:
+            raise ValueError("list seeds under 'seeds'; an axis called 'seed' would hide them")
+        for part in self.keep:
+            check_values(self, part)
+        check_values(self, {axis: [value] for axis, value in (self.baseline or {}).items()})
+        return self
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, **overrides: Any) -> Grid:
+        """Read a grid by name (``config/ablations/NAME.yaml``) or from a YAML file.
+
+        Args:
+            name_or_path: see above.
+            overrides: fields to replace, e.g. ``seeds=(0,)``; None leaves a field as it is.
+
+        Raises:
+            GridError: no such file, not YAML, unknown or invalid entries (each is named).
+        """
+        path = Path(name_or_path)
+        if path.suffix not in (".yaml", ".yml"):
+            path = FOLDER / f"{name_or_path}.yaml"
+        if not path.is_file():
+            shipped = ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml"))) or "none"
+            raise GridError(f"no grid at {path}; give a YAML file or one of {shipped}")
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise GridError(f"{path} is not YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise GridError(f"{path} must be a mapping with name, recipe and axes, got {type(values).__name__}")
+        values |= {k: v for k, v in overrides.items() if v is not None} | {"folder": path.parent}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'grid'}: {e['msg']} (got {e['input']!r})"[:400]
+                for e in error.errors()
+            )
+            raise GridError(f"{path}: {faults}") from error
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training run.
+
+    Args:
+        point: value of each axis.
+        recipe: resolved; its seed is set.
+        data, fit, val: name of the dataset and of its splits.
+    """
+
+    point: dict[str, str]
+    recipe: Recipe
+    data: str
+    fit: str
+    val: str
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of what decides the result: recipe, data and splits.
+
+        Entries at their defaults are left out, so that a recipe keeps its digest when an option is added.
+        """
+        decisive = {
+            "recipe": self.recipe.model_dump(mode="json", exclude_defaults=True),
+            "data": [self.data, self.fit, self.val],
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def title(self) -> str:
+        """For people, e.g. ``learned 10, seed 0``."""
+        return f"{' '.join(self.point.values())}, seed {self.recipe.seed}".lstrip(", ")
+
+    @property
+    def folder(self) -> str:
+        """Name of the run folder: readable, and different for runs that differ."""
+        words = re.sub(r"[^A-Za-z0-9.+-]+", "-", "_".join(self.point.values()))
+        return f"{words}_s{self.recipe.seed}{self.folder_suffix}".lstrip("_")
+
+    @property
+    def folder_suffix(self) -> str:
+        """What :attr:`folder` ends with, and no other run's does."""
+        return f"-{self.digest[:8]}"
+
+
+def plan(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[PlannedRun]:
+    """Every run of a grid, in the order of its axes, seeds innermost; equal runs appear once for each point.
+
+    Args:
+        grid: the grid.
+        only: axis to the values to keep; None keeps all.
+
+    Raises:
+        GridError: a recipe cannot be used, an axis or value does not exist, or nothing is left.
+    """
+    check_values(grid, only or {}, error=GridError)
+    runs = [
+        _plan_run(grid, point, seed)
+        for point in _points(grid)
+        if all(point[axis] in values for axis, values in (only or {}).items())
+        for seed in grid.seeds
+    ]
+    if not runs:
+        raise GridError(f"nothing is left of grid {grid.name!r}: loosen 'keep' in it, or --only")
+    return runs
+
+
+def check_values(grid: Grid, part: Mapping[str, Sequence[str]], error: type[ValueError] = ValueError) -> None:
+    """Raise ``error`` where ``part`` names an axis or a value that the grid does not have."""
+    for axis, values in part.items():
+        if axis not in grid.axes:
+            raise error(f"there is no axis {axis!r}; axes: {', '.join(grid.axes)}")
+        for value in values:
+            if value not in grid.axes[axis]:
+                raise error(f"axis {axis!r} has no value {value!r}; values: {', '.join(grid.axes[axis])}")
+
+
+def _points(grid: Grid) -> Iterator[dict[str, str]]:
+    for values in product(*grid.axes.values()):
+        point = dict(zip(grid.axes, values, strict=True))
+        if not grid.keep or any(all(point[a] in v for a, v in part.items()) for part in grid.keep):
+            yield point
+
+
+def _plan_run(grid: Grid, point: dict[str, str], seed: int) -> PlannedRun:
+    recipe, data, fit, val = grid.recipe, grid.data, grid.fit, grid.val
+    settings = dict(grid.settings)
+    for axis, value in point.items():
+        variant = grid.axes[axis][value]
+        recipe, data = variant.recipe or recipe, variant.data or data
+        fit, val = variant.fit or fit, variant.val or val
+        settings = _override(settings, variant.settings)
+    beside = grid.folder / recipe
+    if recipe.endswith((".yaml", ".yml")) and beside.is_file():
+        recipe = str(beside)
+    try:
+        resolved = Recipe.load(recipe, settings | {"seed": seed})
+    except LcrSegError as error:
+        raise GridError(f"grid {grid.name!r} at {point}: {error}") from error
+    return PlannedRun(point, resolved, data, fit, val)
+
+
+def _override(settings: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """Later entries win; an entry that is set replaces what lies below it, and below one that is off nothing is set."""
+    result = dict(settings)
+    for name, value in later.items():
+        sections = name.split(".")
+        above = [".".join(sections[:k]) for k in range(1, len(sections))]
+        if any(a in result and result[a] in (None, False) for a in above):
+            continue
+        for old in [n for n in result if n == name or n.startswith(f"{name}.")]:
+            del result[old]
+        result[name] = value
+    return result
+
+
+def _expand(axis: Any) -> Any:
+    """``{entry, values}`` as one variant per value; names of variants as text, for YAML reads 40 as a number."""
+    if not isinstance(axis, dict):
+        return axis
+    if set(axis) == {"entry", "values"}:
+        return {f"{v:g}" if isinstance(v, float) else str(v): {"settings": {axis["entry"]: v}} for v in axis["values"]}
+    return {str(name): {} if variant is None else variant for name, variant in axis.items()}

@@ -1,0 +1,119 @@
+"""What a run leaves while it goes on: checkpoints, preview pictures, and the line that tells how it fares."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
+
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.render import colorize, write_image
+from lcr_seg_ros.training.module import SegmentationTraining
+
+PREVIEW_HEIGHT = 200
+"""Pixels of a preview's row."""
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes the run's state after each epoch, and within one every so many minutes or steps; whole or not at all.
+
+    Args:
+        path: the file.
+        minutes: between checkpoints within an epoch; 0: none by the clock.
+        steps: of the optimiser between checkpoints within an epoch; 0: none by their number.
+    """
+
+    def __init__(self, path: Path, minutes: float = 10.0, steps: int = 0) -> None:
+        self._path, self._minutes, self._steps = path, minutes, steps
+        self._written_at, self._written_step = time.monotonic(), 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._written_at, self._written_step = time.monotonic(), trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        moved = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if moved and batch_idx + 1 < trainer.num_training_batches and self._is_due(trainer):
+            self._write(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._write(trainer)
+
+    def _is_due(self, trainer: L.Trainer) -> bool:
+        if self._steps and trainer.global_step - self._written_step >= self._steps:
+            return True
+        by_clock = bool(self._minutes) and time.monotonic() - self._written_at >= 60 * self._minutes
+        return bool(trainer.strategy.broadcast(by_clock)) if trainer.world_size > 1 else by_clock
+
+    def _write(self, trainer: L.Trainer) -> None:
+        draft = self._path.with_name(f".{self._path.name}.part")
+        trainer.save_checkpoint(draft)
+        if trainer.is_global_zero:
+            draft.replace(self._path)
+        self._written_at, self._written_step = time.monotonic(), trainer.global_step
+
+
+class Previews(Callback):
+    """After each validation ``FOLDER/epoch_0005.png``: what the network saw, the annotation, what it said.
+
+    Args:
+        folder: for the pictures.
+        labels: gives the colours.
+    """
+
+    def __init__(self, folder: Path, labels: LabelSet) -> None:
+        self._folder, self._labels = folder, labels
+        self._id_of_channel = np.array([c.id for c in labels.classes] + [labels.void] * 2, np.uint8)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, SegmentationTraining)
+        if not trainer.is_global_zero or not pl_module.previews:
+            return
+        rows = [np.concatenate([self._panel(x) for x in preview], axis=1) for preview in pl_module.previews]
+        picture = np.concatenate(rows, axis=0)
+        write_image(self._folder / f"epoch_{trainer.current_epoch + 1:04d}.png", picture)
+        for logger in trainer.loggers:
+            if hasattr(logger.experiment, "add_image"):
+                logger.experiment.add_image("validation", picture, trainer.global_step, dataformats="HWC")
+
+    def _panel(self, image: torch.Tensor) -> np.ndarray[Any, Any]:
+        """(3, h, w) colours or (h, w) channels, negative where there is no label."""
+        if image.ndim == 3:
+            picture = image.clamp(0, 255).byte().permute(1, 2, 0).numpy()
+        else:
+            picture = colorize(self._id_of_channel[image.numpy()], self._labels)
+        width = round(picture.shape[1] * PREVIEW_HEIGHT / picture.shape[0])
+        return cv2.resize(picture, (width, PREVIEW_HEIGHT), interpolation=cv2.INTER_NEAREST)
+
+
+class ProgressLine(TQDMProgressBar):
+    """Lightning's bar of the epoch, with the learning rate and the time until the whole run ends."""
+
+    def __init__(self, refresh_rate: int = 5) -> None:
+        super().__init__(refresh_rate=refresh_rate)
+        self._start = (time.monotonic(), 0)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._start = (time.monotonic(), trainer.global_step)
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        if not trainer.optimizers or not trainer.training:
+            return metrics
+        metrics["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        since, first = self._start
+        done, total = trainer.global_step - first, int(trainer.estimated_stepping_batches)
+        if done > 0:
+            left = (time.monotonic() - since) / done * (total - trainer.global_step)
+            hours, minutes = divmod(round(left / 60), 60)
+            metrics["ready in"] = f"{hours}:{minutes:02d} h"
+        return metrics

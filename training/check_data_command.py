@@ -1,0 +1,94 @@
+"""``check-data``: is a dataset folder what training takes it for?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.training.datasets.check import Finding, FolderReport, check_folder
+from lcr_seg_ros.training.datasets.grouping import LABELS_FILE
+
+_SHOWN_FRAMES = 5
+_BAR_WIDTH = 24
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros check-data nyudv2
+  python -m lcr_seg_ros check-data mine --labels mine/labels.yaml --json report.json"""
+)
+@click.argument("data", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--labels", help=f"shipped name or YAML file of the label set  [default: DIR/{LABELS_FILE}, else nyu40]")
+@click.option("--limit", type=click.IntRange(min=1), help="read only so many frames, evenly spread")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="also write the report here")
+def command(data: Path, labels: str | None, limit: int | None, json_path: Path | None) -> None:
+    """Look for faults that training would suffer from silently, and count the classes.
+
+    Void confused with a class, ids that name no class, depth in another unit, sizes that differ, missing partners,
+    empty or overlapping lists, unreadable images. Exit code 1 if there is an error.
+    """
+    report = check_folder(data, _label_set(data, labels), limit)
+    click.echo(_table(report))
+    for finding in report.findings:
+        click.echo(_shown(finding))
+    click.echo(_verdict(report))
+    if json_path is not None:
+        replace_file(json_path, (json.dumps(report.to_dict(), indent=1) + "\n").encode())
+    if report.errors:
+        raise click.exceptions.Exit(1)
+
+
+def _label_set(data: Path, labels: str | None) -> LabelSet:
+    if labels is not None:
+        return LabelSet.load(labels)
+    if not data.is_dir():
+        raise SourceError(f"no folder {data}")
+    own = data / LABELS_FILE
+    return LabelSet.load(own if own.is_file() else "nyu40")
+
+
+def _table(report: FolderReport) -> str:
+    rows = report.frequencies()
+    most = max((row["share"] for row in rows), default=0) or 1
+    lines = [f"{report.frames} frames; classes of {report.labels.name}, share of the annotated pixels:"]
+    for row in rows:
+        bar = "#" * round(_BAR_WIDTH * row["share"] / most)
+        lines.append(
+            f"  {row['id']:>3} {row['name']:<16} {100 * row['share']:6.2f} %  {row['frames']:>6} frames  {bar}".rstrip()
+        )
+    lines.append(f"  {report.labels.void:>3} {'(void)':<16} {100 * report.void_share:6.2f} % of all pixels")
+    if report.depth:
+        d = report.depth
+        lines.append(
+            f"depth, read as mm: median {d['median']:.0f}, 98 % within {d['percentile_1']:.0f}.."
+            f"{d['percentile_99']:.0f}, holes {100 * d['holes']:.1f} %, {d['levels']:.0f} different values"
+        )
+    if report.splits:
+        lines.append("lists: " + ", ".join(f"{name} {count}" for name, count in report.splits.items()))
+    return "\n".join(lines)
+
+
+def _shown(finding: Finding) -> str:
+    text = f"{finding.severity}: {finding.text}"
+    if finding.advice:
+        text += f"\n    do: {finding.advice}"
+    if finding.frames:
+        more = len(finding.frames) - _SHOWN_FRAMES
+        frames = ", ".join(finding.frames[:_SHOWN_FRAMES]) + (f" and {more} more" if more > 0 else "")
+        text += f"\n    in: {frames}"
+    return text
+
+
+def _verdict(report: FolderReport) -> str:
+    errors, warnings = len(report.errors), len(report.warnings)
+    if errors:
+        return f"{report.path}: {errors} errors, {warnings} warnings: mend the errors before training"
+    if warnings:
+        return f"{report.path}: no errors, {warnings} warnings: can be trained on"
+    return f"{report.path}: no faults found"

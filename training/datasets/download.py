@@ -1,0 +1,171 @@
+"""Large files over HTTP: what was fetched before a stop is kept, and the whole is checked before it counts."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.training.datasets.manifest import sha256_of
+
+_BLOCK_BYTES = 1 << 18
+_TIMEOUT_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a publisher: name, address, and, where known, its size in bytes and SHA-256."""
+
+    name: str
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+def download(remote: RemoteFile, folder: Path, attempts: int = 5, pause_s: float = 2.0) -> Path:
+    """Fetch a file into ``folder``, going on from ``NAME.part`` where an earlier run stopped (HTTP Range, RFC 9110).
+
+    Args:
+        remote: see there. A file that is there already is kept if its SHA-256 is right or unknown.
+        folder: where to.
+        attempts: how often a broken connection is taken up again without progress.
+        pause_s: seconds before each of these.
+
+    Returns:
+        Path of the whole file.
+
+    Raises:
+        SourceError: no answer, the server's refusal, or another SHA-256 or size than the publisher's.
+    """
+    if not remote.url.startswith(("http://", "https://")):
+        raise SourceError(f"can only download over http and https, got {remote.url!r}")
+    path = folder / remote.name
+    if path.is_file():
+        _check(path, remote, f"remove {path} and run again, or give another file")
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    part = _Part(folder / f"{remote.name}.part")
+    fruitless = 0
+    while True:
+        before = part.size
+        try:
+            _fetch(remote, part)
+            break
+        except urllib.error.HTTPError as error:
+            raise SourceError(f"{remote.url} answers {error.code} {error.reason}: is the address right?") from error
+        except (OSError, http.client.HTTPException) as error:
+            fruitless = 0 if part.size > before else fruitless + 1
+            if fruitless >= attempts:
+                raise SourceError(
+                    f"{remote.url} stopped after {part.size} bytes ({error or type(error).__name__}): "
+                    f"run again to go on from there, or fetch it by other means as {path}"
+                ) from error
+            log.warning("%s: connection lost after %d bytes, going on", remote.name, part.size)
+            time.sleep(pause_s)
+    try:
+        _check(part.path, remote, "what was fetched has been removed, run again")
+    except SourceError:
+        part.remove()
+        raise
+    part.path.replace(path)
+    part.remove()
+    return path
+
+
+class _Part:
+    """A file in the making and, beside it, the validator that the server gave for it (ETag or date)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._note = path.with_name(path.name + ".json")
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    @property
+    def validator(self) -> str:
+        try:
+            return str(json.loads(self._note.read_text(encoding="utf-8"))["validator"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def begin(self, validator: str) -> None:
+        replace_file(self._note, json.dumps({"validator": validator}).encode())
+        self.path.write_bytes(b"")
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+
+def _fetch(remote: RemoteFile, part: _Part) -> None:
+    """Append to ``part`` what is missing; returns only when the server has sent all it announced."""
+    start = part.size
+    headers = {"Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+        if part.validator:
+            headers["If-Range"] = part.validator  # a file that changed meanwhile comes whole, from its beginning
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not start:
+            raise
+        if _total(error.headers.get("Content-Range", "")) == start:
+            return None  # nothing is missing
+        part.remove()
+        return _fetch(remote, part)
+    with answer:
+        begins = answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+        if start and not (answer.status == 206 and begins):
+            start = 0  # the server sends all of it
+        if not start:
+            part.begin(_validator(answer.headers))
+        length = answer.headers.get("Content-Length")
+        total = start + int(length) if length is not None else remote.size
+        with (
+            part.path.open("ab") as file,
+            tqdm(
+                desc=remote.name, total=total, initial=start, unit="B", unit_scale=True, leave=False, disable=None
+            ) as bar,
+        ):
+            while block := answer.read(_BLOCK_BYTES):
+                file.write(block)
+                bar.update(len(block))
+    if total is not None and part.size < total:
+        raise http.client.IncompleteRead(b"", total - part.size)
+    return None
+
+
+def _validator(headers: Any) -> str:
+    """What If-Range may carry: a strong ETag, else the date of the file."""
+    tag = headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
+
+
+def _total(content_range: str) -> int | None:
+    size = content_range.rpartition("/")[2]
+    return int(size) if size.isdigit() else None
+
+
+def _check(path: Path, remote: RemoteFile, advice: str) -> None:
+    size = path.stat().st_size
+    if remote.size is not None and size != remote.size:
+        raise SourceError(f"{path} has {size} bytes, the published {remote.name} has {remote.size}: {advice}")
+    if remote.sha256 is not None:
+        digest = sha256_of(path, f"checking {remote.name}")
+        if digest != remote.sha256:
+            raise SourceError(f"{path} has SHA-256 {digest}, the published {remote.name} has {remote.sha256}: {advice}")

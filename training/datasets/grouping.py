@@ -1,0 +1,131 @@
+"""Fewer or other classes made of those that a dataset was annotated with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import yaml
+from tqdm import tqdm
+
+from lcr_seg_ros.errors import LabelSetError, SourceError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.sources.folder import (
+    DEPTH_FOLDER,
+    INTRINSICS_FILE,
+    LABEL_FOLDER,
+    RGB_FOLDER,
+    DatasetFolder,
+    write_png,
+)
+
+LABELS_FILE = "labels.yaml"
+"""Label set of a dataset folder with classes of its own."""
+
+
+def load_grouping(name_or_path: str, source: LabelSet) -> tuple[LabelSet, npt.NDArray[np.uint8]]:
+    """A label set whose classes are made of the classes of another.
+
+    In the YAML file, a class lists the names of its source classes under ``from``. Where no class has such an entry,
+    classes take the source classes whose ``group`` is their name: that is how ``nyu4`` comes out of ``nyu40``.
+
+    Args:
+        name_or_path: as :meth:`~lcr_seg_ros.labels.LabelSet.load` takes it.
+        source: what the label images hold.
+
+    Returns:
+        The label set, and the (256,) uint8 table from its source's mask ids to its own; all else becomes void.
+
+    Raises:
+        LabelSetError: an unknown source class, one that is used twice, or a class made of nothing.
+    """
+    labels = LabelSet.load(name_or_path)
+    wanted = _source_names(name_or_path, labels, source)
+    table = np.full(256, labels.void, np.uint8)
+    ids = {c.name: c.id for c in source.classes}
+    taken: dict[str, str] = {}
+    for c in labels.classes:
+        if not wanted[c.name]:
+            raise LabelSetError(
+                f"label set {labels.name!r}: class {c.name!r} is made of no class of {source.name!r}: "
+                "list some under 'from', e.g. from: [wall, door]"
+            )
+        for name in wanted[c.name]:
+            if name not in ids:
+                raise LabelSetError(
+                    f"label set {labels.name!r}: class {c.name!r} is to take {name!r}, which {source.name!r} lacks; "
+                    f"it has {', '.join(source.names)}"
+                )
+            if name in taken:
+                raise LabelSetError(
+                    f"label set {labels.name!r}: {name!r} is taken by both {taken[name]!r} and {c.name!r}"
+                )
+            taken[name] = c.name
+            table[ids[name]] = c.id
+    return labels, table
+
+
+def relabel_folder(data: Path, out: Path, labels: LabelSet, table: npt.NDArray[np.uint8]) -> int:
+    """Write the frames of ``data`` with other mask ids; all other files are shared with it or copied.
+
+    Args:
+        data: dataset folder with labels.
+        out: another folder.
+        labels, table: see :func:`load_grouping`.
+
+    Returns:
+        Number of frames.
+
+    Raises:
+        SourceError: ``data`` has no labels, is ``out``, or a label image cannot be read.
+    """
+    folder = DatasetFolder(data)
+    if not folder.has_labels:
+        raise SourceError(f"{data} has no {LABEL_FOLDER}/ to make other classes of")
+    if out.resolve() == data.resolve():
+        raise SourceError(f"--out {out} is the folder that is read: choose another")
+    for name in tqdm(folder.names, desc="relabel", unit="frame", leave=False, disable=None):
+        file = data / LABEL_FOLDER / f"{name}.png"
+        image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if image is None or image.ndim != 2 or image.dtype != np.uint8:
+            raise SourceError(f"{file} is no 8-bit image of class ids: run check-data {data}")
+        write_png(out / LABEL_FOLDER / f"{name}.png", table[image])
+    others = [p for f in (RGB_FOLDER, DEPTH_FOLDER) if (data / f).is_dir() for p in (data / f).iterdir()]
+    for path in (*others, *data.glob("*.txt"), *data.glob(INTRINSICS_FILE)):
+        _share(path, out / path.relative_to(data))
+    write_label_set(out, labels)
+    return len(folder)
+
+
+def _share(path: Path, other: Path) -> None:
+    """A hard link or a copy. Files of a folder are replaced, never written into, so a link stays what it is."""
+    other.parent.mkdir(parents=True, exist_ok=True)
+    other.unlink(missing_ok=True)
+    try:
+        other.hardlink_to(path)
+    except OSError:  # another file system
+        replace_file(other, path.read_bytes())
+
+
+def _source_names(name_or_path: str, labels: LabelSet, source: LabelSet) -> dict[str, list[str]]:
+    path = Path(name_or_path)
+    entries: list[dict[str, Any]] = []
+    if path.suffix in (".yaml", ".yml"):
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))["classes"]  # LabelSet.load has checked it
+    listed = {str(e["name"]): e["from"] for e in entries if "from" in e}
+    if not listed:
+        return {c.name: [s.name for s in source.classes if s.group == c.name] for c in labels.classes}
+    for name, names in listed.items():
+        if not isinstance(names, list):
+            raise LabelSetError(f"{path}: 'from' of {name!r} must be a list of class names, got {names!r}")
+    return {c.name: [str(n) for n in listed.get(c.name, [])] for c in labels.classes}
+
+
+def write_label_set(folder: Path, labels: LabelSet) -> None:
+    """Leave the label set with the images, as ``labels.yaml``: ``check-data`` and people look for it there."""
+    text = yaml.safe_dump(labels.to_dict(), sort_keys=False, default_flow_style=None, width=120)
+    replace_file(folder / LABELS_FILE, text.encode())

@@ -1,0 +1,171 @@
+"""The sum of the contextual constraint and its gradients on a CPU, compiled by numba: no response map is ever held.
+
+A band of image rows is one piece of work. For each class map it goes through the rows of windows once. A row's
+eight responses are used, for the sum and for all three gradients, while they are in the first-level cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+BAND = 64
+"""Rows of one piece of work. Fixed, so that sums round alike whatever the number of threads."""
+THREADED_FROM = 100_000
+"""Values of the maps, below which starting threads takes longer than the work."""
+
+Array = npt.NDArray[Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def weighted_absolute_sum(
+    maps: Array, weights: Array, kernels: Array, for_maps: bool, for_weights: bool, for_kernels: bool, threads: int
+) -> tuple[Array, Array, Array, Array]:
+    """s = sum_bnj W_bj |D_j * f_bn| and its gradients, valid correlation.
+
+    Args:
+        maps: f, (B, N, H, W) float32 or float64, C order.
+        weights: W, (B, J, H - 2, W - 2), same dtype.
+        kernels: D, (J, 3, 3), same dtype.
+        for_maps, for_weights, for_kernels: which gradients are wanted.
+        threads: how many bands are worked on at once; the result does not depend on it.
+
+    Returns:
+        s as () array, then ds/df, ds/dW and ds/dD; arrays of size 0 for those that are not wanted. The
+        derivative of |x| at 0 is taken as 0.
+    """
+    (b, n, h, w), j = maps.shape, kernels.shape[0]
+    kind = maps.dtype
+    grad_maps = np.zeros((b, n, h, w) if for_maps else (0, 0, 0, 0), kind)
+    grad_weights = np.zeros(weights.shape if for_weights else (0, 0, 0, 0), kind)
+    pieces = [(image, top) for image in range(b) for top in range(0, h, BAND)]
+    sums = np.zeros((len(pieces), 1 + j * 9), np.float64)
+
+    def work(k: int) -> None:
+        image, top = pieces[k]
+        _band(maps, weights, kernels, image, top, min(top + BAND, h), grad_maps, grad_weights, for_kernels, sums[k])
+
+    if threads > 1 and len(pieces) > 1 and maps.size > THREADED_FROM:
+        with ThreadPoolExecutor(min(threads, len(pieces))) as pool:
+            list(pool.map(work, range(len(pieces))))
+    else:
+        for k in range(len(pieces)):
+            work(k)
+    total = sums.sum(0)
+    grad_kernels = total[1:].reshape(j, 3, 3).astype(kind) if for_kernels else np.zeros((0, 0, 0), kind)
+    return total[:1].reshape(()).astype(kind), grad_maps, grad_weights, grad_kernels
+
+
+def _compiled(**options: Any) -> Callable[[Function], Function]:
+    """``numba.njit`` that keeps its results on disk where it may, and in memory where it may not."""
+
+    def compile_(function: Function) -> Function:
+        try:
+            return numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+        except RuntimeError:  # no folder to write to: a read-only install without a home
+            return numba.njit(nogil=True, error_model="numpy", **options)(function)
+
+    return compile_
+
+
+_FAST = {"reassoc", "contract", "nsz"}
+"""Sums may be reordered for the vectoriser. NaN and infinity keep their meaning: training stops on them."""
+
+
+@_compiled(fastmath=_FAST)
+def _band(maps, weights, kernels, image, top, bottom, grad_maps, grad_weights, for_kernels, sums):
+    """Rows ``top`` to ``bottom`` of one image: their gradients, and the share of the windows that begin there.
+
+    ``sums`` is the share of s, then of ds/dD, row by row.
+    """
+    n, h, w = maps.shape[1:]
+    j = kernels.shape[0]
+    columns = w - 2
+    for_maps, for_weights = grad_maps.size > 0, grad_weights.size > 0
+    zero = kernels[0, 0, 0] * 0
+    signed = np.zeros((j, w + 2), kernels.dtype)  # two zeros at either end stand for windows beyond the image
+    by_window = np.zeros(w + 2, kernels.dtype)
+    part = np.empty(9, kernels.dtype)
+    # Windows that begin up to two rows above the band reach into it.
+    for c in range(n):
+        for y in range(max(0, top - 2), min(bottom, h - 2)):
+            mine = y >= top
+            a, b, d = maps[image, c, y], maps[image, c, y + 1], maps[image, c, y + 2]
+            for k in range(j):
+                row = signed[k, 2 : 2 + columns]
+                weight = weights[image, k, y]
+                total = _respond(a, b, d, kernels[k], weight, row, by_window, columns)
+                if not mine:
+                    continue
+                sums[0] += total
+                if for_weights:
+                    _add(grad_weights[image, k, y], by_window, columns)
+                if for_kernels:
+                    _correlate(a, b, d, row, columns, part)
+                    for i in range(9):
+                        sums[1 + 9 * k + i] += part[i]
+            if for_maps:
+                for v in range(3):
+                    if top <= y + v < bottom:
+                        out = grad_maps[image, c, y + v]
+                        for k in range(j):
+                            _spread(signed[k], kernels[k, v, 0], kernels[k, v, 1], kernels[k, v, 2], out, w)
+    return zero
+
+
+@_compiled(fastmath=_FAST)
+def _respond(a, b, d, kernel, weight, signed, size, columns):
+    """One kernel along one row: |r| into ``size``, W sign(r) into ``signed``; returns sum W |r|."""
+    k0, k1, k2 = kernel[0, 0], kernel[0, 1], kernel[0, 2]
+    k3, k4, k5 = kernel[1, 0], kernel[1, 1], kernel[1, 2]
+    k6, k7, k8 = kernel[2, 0], kernel[2, 1], kernel[2, 2]
+    zero = k0 * 0
+    total = zero
+    for x in range(columns):
+        r = (
+            (k0 * a[x] + k1 * a[x + 1] + k2 * a[x + 2])
+            + (k3 * b[x] + k4 * b[x + 1] + k5 * b[x + 2])
+            + (k6 * d[x] + k7 * d[x + 1] + k8 * d[x + 2])
+        )
+        absolute = abs(r)
+        size[x] = absolute
+        total += weight[x] * absolute
+        positive = weight[x] if r > zero else zero
+        signed[x] = -weight[x] if r < zero else positive
+    return total
+
+
+@_compiled(fastmath=_FAST)
+def _add(target, values, columns):
+    for x in range(columns):
+        target[x] += values[x]
+
+
+@_compiled(fastmath=_FAST)
+def _correlate(a, b, d, signed, columns, part):
+    """The nine sums of ``signed`` times a neighbour: the gradient by one kernel."""
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = signed[0] * 0
+    for x in range(columns):
+        s = signed[x]
+        s0 += s * a[x]
+        s1 += s * a[x + 1]
+        s2 += s * a[x + 2]
+        s3 += s * b[x]
+        s4 += s * b[x + 1]
+        s5 += s * b[x + 2]
+        s6 += s * d[x]
+        s7 += s * d[x + 1]
+        s8 += s * d[x + 2]
+    part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8] = s0, s1, s2, s3, s4, s5, s6, s7, s8
+
+
+@_compiled(fastmath=_FAST)
+def _spread(signed, left, middle, right, out, w):
+    """Give each pixel of a row what the windows that cover it owe: a kernel row, transposed."""
+    for x in range(w):
+        out[x] += left * signed[x + 2] + middle * signed[x + 1] + right * signed[x]

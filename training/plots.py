@@ -1,0 +1,144 @@
+"""Charts as PNG bytes: confusion matrices, bars of classes, scores against a setting. Needs matplotlib, no display."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.labels import LabelSet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_INK, _FAINT, _BAR, _SECOND = "#222222", "#d0d0d0", "#4477aa", "#cc6677"
+_LINES = ("#4477aa", "#cc6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#888888")
+"""Colours that most eyes tell apart (Paul Tol's "bright" scheme)."""
+
+
+def confusion_matrix_png(counts: npt.NDArray[np.int64], labels: LabelSet) -> bytes:
+    """Where the pixels of each true class went: each row sums to 1.
+
+    Args:
+        counts: (N, N + 1), see :class:`~lcr_seg_ros.training.metrics.ConfusionMatrix`; the column "no class" is
+            drawn where anything fell into it.
+        labels: N classes.
+    """
+    unlabelled = bool(counts[:, -1].any())
+    shown = counts if unlabelled else counts[:, :-1]
+    share = shown / np.maximum(counts.sum(1, keepdims=True), 1)
+    columns = [*labels.names, "no class"] if unlabelled else labels.names
+    n = len(labels)
+    side = max(5.0, 2.2 + 0.24 * n)
+    figure = _figure(side + 0.8, side)
+    axes = figure.add_subplot()
+    picture = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
+    axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=8)
+    axes.set_yticks(range(n), labels.names, fontsize=8)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if n <= 12:
+        for row, column in np.ndindex(*share.shape):
+            ink = "white" if share[row, column] > 0.6 else _INK
+            axes.text(column, row, f"{100 * share[row, column]:.0f}", ha="center", va="center", color=ink, fontsize=8)
+    figure.colorbar(picture, ax=axes, shrink=0.7, label="share of the true class's pixels")
+    return _png(figure)
+
+
+def class_bars_png(
+    per_class: Mapping[str, Sequence[float | None]], labels: LabelSet, pixel_share: npt.NDArray[np.float64]
+) -> bytes:
+    """One horizontal bar per class and score, classes ordered by how many pixels they hold.
+
+    Args:
+        per_class: name of a score -> N values in 0..1, None where a class does not occur; at most two are drawn.
+        labels: N classes.
+        pixel_share: (N,) of all annotated pixels, 0..1; printed beside the names.
+    """
+    order = np.argsort(pixel_share)
+    place = np.arange(len(labels))
+    figure = _figure(7.0, 1.2 + 0.22 * len(labels))
+    axes = figure.add_subplot()
+    height = 0.8 / len(per_class)
+    for k, (name, values) in enumerate(per_class.items()):
+        lengths = [100 * (values[c] or 0.0) for c in order]
+        axes.barh(place - k * height, lengths, height, label=name, color=(_BAR, _SECOND)[k % 2])
+    names = [f"{labels.names[c]}  {100 * pixel_share[c]:.1f} %" for c in order]
+    axes.set_yticks(place - height * (len(per_class) - 1) / 2, names, fontsize=8)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(-1, len(labels) - 0.4)
+    axes.set_xlabel("%")
+    axes.grid(axis="x", color=_FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower right", fontsize=8)
+    return _png(figure)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points with error bars: ``x`` is a number or a name; ``spread`` is 0 where there was one run only."""
+
+    name: str
+    x: Sequence[float | str]
+    y: Sequence[float]
+    spread: Sequence[float]
+
+
+def curves_png(series: Sequence[Series], x_name: str, y_name: str) -> bytes:
+    """Scores in per cent against a number; the axis is logarithmic, and linear below its least positive value."""
+    figure = _figure(6.4, 4.2)
+    axes = figure.add_subplot()
+    values = sorted({float(x) for line in series for x in line.x})
+    for k, line in enumerate(series):
+        axes.errorbar(
+            [float(x) for x in line.x], line.y, line.spread,
+            marker="o", markersize=4, capsize=3, linewidth=1.3, color=_LINES[k % len(_LINES)], label=line.name,
+        )  # fmt: skip
+    positive = [v for v in values if v > 0]
+    if positive and max(positive) / min(positive) >= 10:
+        axes.set_xscale("symlog", linthresh=min(positive), linscale=0.4)
+        axes.set_xticks(values, [f"{v:g}" for v in values])
+        axes.minorticks_off()
+    axes.set_xlabel(x_name)
+    axes.set_ylabel(f"{y_name}, %")
+    axes.grid(color=_FAINT, linewidth=0.6)
+    if len(series) > 1:
+        axes.legend(fontsize=8)
+    return _png(figure)
+
+
+def dots_png(series: Series, y_name: str) -> bytes:
+    """One dot with its spread per named variant, scores in per cent from left to right."""
+    figure = _figure(7.0, 1.2 + 0.3 * len(series.x))
+    axes = figure.add_subplot()
+    place = np.arange(len(series.x))[::-1]
+    axes.errorbar(series.y, place, xerr=series.spread, fmt="o", color=_BAR, capsize=3, markersize=5)
+    axes.set_yticks(place, [str(x) for x in series.x], fontsize=8)
+    axes.set_xlabel(f"{y_name}, %")
+    axes.set_ylim(-0.7, len(series.x) - 0.3)
+    axes.grid(axis="x", color=_FAINT, linewidth=0.6)
+    return _png(figure)
+
+
+def _figure(width_inch: float, height_inch: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise LcrSegError(
+            "charts need matplotlib, which is not installed: pip install 'lcr_seg_ros[train]', or ask for no report"
+        ) from error
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # else it tells of its font cache
+    return Figure(figsize=(width_inch, height_inch), layout="constrained")
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # A fixed "Software" entry: the same figures give the same bytes.
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
