@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_networks import FCN32S, SEGNET, bundle_of, create, settle
+from test_networks import FCN32S, bundle_of, create, settle
 
 from lcr_seg_ros.backends import create_backend
 from lcr_seg_ros.bundle import InputSpec, ModelBundle
@@ -12,9 +12,12 @@ from lcr_seg_ros.training.fuse import fuse_bundles
 
 
 def test_two_bundles_become_one_that_averages_their_scores(tmp_path: Path) -> None:
-    rgb, hha = settle(create(SEGNET), 3), settle(create({**FCN32S, "border": "same"}), 3)
-    bundle_of(rgb, SEGNET).save(tmp_path / "rgb.lcrseg")
-    plain = bundle_of(hha, {**FCN32S, "border": "same"})
+    torch.manual_seed(0)
+    # No SegNet: where weights kept in float16 make another pixel of a window the largest, it answers otherwise.
+    member = {**FCN32S, "border": "same"}
+    rgb, hha = settle(create(member), 3), settle(create(member), 3)
+    bundle_of(rgb, member).save(tmp_path / "rgb.lcrseg")
+    plain = bundle_of(hha, member)
     spec = InputSpec("hha", 96, 128, (1.0, 2.0, 3.0), (1.0,) * 3)
     ModelBundle(**{**vars(plain), "input": spec}).save(tmp_path / "hha.lcrseg")
     fused = fuse_bundles(tmp_path / "rgb.lcrseg", tmp_path / "hha.lcrseg", "both")
@@ -24,8 +27,7 @@ def test_two_bundles_become_one_that_averages_their_scores(tmp_path: Path) -> No
         wanted = ((rgb(x[:, :3]) + hha(x[:, 3:])) / 2).softmax(1).numpy()
     for name in ("openvino", "torch"):
         answer = create_backend(fused, name, "cpu", 1).infer(x.numpy())
-        # Weights are kept in float16: here and there another pixel of a window is the largest.
-        assert np.abs(answer - wanted).mean() < 0.02, name
+        assert np.abs(answer - wanted).max() < 0.02, name
 
 
 def test_models_that_do_not_go_together_are_told_apart(tmp_path: Path) -> None:
