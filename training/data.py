@@ -21,15 +21,14 @@ from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
-from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.hha import HhaEncoder, HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.preprocess import resize_image
-from lcr_seg_ros.sources.folder import DatasetFolder, write_png
+from lcr_seg_ros.sources.folder import DatasetFolder
+from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE, cached_hha
 from lcr_seg_ros.training.recipe import LossRecipe, Recipe
 
-HHA_MODE = "exact"
 IGNORED = -1
 """Target of void pixels: dropped by the cross-entropy."""
 PADDED = -2
@@ -66,7 +65,7 @@ def folder_examples(folder: DatasetFolder, cache: Path, hha: HhaSettings | None)
             raise SourceError(
                 f"frame {item.name} of {folder.path} has no labels: training needs label40/{item.name}.png"
             )
-        image = np.zeros_like(item.frame.rgb) if encoder is None else _cached_hha(encoder, item.frame, cache)
+        image = np.zeros_like(item.frame.rgb) if encoder is None else cached_hha(encoder, item.frame, cache)
         examples.append(Example(item.frame.rgb, image, item.labels))
     return examples
 
@@ -82,23 +81,8 @@ def room_examples(recipe: Recipe, cache: Path) -> list[Example]:
         for k in range(recipe.rooms.frames_per_room):
             item = room[k * 20]
             assert item.labels is not None
-            examples.append(Example(item.frame.rgb, _cached_hha(encoder, item.frame, cache), item.labels))
+            examples.append(Example(item.frame.rgb, cached_hha(encoder, item.frame, cache), item.labels))
     return examples
-
-
-def _cached_hha(encoder: HhaEncoder, frame: RgbdFrame, cache: Path) -> npt.NDArray[np.uint8]:
-    if frame.depth_m is None or frame.intrinsics is None:
-        raise SourceError("HHA needs depth images and intrinsics: add depth/ or train with input.modality rgb")
-    key = hashlib.sha256(
-        frame.depth_m.tobytes() + repr((HHA_MODE, encoder.settings, frame.intrinsics)).encode()
-    ).hexdigest()[:24]
-    file = cache / f"{key}.png"
-    stored = cv2.imread(str(file), cv2.IMREAD_COLOR) if file.is_file() else None
-    if stored is not None and stored.shape == frame.rgb.shape:
-        return cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
-    hha = encoder.encode(frame.depth_m, frame.intrinsics)
-    write_png(file, cv2.cvtColor(hha, cv2.COLOR_RGB2BGR))
-    return hha
 
 
 def seed_of(*parts: int) -> int:

@@ -29,7 +29,6 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import LABEL_FOLDER, DatasetFolder
 from lcr_seg_ros.training.callbacks import LastCheckpoint, Previews, ProgressLine
 from lcr_seg_ros.training.data import (
-    HHA_MODE,
     EpochBatches,
     Example,
     SegmentationDataset,
@@ -38,6 +37,7 @@ from lcr_seg_ros.training.data import (
     folder_examples,
     room_examples,
 )
+from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError
 from lcr_seg_ros.training.recipe import Recipe, RecipeError
