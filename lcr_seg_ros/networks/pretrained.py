@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from lcr_seg_ros.errors import LcrSegError
 
@@ -89,3 +94,24 @@ def require_match(
     ]
     if faults:
         raise WeightsError(f"{source} does not fit {network}: {'; '.join(faults)}. Nothing was loaded")
+
+
+def read_state_file(path: Path) -> Mapping[str, Tensor]:
+    """Tensors by name from a .npz file or a state dict saved by PyTorch; no code in it can run.
+
+    Raises:
+        WeightsError: no such file, cut, or something else in it.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path}: give a state dict saved by PyTorch")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:  # refuses pickled objects
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged file raises has no common base
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(f"{path} is cut or holds no weights ({reason}): get it again") from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds a {type(state).__name__}, not tensors by name: save a state dict")
+    return state

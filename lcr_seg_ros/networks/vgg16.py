@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lcr_seg_ros.networks.pretrained import ImagenetStart, Triple, WeightsError, require_match
+from lcr_seg_ros.networks.pretrained import ImagenetStart, Triple, WeightsError, read_state_file, require_match
 
 STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
 """(channels over those of the first stage, number of convolutions) of each stage; a 2x2 pooling follows each."""
@@ -222,18 +221,7 @@ def _read_file(path: Path, convention: str) -> Vgg16Weights:
         raise WeightsError(
             f"no weights at {path}: give a .npz or .pth file, or one of {', '.join(_DOWNLOADS)} to download them"
         )
-    try:
-        if path.suffix == ".npz":
-            with np.load(path) as arrays:  # refuses pickled objects
-                state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file raises has no common base
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(f"{path} is cut or holds no weights ({reason}): get it again") from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds a {type(state).__name__}, not tensors by name: save a state dict")
-    state = _as_float32(state)
+    state = _as_float32(read_state_file(path))
     origin = f"ImageNet, {path.name} ({convention} convention)"
     if convention == "torchvision":
         return Vgg16Weights(str(path), origin, state, TORCHVISION_MEAN, TORCHVISION_STD, _TORCHVISION_NOTICE)
