@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,15 @@ from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
 from lcr_seg_ros.hha import HhaEncoder, HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.preprocess import resize_image
-from lcr_seg_ros.sources.folder import DatasetFolder
+from lcr_seg_ros.sources.folder import DatasetFolder, depth_to_millimetres
 from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE, cached_hha
 from lcr_seg_ros.training.recipe import LossRecipe, Recipe
+from lcr_seg_ros.training.worn_depth import wear
 
 IGNORED = -1
 """Target of void pixels: dropped by the cross-entropy."""
@@ -40,20 +42,31 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Example:
-    """One annotated frame at full size: (H, W, 3) uint8 RGB and HHA, (H, W) uint8 mask ids."""
+    """One annotated frame at full size.
+
+    Args:
+        rgb, hha: (H, W, 3) uint8.
+        labels: (H, W) uint8 mask ids.
+        depth_mm: (H, W) uint16, 0 = hole, and the intrinsics that belong to it: where HHA may be computed anew.
+    """
 
     rgb: npt.NDArray[np.uint8]
     hha: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.uint8]
+    depth_mm: npt.NDArray[np.uint16] | None = None
+    intrinsics: CameraIntrinsics | None = None
 
 
-def folder_examples(folder: DatasetFolder, cache: Path, hha: HhaSettings | None) -> list[Example]:
+def folder_examples(
+    folder: DatasetFolder, cache: Path, hha: HhaSettings | None, keep_depth: bool = False
+) -> list[Example]:
     """All annotated frames of a folder, held in memory; HHA is read from, or written to, ``cache``.
 
     Args:
         folder: with labels.
         cache: folder for computed HHA.
         hha: how to compute HHA; None leaves it out (zeros).
+        keep_depth: for ``augmentation.worn_depth``.
 
     Raises:
         SourceError: a frame has no labels, or no depth where HHA is asked for.
@@ -66,8 +79,16 @@ def folder_examples(folder: DatasetFolder, cache: Path, hha: HhaSettings | None)
                 f"frame {item.name} of {folder.path} has no labels: training needs label40/{item.name}.png"
             )
         image = np.zeros_like(item.frame.rgb) if encoder is None else cached_hha(encoder, item.frame, cache)
-        examples.append(Example(item.frame.rgb, image, item.labels))
+        examples.append(_example(item.frame, image, item.labels, keep_depth))
     return examples
+
+
+def _example(
+    frame: RgbdFrame, hha: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], keep_depth: bool
+) -> Example:
+    if not keep_depth or frame.depth_m is None:
+        return Example(frame.rgb, hha, labels)
+    return Example(frame.rgb, hha, labels, depth_to_millimetres(frame.depth_m), frame.intrinsics)
 
 
 def room_examples(recipe: Recipe, cache: Path) -> list[Example]:
@@ -81,7 +102,8 @@ def room_examples(recipe: Recipe, cache: Path) -> list[Example]:
         for k in range(recipe.rooms.frames_per_room):
             item = room[k * 20]
             assert item.labels is not None
-            examples.append(Example(item.frame.rgb, cached_hha(encoder, item.frame, cache), item.labels))
+            hha = cached_hha(encoder, item.frame, cache)
+            examples.append(_example(item.frame, hha, item.labels, recipe.augmentation.worn_depth > 0))
     return examples
 
 
@@ -150,8 +172,8 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     Items are ``(image, guide, target)``: (C, h, w) float32 in 0..255, not yet normalised; (3, h, w) float32
     in 0..1, what the constraint looks at; (h, w) int64 score channels, ``IGNORED`` where void, ``PADDED``
-    beyond the image. An item asked for as ``(epoch, index)`` is a function of seed, epoch and index; asked for
-    as ``index`` it draws from PyTorch's random numbers.
+    beyond the image. An item asked for as ``(epoch, index)`` is a function of seed, epoch and index, and its size
+    that of the epoch; asked for as ``index`` it draws from PyTorch's random numbers and has the full size.
 
     Args:
         examples: a list; see :func:`folder_examples`.
@@ -175,6 +197,8 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self._augment = augment and recipe.augmentation.enabled
         a = recipe.augmentation
         self._colour = v2.ColorJitter(a.brightness, a.contrast, a.saturation, a.hue)
+        # Not the exact execution of the cache: it is a hundred times slower, and differs by less than what wears depth.
+        self._hha = HhaEncoder("fast", recipe.input.hha_settings) if a.worn_depth else None
 
     def __len__(self) -> int:
         return len(self._examples) + self._extra_count
@@ -184,21 +208,37 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         with nullcontext() if epoch is None else torch.random.fork_rng(devices=[]):
             if epoch is not None:
                 torch.manual_seed(seed_of(self._recipe.seed, epoch, position))
-            return self._item(position)
+            i = self._recipe.input
+            size = (i.width, i.height) if epoch is None else i.size_in(epoch, self._recipe.optimizer.epochs)
+            return self._item(position, size)
 
-    def _item(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _item(self, index: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         if index < len(self._examples):
             example = self._examples[index]
         else:
             example = self._extra[int(torch.randint(len(self._extra), ()))]
-        rgb, hha, target = self._move(example)
+        if self._augment:
+            example = self._sense_anew(example)
+        rgb, hha, target = self._move(example, size)
         guide = rgb if self._guides_by_rgb else hha
         seen = self._colour(rgb) if self._augment else rgb
         modality = self._recipe.input.modality
         channels = ([seen] if modality != "hha" else []) + ([hha] if modality != "rgb" else [])
         return torch.cat(channels).float(), guide.float() / 255, target
 
-    def _move(self, example: Example) -> tuple[Tensor, Tensor, Tensor]:
+    def _sense_anew(self, example: Example) -> Example:
+        """The frame as another camera would have delivered its depth."""
+        a = self._recipe.augmentation
+        if a.no_depth and torch.rand(()) < a.no_depth:
+            return replace(example, hha=np.zeros_like(example.hha))  # what HHA is where no depth is valid
+        if self._hha is None or torch.rand(()) >= a.worn_depth or example.depth_mm is None:
+            return example
+        assert example.intrinsics is not None
+        rng = np.random.default_rng(int(torch.randint(2**31, ())))
+        worn = wear(depth_to_metres(example.depth_mm), rng)
+        return replace(example, hha=self._hha.encode(worn, example.intrinsics))
+
+    def _move(self, example: Example, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Crop, resize and flip all three alike, with the resizing that the robot's frames go through."""
         rgb, hha = example.rgb, example.hha
         channels = self._channel[torch.from_numpy(example.labels).long()].numpy().astype(np.int16)
@@ -208,7 +248,6 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
             rgb, hha = _cut(rgb, window, _BORDER_GREY), _cut(hha, window, _BORDER_GREY)
             channels = _cut(channels, window, PADDED)
             flip = bool(torch.rand(()) < self._recipe.augmentation.flip)
-        size = (self._recipe.input.width, self._recipe.input.height)
         images = [_as_tensor(resize_image(x, size), flip).permute(2, 0, 1) for x in (rgb, hha)]
         nearest = cv2.resize(channels, size, interpolation=cv2.INTER_NEAREST)
         return images[0], images[1], _as_tensor(nearest, flip).long()

@@ -52,6 +52,16 @@ class InputRecipe(_Section):
     height: int = Field(240, ge=32, description="pixels")
     width: int = Field(320, ge=32, description="pixels")
     hha: HhaRecipe = HhaRecipe()
+    early_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the epochs, the first ones, that see smaller images: steps cost less"
+    )
+    early_scale: float = Field(0.667, gt=0.2, le=1, description="their sides over height and width, to 8 pixels")
+
+    def size_in(self, epoch: int, epochs: int) -> tuple[int, int]:
+        """(width, height) in pixels of the images that the network sees in an epoch, counted from 0, of so many."""
+        if epoch >= self.early_share * epochs:
+            return self.width, self.height
+        return tuple(max(32, 8 * round(side * self.early_scale / 8)) for side in (self.width, self.height))  # type: ignore[return-value]
 
     @property
     def hha_settings(self) -> HhaSettings:
@@ -74,6 +84,10 @@ class AugmentationRecipe(_Section):
     contrast: float = Field(0.3, ge=0)
     saturation: float = Field(0.3, ge=0)
     hue: float = Field(0.05, ge=0, le=0.5)
+    worn_depth: float = Field(
+        0.0, ge=0, le=1, description="probability that HHA is that of depth with another camera's noise and holes"
+    )
+    no_depth: float = Field(0.0, ge=0, le=1, description="probability that HHA is that of a frame without any depth")
 
     @field_validator("crop_area", "crop_aspect", "scale")
     @classmethod

@@ -118,7 +118,8 @@ def train(
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     labels = LabelSet.load(recipe.labels)
     hha = None if recipe.input.modality == "rgb" else recipe.input.hha_settings
-    examples = folder_examples(DatasetFolder(data, fit), cache, hha)
+    wears_depth = hha is not None and recipe.augmentation.worn_depth > 0
+    examples = folder_examples(DatasetFolder(data, fit), cache, hha, keep_depth=wears_depth)
     rooms = room_examples(recipe, cache) if recipe.rooms.rooms else []
     relabel = "make a copy with `prepare relabel`, or train with labels=NAME of the set that they follow"
     _refuse_other_labels(examples, labels, f"{data}, split {fit}", relabel)

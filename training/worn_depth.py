@@ -1,0 +1,65 @@
+"""Depth as other, poorer cameras would have delivered it: what keeps a network from trusting the training camera."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+NOISE_PER_M = 1.4e-3
+"""Standard deviation of a Kinect v1's depth over depth squared, 1/m (Khoshelham and Oude Elberink, Sensors 2012)."""
+
+DISPARITY_STEPS_M = 525.0 * 0.075 * 8.0
+"""Focal length in px times baseline in m over the step of a Kinect v1's disparity, an eighth of a pixel."""
+
+EDGE = 0.06
+"""Neighbours whose depths differ by more than this share of the depth lie on two surfaces."""
+
+
+def wear(depth_m: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """One random camera's view of a depth image.
+
+    A scale error of up to 3 %, noise of up to twice a Kinect's with its disparity steps, a nearest and a farthest
+    range, holes beside nearer surfaces (up to 12 px wide), and up to ten patches without depth.
+
+    Args:
+        depth_m: (H, W) float32 metres; not finite or not positive where unknown, and left so.
+        rng: decides everything.
+
+    Returns:
+        (H, W) float32 metres, 0 where unknown.
+    """
+    height, width = depth_m.shape
+    known = np.isfinite(depth_m) & (depth_m > 0)
+    depth = np.where(known, depth_m, np.float32(1)) * np.float32(rng.uniform(0.97, 1.03))
+    # Noise of neighbouring pixels is alike, since a sensor matches windows.
+    grain = cv2.GaussianBlur(rng.standard_normal((height, width), dtype=np.float32), (0, 0), rng.uniform(0.6, 1.6))
+    grain /= max(float(grain.std()), 1e-6)
+    depth += np.float32(rng.uniform(0, 2) * NOISE_PER_M) * depth * depth * grain
+    np.maximum(depth, np.float32(0.05), out=depth)
+    worn = np.float32(DISPARITY_STEPS_M) / np.maximum(np.rint(np.float32(DISPARITY_STEPS_M) / depth), np.float32(1))
+    hole = ~known | (worn < rng.uniform(0.3, 0.8)) | (worn > rng.uniform(4.0, 10.0))
+    hole |= _beside_edges(depth, int(rng.integers(0, 7)))
+    _punch_patches(hole, int(rng.integers(0, 11)), rng)
+    worn[hole] = 0
+    return worn
+
+
+def _beside_edges(depth: npt.NDArray[np.float32], reach: int) -> npt.NDArray[np.bool_]:
+    if reach == 0:
+        return np.zeros(depth.shape, np.bool_)
+    jump = np.zeros(depth.shape, np.uint8)
+    jump[:, 1:] |= np.abs(np.diff(depth, axis=1)) > EDGE * depth[:, 1:]
+    jump[1:] |= np.abs(np.diff(depth, axis=0)) > EDGE * depth[1:]
+    return cv2.dilate(jump, np.ones((2 * reach - 1, 2 * reach - 1), np.uint8)).astype(np.bool_)
+
+
+def _punch_patches(hole: npt.NDArray[np.bool_], count: int, rng: np.random.Generator) -> None:
+    """Ellipses of 2 to 20 % of the width: panes, screens and polished things that give no depth."""
+    height, width = hole.shape
+    canvas = np.zeros(hole.shape, np.uint8)
+    for _ in range(count):
+        centre = (int(rng.integers(width)), int(rng.integers(height)))
+        axes = tuple(int(v) for v in np.maximum(rng.uniform(0.01, 0.1, 2) * width, 1))
+        cv2.ellipse(canvas, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
+    hole |= canvas.astype(np.bool_)
