@@ -35,7 +35,7 @@ from lcr_seg_ros.training.evaluate import (
 )
 from lcr_seg_ros.training.evaluate_command import command
 
-STABLE = {"pixel_acc", "mean_acc", "mean_iou", "fw_iou", "per_class_iou", "frames"}
+STABLE = {"pixel_acc", "mean_acc", "mean_iou", "fw_iou", "per_class_iou", "frames", "calibration_error", "reliability"}
 
 
 @pytest.fixture(scope="module")

@@ -83,9 +83,7 @@ def folder_examples(
     return examples
 
 
-def _example(
-    frame: RgbdFrame, hha: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], keep_depth: bool
-) -> Example:
+def _example(frame: RgbdFrame, hha: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], keep_depth: bool) -> Example:
     if not keep_depth or frame.depth_m is None:
         return Example(frame.rgb, hha, labels)
     return Example(frame.rgb, hha, labels, depth_to_millimetres(frame.depth_m), frame.intrinsics)

@@ -16,11 +16,14 @@ from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha import GravityTracker
+from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.sources.source import SourceFrame
+from lcr_seg_ros.training.datasets.grouping import load_grouping
 from lcr_seg_ros.training.metrics import (
     ConfusionMatrix,
+    Reliability,
     boundary_band,
     changed_share,
     rare_class_iou,
@@ -71,21 +74,30 @@ class Evaluation:
         bands: by radius in pixels, counts of the pixels in :func:`~lcr_seg_ros.training.metrics.boundary_band` only.
         frames: each frame's own score, in the order of the folder; frames that are void all over are left out.
         frame_count: of the folder.
+        reliability: of the confidence.
     """
 
     confusion: ConfusionMatrix
     bands: dict[int, ConfusionMatrix]
     frames: list[FrameScore]
     frame_count: int
+    reliability: Reliability
 
     def scores(self) -> dict[str, Any]:
         """The stable keys: ``pixel_acc``, ``mean_acc``, ``mean_iou``, ``fw_iou``, ``per_class_iou``, ``frames``.
+
+        Also ``calibration_error`` and ``reliability``, see :class:`~lcr_seg_ros.training.metrics.Reliability`.
 
         Where bands were asked for, also ``boundary``: by radius, ``mean_iou``, ``pixel_acc`` and ``per_class_iou`` in
         the band, and ``share``, the part of all counted pixels that lies in it; and ``rare_iou``, see
         :func:`~lcr_seg_ros.training.metrics.rare_class_iou`.
         """
-        scores = {**self.confusion.scores(), "frames": self.frame_count}
+        scores = {
+            **self.confusion.scores(),
+            "frames": self.frame_count,
+            "calibration_error": self.reliability.expected_calibration_error,
+            "reliability": self.reliability.table(),
+        }
         if self.bands:
             pixels = max(int(self.confusion.counts.sum()), 1)
             scores["boundary"] = {
@@ -121,7 +133,7 @@ def evaluate_bundle(
         the label set with None for classes that do not occur, and ``frames``; see :meth:`Evaluation.scores`.
 
     Raises:
-        SourceError: a frame has no label image, or one of another size.
+        SourceError: as :func:`evaluate`.
     """
     segmenter = Segmenter.load(model, backend=backend, device=device)
     return evaluate(segmenter, folder, boundary_radii_px=boundary_radii_px).scores()
@@ -132,6 +144,7 @@ def evaluate(
     folder: DatasetFolder,
     boundary_radii_px: Sequence[int] = (),
     window: Window | None = None,
+    annotated: LabelSet | None = None,
 ) -> Evaluation:
     """Label every frame of a folder and count.
 
@@ -140,11 +153,20 @@ def evaluate(
         folder: with ``label40/`` images of the model's label set.
         boundary_radii_px: also count the bands of these radii.
         window: cut frames and labels to it first; the model then sees nothing outside.
+        annotated: label set of the label images, whose classes become the model's by their ``group``. None: the
+            model's own.
 
     Raises:
-        SourceError: a frame has no label image, one of another size, or is not of the size the window is for.
+        SourceError: a frame has no label image, one of another size or with ids that the label set does not have,
+            or is not of the size the window is for.
+        LabelSetError: the model's classes cannot be made of those of ``annotated``.
     """
+    truth_labels = annotated or segmenter.labels
+    known = np.zeros(256, np.bool_)
+    known[[truth_labels.void, UNLABELLED, *truth_labels.ids.tolist()]] = True
+    table = None if annotated is None else load_grouping(segmenter.labels, annotated)[1]
     confusion = ConfusionMatrix(segmenter.labels)
+    reliability = Reliability(segmenter.labels)
     bands = {radius: ConfusionMatrix(segmenter.labels) for radius in boundary_radii_px}
     frames = []
     for item in tqdm(folder, desc="evaluate", unit="frame", leave=False, disable=None):
@@ -155,17 +177,27 @@ def evaluate(
                 f"frame {item.name}: the label image is {item.labels.shape}, "
                 f"the colour image {item.frame.rgb.shape[:2]}"
             )
+        if not known[item.labels].all():
+            strange = np.unique(item.labels[~known[item.labels]])[:8].tolist()
+            raise SourceError(
+                f"frame {item.name}: the label image has ids {strange}, which label set {truth_labels.name} does not "
+                "have: name the label set it was made with, e.g. --labels nyu40"
+            )
+        if table is not None:
+            item = replace(item, labels=table[item.labels])
         seen = item if window is None else cut(item, window)
         assert seen.labels is not None
-        predicted = segmenter.segment(seen.frame).labels
+        segmentation = segmenter.segment(seen.frame)
+        predicted = segmentation.labels
         before = confusion.counts.copy()
         confusion.update(seen.labels, predicted)
+        reliability.update(seen.labels, predicted, segmentation.confidence)
         of_frame = confusion.counts - before
         if of_frame.any():
             frames.append(FrameScore(item.name, scores_from_confusion(of_frame)["mean_iou"]))
         for radius, band in bands.items():
             band.update(seen.labels, predicted, boundary_band(seen.labels, segmenter.labels, radius))
-    return Evaluation(confusion, bands, frames, len(folder))
+    return Evaluation(confusion, bands, frames, len(folder), reliability)
 
 
 def measure_flicker(segmenter: Segmenter, folder: DatasetFolder) -> float:

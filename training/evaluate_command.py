@@ -27,6 +27,7 @@ from lcr_seg_ros.training.evaluate import (
 Examples:
   python -m lcr_seg_ros evaluate --data nyudv2 --split val
   python -m lcr_seg_ros evaluate --model runs/mine/model.lcrseg --data mine --split val --json scores.json
+  python -m lcr_seg_ros evaluate --model nyu4 --data nyudv2 --labels nyu40 --split val
   python -m lcr_seg_ros evaluate --data nyudv2 --split val --report scores
   python -m lcr_seg_ros evaluate --data kitchen --intrinsics 585,585,320,240 --flicker"""
 )
@@ -38,6 +39,7 @@ Examples:
 @click.option(
     "--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: DATA/intrinsics.yaml]"
 )
+@click.option("--labels", help="label set of the label images, if its classes have to be grouped to the model's")
 @click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames")
 @click.option("--boundary", is_flag=True, help="also mean IU within 3 and 7 px of the boundaries between classes")
 @click.option("--crop", is_flag=True, help="cut 640x480 frames to rows 46..470, columns 41..600 (425x560) first")
@@ -59,6 +61,7 @@ def command(
     data: Path,
     split: str | None,
     intrinsics: str | None,
+    labels: str | None,
     limit: int | None,
     boundary: bool,
     crop: bool,
@@ -74,7 +77,8 @@ def command(
     Labels are compared at the label image's own size; void pixels are dropped.
 
     \b
-    JSON keys: pixel_acc, mean_acc, mean_iou, fw_iou, per_class_iou, frames; with --boundary also boundary and
+    JSON keys: pixel_acc, mean_acc, mean_iou, fw_iou, per_class_iou, frames, calibration_error (expected difference
+    of confidence and accuracy) and reliability (the same by confidence); with --boundary also boundary and
     rare_iou (classes under 1 % of the pixels); with --flicker also flicker. A folder without label images gives
     flicker and frames only. All are fractions of 1.
     """
@@ -83,13 +87,15 @@ def command(
         raise SourceError(
             f"{data} has no label40/ folder to compare with: without annotation only --flicker can be measured"
         )
+    if labels and report:
+        raise click.UsageError("--report shows label images of the model's own classes: make them with prepare relabel")
     segmenter = load_segmenter(model, backend, device, flip_test)
     window = NYUDV2_WINDOW if crop else None
     scores: dict[str, Any] = {"frames": len(folder)}
     evaluation = None
     if folder.has_labels:
         radii = BOUNDARY_RADII_PX if boundary or report else ()
-        evaluation = evaluate(segmenter, folder, radii, window)
+        evaluation = evaluate(segmenter, folder, radii, window, LabelSet.load(labels) if labels else None)
         scores = evaluation.scores()
     if flicker:
         scores["flicker"] = measure_flicker(segmenter, folder)
@@ -116,7 +122,7 @@ def _print(scores: dict[str, Any], labels: LabelSet) -> None:
         click.echo(
             f"{scores['frames']} frames: pixel accuracy {100 * scores['pixel_acc']:.2f}, mean accuracy "
             f"{100 * scores['mean_acc']:.2f}, mean IU {100 * scores['mean_iou']:.2f}, fw IU "
-            f"{100 * scores['fw_iou']:.2f}"
+            f"{100 * scores['fw_iou']:.2f}, calibration error {scores['calibration_error']:.3f}"
         )
     for radius, band in scores.get("boundary", {}).items():
         click.echo(

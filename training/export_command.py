@@ -1,8 +1,9 @@
-"""``export``: turn a training checkpoint, or two models, into a model bundle."""
+"""``export``: turn a training checkpoint, or models that there are, into a model bundle."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,26 +12,66 @@ import click
     epilog="""\b
 Examples:
   python -m lcr_seg_ros export --run runs/nyu40 --data nyudv2 --out nyu40.lcrseg
-  python -m lcr_seg_ros export --fuse segnet-rgb.lcrseg segnet-hha.lcrseg --out segnet.lcrseg"""
+  python -m lcr_seg_ros export --fuse segnet-rgb.lcrseg segnet-hha.lcrseg --out segnet.lcrseg
+  python -m lcr_seg_ros export --model nyu40 --calibrate --data nyudv2 --out calibrated.lcrseg
+  python -m lcr_seg_ros export --model nyu40 --group nyu4 --data nyudv2 --out nyu4.lcrseg"""
 )
 @click.option("--run", type=click.Path(path_type=Path), help="run folder of `train`")
 @click.option("--fuse", nargs=2, metavar="RGB HHA", help="models of colour and of HHA, whose scores are averaged")
+@click.option("--model", help="shipped name or path of a model, with one of the next three")
+@click.option("--group", metavar="LABELS", help="label set whose classes the model's are put together to")
+@click.option("--calibrate", is_flag=True, help="find the temperature that makes confidence fit DATA's split")
+@click.option("--temperature", type=click.FloatRange(min=0, min_open=True), help="divide the scores by it")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="model bundle to write")
 @click.option("--data", type=click.Path(path_type=Path), help="dataset folder to score the bundle on")
 @click.option("--val", default="val", show_default=True, help="split of DATA to score on")
-def command(run: Path | None, fuse: tuple[str, str] | None, out: Path, data: Path | None, val: str) -> None:
-    """Write the network of a run's last checkpoint, finished or not, or the fusion of two, as a model bundle."""
-    if (run is None) == (fuse is None):
-        raise click.UsageError("give either --run or --fuse")
+def command(
+    run: Path | None,
+    fuse: tuple[str, str] | None,
+    model: str | None,
+    group: str | None,
+    calibrate: bool,
+    temperature: float | None,
+    out: Path,
+    data: Path | None,
+    val: str,
+) -> None:
+    """Write a model bundle: of a run's last checkpoint, finished or not, of two models, or of one that is changed."""
+    if sum(source is not None for source in (run, fuse, model)) != 1:
+        raise click.UsageError("give one of --run, --fuse and --model")
+    changes = sum((group is not None, calibrate, temperature is not None))
+    if changes != (1 if model else 0):
+        raise click.UsageError("--model takes one of --group, --calibrate and --temperature, and they need --model")
+    if calibrate and data is None:
+        raise click.UsageError("--calibrate needs --data, annotated frames that the model was not trained on")
+    scores: dict[str, Any] = {}
     if run is not None:
         from lcr_seg_ros.training.export_run import export_run
 
         scores = export_run(run, out, data, val)
-    else:
-        assert fuse is not None
+    elif fuse is not None:
         from lcr_seg_ros.training.fuse import write_fused
 
         scores = write_fused(fuse[0], fuse[1], out, data, val)
+    elif group is not None:
+        from lcr_seg_ros.training.group import write_grouped
+
+        scores = write_grouped(str(model), group, out, data, val)
+    elif calibrate:
+        from lcr_seg_ros.training.calibrate import write_calibrated
+
+        assert data is not None
+        found, scores = write_calibrated(str(model), out, data, val)
+        click.echo(f"temperature {found:.3f}")
+    else:
+        from lcr_seg_ros.bundle import ModelBundle
+        from lcr_seg_ros.training.calibrate import with_temperature
+
+        assert temperature is not None
+        with_temperature(ModelBundle.load(str(model)), temperature).save(out)
     for split, values in scores.items():
-        click.echo(f"{split}: pixel accuracy {100 * values['pixel_acc']:.2f}, mean IU {100 * values['mean_iou']:.2f}")
+        click.echo(
+            f"{split}: pixel accuracy {100 * values['pixel_acc']:.2f}, mean accuracy {100 * values['mean_acc']:.2f}, "
+            f"mean IU {100 * values['mean_iou']:.2f}, calibration error {values['calibration_error']:.3f}"
+        )
     click.echo(f"model bundle: {out}")

@@ -119,6 +119,52 @@ def changed_share(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -
     return float((before != after).mean())
 
 
+class Reliability:
+    """How often a confidence is right: pixels counted by confidence, in bins of equal width over 0..1.
+
+    Expected calibration error as in Guo et al., "On calibration of modern neural networks", ICML 2017.
+
+    Args:
+        labels: gives ids.
+        bins: how many.
+    """
+
+    def __init__(self, labels: LabelSet, bins: int = 15) -> None:
+        self._channel = labels.channel_of_id()
+        self.bins = bins
+        self._count, self._right, self._confidence = np.zeros((3, bins))
+
+    def update(
+        self,
+        truth: npt.NDArray[np.uint8],
+        predicted: npt.NDArray[np.uint8],
+        confidence: npt.NDArray[np.float32],
+    ) -> None:
+        """Add one image: mask ids, both (H, W) uint8, and (H, W) float32 confidence in 0..1. Void pixels are dropped."""
+        known = self._channel[truth] >= 0
+        sure = confidence[known]
+        index = np.minimum((sure * self.bins).astype(np.int64), self.bins - 1)
+        self._count += np.bincount(index, minlength=self.bins)
+        self._right += np.bincount(index, truth[known] == predicted[known], self.bins)
+        self._confidence += np.bincount(index, sure, self.bins)
+
+    @property
+    def expected_calibration_error(self) -> float:
+        """Mean over the pixels of |accuracy - mean confidence| of their bin; 0 when nothing was counted."""
+        return float(np.abs(self._right - self._confidence).sum() / max(self._count.sum(), 1))
+
+    def table(self) -> list[dict[str, float]]:
+        """Of each bin that is not empty: ``confidence`` and ``accuracy``, means, and ``share`` of the pixels."""
+        return [
+            {
+                "confidence": float(self._confidence[k] / self._count[k]),
+                "accuracy": float(self._right[k] / self._count[k]),
+                "share": float(self._count[k] / self._count.sum()),
+            }
+            for k in np.flatnonzero(self._count)
+        ]
+
+
 def scores_from_confusion(counts: npt.ArrayLike) -> dict[str, Any]:
     """Pixel accuracy, mean accuracy, mean IU and frequency-weighted IU (Long et al., CVPR 2015; the paper's 3.1).
 

@@ -46,6 +46,7 @@ NETWORKS: dict[str, str] = {
     "fcn32s": "lcr_seg_ros.networks.fcn32s:Fcn32s",
     "segnet": "lcr_seg_ros.networks.segnet:SegNet",
     "fusion": "lcr_seg_ros.networks.fusion:Fusion",
+    "grouped": "lcr_seg_ros.networks.grouped:Grouped",
 }
 """Classes by registry name; each module is imported when asked for."""
 

@@ -27,14 +27,14 @@ LABELS_FILE = "labels.yaml"
 """Label set of a dataset folder with classes of its own."""
 
 
-def load_grouping(name_or_path: str, source: LabelSet) -> tuple[LabelSet, npt.NDArray[np.uint8]]:
+def load_grouping(target: str | LabelSet, source: LabelSet) -> tuple[LabelSet, npt.NDArray[np.uint8]]:
     """A label set whose classes are made of the classes of another.
 
     In the YAML file, a class lists the names of its source classes under ``from``. Where no class has such an entry,
     classes take the source classes whose ``group`` is their name: that is how ``nyu4`` comes out of ``nyu40``.
 
     Args:
-        name_or_path: as :meth:`~lcr_seg_ros.labels.LabelSet.load` takes it.
+        target: a label set, or its name or file as :meth:`~lcr_seg_ros.labels.LabelSet.load` takes it.
         source: what the label images hold.
 
     Returns:
@@ -43,8 +43,8 @@ def load_grouping(name_or_path: str, source: LabelSet) -> tuple[LabelSet, npt.ND
     Raises:
         LabelSetError: an unknown source class, one that is used twice, or a class made of nothing.
     """
-    labels = LabelSet.load(name_or_path)
-    wanted = _source_names(name_or_path, labels, source)
+    labels = target if isinstance(target, LabelSet) else LabelSet.load(target)
+    wanted = _source_names("" if isinstance(target, LabelSet) else target, labels, source)
     table = np.full(256, labels.void, np.uint8)
     ids = {c.name: c.id for c in source.classes}
     taken: dict[str, str] = {}

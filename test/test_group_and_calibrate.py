@@ -1,0 +1,139 @@
+"""What is made of a trained model without training: fewer classes, and confidence that fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
+
+from test_networks import bundle_of, create, settle
+
+from lcr_seg_ros.backends import create_backend
+from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.errors import BundleError, SourceError
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
+from lcr_seg_ros.sources.rooms import RenderedRoom
+from lcr_seg_ros.training.calibrate import _most_likely, find_temperature, with_temperature, write_calibrated
+from lcr_seg_ros.training.evaluate import evaluate, load_segmenter
+from lcr_seg_ros.training.group import group_bundle, write_grouped
+from lcr_seg_ros.training.metrics import Reliability
+
+LITE = {"name": "fcn_lite", "width": 16}
+NYU40, NYU4 = LabelSet.load("nyu40"), LabelSet.load("nyu4")
+BACKENDS = ("openvino", "onnxruntime", "torch")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    torch.manual_seed(0)
+    architecture = {**LITE, "num_classes": 40, "in_channels": 3}
+    bundle = replace(bundle_of(settle(create(LITE, num_classes=40), 3), architecture), labels=NYU40)
+    bundle.save(tmp_path_factory.mktemp("model") / "fine.lcrseg")
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    room = RenderedRoom(frames=3, seed=3, width=128, height=96)
+    write_folder([room[i] for i in range(3)], folder, split="val")
+    return folder
+
+
+def answers(bundle: ModelBundle, backend: str, x: np.ndarray) -> np.ndarray:
+    return create_backend(bundle, backend, "cpu", 1).infer(x).copy()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_group_has_the_summed_probabilities_of_its_members(model: ModelBundle, tmp_path: Path, backend: str) -> None:
+    grouped = group_bundle(model.save(tmp_path / "fine.lcrseg"), "nyu4", "coarse")
+    x = np.random.default_rng(0).standard_normal((1, 3, 64, 96), dtype=np.float32)
+    fine, coarse = answers(model, backend, x), answers(grouped, backend, x)
+    assert grouped.labels == NYU4 and grouped.training["grouped"] == {"model": model.name, "labels": "nyu40"}
+    for k, group in enumerate(NYU4.names):
+        members = [c for c, label in enumerate(NYU40.classes) if label.group == group]
+        assert np.allclose(coarse[:, k], fine[:, members].sum(1), atol=1e-4), group
+
+
+def test_a_grouped_model_is_scored_on_the_finer_annotation(model: ModelBundle, data: Path, tmp_path: Path) -> None:
+    file = model.save(tmp_path / "fine.lcrseg")
+    scores = write_grouped(file, "nyu4", tmp_path / "coarse.lcrseg", data, "val")["val"]
+    assert len(scores["per_class_iou"]) == 4 and ModelBundle.load(tmp_path / "coarse.lcrseg").scores["val"] == scores
+    with pytest.raises(SourceError, match="ids .* label set nyu4 does not have.*--labels nyu40"):
+        evaluate(load_segmenter(tmp_path / "coarse.lcrseg"), DatasetFolder(data, "val"))
+
+
+def test_a_class_that_no_group_takes_is_named(model: ModelBundle, tmp_path: Path) -> None:
+    ground = LabelSet("ground", tuple(c for c in NYU4.classes if c.name != "props"))
+    with pytest.raises(BundleError, match="no class of ground takes picture"):
+        group_bundle(model.save(tmp_path / "fine.lcrseg"), ground, "coarse")
+
+
+def test_what_is_grouped_is_not_grouped_again(model: ModelBundle, tmp_path: Path) -> None:
+    group_bundle(model.save(tmp_path / "fine.lcrseg"), "nyu4", "coarse").save(tmp_path / "coarse.lcrseg")
+    again = LabelSet("again", tuple(replace(c, group=c.name) for c in NYU4.classes))
+    with pytest.raises(BundleError, match="grouped already"):
+        group_bundle(tmp_path / "coarse.lcrseg", again, "coarser")
+
+
+@pytest.mark.parametrize("true_temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_labels_were_drawn_with_is_found(true_temperature: float) -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.normal(0, 2, (40000, 5)).astype(np.float32)
+    odds = np.exp(scores / true_temperature)
+    drawn = (rng.random((len(odds), 1)) > np.cumsum(odds / odds.sum(1, keepdims=True), 1)).sum(1)
+    assert _most_likely(scores, np.minimum(drawn, 4)) == pytest.approx(true_temperature, rel=0.05)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_temperature_divides_the_log_odds_and_changes_no_label(model: ModelBundle, backend: str) -> None:
+    x = np.random.default_rng(0).standard_normal((1, 3, 64, 96), dtype=np.float32)
+    before, after = answers(model, backend, x), answers(with_temperature(model, 2.0), backend, x)
+    assert np.allclose(np.log(after[:, 0] / after[:, 1]), np.log(before[:, 0] / before[:, 1]) / 2, atol=0.02)
+    assert (before.argmax(1) == after.argmax(1)).mean() > 0.99  # ties within a rounding of float16
+
+
+def test_temperatures_multiply_and_are_recorded(model: ModelBundle) -> None:
+    twice = with_temperature(with_temperature(model, 2.0), 3.0)
+    assert twice.training["temperature"] == 6.0 and twice.notice == model.notice
+
+
+def test_a_calibrated_model_needs_no_second_calibration(model: ModelBundle, data: Path, tmp_path: Path) -> None:
+    file = model.save(tmp_path / "fine.lcrseg")
+    folder = DatasetFolder(data, "val")
+    temperature, scores = write_calibrated(file, tmp_path / "calibrated.lcrseg", data, "val")
+    assert temperature == find_temperature(model, folder)
+    if 0.21 < temperature < 4.9:
+        again = find_temperature(ModelBundle.load(tmp_path / "calibrated.lcrseg"), folder)
+        assert again == pytest.approx(1.0, abs=0.05)
+    assert scores["val"]["calibration_error"] <= evaluate(load_segmenter(file), folder).scores()["calibration_error"]
+
+
+def test_a_temperature_that_is_none_and_a_network_without_a_last_layer_are_refused(model: ModelBundle, tmp_path: Path):
+    with pytest.raises(BundleError, match="> 0, got -1"):
+        with_temperature(model, -1.0)
+    grouped = group_bundle(model.save(tmp_path / "fine.lcrseg"), "nyu4", "coarse")
+    with pytest.raises(BundleError, match="calibrate the models it is made of"):
+        with_temperature(grouped, 2.0)
+
+
+def test_calibration_error_is_the_distance_of_confidence_and_accuracy() -> None:
+    truth = np.ones((1, 10), np.uint8)
+    predicted = np.array([[1] * 6 + [2] * 4], np.uint8)
+    fits, boasts = Reliability(NYU4), Reliability(NYU4)
+    fits.update(truth, predicted, np.full((1, 10), 0.6, np.float32))
+    boasts.update(truth, predicted, np.full((1, 10), 0.9, np.float32))
+    assert fits.expected_calibration_error == pytest.approx(0.0, abs=1e-6)
+    assert boasts.expected_calibration_error == pytest.approx(0.3, abs=1e-6)
+    assert boasts.table() == [{"confidence": pytest.approx(0.9), "accuracy": 0.6, "share": 1.0}]
+
+
+def test_void_pixels_do_not_count_for_calibration() -> None:
+    reliability = Reliability(NYU4)
+    reliability.update(np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8), np.ones((2, 2), np.float32))
+    assert reliability.expected_calibration_error == 0.0 and reliability.table() == []

@@ -1,0 +1,120 @@
+"""Confidence that can be believed: scores divided by one temperature (Guo et al., ICML 2017), inside the network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from tqdm import tqdm
+
+from lcr_seg_ros.backends import create_backend
+from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.errors import BundleError, SourceError
+from lcr_seg_ros.networks import create_network
+from lcr_seg_ros.preprocess import Preprocessor
+from lcr_seg_ros.sources.folder import DatasetFolder
+from lcr_seg_ros.training.export import bundle_network
+from lcr_seg_ros.weights import state_dict_from_onnx
+
+PIXELS_PER_FRAME = 1000
+RANGE = (0.2, 5.0)
+
+
+def find_temperature(bundle: ModelBundle, folder: DatasetFolder) -> float:
+    """The temperature at which the network's probabilities are most likely to have given the annotation.
+
+    Each frame gives :data:`PIXELS_PER_FRAME` of its annotated pixels, spread at random but the same each time.
+
+    Args:
+        bundle: whose scores are to be divided.
+        folder: annotated frames that the network was not trained on.
+
+    Raises:
+        SourceError: a frame has no label image, or nothing is annotated.
+    """
+    backend, prepare = create_backend(bundle), Preprocessor(bundle.input)
+    channel = bundle.labels.channel_of_id()
+    rng = np.random.default_rng(0)
+    scores: list[npt.NDArray[np.float32]] = []
+    truth: list[npt.NDArray[np.int64]] = []
+    for item in tqdm(folder, desc="calibrate", unit="frame", leave=False, disable=None):
+        if item.labels is None:
+            raise SourceError(f"frame {item.name} of {folder.path} has no label image to calibrate with")
+        probabilities = backend.infer(prepare(item.frame).tensor)[0]
+        rows, columns = np.nonzero(channel[item.labels] >= 0)
+        if not len(rows):
+            continue
+        chosen = rng.integers(len(rows), size=PIXELS_PER_FRAME)
+        v, u = rows[chosen], columns[chosen]
+        height, width = item.labels.shape
+        i, j = v * probabilities.shape[1] // height, u * probabilities.shape[2] // width
+        scores.append(np.log(np.maximum(probabilities[:, i, j], 1e-12)).T)
+        truth.append(channel[item.labels[v, u]])
+    if not scores:
+        raise SourceError(f"no pixel of {folder.path} is annotated with a class of {bundle.labels.name}")
+    return _most_likely(np.concatenate(scores), np.concatenate(truth))
+
+
+def _most_likely(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> float:
+    """Of (P, N) log probabilities and (P,) true channels."""
+
+    def surprise(log_temperature: float) -> float:
+        divided = scores / np.float32(np.exp(log_temperature))
+        divided -= divided.max(1, keepdims=True)
+        chosen = np.take_along_axis(divided, truth[:, None], 1)[:, 0]
+        return float((np.log(np.exp(divided).sum(1)) - chosen).mean())
+
+    bounds = tuple(np.log(RANGE))
+    return float(np.exp(minimize_scalar(surprise, bounds=bounds, method="bounded").x))
+
+
+def with_temperature(bundle: ModelBundle, temperature: float) -> ModelBundle:
+    """The same model, its scores divided by a temperature: its last layer is, so running it costs nothing.
+
+    The scores that the bundle records stay, since labels do not change but where probabilities are interpolated.
+
+    Args:
+        bundle: of a network that ends in a linear layer ``score``; not a grouped or fused one.
+        temperature: > 0; above 1 the network becomes less sure.
+
+    Raises:
+        BundleError: another network, or a temperature that is not > 0.
+    """
+    if not 0 < temperature < float("inf"):
+        raise BundleError(f"a temperature is > 0, got {temperature}")
+    architecture = {"name": bundle.architecture["name"], **bundle.architecture["arguments"]}
+    state = state_dict_from_onnx(bundle.network)
+    if "score.weight" not in state:
+        raise BundleError(
+            f"a {architecture['name']} has no last layer of its own to calibrate: calibrate the models it is made of"
+        )
+    for name in ("score.weight", "score.bias"):
+        state[name] = state[name] / temperature
+    network = create_network(**architecture)
+    network.load_state_dict(state, strict=False)  # counters of batch norms are not stored
+    before = float(bundle.training.get("temperature", 1.0))
+    record = bundle.training | {"temperature": before * temperature}
+    made = bundle_network(network, bundle.name, architecture, bundle.input, bundle.labels, record, bundle.scores)
+    return replace(made, notice=bundle.notice)
+
+
+def write_calibrated(model: str | Path, out: Path, data: Path, split: str) -> tuple[float, dict[str, Any]]:
+    """Calibrate a bundle on a split, write it with its scores there, and return temperature and scores by split.
+
+    Raises:
+        BundleError, SourceError: as :func:`find_temperature` and :func:`with_temperature`.
+    """
+    from lcr_seg_ros.training.evaluate import evaluate_bundle
+
+    bundle = ModelBundle.load(model)
+    folder = DatasetFolder(data, split)
+    temperature = find_temperature(bundle, folder)
+    calibrated = with_temperature(bundle, temperature)
+    calibrated.save(out)
+    scores = {split: evaluate_bundle(out, folder)}
+    replace(calibrated, scores=bundle.scores | scores).save(out)
+    return temperature, scores
