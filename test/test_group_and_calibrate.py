@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
-
+pytest.importorskip("torch", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
+import torch
 from test_networks import bundle_of, create, settle
 
 from lcr_seg_ros.backends import create_backend
@@ -64,7 +64,7 @@ def test_a_grouped_model_is_scored_on_the_finer_annotation(model: ModelBundle, d
     file = model.save(tmp_path / "fine.lcrseg")
     scores = write_grouped(file, "nyu4", tmp_path / "coarse.lcrseg", data, "val")["val"]
     assert len(scores["per_class_iou"]) == 4 and ModelBundle.load(tmp_path / "coarse.lcrseg").scores["val"] == scores
-    with pytest.raises(SourceError, match="ids .* label set nyu4 does not have.*--labels nyu40"):
+    with pytest.raises(SourceError, match=r"ids .* label set nyu4 does not have.*--labels nyu40"):
         evaluate(load_segmenter(tmp_path / "coarse.lcrseg"), DatasetFolder(data, "val"))
 
 

@@ -140,7 +140,7 @@ class Reliability:
         predicted: npt.NDArray[np.uint8],
         confidence: npt.NDArray[np.float32],
     ) -> None:
-        """Add one image: mask ids, both (H, W) uint8, and (H, W) float32 confidence in 0..1. Void pixels are dropped."""
+        """Add one image: mask ids, both (H, W) uint8; confidence (H, W) float32, 0..1. Void pixels are dropped."""
         known = self._channel[truth] >= 0
         sure = confidence[known]
         index = np.minimum((sure * self.bins).astype(np.int64), self.bins - 1)
