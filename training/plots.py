@@ -126,6 +126,48 @@ def dots_png(series: Series, y_name: str) -> bytes:
     return _png(figure)
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One picture among others.
+
+    Args:
+        title: above it.
+        image: (h, w, 3) uint8 RGB, or (h, w) floats drawn in a colour map.
+        limit: floats are drawn over -limit..limit; None: 0..1.
+        colours: name of the colour map.
+        numbers: also print the values.
+        digits: behind the point.
+    """
+
+    title: str
+    image: npt.NDArray[np.generic]
+    limit: float | None = None
+    colours: str = "gray"
+    numbers: bool = False
+    digits: int = 2
+
+
+def panels_png(rows: Sequence[Sequence[Panel]], cell_inch: float) -> bytes:
+    """Rows of panels."""
+    columns = max(len(row) for row in rows)
+    ratio = np.mean([row[0].image.shape[0] / row[0].image.shape[1] for row in rows])
+    figure = _figure(columns * cell_inch, len(rows) * (cell_inch * float(ratio) + 0.25))
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for place, row in zip(grid, rows, strict=True):
+        for axes, panel in zip(place, row, strict=False):
+            low = 0.0 if panel.limit is None else -panel.limit
+            axes.imshow(panel.image, vmin=low, vmax=panel.limit or 1.0, cmap=panel.colours)
+            axes.set_title(panel.title, fontsize=8)
+            if panel.numbers:
+                for (y, x), value in np.ndenumerate(panel.image):
+                    ink = "white" if abs(value) > 0.6 * (panel.limit or 1.0) else _INK
+                    text = f"{value:.{panel.digits}f}"
+                    axes.text(x, y, text, ha="center", va="center", fontsize=6, color=ink)
+    return _png(figure)
+
+
 def _figure(width_inch: float, height_inch: float) -> Figure:
     try:
         from matplotlib.figure import Figure

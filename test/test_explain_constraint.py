@@ -1,0 +1,71 @@
+"""``explain-constraint``: pictures of what was learned, from a run folder as ``train`` leaves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
+
+from click.testing import CliRunner
+
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.sources.folder import write_folder
+from lcr_seg_ros.sources.rooms import RenderedRoom
+from lcr_seg_ros.training.constraint_pictures import LearnedConstraint
+from lcr_seg_ros.training.explain_constraint_command import command
+from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.train import Machine, train
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rooms")
+    room = RenderedRoom(frames=4, seed=1, width=160, height=120)
+    write_folder([room[i] for i in range(4)], folder, split="fit")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(rooms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of a step each, with and without."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, constraint in (("with", {"weight": 20}), ("without", None)):
+        recipe = Recipe.model_validate(
+            {
+                "name": name,
+                "network": {"arguments": {"width": 8}},
+                "input": {"height": 64, "width": 96},
+                "loss": {"constraint": constraint},
+                "optimizer": {"epochs": 1, "batch_size": 4},
+            }
+        )
+        train(recipe, rooms, "fit", None, folder / name, cache=folder / "cache", machine=Machine("cpu", threads=1))
+    return folder
+
+
+def test_kernels_weights_and_boundaries_are_drawn(runs: Path, rooms: Path, tmp_path: Path) -> None:
+    arguments = ["--run", runs / "with", "--against", runs / "without", "--data", rooms, "--out", tmp_path]
+    answer = CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
+    assert answer.exit_code == 0 and "least cosine to their start" in answer.output
+    for name in ("kernels.png", "weights.png", "boundaries.png"):
+        image = cv2.imread(str(tmp_path / name))
+        assert image is not None and image.std() > 5, name
+
+
+def test_the_weights_are_those_of_the_learned_kernels(runs: Path) -> None:
+    learned = LearnedConstraint.of_run(runs / "with")
+    start = learned.constraint.initial_kernels
+    assert not np.array_equal(learned.constraint.kernels.detach(), start)
+    room = RenderedRoom(frames=1, seed=1, width=160, height=120)[0].frame
+    weights = learned.weights(room, None)
+    assert weights.shape == (8, 64 // 4 - 2, 96 // 4 - 2)
+    assert weights.min() >= 0 and weights.max() <= 1 and weights.std() > 0.01
+
+
+def test_a_run_without_the_constraint_has_nothing_to_show(runs: Path) -> None:
+    with pytest.raises(SourceError, match="without the constraint: name a run that had it"):
+        LearnedConstraint.of_run(runs / "without")

@@ -1,0 +1,144 @@
+"""Pictures of what the contextual constraint does: its kernels before and after, its weights, and boundaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.frame import RgbdFrame
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.render import overlay
+from lcr_seg_ros.segmenter import Segmenter
+from lcr_seg_ros.sources.source import SourceFrame
+from lcr_seg_ros.training.export_run import read_checkpoint
+from lcr_seg_ros.training.lcr import ContextualRegularization
+from lcr_seg_ros.training.module import CHECKPOINT_KEY
+from lcr_seg_ros.training.plots import Panel, panels_png
+from lcr_seg_ros.training.recipe import Recipe
+
+DIRECTIONS = ("NW", "N", "NE", "E", "SE", "S", "SW", "W")
+"""Where the neighbour of each kernel of the bank ``difference`` lies."""
+
+ZOOM = 4
+"""Image pixels of a boundary crop are drawn so many times larger."""
+
+CROP_PX = 96
+
+
+@dataclass(frozen=True)
+class LearnedConstraint:
+    """The constraint at the end of a run.
+
+    Args:
+        constraint: with the learned kernels; ``initial_kernels`` are those of the start.
+        recipe: of the run.
+    """
+
+    constraint: ContextualRegularization
+    recipe: Recipe
+
+    @classmethod
+    def of_run(cls, run: Path) -> LearnedConstraint:
+        """Read it from a run folder of ``train``.
+
+        Raises:
+            SourceError: no checkpoint there, or the run had no constraint.
+        """
+        checkpoint = read_checkpoint(run / "last.ckpt")
+        recipe = Recipe.model_validate(checkpoint[CHECKPOINT_KEY]["record"]["recipe"])
+        asked = recipe.loss.constraint
+        if asked is None:
+            raise SourceError(f"{run} was trained without the constraint: name a run that had it")
+        constraint = ContextualRegularization(
+            init=asked.init, init_norm=asked.init_norm, sigma=asked.sigma, weight=asked.weight
+        )
+        with torch.no_grad():
+            constraint.kernels.copy_(checkpoint["state_dict"]["constraint.kernels"])
+        return cls(constraint, recipe)
+
+    def weights(self, frame: RgbdFrame, hha: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.float32]:
+        """W of Eq. 6 on a frame, (8, h - 2, w - 2) in 0..1, at a quarter of the network's input size.
+
+        Args:
+            frame: colour is the guide, or
+            hha: (H, W, 3) uint8, where the recipe says so.
+        """
+        asked = self.recipe.loss.constraint
+        assert asked is not None
+        image = hha if asked.guide == "hha" and hha is not None else frame.rgb
+        size = (self.recipe.input.width // 4, self.recipe.input.height // 4)
+        guide = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        tensor = torch.from_numpy(guide).permute(2, 0, 1)[None].float() / 255
+        with torch.no_grad():
+            return self.constraint.contextual_weights(tensor)[0].numpy()  # type: ignore[no-any-return]
+
+
+def kernels_png(constraint: ContextualRegularization) -> bytes:
+    """The eight kernels at the start, at the end, and what training changed; numbers in each cell."""
+    before = constraint.initial_kernels.numpy()
+    after = constraint.kernels.detach().numpy()
+    most = float(np.abs(after - before).max()) or 1.0
+    rows = [
+        [Panel(f"{name}, start", k, 0.8, "RdBu", numbers=True) for name, k in zip(DIRECTIONS, before, strict=True)],
+        [Panel(f"{name}, learned", k, 0.8, "RdBu", numbers=True) for name, k in zip(DIRECTIONS, after, strict=True)],
+        [Panel("difference", a - b, most, "PuOr", numbers=True, digits=3) for a, b in zip(after, before, strict=True)],
+    ]
+    return panels_png(rows, cell_inch=1.25)
+
+
+def weights_png(frame: RgbdFrame, weights: npt.NDArray[np.float32]) -> bytes:
+    """A frame and its eight weight maps: dark where the constraint lets probabilities change.
+
+    Args:
+        frame: what the weights were made of.
+        weights: (8, h, w), see :meth:`LearnedConstraint.weights`.
+    """
+    maps = [Panel(f"W, {name}", w, None, "gray") for name, w in zip(DIRECTIONS, weights, strict=True)]
+    mean = Panel("mean of the eight", weights.mean(0), None, "gray")
+    return panels_png([[Panel("guide", frame.rgb), *maps[:4]], [mean, *maps[4:]]], cell_inch=2.2)
+
+
+def boundaries_png(items: list[SourceFrame], without: Segmenter, with_constraint: Segmenter) -> bytes:
+    """Crops where two models disagree most: colour, annotation, the labels of each.
+
+    Args:
+        items: annotated frames; each gives one row.
+        without, with_constraint: models of the same classes.
+    """
+    rows = []
+    for item in items:
+        assert item.labels is not None
+        first, second = (m.segment(item.frame).labels for m in (without, with_constraint))
+        top, left = _busiest((first != second) & (item.labels != without.labels.void))
+        cut = np.s_[top : top + CROP_PX, left : left + CROP_PX]
+        colour = _enlarged(item.frame.rgb[cut])
+        row = [Panel(f"frame {item.name}", colour)]
+        for title, labels in (("annotation", item.labels), ("without", first), ("with the constraint", second)):
+            row.append(Panel(title, _drawn(colour, labels[cut], without.labels)))
+        rows.append(row)
+    return panels_png(rows, cell_inch=2.2)
+
+
+def _busiest(disagree: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """Top and left of the crop with the most of these pixels."""
+    height, width = disagree.shape
+    total = cv2.boxFilter(disagree.astype(np.float32), -1, (CROP_PX, CROP_PX), normalize=False)
+    half = CROP_PX // 2
+    inner = total[half : max(height - half, half + 1), half : max(width - half, half + 1)]
+    row, column = np.unravel_index(int(inner.argmax()), inner.shape)
+    return int(row), int(column)
+
+
+def _drawn(colour: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], label_set: LabelSet) -> npt.NDArray[np.uint8]:
+    return overlay(colour, _enlarged(labels), label_set, 0.75)
+
+
+def _enlarged(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    size = (image.shape[1] * ZOOM, image.shape[0] * ZOOM)
+    return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)  # type: ignore[return-value]
