@@ -6,6 +6,7 @@ import csv
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -24,7 +26,7 @@ pytest.importorskip("matplotlib", reason="charts need the extra: pip install 'lc
 from shared_data import ROOT
 
 from lcr_seg_ros.bundle import ModelBundle
-from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
+from lcr_seg_ros.sources.folder import DatasetFolder, write_folder, write_png
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.ablate import RunResult, RunSettings, check_data, estimate, run_all, state_of
 from lcr_seg_ros.training.ablate_command import command, duration
@@ -289,6 +291,14 @@ def test_an_ablation_that_was_stopped_goes_on_keeps_what_was_finished_and_surviv
     assert 0 <= again.scores["flicker"] <= 1
     assert (learned / "model.lcrseg").stat().st_mtime_ns == trained
     assert state_of(runs[1], more) == "finished"
+
+    # Other labels under the same names are other data.
+    changed = tmp_path / "changed"
+    shutil.copytree(rooms, changed)
+    write_png(changed / "label40" / f"{DatasetFolder(rooms, 'val').names[0]}.png", np.ones((64, 96), np.uint8))
+    (refused,) = run_all([runs[1]], replace(settings, data=dict.fromkeys(settings.data, changed)))
+    assert not isinstance(refused, RunResult)
+    assert "was trained on another 'val' (2 frames" in refused.reason
 
 
 def test_a_run_that_another_process_works_on_is_left_to_it(rooms: Path, tmp_path: Path) -> None:

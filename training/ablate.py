@@ -26,6 +26,7 @@ from lcr_seg_ros.errors import BundleError, LcrSegError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.training.ablate_grid import GridError, PlannedRun
+from lcr_seg_ros.training.datasets.split_digest import digest_split
 from lcr_seg_ros.training.evaluate import BOUNDARY_RADII_PX, evaluate, load_segmenter, measure_flicker
 from lcr_seg_ros.training.recipe import Recipe
 
@@ -182,11 +183,13 @@ def estimate(run: PlannedRun, runs: Sequence[PlannedRun], settings: RunSettings)
 
 def _finish(run: PlannedRun, settings: RunSettings) -> RunResult:
     done = read_result(run, settings)
-    if done is not None:
-        return done
     folder = settings.folder(run)
+    if done is not None:
+        _refuse_other_data(run, settings, folder)
+        return done
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder) as lock:
+        _refuse_other_data(run, settings, folder)
         if not _is_trained(run, folder / BUNDLE):
             _train(run, settings, folder, lock)
         return _score(run, settings, folder)
@@ -272,6 +275,25 @@ def _is_trained(run: PlannedRun, bundle: Path) -> bool:
     except (BundleError, KeyError, ValueError):
         return False
     return stored == run.recipe
+
+
+def _refuse_other_data(run: PlannedRun, settings: RunSettings, folder: Path) -> None:
+    """A result counts for the images and labels that it was made on.
+
+    Raises:
+        LcrSegError: the splits have changed since.
+    """
+    if not _is_trained(run, folder / BUNDLE):
+        return
+    trained_on = ModelBundle.load(folder / BUNDLE).training.get("data", {}).get("splits", {})
+    for split, before in trained_on.items():
+        now = digest_split(settings.data[run.data], split)
+        if now != before:
+            raise LcrSegError(
+                f"{folder} was trained on another {split!r} ({before.get('frames')} frames, labels "
+                f"{str(before.get('sha256'))[:12]}) than {settings.data[run.data]} holds now ({now['frames']} frames, "
+                f"labels {now['sha256'][:12]}): choose another --out"
+            )
 
 
 @contextmanager

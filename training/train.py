@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import subprocess
 import warnings
@@ -26,7 +25,7 @@ from torch.utils.data import DataLoader, Subset
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.labels import LabelSet
-from lcr_seg_ros.sources.folder import LABEL_FOLDER, DatasetFolder
+from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.training.callbacks import LastCheckpoint, Previews, ProgressLine
 from lcr_seg_ros.training.data import (
     EpochBatches,
@@ -38,6 +37,7 @@ from lcr_seg_ros.training.data import (
     room_examples,
 )
 from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE
+from lcr_seg_ros.training.datasets.split_digest import digest_split
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError
 from lcr_seg_ros.training.recipe import Recipe, RecipeError
@@ -138,7 +138,7 @@ def train(
     module.record = {
         "recipe": recipe.model_dump(mode="json"),
         "start": start.origin if start else "random",
-        "data": {"fit": fit, "splits": {s: _digest_split(data, s) for s in (fit, val) if s}, "hha": HHA_MODE},
+        "data": {"fit": fit, "splits": {s: digest_split(data, s) for s in (fit, val) if s}, "hha": HHA_MODE},
         "commit": _commit(),
         "date": date.today().isoformat(),
         "processes": trainer.world_size,
@@ -311,16 +311,6 @@ def _explained(recipe: Recipe) -> Iterator[None]:
             advice.append("optimizer.precision=bf16-mixed")
         advice.append(f"a smaller input.height and input.width, now {recipe.input.height}x{recipe.input.width}")
         raise TrainingError(f"memory does not suffice ({text[:200]}). Try: {'; '.join(advice)}") from error
-
-
-def _digest_split(data: Path, split: str) -> dict[str, Any]:
-    """Names and label bytes of a split, so that a score can be tied to the data it was made on."""
-    folder = DatasetFolder(data, split)
-    digest = hashlib.sha256()
-    for name in folder.names:
-        digest.update(name.encode())
-        digest.update((data / LABEL_FOLDER / f"{name}.png").read_bytes())
-    return {"frames": len(folder), "sha256": digest.hexdigest()}
 
 
 def _commit() -> str:
