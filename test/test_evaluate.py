@@ -192,3 +192,16 @@ def test_flicker_needs_no_annotation_but_scores_do(model: Path, tmp_path: Path) 
     assert "only --flicker can be measured" in str(failed.exception)
     failed = run("--model", model, "--data", tmp_path / "bare", "--flicker", "--limit", "1", fails=True)
     assert "at least two consecutive frames" in str(failed.exception)
+
+
+def test_a_model_can_be_scored_as_if_its_depth_were_poor_or_absent(data: Path, tmp_path: Path) -> None:
+    model = make_tiny_bundle(tmp_path / "deep.lcrseg")
+    segmenter, folder = load_segmenter(model), DatasetFolder(data, "val")
+    given, worn, again, none = (evaluate(segmenter, folder, depth=d) for d in ("given", "worn", "worn", "none"))
+    assert (worn.confusion.counts == again.confusion.counts).all()
+    assert (worn.confusion.counts != given.confusion.counts).any()
+    frame = folder[0].frame
+    blind = segmenter.segment(replace(frame, depth_m=np.zeros_like(frame.depth_m))).labels
+    one = evaluate(segmenter, DatasetFolder(data, "val", limit=1), depth="none")
+    assert none.confusion.counts.sum() == given.confusion.counts.sum()
+    assert one.confusion.counts[:, :-1].sum(0).nonzero()[0].size <= np.unique(blind).size

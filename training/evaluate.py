@@ -29,9 +29,13 @@ from lcr_seg_ros.training.metrics import (
     rare_class_iou,
     scores_from_confusion,
 )
+from lcr_seg_ros.training.worn_depth import wear
 
 BOUNDARY_RADII_PX = (3, 7)
 """Half-widths of the bands that ``--boundary`` scores."""
+
+DEPTHS = ("given", "worn", "none")
+"""What :func:`evaluate` may do to depth."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ def evaluate(
     boundary_radii_px: Sequence[int] = (),
     window: Window | None = None,
     annotated: LabelSet | None = None,
+    depth: str = "given",
 ) -> Evaluation:
     """Label every frame of a folder and count.
 
@@ -155,6 +160,8 @@ def evaluate(
         window: cut frames and labels to it first; the model then sees nothing outside.
         annotated: label set of the label images, whose classes become the model's by their ``group``. None: the
             model's own.
+        depth: one of :data:`DEPTHS`: ``given``; ``worn``, with another camera's noise and holes, the same each time
+            (:func:`~lcr_seg_ros.training.worn_depth.wear`); or ``none``, as of a sensor that sees nothing.
 
     Raises:
         SourceError: a frame has no label image, one of another size or with ids that the label set does not have,
@@ -169,7 +176,7 @@ def evaluate(
     reliability = Reliability(segmenter.labels)
     bands = {radius: ConfusionMatrix(segmenter.labels) for radius in boundary_radii_px}
     frames = []
-    for item in tqdm(folder, desc="evaluate", unit="frame", leave=False, disable=None):
+    for index, item in enumerate(tqdm(folder, desc="evaluate", unit="frame", leave=False, disable=None)):
         if item.labels is None:
             raise SourceError(f"frame {item.name} of {folder.path} has no label image to compare with")
         if item.labels.shape != item.frame.rgb.shape[:2]:
@@ -185,6 +192,7 @@ def evaluate(
             )
         if table is not None:
             item = replace(item, labels=table[item.labels])
+        item = replace(item, frame=_with_depth(item.frame, depth, index))
         seen = item if window is None else cut(item, window)
         assert seen.labels is not None
         segmentation = segmenter.segment(seen.frame)
@@ -198,6 +206,14 @@ def evaluate(
         for radius, band in bands.items():
             band.update(seen.labels, predicted, boundary_band(seen.labels, segmenter.labels, radius))
     return Evaluation(confusion, bands, frames, len(folder), reliability)
+
+
+def _with_depth(frame: RgbdFrame, depth: str, index: int) -> RgbdFrame:
+    if frame.depth_m is None or depth == "given":
+        return frame
+    if depth == "worn":
+        return replace(frame, depth_m=wear(frame.depth_m, np.random.default_rng(index)))
+    return replace(frame, depth_m=np.zeros_like(frame.depth_m))
 
 
 def measure_flicker(segmenter: Segmenter, folder: DatasetFolder) -> float:

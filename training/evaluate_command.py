@@ -15,6 +15,7 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
 from lcr_seg_ros.training.evaluate import (
     BOUNDARY_RADII_PX,
+    DEPTHS,
     NYUDV2_WINDOW,
     evaluate,
     load_segmenter,
@@ -43,6 +44,13 @@ Examples:
 @click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames")
 @click.option("--boundary", is_flag=True, help="also mean IU within 3 and 7 px of the boundaries between classes")
 @click.option("--crop", is_flag=True, help="cut 640x480 frames to rows 46..470, columns 41..600 (425x560) first")
+@click.option(
+    "--depth",
+    type=click.Choice(DEPTHS),
+    default="given",
+    show_default=True,
+    help="worn: with another camera's noise and holes; none: as if the sensor saw nothing",
+)
 @click.option("--flip-test", is_flag=True, help="average the probabilities of each image and its mirror image")
 @click.option(
     "--flicker", is_flag=True,
@@ -65,6 +73,7 @@ def command(
     limit: int | None,
     boundary: bool,
     crop: bool,
+    depth: str,
     flip_test: bool,
     flicker: bool,
     json_path: Path | None,
@@ -95,7 +104,7 @@ def command(
     evaluation = None
     if folder.has_labels:
         radii = BOUNDARY_RADII_PX if boundary or report else ()
-        evaluation = evaluate(segmenter, folder, radii, window, LabelSet.load(labels) if labels else None)
+        evaluation = evaluate(segmenter, folder, radii, window, LabelSet.load(labels) if labels else None, depth)
         scores = evaluation.scores()
     if flicker:
         scores["flicker"] = measure_flicker(segmenter, folder)
@@ -109,6 +118,7 @@ def command(
             f"model {model} ({segmenter.bundle.name}), run by {segmenter.backend_name} on {segmenter.device}",
             f"data {data.name}, split {split or 'all images'}, {len(folder)} frames, {date.today().isoformat()}",
             "frames cut to 425x560" if crop else "frames at full size",
+            f"depth {depth}",
             "mean of each image and its mirror image" if flip_test else "each image once",
         ]
         write_evaluation_report(report, evaluation, scores, segmenter, folder, window, how)
