@@ -1,28 +1,36 @@
 # make demo   a camera, the node and an observer over real DDS, in about a minute
 # make test   lint, types, the arrow rules and all tests
-# Both make what they need in .venv first; nothing but python3 (with venv) and make has to be there.
+# make docs   the documentation site, in site/
+# Each makes what it needs in .venv first; nothing but python3 (with venv) and make has to be there.
 
 PYTHON ?= python3
 SOURCE ?=
 MODEL ?=
 ARGS ?=
+VIEWER ?=
 VENV_PYTHON := .venv/bin/python
 
 # What a sourced ROS installation, or the Python of another environment, would slip into .venv.
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help demo test lint format clean setup-demo setup-test
+.PHONY: help demo docs test lint format clean setup-demo setup-docs setup-test
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo [SOURCE=folder] [MODEL=name or file]   see it work (installs under 1 GB, no torch)"
+	@echo "make demo VIEWER=rerun   the same with a live view in the browser (installs 0.7 GB more)"
 	@echo "make test      lint, types, arrow rules, tests (installs torch: 7 GB)"
+	@echo "make docs      the documentation site, in site/ (installs under 1 GB, no torch)"
 	@echo "make lint      the first three of these"
 	@echo "make format    put the sources into the form that lint asks for"
 	@echo "make clean     remove .venv and everything that was built"
 
 demo: setup-demo
-	@$(VENV_PYTHON) -m lcr_seg_ros demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+	@$(VENV_PYTHON) -m lcr_seg_ros demo $(if $(SOURCE),--source "$(SOURCE)") $(if $(MODEL),--model "$(MODEL)") \
+		$(if $(VIEWER),--viewer "$(VIEWER)") $(ARGS)
+
+docs: setup-docs
+	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict $(ARGS)
 
 test: setup-test
 	@$(MAKE) --no-print-directory lint
@@ -39,13 +47,14 @@ format: setup-test
 	$(VENV_PYTHON) -m ruff format .
 
 clean:
-	rm -rf .venv build install log demo_output lcr_seg_ros.egg-info \
+	rm -rf .venv build install log site demo_output lcr_seg_ros.egg-info \
 		.mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-setup-demo: EXTRAS := ros
-setup-test: EXTRAS := ros train dev
-setup-demo setup-test:
+setup-demo: EXTRAS := ros $(filter rerun,$(VIEWER))
+setup-docs: EXTRAS := ros docs
+setup-test: EXTRAS := ros train dev docs rerun
+setup-demo setup-docs setup-test:
 	@command -v $(PYTHON) >/dev/null 2>&1 || { \
 		echo "setup: there is no $(PYTHON) here: install Python 3.10 or newer with its venv module," \
 			"or name one with PYTHON=" >&2; exit 1; }

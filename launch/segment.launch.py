@@ -1,19 +1,24 @@
-"""Start the segmentation node for a camera, and RViz if asked.
+"""Start the segmentation node for a camera, and RViz or a view in the browser if asked.
 
 ros2 launch lcr_seg_ros segment.launch.py camera:=realsense namespace:=/camera/camera rviz:=true
+ros2 launch lcr_seg_ros segment.launch.py camera:=realsense namespace:=/camera/camera viewer:=rerun
 
 An argument left empty keeps what config/segment.yaml (or ``params_file``) says: defaults stand there alone.
 ``ros2 launch lcr_seg_ros segment.launch.py --show-args`` lists everything.
 """
 
+import shlex
 from pathlib import Path
+from typing import List  # noqa: UP035  what launch of every release knows
 
+import yaml
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
+from lcr_seg_ros.ros.camera_presets import CAMERAS
 from lcr_seg_ros.ros.environment import tuned_dds_environment
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
@@ -23,37 +28,28 @@ INPUTS = {
     "depth": "depth_registered/image_rect",
     "camera_info": "rgb/camera_info",
     "imu": "imu",
-}
-
-# Topics relative to the camera's namespace: colour, depth registered to it, camera_info, IMU; and the colour frame.
-CAMERAS = {
-    "none": ("", "", "", "", "camera_rgb_optical_frame"),
-    "realsense": (
-        "color/image_raw",
-        "aligned_depth_to_color/image_raw",
-        "color/camera_info",
-        "imu",
-        "camera_color_optical_frame",
-    ),
-    "azure_kinect": ("rgb/image_raw", "depth_to_rgb/image_raw", "rgb/camera_info", "imu", "rgb_camera_link"),
-    "openni2": ("rgb/image_raw", "depth_registered/image_raw", "rgb/camera_info", "", "camera_rgb_optical_frame"),
-    "orbbec": (
-        "color/image_raw",
-        "depth/image_raw",
-        "color/camera_info",
-        "gyro_accel/sample",
-        "camera_color_optical_frame",
-    ),
+    "depth_camera_info": "depth/camera_info",
 }
 
 PARAMETERS = {
     "model": (str, "name of a shipped model, or path of a .lcrseg file"),
+    "cameras": (
+        List[str],  # noqa: UP006
+        "'[front, rear]': cameras that share the network, each with its topics below its name; the topics given here, "
+        "or meant by camera, are then below it too",
+    ),
+    "class_filter": (List[str], "'[chair, table]': classes to publish, others become 255"),  # noqa: UP006
+    "model_folder": (str, "models by path are taken from below this folder only"),
     "backend": (str, "auto, openvino, onnxruntime or torch"),
     "device": (str, "auto, cpu or cuda"),
+    "rgb_transport": (str, "raw or compressed: then RGB/compressed is listened to, as image_transport names it"),
+    "depth_transport": (str, "raw, compressed or compressedDepth: then DEPTH/compressedDepth is listened to"),
+    "registration": (str, "of depth to colour by the node: auto, off or parameters; needs depth_camera_info"),
     "confidence_threshold": (float, "0..1, pixels below it become 255 in the mask"),
     "gravity_source": (str, "estimate, imu, tf or fixed"),
     "gravity_frame": (str, "for tf: a frame whose z points up"),
     "camera_height": (float, "m above the floor, 0 if not known"),
+    "slop": (float, "s, colour and depth stamps nearer than this are a pair"),
     "max_rate_hz": (float, "frames labelled a second, 0 for all"),
     "autostart": (bool, "configure and activate at once; false to leave that to a lifecycle manager"),
 }
@@ -65,7 +61,7 @@ def generate_launch_description() -> LaunchDescription:
             "camera",
             default_value="none",
             choices=list(CAMERAS),
-            description="driver whose topic names to use; orbbec needs its depth_registration:=true, "
+            description="driver whose topic names to use; orbbec and kinect1 need their depth_registration:=true, "
             "realsense its align_depth.enable:=true",
         ),
         *(
@@ -91,6 +87,16 @@ def generate_launch_description() -> LaunchDescription:
         ),
         DeclareLaunchArgument("rviz", default_value="false", description="show the result in RViz"),
         DeclareLaunchArgument("fixed_frame", default_value="", description="of RViz; empty: the colour camera's"),
+        DeclareLaunchArgument(
+            "viewer",
+            default_value="none",
+            choices=["none", "rerun"],
+            description="rerun: show the result in a browser, at http://127.0.0.1:9090/ of this machine; "
+            "needs pip install 'rerun-sdk>=0.39,<0.42'",
+        ),
+        DeclareLaunchArgument(
+            "viewer_args", default_value="", description="options of `view`, e.g. '--host 0.0.0.0 --rate 2 --width 320'"
+        ),
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=_start)])
 
@@ -102,11 +108,15 @@ def _start(context: LaunchContext) -> list:
     def switched_on(name: str) -> bool:
         return given(name).lower() in ("true", "1", "yes", "on")
 
-    *topics, frame = CAMERAS[given("camera")]
+    preset = CAMERAS[given("camera")]
+    topics = (preset.rgb, preset.depth, preset.camera_info, preset.imu, "")
+    prefixes = [f"{name}/" for name in yaml.safe_load(given("cameras") or "[]") if name] or [""]
     remappings = []
-    for (name, ours), preset in zip(INPUTS.items(), topics, strict=True):
-        if theirs := given(name) or preset:
-            remappings.append((ours, theirs))
+    for (name, ours), usual in zip(INPUTS.items(), topics, strict=True):
+        if theirs := given(name) or usual:
+            remappings += [
+                (prefix + ours, theirs if theirs.startswith("/") else prefix + theirs) for prefix in prefixes
+            ]
     overrides = {
         name: ParameterValue(LaunchConfiguration(name), value_type=kind)
         for name, (kind, _) in PARAMETERS.items()
@@ -131,8 +141,20 @@ def _start(context: LaunchContext) -> list:
                 executable="rviz2",
                 name="segment_rviz",
                 namespace=given("namespace"),
-                arguments=["-d", str(CONFIG / "segment.rviz"), "-f", given("fixed_frame") or frame],
+                arguments=["-d", str(CONFIG / "segment.rviz"), "-f", given("fixed_frame") or preset.frame_id],
                 parameters=[{"use_sim_time": switched_on("use_sim_time")}],
+                remappings=remappings,
+                output="screen",
+            )
+        )
+    if given("viewer") == "rerun":
+        actions.append(
+            Node(
+                package="lcr_seg_ros",
+                executable="view",
+                name="segment_viewer",
+                namespace=given("namespace"),
+                arguments=["--node", given("node_name"), *shlex.split(given("viewer_args"))],
                 remappings=remappings,
                 output="screen",
             )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.errors import BackendError, SourceError
 from lcr_seg_ros.files import replace_file
 
 if TYPE_CHECKING:
@@ -27,38 +27,59 @@ if TYPE_CHECKING:
 
 Case = Callable[[], object]
 
+NODE_SCENARIOS = ("standard", "60hz", "720p", "stalled")
+
 
 @click.command(
     epilog="""\b
 Examples:
   python -m lcr_seg_ros benchmark hha
-  python -m lcr_seg_ros benchmark hha --data ../shared/data/kitchen --seconds 30
-  python -m lcr_seg_ros benchmark network --model nyu40 --seconds 20 --json network.json"""
+  python -m lcr_seg_ros benchmark hha --data kitchen --seconds 30
+  python -m lcr_seg_ros benchmark network --model nyu40 --seconds 20 --json network.json
+  python -m lcr_seg_ros benchmark frame --plot stages.png
+  python -m lcr_seg_ros benchmark node --scenario standard --seconds 600"""
 )
-@click.argument("what", type=click.Choice(["hha", "constraint", "network", "node"]))
+@click.argument("what", type=click.Choice(["hha", "constraint", "network", "frame", "node"]))
 @click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0.1), help="time spent measuring")
-@click.option("--model", default="nyu40", show_default=True, help="for network and node")
+@click.option("--model", default="nyu40", show_default=True, help="for network, frame and node")
 @click.option("--data", type=click.Path(path_type=Path), help="for hha: a dataset folder, its first 10 frames")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="also write the figures here")
-def command(what: str, seconds: float, model: str, data: Path | None, json_path: Path | None) -> None:
+@click.option("--scenario", type=click.Choice(NODE_SCENARIOS), help="for node: only this one; all when left out")
+@click.option("--plot", type=click.Path(path_type=Path), help="also draw them here, as PNG; needs matplotlib")
+def command(
+    what: str,
+    seconds: float,
+    model: str,
+    data: Path | None,
+    json_path: Path | None,
+    scenario: str | None,
+    plot: Path | None,
+) -> None:
     """Time one part of the chain.
 
     hha: depth to HHA, every execution on one thread, holes filled within, on rendered Kinect frames and on
     those of --data; "live" follows gravity from frame to frame, as the node does; torch, and CUDA graphs of
     it, on the GPU where there is one. constraint: the training loss, ours and the plain convolution
-    formulation, forward and backward. network: the network alone on every installed backend. node: camera,
-    node and observer as processes over DDS.
+    formulation, forward and backward. network: the network alone on every installed backend. frame: one frame
+    from camera image to labels on each of them, by stage. node: camera, node and observer as processes over DDS;
+    then at 60 Hz, at 1280x720 and beside a subscriber that never reads, a quarter of the time each.
 
     Cases take turns, so that a machine that slows down slows all of them; a ratio of two medians from one
     run can be trusted where an absolute time cannot.
     """
     if data is not None and what != "hha":
         raise click.UsageError(f"--data goes with hha only, not with {what}")
+    if scenario is not None and what != "node":
+        raise click.UsageError(f"--scenario goes with node only, not with {what}")
     figures: dict[str, Any]
     if what == "node":
-        figures = _node(seconds, model)
+        from lcr_seg_ros.ros.node_benchmark import benchmark_node
+
+        figures = benchmark_node(seconds, model, scenario)
     elif what == "hha":
         figures = _hha(seconds, data)
+    elif what == "frame":
+        figures = _frame(seconds, model)
     else:
         figures = _medians(_network_cases(model) if what == "network" else _constraint_cases(), seconds)
         _echo(figures)
@@ -67,6 +88,25 @@ def command(what: str, seconds: float, model: str, data: Path | None, json_path:
         replace_file(
             json_path, (json.dumps({"benchmark": what, **where, "figures": figures}, indent=1) + "\n").encode()
         )
+    if plot is not None:
+        replace_file(plot, _picture(what, figures))
+
+
+def _picture(what: str, figures: dict[str, Any]) -> bytes:
+    """Stacked times of stages where there are stages, else a bar for each case."""
+    from lcr_seg_ros.training.plots import stage_times_png
+
+    if what == "node":
+        from lcr_seg_ros.ros.node_benchmark import stage_rows
+
+        rows, title = stage_rows(figures)
+    elif what == "frame":
+        rows, title = figures, "median of each stage, one frame from camera image to labels"
+    else:
+        clock = "cpu_ms" if what == "hha" else "wall_ms"
+        rows = {name: {clock.replace("_ms", " time"): row[clock]} for name, row in figures.items()}
+        title = f"{what}: median of interleaved runs"
+    return stage_times_png(rows, title)
 
 
 def _echo(figures: dict[str, dict[str, float]]) -> None:
@@ -258,6 +298,43 @@ def _network_cases(model: str) -> dict[str, Case]:
     return cases
 
 
+def _frame(seconds: float, model: str) -> dict[str, dict[str, float]]:
+    """Median ms of each stage, on every installed backend, on rendered Kinect frames of 640x480."""
+    from lcr_seg_ros.backends import BACKENDS
+    from lcr_seg_ros.segmenter import Segmenter
+    from lcr_seg_ros.sources.rooms import RenderedRoom
+
+    room = RenderedRoom(frames=90)
+    frames = [room[i].frame for i in (0, 30, 60)]
+    installed = [name for name, (module, _) in BACKENDS.items() if find_spec(module) is not None]
+    segmenters = {}
+    for name in installed:
+        try:
+            segmenter = Segmenter.load(model, backend=name)
+        except BackendError as error:
+            click.echo(f"{name}: left out: {error}", err=True)
+            continue
+        segmenters[f"{name} {segmenter.device}"] = segmenter
+        segmenter.segment(frames[0])  # compiles, allocates
+    if not segmenters:
+        raise BackendError(f"no backend can run {model}: install openvino or onnxruntime")
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in segmenters}
+    end = perf_counter() + seconds
+    for frame in itertools.cycle(frames):
+        if perf_counter() >= end and all(times.values()):
+            break
+        for name, segmenter in segmenters.items():
+            times[name].append(segmenter.segment(frame).stage_ms)
+    figures = {
+        name: {stage: statistics.median(run[stage] for run in taken) for stage in taken[0]}
+        for name, taken in times.items()
+    }
+    for name, row in figures.items():
+        stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in row.items())
+        click.echo(f"{name:<20} {sum(row.values()):7.1f} ms: {stages}   {len(times[name])} runs")
+    return figures
+
+
 def _constraint_cases() -> dict[str, Case]:
     import torch
 
@@ -290,17 +367,3 @@ def _constraint_at(images: int, classes: int, height: int, width: int) -> dict[s
         f"constraint, ours {size}": lambda: step(lambda: module(maps, guide)),
         f"constraint, plain {size}": lambda: step(plain),
     }
-
-
-def _node(seconds: float, model: str) -> dict[str, Any]:
-    """The demo's report: camera, node and observer as three processes."""
-    import tempfile
-
-    from lcr_seg_ros.ros.demo_command import command as demo
-
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        arguments = ["--model", model, "--seconds", str(seconds), "--json", str(report)]
-        demo.main(arguments, standalone_mode=False)
-        figures: dict[str, Any] = json.loads(report.read_text())
-    return figures

@@ -2,33 +2,60 @@
 
 Commands live with their work and are imported when called, so that ``predict --help`` does not wait for
 PyTorch nor need ROS.
+
+Exit codes: 0 done; 1 something that the user can mend, told in one line on stderr; 2 wrong usage; a node or a
+command that was stopped ends with 0 where it had nothing left to do, ``demo`` with 130.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class
 
 from lcr_seg_ros.errors import LcrSegError
+
+PROGRAM = "lcr_seg_ros"
+SHELLS = ("bash", "zsh", "fish")
+
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Of an OSError: a disk that is full or read-only is for the user to mend."""
 
 COMMANDS = {
     # name: (module that holds `command`, pip extra that brings what it needs, one line)
     "segment": ("lcr_seg_ros.ros.segment_command", "ros", "the node: RGB-D topics in, label images out"),
     "play": ("lcr_seg_ros.ros.play_command", "ros", "publish a folder, a bag or the rendered room as a camera would"),
+    "doctor": ("lcr_seg_ros.ros.doctor_command", "ros", "what keeps a camera from working, and what to launch"),
+    "record": ("lcr_seg_ros.ros.record_command", "ros", "frames of live topics or a bag into a dataset folder"),
+    "view": ("lcr_seg_ros.ros.viewer_command", "ros,rerun", "what the node sees and says, live in a browser"),
     "demo": ("lcr_seg_ros.ros.demo_command", "ros", "camera, node and observer over real DDS, with a report"),
     "predict": ("lcr_seg_ros.predict", "", "label the images of a folder"),
+    "map": ("lcr_seg_ros.map_command", "", "a semantic voxel map of the frames of a folder or bag"),
+    "map-node": ("lcr_seg_ros.ros.map_node_command", "ros", "the same live: labelled points and poses in, a map out"),
     "hha": ("lcr_seg_ros.hha_command", "", "HHA images of a folder's depth, and pictures that explain them"),
     "evaluate": ("lcr_seg_ros.training.evaluate_command", "", "score a model on an annotated folder"),
     "benchmark": ("lcr_seg_ros.benchmark", "", "time HHA, the network, the constraint or the whole chain"),
     "train": ("lcr_seg_ros.training.train_command", "train", "train a network from a recipe"),
     "ablate": ("lcr_seg_ros.training.ablate_command", "train", "train and score a grid of variants, with tables"),
     "export": ("lcr_seg_ros.training.export_command", "train", "turn a checkpoint into a model bundle"),
+    "quantize": (
+        "lcr_seg_ros.training.quantize_command",
+        "train",
+        "make a model bundle of int8, smaller and faster on a CPU",
+    ),
     "prepare": ("lcr_seg_ros.training.prepare_command", "", "make dataset folders, e.g. of the official NYUDv2 files"),
+    "explain-constraint": (
+        "lcr_seg_ros.training.explain_constraint_command",
+        "train",
+        "pictures of what the contextual constraint learned and changed",
+    ),
     "check-data": ("lcr_seg_ros.training.check_data_command", "", "find the faults of a dataset folder"),
 }
 
@@ -40,12 +67,65 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         return _load(name) if name in COMMANDS else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = get_close_matches(name.replace("_", "-"), COMMANDS, n=1, cutoff=0.5)
+            advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
+            ctx.fail(f"No such command {name!r}: {advice}")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # click would import every command for its line of help, which takes seconds; the lines stand above.
+        names = [CompletionItem(name, help=COMMANDS[name][2]) for name in COMMANDS if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def _print_completion(ctx: click.Context, _: click.Parameter, shell: str | None) -> None:
+    if shell is None or ctx.resilient_parsing:
+        return
+    script = get_completion_class(shell)
+    assert script is not None  # the option's choices
+    click.echo(script(group, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE").source())
+    ctx.exit()
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    from lcr_seg_ros import __version__
+
+    click.echo(f"{PROGRAM} {__version__}")
+    ctx.exit()
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  lcr_seg_ros demo                          a camera, the node and a report; the same as python -m lcr_seg_ros demo
+  lcr_seg_ros predict --help                what a command does, with examples
+  eval "$(lcr_seg_ros --completion bash)"   complete commands and options, in this shell
+
+\b
+Exit codes: 0 done, 1 something to mend (one line on stderr says what), 2 wrong usage.""",
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show it.")
+@click.option(
+    "--completion",
+    type=click.Choice(SHELLS),
+    is_eager=True,
+    expose_value=False,
+    callback=_print_completion,
+    help="Print the script that completes commands and options in a shell.",
+)
 def group() -> None:
     """Indoor semantic segmentation of RGB-D frames. `COMMAND --help` explains each."""
 
@@ -58,23 +138,28 @@ def _load(name: str) -> click.Command:
         if error.name and error.name.startswith("lcr_seg_ros"):
             raise
         hint = f"pip install 'lcr_seg_ros[{extra}]'" if extra else f"pip install {error.name}"
-        if name in ("segment", "play", "demo"):
+        if name in ("segment", "play", "doctor", "record", "view", "demo", "map-node"):
             hint += ", or source your ROS 2 installation first"
         raise LcrSegError(f"`{name}` needs the Python module {error.name!r}, which is not installed: {hint}") from error
     return command
 
 
 def main(arguments: list[str] | None = None, command_name: str | None = None) -> None:
-    """Run a command and end the process: 0 done, 1 the user's to mend, 2 wrong usage."""
+    """Run a command and end the process, with one of the exit codes above."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if command_name is not None:
         arguments = [command_name, *arguments]
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        group.main(arguments, prog_name="lcr_seg_ros", standalone_mode=True)
+        group.main(arguments, prog_name=PROGRAM, standalone_mode=True)
     except LcrSegError as error:
         click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        click.echo(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}", err=True)
         sys.exit(1)
 
 
@@ -83,8 +168,12 @@ def _entry(name: str) -> Callable[[], None]:
 
 
 segment, play, demo = _entry("segment"), _entry("play"), _entry("demo")
+doctor, record, view = _entry("doctor"), _entry("record"), _entry("view")
 predict, evaluate, benchmark = _entry("predict"), _entry("evaluate"), _entry("benchmark")
 hha = _entry("hha")
+map, map_node = _entry("map"), _entry("map-node")
 train, export, prepare = _entry("train"), _entry("export"), _entry("prepare")
 check_data = _entry("check-data")
 ablate = _entry("ablate")
+quantize = _entry("quantize")
+explain_constraint = _entry("explain-constraint")

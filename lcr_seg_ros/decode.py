@@ -6,6 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+ROUNDING = np.float32(1e-5)
+"""An interpolated value can leave the range of the values around it by so large a share of itself, and by far less."""
+
 
 def decode(
     probabilities: npt.NDArray[np.float32], ids: npt.NDArray[np.uint8], width: int, height: int
@@ -25,46 +28,86 @@ def decode(
     """
     labels = np.empty((height, width), np.uint8)
     confidence = np.empty((height, width), np.float32)
-    # The probabilities of a pixel sum to 1, so its winner has at least 1 / N of it: a class that stays below that in
-    # two coarse rows cannot win between them, which spares most classes most rows. 0.999 leaves room for rounding.
-    least, peaks = np.float32(0.999 / len(ids)), probabilities.max(axis=2).T
-    contends = peaks >= least
-    _choose(_widen(probabilities, width), contends, ids, labels, confidence)
+    _decode(np.ascontiguousarray(probabilities), ids, labels, confidence)
     return labels, confidence
 
 
 @njit(cache=True, nogil=True)
-def _widen(probabilities, width):  # type: ignore[no-untyped-def]
-    """(N, h, w) -> (h, N, width): along rows first, so that the large loop below runs over neighbouring memory."""
+def _decode(probabilities, ids, labels, confidence):  # type: ignore[no-untyped-def]
+    """Row of cells by row of cells; a cell is the pixels between four coarse samples.
+
+    What is interpolated in a cell lies between the smallest and the largest of its corners. So the winner there has at
+    least the largest of all classes' smallest corners, and a class whose largest corner is below that cannot win: in
+    most cells one or two classes are left, and only these are interpolated.
+    """
     n, h, w = probabilities.shape
-    left, right = np.empty(width, np.int32), np.empty(width, np.int32)
-    share = np.empty(width, np.float32)
-    for x in range(width):
-        left[x], right[x], share[x] = _neighbours(x, w, width)
-    widened = np.empty((h, n, width), np.float32)
-    for y in range(h):
+    height, width = labels.shape
+    left, share_x, first_x = _cells(w, width)
+    _, share_y, first_y = _cells(h, height)
+    largest, least = np.empty((n, w), np.float32), np.empty(w, np.float32)
+    top, bottom = np.empty(width, np.float32), np.empty(width, np.float32)
+    winner = np.empty((0, 0), np.int32)
+    for r in range(h):
+        y0, y1 = first_y[r], first_y[r + 1]
+        if y0 == y1:
+            continue
+        below = min(r + 1, h - 1)
+        _bound(probabilities[:, r], probabilities[:, below], largest, least)
+        if winner.shape[0] < y1 - y0:
+            winner = np.empty((y1 - y0, width), np.int32)
+        winner[: y1 - y0] = 0
+        confidence[y0:y1] = np.float32(0)
         for k in range(n):
-            row, wide = probabilities[k, y], widened[y, k]
+            c = 0
+            while c < w:
+                if largest[k, c] < least[c]:
+                    c += 1
+                    continue
+                run = c
+                while c < w and not largest[k, c] < least[c]:
+                    c += 1
+                x0, x1 = first_x[run], first_x[c]
+                _widen(probabilities[k, r], left, share_x, x0, x1, top)
+                _widen(probabilities[k, below], left, share_x, x0, x1, bottom)
+                for y in range(y0, y1):
+                    _contend(
+                        top[x0:x1],
+                        bottom[x0:x1],
+                        share_y[y],
+                        np.int32(k),
+                        confidence[y, x0:x1],
+                        winner[y - y0, x0:x1],
+                    )
+        for y in range(y0, y1):
             for x in range(width):
-                wide[x] = row[left[x]] + share[x] * (row[right[x]] - row[left[x]])
-    return widened
+                labels[y, x] = ids[winner[y - y0, x]]
 
 
 @njit(cache=True, nogil=True)
-def _choose(widened, contends, ids, labels, confidence):  # type: ignore[no-untyped-def]
-    h, n, width = widened.shape
-    height = labels.shape[0]
-    best = np.empty(width, np.int32)
-    for y in range(height):
-        upper, lower, share = _neighbours(y, h, height)
-        value = confidence[y]
-        value[:] = np.float32(0)
-        best[:] = 0
-        for k in range(n):
-            if contends[upper, k] or contends[lower, k]:
-                _contend(widened[upper, k], widened[lower, k], share, np.int32(k), value, best)
-        for x in range(width):
-            labels[y, x] = ids[best[x]]
+def _bound(above, below, largest, least):  # type: ignore[no-untyped-def]
+    """The largest corner of each class in each cell, and what a class must reach in the cell to win there."""
+    n, w = above.shape
+    least[:] = np.float32(0)
+    low = np.empty(w + 1, np.float32)
+    high = np.empty(w + 1, np.float32)
+    for k in range(n):
+        for x in range(w):
+            low[x] = min(above[k, x], below[k, x])
+            high[x] = max(above[k, x], below[k, x])
+        low[w], high[w] = low[w - 1], high[w - 1]
+        for x in range(w):
+            largest[k, x] = max(high[x], high[x + 1])
+            least[x] = max(least[x], min(low[x], low[x + 1]))
+    for x in range(w):
+        least[x] *= np.float32(1) - ROUNDING
+
+
+@njit(cache=True, nogil=True)
+def _widen(row, left, share, x0, x1, wide):  # type: ignore[no-untyped-def]
+    last = row.size - 1
+    for x in range(x0, x1):
+        value = row[left[x]]
+        wide[x] = value + share[x] * (row[min(left[x] + 1, last)] - value)
 
 
 @njit(cache=True, nogil=True)
@@ -77,9 +120,16 @@ def _contend(top, bottom, share, k, value, best):  # type: ignore[no-untyped-def
         best[x] = k if blended > before else best[x]
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _neighbours(position, coarse, fine):  # type: ignore[no-untyped-def]
-    """The two coarse samples around a fine one, and the share of the second."""
-    at = min(max((position + 0.5) * coarse / fine - 0.5, 0.0), coarse - 1.0)
-    first = int(at)
-    return first, min(first + 1, coarse - 1), np.float32(at - first)
+@njit(cache=True, nogil=True)
+def _cells(coarse, fine):  # type: ignore[no-untyped-def]
+    """Of each fine sample the coarse one before it and the share of the next; of each cell its first fine sample."""
+    before, share = np.empty(fine, np.int32), np.empty(fine, np.float32)
+    first = np.zeros(coarse + 1, np.int32)
+    for position in range(fine):
+        at = min(max((position + 0.5) * coarse / fine - 0.5, 0.0), coarse - 1.0)
+        before[position] = int(at)
+        share[position] = np.float32(at - int(at))
+        first[before[position] + 1] = position + 1
+    for cell in range(coarse):
+        first[cell + 1] = max(first[cell + 1], first[cell])
+    return before, share, first

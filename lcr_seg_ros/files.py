@@ -8,7 +8,11 @@ from pathlib import Path
 
 
 def replace_file(path: str | Path, data: bytes) -> Path:
-    """Put ``data`` at ``path``, creating folders; whoever reads sees the old file or the new one."""
+    """Put ``data`` at ``path``, creating folders; whoever reads sees the old file or the new one.
+
+    Raises:
+        OSError: it cannot be written, a full disk for example; it names ``path``.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -17,7 +21,9 @@ def replace_file(path: str | Path, data: bytes) -> Path:
             file.write(data)
         Path(draft).chmod(0o644)
         Path(draft).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(draft).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:  # of write() it names no file, of the others the draft
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     return path

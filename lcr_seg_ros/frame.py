@@ -12,18 +12,22 @@ from lcr_seg_ros.errors import FrameError
 MAX_SIDE_PX = 16384
 """Longest image side accepted, in pixels: a bound before any memory is taken."""
 
+FOCAL_RANGE_PX = (0.1, 1e6)
+MAX_CENTER_PX = 10.0 * MAX_SIDE_PX
+"""Beyond these no camera is, and products of coordinates leave the range of float32."""
+
 
 @dataclass(frozen=True)
 class CameraIntrinsics:
     """Pinhole intrinsics in pixels, for pixel centres at integer coordinates counted from 0.
 
     Args:
-        fx, fy: focal lengths, > 0.
-        cx, cy: principal point.
+        fx, fy: focal lengths, within :data:`FOCAL_RANGE_PX`.
+        cx, cy: principal point, at most :data:`MAX_CENTER_PX` from 0.
         width, height: image size that the other four belong to.
 
     Raises:
-        FrameError: a value is not finite, a focal length or a size is not positive.
+        FrameError: a value is not finite or out of range.
     """
 
     fx: float
@@ -38,6 +42,14 @@ class CameraIntrinsics:
             raise FrameError(
                 f"intrinsics need finite values and fx, fy > 0, got fx={self.fx}, fy={self.fy}, "
                 f"cx={self.cx}, cy={self.cy}: is the camera calibrated (K in camera_info is all 0 if not)?"
+            )
+        low, high = FOCAL_RANGE_PX
+        if not (low <= min(self.fx, self.fy) and max(self.fx, self.fy) <= high) or (
+            max(abs(self.cx), abs(self.cy)) > MAX_CENTER_PX
+        ):
+            raise FrameError(
+                f"no camera has such intrinsics: fx={self.fx:g}, fy={self.fy:g} (px, {low:g}..{high:g}), "
+                f"cx={self.cx:g}, cy={self.cy:g} (px, at most {MAX_CENTER_PX:g} from 0); correct its calibration"
             )
         if not (0 < self.width <= MAX_SIDE_PX and 0 < self.height <= MAX_SIDE_PX):
             raise FrameError(f"image size must be 1..{MAX_SIDE_PX} px a side, got {self.width}x{self.height}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from tqdm import tqdm
@@ -11,13 +13,22 @@ from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.render import sheet, write_image
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics, write_png
+from lcr_seg_ros.video import VideoFile
+
+if TYPE_CHECKING:
+    from lcr_seg_ros.viewer import SegmentationView
+
+VIDEO_HEIGHT = 440
+"""Pixels: the panels, and four rows of the legend, whose length changes from frame to frame."""
 
 
 @click.command(
     epilog="""\b
 Examples:
   python -m lcr_seg_ros predict --data nyudv2 --split val --out labels
-  python -m lcr_seg_ros predict --data kitchen --intrinsics 585,585,320,240 --limit 60 --sheets"""
+  python -m lcr_seg_ros predict --data kitchen --intrinsics 585,585,320,240 --limit 60 --sheets
+  python -m lcr_seg_ros predict --data kitchen --intrinsics 585,585,320,240 --video kitchen.mp4
+  python -m lcr_seg_ros predict --data kitchen --rrd kitchen.rrd     # then: rerun kitchen.rrd"""
 )
 @click.option("--model", default="nyu40", show_default=True, help="shipped name or path of a model bundle")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="dataset folder with rgb/ and depth/")
@@ -30,6 +41,9 @@ Examples:
 )
 @click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames")
 @click.option("--sheets", is_flag=True, help="also write RGB | HHA | labels | overlay pictures")
+@click.option("--video", type=click.Path(dir_okay=False, path_type=Path), help="also those as FILE.mp4, .webm or .avi")
+@click.option("--fps", default=30.0, show_default=True, type=click.FloatRange(0.1, 240), help="of the video")
+@click.option("--rrd", type=click.Path(dir_okay=False, path_type=Path), help="also record for rerun: FILE.rrd")
 @click.option("--backend", default="auto", show_default=True)
 @click.option("--device", default="auto", show_default=True)
 def command(
@@ -40,6 +54,9 @@ def command(
     intrinsics: str | None,
     limit: int | None,
     sheets: bool,
+    video: Path | None,
+    fps: float,
+    rrd: Path | None,
     backend: str,
     device: str,
 ) -> None:
@@ -51,12 +68,30 @@ def command(
     if out.resolve() == data.resolve():
         raise SourceError(f"--out {out} is the dataset itself: choose another folder")
     segmenter = Segmenter.load(model, backend=backend, device=device)
-    for item in tqdm(folder, desc="predict", unit="frame", leave=False, disable=None):
-        result = segmenter.segment(item.frame)
-        write_png(out / "labels" / f"{item.name}.png", result.labels)
-        if sheets:
-            picture = sheet(item.frame.rgb, result.hha, result.labels, segmenter.labels, item.labels, item.name)
-            write_image(out / "sheets" / f"{item.name}.jpg", picture)
+    with ExitStack() as ending:
+        film = None if video is None else ending.enter_context(VideoFile(video, fps, VIDEO_HEIGHT))
+        view = None if rrd is None else _recorded_view(rrd, segmenter, ending)
+        for number, item in enumerate(tqdm(folder, desc="predict", unit="frame", leave=False, disable=None)):
+            result = segmenter.segment(item.frame)
+            write_png(out / "labels" / f"{item.name}.png", result.labels)
+            if sheets or film is not None:
+                picture = sheet(item.frame.rgb, result.hha, result.labels, segmenter.labels, item.labels, item.name)
+                if sheets:
+                    write_image(out / "sheets" / f"{item.name}.jpg", picture)
+                if film is not None:
+                    film.add(picture)
+            if view is not None:
+                view.show_frame(number, item.frame, result)
     click.echo(
         f"{len(folder)} label images in {out / 'labels'}" + (f", pictures in {out / 'sheets'}" if sheets else "")
     )
+
+
+def _recorded_view(path: Path, segmenter: Segmenter, ending: ExitStack) -> SegmentationView:
+    """A view that is recorded; the file gets its name when ``ending`` ends well."""
+    from lcr_seg_ros.viewer import RecordingFile, SegmentationView
+
+    recording = ending.enter_context(RecordingFile(path))
+    view = SegmentationView(segmenter.labels, [recording.sink()], timeline="frame")
+    ending.callback(view.close)
+    return view

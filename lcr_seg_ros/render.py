@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
-from lcr_seg_ros.labels import UNLABELLED, LabelSet
+from lcr_seg_ros.labels import UNLABELLED, LabelClass, LabelSet
 
 Image = npt.NDArray[np.uint8]
 
@@ -92,6 +93,19 @@ def legend(labels: Image, label_set: LabelSet, width: int) -> Image:
         cv2.rectangle(picture, (x, y), (x + 16, y + 16), c.color, -1)
         text = f"{c.name} {100 * counts[c.id] / labels.size:.0f}%"
         cv2.putText(picture, text, (x + 22, y + 13), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
+    return picture
+
+
+def class_legend(classes: Sequence[LabelClass], columns: int = 2) -> Image:
+    """(h, w, 3) uint8 RGB: colour, id and name of each class, in their order, column by column."""
+    cell_width, cell_height = 190, 26
+    rows = max(1, -(-len(classes) // columns))
+    picture = np.full((rows * cell_height + 8, columns * cell_width, 3), _PAPER, np.uint8)
+    for k, c in enumerate(classes):
+        x, y = (k // rows) * cell_width + 8, (k % rows) * cell_height + 8
+        cv2.rectangle(picture, (x, y), (x + 16, y + 16), c.color, -1)
+        cv2.rectangle(picture, (x, y), (x + 16, y + 16), _INK, 1)
+        cv2.putText(picture, f"{c.id} {c.name}", (x + 22, y + 13), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
     return picture
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lcr_seg_ros.errors import BundleError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -18,13 +20,19 @@ def state_dict_from_onnx(network: bytes) -> dict[str, Tensor]:
 
     Args:
         network: serialised ONNX model, as in a bundle.
+
+    Raises:
+        BundleError: the network is quantised: its weights are rounded and no longer the PyTorch network's.
     """
     import onnx
     import torch
     from onnx import numpy_helper
 
+    graph = onnx.load_from_string(network).graph
+    if any(node.op_type == "DequantizeLinear" for node in graph.node):
+        raise BundleError("its weights are int8 and cannot be rebuilt in PyTorch; take the float model it was made of")
     return {
         i.name.removeprefix(PREFIX).removesuffix(HALF): torch.from_numpy(numpy_helper.to_array(i).astype(np.float32))
-        for i in onnx.load_from_string(network).graph.initializer
+        for i in graph.initializer
         if i.name.startswith(PREFIX)
     }

@@ -54,8 +54,8 @@ def camera_info(width: int = WIDTH, height: int = HEIGHT, focal: float = 70.0) -
 class Peer(Node):
     """Publishes as a camera under the node's own topic names and keeps what the node answers."""
 
-    def __init__(self, context: Context, node_name: str = "segment") -> None:
-        super().__init__("peer", context=context)
+    def __init__(self, context: Context, node_name: str = "segment", namespace: str = "") -> None:
+        super().__init__("peer", context=context, namespace=namespace)
         self.node_name = node_name
         self._received: dict[str, list[Any]] = {}
         self._rgb = self.create_publisher(Image, "rgb/image_rect_color", BEST_EFFORT)
@@ -131,13 +131,15 @@ class Peer(Node):
             time.sleep(0.02)
         return future.result()
 
-    def diagnostics(self, satisfied: Callable[[dict[str, str], str], bool], timeout_s: float = 20.0) -> dict[str, str]:
-        """The first status from now on that satisfies (values, message); fails if none comes."""
+    def diagnostics(
+        self, satisfied: Callable[[dict[str, str], str], bool], timeout_s: float = 20.0, camera: str = ""
+    ) -> dict[str, str]:
+        """The first status of a camera from now on that satisfies (values, message); fails if none comes."""
         messages = self._received["/diagnostics"]
         seen, deadline, last = len(messages), time.monotonic() + timeout_s, "none"
         while time.monotonic() < deadline:
             for array in messages[seen:]:
-                status = array.status[0]
+                status = next(one for one in array.status if one.name.endswith(camera))
                 values = {pair.key: pair.value for pair in status.values}
                 last = f"{status.message!r} {values}"
                 if satisfied(values, status.message):
@@ -148,11 +150,11 @@ class Peer(Node):
 
 
 @contextmanager
-def peer_in_domain(domain_id: int, node_name: str = "segment") -> Iterator[Peer]:
+def peer_in_domain(domain_id: int, node_name: str = "segment", namespace: str = "") -> Iterator[Peer]:
     """A peer that is served by a thread."""
     context = Context()
     rclpy.init(context=context, domain_id=domain_id, signal_handler_options=SignalHandlerOptions.NO)
-    peer = Peer(context, node_name)
+    peer = Peer(context, node_name, namespace)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(peer)
     stop = threading.Event()

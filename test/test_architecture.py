@@ -37,26 +37,32 @@ MAY_IMPORT_ROOMS = {
     "bundle": {"labels", "hha"},
     "hha": {"frame"},
     "preprocess": {"frame", "hha", "bundle"},
+    "registration": {"frame"},
     "networks": set(),
     "weights": set(),
     "decode": set(),
     "backends": {"bundle", "networks", "weights"},
+    "device_pipeline": FOUNDATION | {"hha", "preprocess", "backends"},
     "segmenter": FOUNDATION | {"hha", "preprocess", "backends", "decode"},
     "render": {"labels"},
     "image_encodings": {"frame"},
     "sources": {"frame", "labels", "render", "image_encodings"},
     "hha_pictures": {"frame", "hha"},
     "hha_command": {"frame", "hha", "hha_pictures", "render", "sources"},
-    "predict": RUN_TIME,
-    "ros": RUN_TIME | {"predict"},
+    "viewer": {"frame", "labels", "segmenter"},
+    "video": set(),
+    "mapping": {"frame", "labels", "render"},
+    "map_command": RUN_TIME | {"mapping"},
+    "predict": RUN_TIME | {"video", "viewer"},
+    "ros": RUN_TIME | {"mapping", "predict", "registration", "viewer"},
     "training": RUN_TIME | {"networks", "weights", "predict"},
     "benchmark": RUN_TIME | {"networks", "predict", "ros", "training"},
 }
 
 ROS = {
     *("action_msgs", "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "geometry_msgs"),
-    *("launch", "launch_ros", "lifecycle_msgs", "message_filters", "rcl_interfaces", "rclpy", "rosgraph_msgs"),
-    *("sensor_msgs", "std_msgs", "std_srvs", "tf2_msgs", "tf2_ros", "vision_msgs"),
+    *("launch", "launch_ros", "lifecycle_msgs", "message_filters", "nav_msgs", "rcl_interfaces", "rclpy"),
+    *("rosgraph_msgs", "sensor_msgs", "std_msgs", "std_srvs", "tf2_msgs", "tf2_ros", "vision_msgs"),
 }
 TORCH = {"lightning", "onnx", "onnxscript", "timm", "torch", "torchmetrics", "torchvision"}
 
@@ -64,9 +70,11 @@ MAY_IMPORT_HEAVY_LIBRARIES = {
     "hha": {"torch"},
     "ros": ROS,
     "backends": {"openvino", "onnxruntime", "torch"},
+    "viewer": {"rerun"},
     "networks": TORCH,
     "weights": TORCH,
-    "training": TORCH,
+    "device_pipeline": {"torch"},
+    "training": TORCH | {"onnxruntime"},
     "benchmark": TORCH,
 }
 HEAVY = ROS | TORCH | {"openvino", "onnxruntime", "rerun"}

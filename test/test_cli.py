@@ -114,11 +114,14 @@ def test_benchmark_hha_times_rendered_frames_and_those_of_a_folder_and_tells_rat
 @pytest.mark.slow
 def test_benchmark_node_measures_the_three_processes(tmp_path: Path) -> None:
     pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
-    run("benchmark", "node", "--seconds", "2", "--json", tmp_path / "b.json", cwd=tmp_path)
-    figures = json.loads((tmp_path / "b.json").read_text())["figures"]
-    assert figures["masks_received"] >= 2
-    assert {"hha", "preprocess", "network", "decode"} <= set(figures["stage_ms"])
-    assert all((tmp_path / picture).is_file() for picture in figures["pictures"])
+    arguments = ["--scenario", "stalled", "--model", make_tiny_bundle(tmp_path / "tiny.lcrseg"), "--seconds", "2"]
+    run("benchmark", "node", *arguments, "--json", tmp_path / "b.json", "--plot", tmp_path / "b.png", cwd=tmp_path)
+    figures = json.loads((tmp_path / "b.json").read_text())["figures"]["scenarios"]["stalled"]
+    assert figures["masks_received"] >= 2 and 0 <= figures["dropped_share"] < 1
+    assert {"hand-over", "hha", "preprocess", "network", "decode", "render", "publish"} == set(figures["stage_ms"])
+    assert 0 < figures["from_stamp_ms"]["p50"] <= figures["from_stamp_ms"]["p95"]
+    assert figures["start_to_first_mask_s"] > 0 and figures["memory_mb"] > 0
+    assert (tmp_path / "b.png").is_file()
 
 
 @pytest.mark.parametrize(

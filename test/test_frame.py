@@ -27,6 +27,12 @@ def test_an_uncalibrated_camera_is_refused_with_a_hint(values: tuple[float, ...]
         CameraIntrinsics(*values, width=640, height=480)
 
 
+@pytest.mark.parametrize("values", [(1e-308, 1, 1, 1), (1, 1e308, 1, 1), (500, 500, -1e9, 1), (500, 500, 1, 1e300)])
+def test_intrinsics_that_no_camera_has_are_refused(values: tuple[float, ...]) -> None:
+    with pytest.raises(FrameError, match="no camera has such intrinsics"):
+        CameraIntrinsics(*values, width=640, height=480)
+
+
 @pytest.mark.parametrize("size", [(0, 480), (640, 0), (640, 99999)])
 def test_absurd_sizes_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(FrameError, match="px a side"):

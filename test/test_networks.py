@@ -77,7 +77,7 @@ def test_every_network_scores_each_pixel_at_its_stride_and_its_architecture_is_p
 
 
 def test_an_unknown_network_or_argument_is_named_with_what_there_is() -> None:
-    with pytest.raises(ValueError, match="network must be one of fcn_lite, fcn32s, segnet, fusion, grouped, got 'unet'"):
+    with pytest.raises(ValueError, match=r"network must be one of fcn_lite, .*, grouped, got 'unet'"):
         create_network("unet")
     with pytest.raises(LcrSegError, match=r"segnet: got an unexpected keyword argument 'depth'; it takes in_channels,"):
         create_network("segnet", in_channels=3, num_classes=4, depth=3)

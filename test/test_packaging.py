@@ -27,13 +27,20 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
     "segment",
     "play",
+    "doctor",
+    "record",
+    "view",
     "demo",
     "predict",
+    "map",
+    "map-node",
     "hha",
     "train",
     "ablate",
+    "explain-constraint",
     "evaluate",
     "export",
+    "quantize",
     "prepare",
     "check-data",
     "benchmark",
@@ -187,7 +194,7 @@ def test_ros2_finds_the_package_and_its_executables(install):
     )
     assert prefix == [str(install.prefix), str(install.prefix / "share" / "lcr_seg_ros")]
     folder = install.prefix / "lib" / "lcr_seg_ros"
-    assert {p.name for p in folder.iterdir() if os.access(p, os.X_OK)} == COMMANDS
+    assert {p.name for p in folder.iterdir() if os.access(p, os.X_OK)} == {*COMMANDS, "lcr_seg_ros"}
 
 
 def files_below(folder: Path) -> set[str]:

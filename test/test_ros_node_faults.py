@@ -167,8 +167,8 @@ def test_a_parameter_out_of_range_is_rejected_with_the_reason(peer: Peer):
         assert not result.successful and name in result.reason
 
 
-def test_the_model_cannot_change_while_it_is_in_use(peer: Peer):
-    result = peer.set_parameter("model", "other")
+def test_what_is_in_use_cannot_change(peer: Peer):
+    result = peer.set_parameter("label_encoding", "16UC1")
     assert not result.successful and "clean up" in result.reason
 
 

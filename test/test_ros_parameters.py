@@ -21,12 +21,15 @@ from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
 from lcr_seg_ros.hha.settings import HhaSettings  # noqa: E402
+from lcr_seg_ros.labels import LabelSet  # noqa: E402
 from lcr_seg_ros.resources import CONFIG  # noqa: E402
 from lcr_seg_ros.ros.parameters import (  # noqa: E402
     SPECS,
     ParameterError,
     ParameterHandler,
     SegmentParameters,
+    check_class_filter,
+    keeps,
     read_defaults,
     unknown_parameters,
 )
@@ -57,6 +60,23 @@ class Declared:
 
 def test_file_specs_and_dataclass_have_the_same_names():
     assert read_defaults().keys() == SPECS.keys() == {field.name for field in fields(SegmentParameters)}
+
+
+@pytest.mark.parametrize("text", ["[]", "['']"])
+def test_a_list_of_nothing_is_written_in_two_ways(context, tmp_path, text):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"/**:\n  ros__parameters:\n    cameras: {text}\n")
+    declared = Declared(context, "--params-file", str(file), "-p", f"class_filter:={text}")
+    assert declared.handler.values.cameras == declared.handler.values.class_filter == ()
+    assert declared.set("class_filter", ["chair"]).successful
+    assert declared.set("class_filter", []).successful
+    assert declared.handler.values.class_filter == ()
+
+
+def test_names_and_ids_make_a_list(context):
+    declared = Declared(context, "-p", "cameras:=[front, left/rear]", "-p", "class_filter:=[3, 5]")
+    assert declared.handler.values.cameras == ("front", "left/rear")
+    assert declared.handler.values.class_filter == (3, 5)
 
 
 def test_every_default_passes_its_own_check_and_has_its_type():
@@ -127,6 +147,11 @@ def test_a_whole_number_is_as_good_as_a_decimal_one(context):
         ("floor:=lowest", "floor must be one of model, min, robust, got 'lowest'"),
         ("depth_smoothing:=strong", "depth_smoothing must be one of model, off, auto, on, got 'strong'"),
         ('model:=""', "model must not be empty"),
+        ("cameras:=[front, front]", "cameras must name each once"),
+        ("cameras:=[2nd]", "cameras must be names of letters, digits and _ that begin with a letter, got '2nd'"),
+        ("cameras:=[/front]", "got '/front'"),
+        ("cameras:=front", "cameras must be a list of names, like [one, two], got 'front'"),
+        ("class_filter:=[0.5]", "class_filter must be a list of names"),
     ],
 )
 def test_a_start_with_an_unusable_value_is_refused_with_the_reason(context, given, reason):
@@ -166,19 +191,57 @@ def test_a_change_out_of_range_is_refused_and_changes_nothing(context, name, val
 
 def test_what_is_in_use_can_change_only_before_configuring(context):
     declared = Declared(context)
-    assert declared.set("model", "other").successful
+    assert declared.set("floor", "min").successful
     declared.configured = True
-    result = declared.set("model", "third")
+    result = declared.set("floor", "robust")
     assert not result.successful and "in use" in result.reason
-    assert declared.handler.values.model == "other"
+    assert declared.handler.values.floor == "min"
     assert declared.set("enabled", False).successful
 
 
 def test_setting_a_value_again_is_no_change(context):
     declared = Declared(context)
     declared.configured = True
-    assert declared.set("model", declared.handler.values.model).successful
+    assert declared.set("floor", declared.handler.values.floor).successful
     assert not declared.changes
+
+
+def test_what_decides_where_files_come_from_is_for_the_start_alone(context):
+    declared = Declared(context, "-p", "model_folder:=/models")
+    assert declared.handler.values.model_folder == "/models"
+    assert not declared.set("model_folder", "").successful
+
+
+def test_a_change_that_cannot_work_is_refused_with_the_reason_and_changes_nothing(context):
+    declared = Declared(context)
+
+    def refuse(before: SegmentParameters, now: SegmentParameters) -> None:
+        raise ParameterError(f"no {now.model} here")
+
+    declared.handler._check = refuse
+    result = declared.set("model", "other")
+    assert (result.successful, result.reason) == (False, "no other here")
+    assert declared.handler.values.model == "nyu40" and not declared.changes
+
+
+LABELS = LabelSet.load("nyu40")
+
+
+def test_a_class_filter_names_classes_or_their_ids():
+    check_class_filter(("chair", 3, "7"), LABELS)
+    kept = [one.id for one in LABELS.classes if keeps(("chair", 3, "7"), one)]
+    assert kept == [3, 5, 7]
+    assert all(keeps((), one) for one in LABELS.classes)
+
+
+@pytest.mark.parametrize(
+    ("member", "hint"),
+    [("chiar", "did you mean chair?"), ("helicopter", "there are wall, floor, cabinet"), (99, "there are wall")],
+)
+def test_a_class_that_there_is_not_is_refused_with_those_there_are(member, hint):
+    with pytest.raises(ParameterError, match=re.escape(f"class_filter names {member!r}")) as refused:
+        check_class_filter((member,), LABELS)
+    assert hint in str(refused.value)
 
 
 def test_names_that_nobody_declared_are_found():

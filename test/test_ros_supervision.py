@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 
 pytest.importorskip("diagnostic_msgs", reason="needs ROS 2's messages")
 
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.ros import throttled_log
-from lcr_seg_ros.ros.diagnostics import diagnostic_array
+from lcr_seg_ros.ros.diagnostics import diagnostic_status, process_facts
 from lcr_seg_ros.ros.environment import PROFILE_VARIABLES, tuned_dds_environment
 from lcr_seg_ros.ros.frame_statistics import WINDOW_S, FrameStatistics
+from lcr_seg_ros.ros.python_log import PythonLogForwarder
 from lcr_seg_ros.ros.silence import InputTopic, explain_silence
 
 
@@ -77,20 +78,35 @@ def test_a_frame_without_stamp_has_no_latency():
 
 def test_diagnostics_carry_the_report_under_fixed_keys():
     facts = {"state": "active", "model": "tiny"}
-    message = diagnostic_array("/ns/segment", Time(sec=3), "cpu", facts, counted().report(), None)
-    (status,) = message.status
+    status = diagnostic_status("ns/segment: segmentation", "cpu", facts, counted().report(), None)
     values = {pair.key: pair.value for pair in status.values}
-    assert (status.level, status.hardware_id, message.header.stamp.sec) == (DiagnosticStatus.OK, "cpu", 3)
-    assert status.name.startswith("ns/segment")
+    assert (status.level, status.hardware_id) == (DiagnosticStatus.OK, "cpu")
+    assert status.name == "ns/segment: segmentation"
     assert values["pairs_in"] == "10" and values["masks_out_hz"] == "4.00" and values["dropped"] == "2"
     assert values["dropped_too_old"] == "1" and values["network_ms_p95"] == "5.00"
     assert values["model"] == "tiny" and values["invalid_depth_share"] == "0.2500"
 
 
 def test_a_problem_makes_the_status_a_warning_that_names_it():
-    message = diagnostic_array("/segment", Time(), "cpu", {"state": "active"}, counted().report(), "no publisher on /x")
-    assert message.status[0].level == DiagnosticStatus.WARN
-    assert message.status[0].message == "no publisher on /x"
+    status = diagnostic_status("segment", "cpu", {"state": "active"}, counted().report(), "no publisher on /x")
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message == "no publisher on /x"
+
+
+def test_pairs_tell_how_old_they_came_and_how_far_their_stamps_are_apart():
+    statistics = FrameStatistics(Clock())
+    for age_ms, skew_ms in ((4.0, -2.0), (6.0, 2.0), (None, None)):
+        statistics.pair_came(age_ms, skew_ms)
+    report = statistics.report()
+    assert report.milliseconds["age"][0] == pytest.approx(5.0)
+    assert report.milliseconds["skew"] == (2.0, 2.0)
+    values = {pair.key: pair.value for pair in diagnostic_status("", "", {"state": ""}, report, None).values}
+    assert values["skew_ms_p95"] == "2.00" and values["age_ms_p50"] == "5.00"
+
+
+def test_the_process_tells_its_memory_and_threads():
+    facts = process_facts()
+    assert float(facts["memory_mb"]) > 10 and int(facts["threads"]) >= 1
 
 
 RGB, DEPTH = "/rgb/image_rect_color", "/depth_registered/image_rect"
@@ -155,6 +171,20 @@ def test_each_kind_of_line_is_shown_at_once_and_then_once_in_a_while(monkeypatch
     assert logger.lines[-1] == "first kind (2 more since the last message)"
 
 
+def test_lines_of_one_of_several_cameras_name_it_and_do_not_hide_those_of_the_others():
+    logger = Lines()
+    for name in ("front", "rear"):
+        throttled_log.ThrottledLog(logger, name).warning("a", "too old")  # type: ignore[arg-type]
+    assert logger.lines == ["front: too old", "rear: too old"]
+
+
+def test_what_a_callback_raises_is_logged_and_told_and_goes_no_further():
+    logger, told = Lines(), []
+    log = throttled_log.ThrottledLog(logger)  # type: ignore[arg-type]
+    log.guarded(lambda: 1 / 0, lambda: told.append("told"))()
+    assert told == ["told"] and "ZeroDivisionError" in logger.lines[0]
+
+
 def test_a_line_for_once_comes_once_until_a_new_start():
     logger = Lines()
     log = throttled_log.ThrottledLog(logger)  # type: ignore[arg-type]
@@ -164,6 +194,20 @@ def test_a_line_for_once_comes_once_until_a_new_start():
     log.forget()
     log.warning_once("a", "said once")
     assert len(logger.lines) == 2
+
+
+def test_what_the_rooms_without_ros_log_reaches_the_nodes_log_until_it_is_closed():
+    logger, source = Lines(), logging.getLogger("lcr_seg_ros.backends")
+    logger.info = logger.warning  # type: ignore[attr-defined]
+    forwarder = PythonLogForwarder(logger)  # type: ignore[arg-type]
+    source.debug("not this")
+    source.info("device %s takes the CPU", "auto")
+    source.error("failed")
+    forwarder.close()
+    source.warning("nobody listens")
+    assert logger.lines == ["device auto takes the CPU", "failed"]
+    package = logging.getLogger("lcr_seg_ros")
+    assert package.propagate and package.level == logging.NOTSET and not package.handlers
 
 
 def clear(monkeypatch: Any, **values: str) -> None:

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_bundle import make_tiny_bundle, tiny_bundle
 
-from lcr_seg_ros.backends import BACKENDS, create_backend
+from lcr_seg_ros.backends import BACKENDS, Backend, create_backend
 from lcr_seg_ros.bundle import InputSpec
 from lcr_seg_ros.decode import decode
 from lcr_seg_ros.errors import BackendError, FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.preprocess import Preprocessor, network_size
-from lcr_seg_ros.segmenter import Segmenter
+from lcr_seg_ros.segmenter import MAX_BATCH, Segmenter
 
 SPEC = InputSpec("rgb_hha", 240, 320, (127.5,) * 3 + (100.0, 90.0, 120.0), (127.5,) * 3 + (50.0, 60.0, 70.0))
 
@@ -117,6 +117,61 @@ def test_every_backend_gives_the_labels_of_openvino(backend: str) -> None:
     for item in room:
         ours = Segmenter.load("nyu40", backend=backend, device="cpu").segment(item.frame).labels
         assert (ours == Segmenter.load("nyu40", backend="openvino").segment(item.frame).labels).mean() >= 0.999
+
+
+def test_frames_in_a_batch_have_the_labels_that_each_has_alone_whatever_their_sizes(tmp_path: Path) -> None:
+    segmenter = Segmenter.load(make_tiny_bundle(tmp_path / "t.lcrseg"))
+    frames = [
+        random_frame(*size, seed=seed) for seed, size in enumerate([(160, 120), (97, 161), (160, 120), (320, 240)])
+    ]
+    for together, frame in zip(segmenter.segment_batch(frames), frames, strict=True):
+        alone = segmenter.segment(frame)
+        np.testing.assert_array_equal(together.labels, alone.labels)
+        np.testing.assert_allclose(together.confidence, alone.confidence, atol=1e-6)
+        np.testing.assert_array_equal(together.hha, alone.hha)
+
+
+class LostDevice:
+    """A GPU that is there for ``good`` frames."""
+
+    name, device = "torch", "cuda"
+
+    def __init__(self, good: int) -> None:
+        self._left = good
+        self._backend = create_backend(tiny_bundle(), device="cpu")
+
+    def infer(self, tensor: np.ndarray) -> np.ndarray:
+        self._left -= 1
+        if self._left < 0:
+            raise RuntimeError("CUDA error: the device is lost\n")
+        return self._backend.infer(tensor)
+
+
+def test_a_device_that_is_lost_is_left_for_the_cpu_and_no_frame_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    made: list[str] = []
+
+    def fall_back() -> Backend:
+        made.append("cpu")
+        return create_backend(tiny_bundle(), device="cpu")
+
+    segmenter = Segmenter(tiny_bundle(), LostDevice(good=1), fall_back=fall_back)
+    expected = segmenter.segment(random_frame()).labels
+    assert (segmenter.device, segmenter.device_fallback, segmenter.max_batch) == ("cuda", "", MAX_BATCH)
+    for _ in range(2):
+        np.testing.assert_array_equal(segmenter.segment(random_frame()).labels, expected)
+    assert made == ["cpu"] and (segmenter.device, segmenter.max_batch) == ("cpu", 1)
+    assert segmenter.device_fallback == (
+        "torch failed on cuda (CUDA error: the device is lost); openvino on cpu instead"
+    )
+    assert caplog.messages == [segmenter.device_fallback]
+
+
+def test_a_device_that_is_lost_is_said_where_there_is_no_other() -> None:
+    with pytest.raises(RuntimeError, match="the device is lost"):
+        Segmenter(tiny_bundle(), LostDevice(good=0)).segment(random_frame())
+    again = Segmenter(tiny_bundle(), LostDevice(good=0), fall_back=lambda: LostDevice(good=0))
+    with pytest.raises(RuntimeError, match="the device is lost"):
+        again.segment(random_frame())
 
 
 @pytest.mark.parametrize(

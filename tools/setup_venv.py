@@ -28,7 +28,7 @@ OLDEST_GLIBC = (2, 28)  # manylinux_2_28, the tag of the ROS wheels
 
 # Free disk that an installation needs, in GB, with pip's downloads and its cache (which a first
 # installation fills, too). Measured; an environment with torch is 6.8 GB, one without 0.8 GB.
-DISK_GB = {"base": 1.0, "ros": 0.5, "train": 7.0, "dev": 0.5}
+DISK_GB = {"base": 1.0, "ros": 0.5, "train": 7.0, "dev": 0.5, "rerun": 1.0, "docs": 0.2}
 
 NO_NETWORK = re.compile(
     "NewConnectionError|NameResolutionError|name resolution|Name or service not known|Network is unreachable|"

@@ -168,6 +168,66 @@ def panels_png(rows: Sequence[Sequence[Panel]], cell_inch: float) -> bytes:
     return _png(figure)
 
 
+def run_curves_png(panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]) -> bytes:
+    """What a training run logged, two panels beside each other.
+
+    Args:
+        panels: title -> name of a curve -> (step, value) in order; "" names a curve that needs no legend.
+    """
+    rows = (len(panels) + 1) // 2
+    last = max((step for curves in panels.values() for curve in curves.values() for step, _ in curve), default=1)
+    figure = _figure(10.0, 0.4 + 2.6 * rows)
+    for number, (title, curves) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(rows, 2, number)
+        for k, (name, curve) in enumerate(curves.items()):
+            steps, values = [step for step, _ in curve], [value for _, value in curve]
+            few = "o" if len(curve) < 30 else None
+            axes.plot(steps, values, color=_LINES[k % len(_LINES)], label=name, linewidth=1.2, marker=few, markersize=3)
+        axes.set_xlim(0, 1.02 * last)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("step", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(color=_FAINT, linewidth=0.6)
+        if any(curves):
+            axes.legend(fontsize=7)
+    return _png(figure)
+
+
+def stage_times_png(rows: Mapping[str, Mapping[str, float]], title: str) -> bytes:
+    """Stacked bars: the milliseconds of each stage, one bar a row, the sum at its end.
+
+    Args:
+        rows: name -> stage -> ms, stages in the order in which they run.
+        title: what was measured.
+    """
+    stages = list(dict.fromkeys(stage for row in rows.values() for stage in row))
+    figure = _figure(8.5, 1.6 + 0.45 * len(rows))
+    axes = figure.add_subplot()
+    names = list(rows)[::-1]
+    left = np.zeros(len(names))
+    for k, stage in enumerate(stages):
+        lengths = np.array([rows[name].get(stage, 0.0) for name in names])
+        color = _LINES[k % len(_LINES)]
+        axes.barh(names, lengths, 0.6, left=left, color=color, label=stage, edgecolor="white", linewidth=0.6)
+        for place, (start, length) in enumerate(zip(left, lengths, strict=True)):
+            if length > 0.06 * max(sum(row.values()) for row in rows.values()):
+                axes.text(
+                    start + length / 2, place, f"{length:.1f}", ha="center", va="center", fontsize=8, color="white"
+                )
+        left = left + lengths
+    for place, total in enumerate(left):
+        axes.text(total, place, f" {total:.1f}", va="center", fontsize=8, color=_INK)
+    axes.set_xlim(0, 1.1 * float(left.max(initial=1e-9)))
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel("ms" if len(stages) > 1 else f"ms, {stages[0]}")
+    axes.tick_params(labelsize=8)
+    axes.grid(axis="x", color=_FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    if len(stages) > 1:
+        figure.legend(loc="outside lower center", ncols=min(len(stages), 8), fontsize=8)
+    return _png(figure)
+
+
 def _figure(width_inch: float, height_inch: float) -> Figure:
     try:
         from matplotlib.figure import Figure

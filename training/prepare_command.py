@@ -11,7 +11,13 @@ from lcr_seg_ros.errors import LcrSegError, SourceError
 _LAYOUTS = ("fcn", "rgb_hha_label", "esanet", "folder")
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros prepare rooms --out rooms --rooms 8 --frames 20
+  python -m lcr_seg_ros prepare nyudv2 --download --out nyudv2
+  python -m lcr_seg_ros prepare COMMAND --help"""
+)
 def command() -> None:
     """Make dataset folders that train, evaluate, predict and play read."""
 
@@ -237,6 +243,71 @@ def relabel(data: Path, data_labels: str, labels: str, out: Path) -> None:
     target, table = load_grouping(labels, LabelSet.load(data_labels))
     count = relabel_folder(data, out, target, table)
     click.echo(f"{count} frames in {out}, {len(target)} classes: train with --set labels={out / 'labels.yaml'}")
+
+
+@command.command(
+    "annotations",
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros prepare annotations --data mine --from mine/rgb                     labelme's .json files
+  python -m lcr_seg_ros prepare annotations --data mine --from coco.json --labels new       classes: the names used
+  python -m lcr_seg_ros prepare annotations --data mine --from project.json --map couch=sofa --ignore mirror
+  python -m lcr_seg_ros prepare annotations --data mine --from cvat_masks --labels my_classes.yaml""",
+)
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="dataset folder, e.g. of `record`")
+@click.option("--from", "source", type=click.Path(path_type=Path), required=True, help="what the tool exported")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["auto", "labelme", "coco", "labelstudio", "masks"]),
+    default="auto",
+    show_default=True,
+    help="masks: PNG images of class ids or colours, as CVAT's 'Segmentation mask'",
+)
+@click.option(
+    "--labels",
+    help="label set: shipped name, YAML file, or `new`: the names that occur  [default: DATA/labels.yaml, else nyu40]",
+)
+@click.option("--map", "renamed", multiple=True, metavar="NAME=CLASS", help="class of a name in the export")
+@click.option("--ignore", "ignored", multiple=True, metavar="NAME", help="name in the export that becomes void")
+@click.option(
+    "--val-share",
+    type=click.FloatRange(0, 0.9),
+    default=0.2,
+    show_default=True,
+    help="of the frames for val.txt, the others go to fit.txt; 0: no lists",
+)
+def annotations_(
+    data: Path,
+    source: Path,
+    file_format: str,
+    labels: str | None,
+    renamed: tuple[str, ...],
+    ignored: tuple[str, ...],
+    val_share: float,
+) -> None:
+    """Bring in labels from labelme, CVAT, Label Studio or COCO: DATA/label40, labels.yaml, fit.txt and val.txt.
+
+    Pixels that no region covers are void: neither learnt nor scored. Run it again after labelling more.
+    """
+    from lcr_seg_ros.training.datasets.annotations import ImportRules, import_annotations
+
+    if wrong := [entry for entry in renamed if not entry.partition("=")[2]]:
+        raise click.BadParameter(f"{wrong[0]!r} is not NAME=CLASS", param_hint="--map")
+    names = {name: target for name, _, target in (entry.partition("=") for entry in renamed)}
+    done = import_annotations(data, source, file_format, ImportRules(labels, names, ignored, val_share))
+    total = max(1, int(done.pixels.sum()))
+    for entry in done.labels.classes:
+        if done.pixels[entry.id]:
+            click.echo(f"  {done.pixels[entry.id] / total:6.1%} {entry.name}")
+    click.echo(f"  {done.pixels[done.labels.void] / total:6.1%} void")
+    if done.without_regions:
+        click.echo(f"{done.without_regions} images without any region are left out")
+    if done.unknown:
+        click.echo(f"{len(done.unknown)} images of the export are not in {data}, first {done.unknown[0]!r}")
+    lists = f"; fit {done.fit}, val {done.val}" if val_share else ""
+    click.echo(f"{len(done.frames)} frames labelled with {done.labels.name}{lists}")
+    click.echo(f"next: python -m lcr_seg_ros check-data {data}")
 
 
 def _fill_hha_cache(data: Path, cache: Path) -> None:

@@ -26,6 +26,7 @@ class NetworkRecipe(_Section):
     name: str = Field("fcn_lite", description="registry name in lcr_seg_ros.networks")
     imagenet: bool = Field(True, description="start from ImageNet weights")
     weights: str | None = Field(None, description="file of the ImageNet weights; null takes the network's usual ones")
+    finetune: str | None = Field(None, description="model bundle to go on from, instead of ImageNet weights")
     freeze_batch_norm: bool = Field(
         False, description="keep the statistics of batch norms as they start: for batches of few images"
     )

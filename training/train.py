@@ -22,11 +22,13 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Subset
 
-from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.errors import LcrSegError, SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.training.callbacks import LastCheckpoint, Previews, ProgressLine
+from lcr_seg_ros.training.curves import write_curves
 from lcr_seg_ros.training.data import (
     EpochBatches,
     Example,
@@ -39,7 +41,8 @@ from lcr_seg_ros.training.data import (
 from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE
 from lcr_seg_ros.training.datasets.split_digest import digest_split
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
-from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError
+from lcr_seg_ros.training.finetune import FinetuningStart, start_from_bundle
+from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError, architecture
 from lcr_seg_ros.training.recipe import Recipe, RecipeError
 
 log = logging.getLogger(__name__)
@@ -82,9 +85,10 @@ def train(
 ) -> Path:
     """Train as the recipe says and write ``out/model.lcrseg``.
 
-    Beside it lie ``last.ckpt``, ``recipe.yaml``, ``log/`` (CSV, and TensorBoard where it is installed) and
-    ``previews/``. A run that was stopped in whatever way goes on from its last checkpoint, and on a CPU ends with
-    the very weights that it would have had: order, augmentation and dropout are functions of seed, epoch and batch.
+    Beside it lie ``last.ckpt``, ``recipe.yaml``, ``log/`` (CSV, and TensorBoard where it is installed), ``previews/``
+    and, in the end, ``curves.png``. A run that was stopped in whatever way goes on from its last checkpoint, and on a
+    CPU ends with the very weights that it would have had: order, augmentation and dropout are functions of seed, epoch
+    and batch.
 
     Args:
         recipe: everything that decides the result.
@@ -126,8 +130,13 @@ def train(
     _refuse_other_labels(rooms, labels, "the rendered rooms", "set rooms.rooms=0")
 
     module = SegmentationTraining(recipe, labels, class_weights(examples, labels, recipe.loss))
-    start = module.network.load_imagenet(recipe.network.weights) if recipe.network.imagenet else None
-    module.set_normalisation(*channel_statistics(examples, recipe.input.modality, start))
+    start: ImagenetStart | FinetuningStart | None = None
+    if recipe.network.finetune is not None:
+        start = start_from_bundle(module.network, architecture(recipe, labels), labels, recipe.network.finetune)
+        module.set_normalisation(start.mean, start.std)
+    else:
+        start = module.network.load_imagenet(recipe.network.weights) if recipe.network.imagenet else None
+        module.set_normalisation(*channel_statistics(examples, recipe.input.modality, start))
     module.notice = start.notice if start else ""
     out.mkdir(parents=True, exist_ok=True)
     replace_file(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
@@ -164,6 +173,10 @@ def train(
         )
     if trainer.is_global_zero:
         export_run(out, out / "model.lcrseg", data, val)
+        try:
+            write_curves(out)
+        except LcrSegError as error:  # a picture is not worth a failed run
+            log.warning("no curves.png: %s", error)
     return out / "model.lcrseg"
 
 

@@ -18,6 +18,7 @@ Examples:
   python -m lcr_seg_ros train --data mine --recipe my_recipe.yaml --out runs/mine
   python -m lcr_seg_ros train --data nyudv2 --recipe nyu40 loss.constraint=false
   python -m lcr_seg_ros train --data nyudv2 --recipe segnet_paper input.modality=hha
+  python -m lcr_seg_ros train --data mine --finetune nyu40 optimizer.epochs=30 --out runs/mine
   torchrun --nnodes 2 --nproc_per_node 4 --rdzv_backend c10d --rdzv_endpoint HOST:29500 \\
       -m lcr_seg_ros train --recipe segnet_modern --data nyudv2 --devices 4 --nodes 2"""
 )
@@ -25,6 +26,12 @@ Examples:
     "--data", type=click.Path(path_type=Path), required=True, help="dataset folder with rgb/, depth/, label40/"
 )
 @click.option("--recipe", default="nyu40", show_default=True, help="name in config/recipes, or a YAML file")
+@click.option(
+    "--finetune",
+    metavar="MODEL",
+    help="go on from this model's weights: its network and input, DATA/labels.yaml (else its classes), no rendered "
+    "rooms, a fifth of the recipe's learning rate; classes of the same name keep what it knows of them",
+)
 @click.option("--fit", default="fit", show_default=True, help="split to train on (DATA/FIT.txt)")
 @click.option("--val", default="val", show_default=True, help="split to validate on; '' validates on nothing")
 @click.option(
@@ -59,6 +66,7 @@ Examples:
 def command(
     data: Path,
     recipe: str,
+    finetune: str | None,
     fit: str,
     val: str,
     out: Path | None,
@@ -86,7 +94,12 @@ def command(
     from lcr_seg_ros.training.train import Machine, train
 
     entries = (*settings, *entries)
-    chosen = Recipe.load(recipe, overrides=dict(_parse_setting(s) for s in entries))
+    overrides = dict(_parse_setting(s) for s in entries)
+    if finetune is not None:
+        from lcr_seg_ros.training.finetune import finetuning_entries
+
+        overrides = finetuning_entries(finetune, data, recipe, overrides)
+    chosen = Recipe.load(recipe, overrides=overrides)
     bundle = train(
         chosen,
         data=data,

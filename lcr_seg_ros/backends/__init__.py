@@ -1,6 +1,7 @@
 """Runtimes that carry a bundle's network: one small interface, one file each.
 
-``auto`` takes the first that is installed, in the order of :data:`BACKENDS`.
+``auto`` takes the first that works, in the order of :data:`ON_CUDA` where there is a CUDA device and then of
+:data:`ON_CPU`, and logs why it passed over the others.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from lcr_seg_ros.backends.cuda import why_no_cuda
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BackendError
 
@@ -20,7 +22,10 @@ log = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
-    """A loaded network. ``name`` and ``device`` say what really runs it."""
+    """A loaded network. ``name`` and ``device`` (``cpu`` or ``cuda``) say what really runs it.
+
+    ``max_batch``, where a backend has it, is the largest batch worth giving to it.
+    """
 
     name: str
     device: str
@@ -41,6 +46,8 @@ BACKENDS = {
     "torch": ("torch", "lcr_seg_ros.backends.torch:TorchBackend"),
 }
 DEVICES = ("auto", "cpu", "cuda")
+ON_CUDA = ("torch", "onnxruntime")
+ON_CPU = ("openvino", "onnxruntime", "torch")
 
 
 def create_backend(bundle: ModelBundle, backend: str = "auto", device: str = "auto", num_threads: int = 0) -> Backend:
@@ -49,11 +56,12 @@ def create_backend(bundle: ModelBundle, backend: str = "auto", device: str = "au
     Args:
         bundle: the model.
         backend: ``auto`` or a key of :data:`BACKENDS`.
-        device: ``auto``, ``cpu`` or ``cuda``. ``auto`` prefers CUDA where the backend has it.
+        device: ``auto``, ``cpu`` or ``cuda``. ``auto`` prefers CUDA, and takes the CPU where that does not work.
         num_threads: CPU threads, 0 for the runtime's own choice.
 
     Raises:
-        BackendError: unknown name, not installed, cannot use the device, or the network does not load.
+        BackendError: unknown name, not installed, cannot use the device, or the network does not load. Where several
+            were tried, it lists what each said.
     """
     if backend not in ("auto", *BACKENDS):
         raise BackendError(f"backend must be auto, {', '.join(BACKENDS)}, got {backend!r}")
@@ -61,19 +69,39 @@ def create_backend(bundle: ModelBundle, backend: str = "auto", device: str = "au
         raise BackendError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
     if num_threads < 0:
         raise BackendError(f"num_threads must be 0 or more, got {num_threads}")
-    installed = [name for name, (module, _) in BACKENDS.items() if find_spec(module) is not None]
-    if backend == "auto":
-        candidates = [n for n in installed if not (n == "openvino" and device == "cuda")]
-        if not candidates:
-            raise BackendError(
-                f"no backend for device {device!r} is installed: pip install openvino, onnxruntime-gpu or torch"
-            )
-        backend = candidates[0]
-        log.info("backend auto: taking %s (installed: %s)", backend, ", ".join(installed))
-    elif backend not in installed:
-        raise BackendError(
-            f"backend {backend!r} is not installed: pip install {BACKENDS[backend][0]}, or use backend auto"
-        )
-    module, _, name = BACKENDS[backend][1].partition(":")
-    created: Backend = getattr(import_module(module), name)(bundle, device, num_threads)
+    reasons = []
+    for name, place in _candidates(backend, device):
+        try:
+            created = _create(bundle, name, place, num_threads)
+        except BackendError as error:
+            reasons.append(str(error))
+            log.info("not %s on %s: %s", name, place, error)
+            continue
+        log.info("the network runs on %s (%s)", created.name, created.device)
+        return created
+    raise BackendError("; ".join(reasons))
+
+
+def _candidates(backend: str, device: str) -> list[tuple[str, str]]:
+    """(name, ``cuda`` or ``cpu``) in the order in which they are tried."""
+    if backend == "openvino":  # whose class refuses cuda
+        return [(backend, "cuda" if device == "cuda" else "cpu")]
+    on_cuda = [(name, "cuda") for name in (ON_CUDA if backend == "auto" else (backend,))]
+    on_cpu = [(name, "cpu") for name in (ON_CPU if backend == "auto" else (backend,))]
+    if device == "cpu":
+        return on_cpu
+    if reason := why_no_cuda():
+        if device == "cuda":
+            raise BackendError(f"device cuda cannot be had: {reason}; use device cpu or auto")
+        log.info("device auto takes the CPU: %s", reason)
+        return on_cpu
+    return on_cuda if device == "cuda" else on_cuda + on_cpu
+
+
+def _create(bundle: ModelBundle, name: str, device: str, num_threads: int) -> Backend:
+    requirement, place = BACKENDS[name]
+    if find_spec(requirement) is None:
+        raise BackendError(f"backend {name!r} is not installed: pip install {requirement}, or use backend auto")
+    module, _, class_name = place.partition(":")
+    created: Backend = getattr(import_module(module), class_name)(bundle, device, num_threads)
     return created

@@ -1,14 +1,29 @@
-"""OpenVINO on the CPU: the fastest of the three there, and the default."""
+"""OpenVINO on the CPU: the fastest of the three there, and the default.
+
+A network is compiled for each input size. The result is kept in the user's cache, so that the next start need not do it
+again; OpenVINO itself tells a file that is cut, or of another version, processor or network, and compiles anew.
+"""
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lcr_seg_ros.backends.cache import cache_folder, prune
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BackendError
+
+MAX_SIZES = 4
+"""So many compiled input sizes are kept in memory."""
+
+LARGEST_CACHED_BYTES = 64 << 20
+"""Networks larger than this are not kept on disk: reading them back takes as long as compiling."""
+
+log = logging.getLogger(__name__)
 
 
 class OpenVinoBackend:
@@ -18,27 +33,43 @@ class OpenVinoBackend:
     device = "cpu"
 
     def __init__(self, bundle: ModelBundle, device: str, num_threads: int) -> None:
-        import openvino
-
         if device == "cuda":
             raise BackendError("openvino runs on the CPU only: use backend onnxruntime or torch for cuda")
+        # Importing openvino reports that to its makers through this package, and does without where it is missing.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        import openvino
+
         self._core = openvino.Core()
         try:
             self._model = self._core.read_model(bundle.network)
         except RuntimeError as error:
-            raise BackendError(f"openvino cannot read the network of {bundle.name!r}: {error}") from error
-        # float32 whatever the CPU prefers: the same labels on every machine.
+            reason = " ".join(str(error).split())
+            raise BackendError(f"openvino cannot read the network of {bundle.name!r}: {reason}") from error
+        # float32 whatever the CPU prefers: the same labels on every machine. Layers of int8 stay int8.
         self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if num_threads:
             self._options["INFERENCE_NUM_THREADS"] = num_threads
+        self._cache = cache_folder("openvino") if len(bundle.network) <= LARGEST_CACHED_BYTES else None
         self._requests: dict[tuple[int, ...], Any] = {}
 
     def infer(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        if tensor.shape not in self._requests:
-            model = self._model.clone()
-            model.reshape(list(tensor.shape))
-            self._requests[tensor.shape] = self._core.compile_model(model, "CPU", self._options).create_infer_request()
-        request = self._requests[tensor.shape]
+        request = self._requests.get(tensor.shape)
+        if request is None:
+            while len(self._requests) >= MAX_SIZES:
+                del self._requests[next(iter(self._requests))]
+            request = self._requests[tensor.shape] = self._compile(tensor.shape).create_infer_request()
         request.infer({0: tensor}, share_inputs=True, share_outputs=True)
         probabilities: npt.NDArray[np.float32] = request.get_output_tensor(0).data
         return probabilities
+
+    def _compile(self, shape: tuple[int, ...]) -> Any:
+        model = self._model.clone()
+        model.reshape(list(shape))
+        if self._cache is not None:
+            try:
+                compiled = self._core.compile_model(model, "CPU", self._options | {"CACHE_DIR": str(self._cache)})
+                prune(self._cache)
+                return compiled
+            except RuntimeError as error:
+                log.info("openvino's cache %s cannot be used (%s): compiling without it", self._cache, error)
+        return self._core.compile_model(model, "CPU", self._options)

@@ -6,23 +6,19 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from geometry_msgs.msg import Vector3Stamped
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from lcr_seg_ros.hha import GravityTracker
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.frame_statistics import GravityUsed
-from lcr_seg_ros.ros.gravity_sources import GravityReading, create_gravity_source
+from lcr_seg_ros.ros.gravity_sources import IMU_TOPIC, GravityReading, create_gravity_source
 
 if TYPE_CHECKING:
-    from rclpy.lifecycle import LifecycleNode
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
 
     from lcr_seg_ros.frame import CameraIntrinsics
     from lcr_seg_ros.hha import GravityEstimate
-    from lcr_seg_ros.ros.parameters import SegmentParameters
-    from lcr_seg_ros.ros.throttled_log import ThrottledLog
+    from lcr_seg_ros.ros.camera_site import CameraSite
 
 TOPIC = "segmentation/gravity"
 
@@ -31,33 +27,26 @@ GRACE_S = 1.0
 
 
 class CameraGravity:
-    """Made when the node is configured, for a model that sees depth.
+    """Made for a model that sees depth.
 
     :meth:`read`, :meth:`tracker_for` and :meth:`conclude` belong to the worker's thread, all else to the node's.
 
     Args:
-        node: whose publisher and subscriptions these are.
-        parameters: see ``config/segment.yaml``.
-        log: of the node.
+        site: of the camera.
 
     Raises:
         TransformError: gravity is to come from TF, which is not installed.
     """
 
-    def __init__(self, node: LifecycleNode, parameters: SegmentParameters, log: ThrottledLog) -> None:
-        self._node = node
-        self._log = log
-        self.source_name = parameters.gravity_source
-        self._source = create_gravity_source(node, parameters)
+    def __init__(self, site: CameraSite) -> None:
+        self._site = site
+        self._log = site.log
+        self.source_name = site.values.gravity_source
+        self._source = create_gravity_source(site.node, site.values, site.topic(IMU_TOPIC))
         self._tracker = GravityTracker()
         self._tracked: CameraIntrinsics | None = None
         self._listens_since = time.monotonic()
-        self._publisher: Any = node.create_lifecycle_publisher(
-            Vector3Stamped,
-            TOPIC,
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        self._publisher: Any = site.create_publisher(Vector3Stamped, TOPIC)
 
     @property
     def is_wanted(self) -> bool:
@@ -77,7 +66,7 @@ class CameraGravity:
     def destroy(self) -> None:
         """Take subscriptions and publisher away."""
         self.stop()
-        self._node.destroy_lifecycle_publisher(self._publisher)
+        self._site.destroy_publisher(self._publisher)
 
     def start_over(self) -> None:
         """Forget what was: the clock has jumped, or a bag begins anew."""

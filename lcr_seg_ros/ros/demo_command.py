@@ -2,17 +2,20 @@
 
 python -m lcr_seg_ros demo
 python -m lcr_seg_ros demo --source DATASET --split val --seconds 20 --json report.json
+python -m lcr_seg_ros demo --viewer rerun
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +29,7 @@ from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.play_command import PUBLISHING, stop_on_signals
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
+from lcr_seg_ros.ros.viewer_command import SERVING
 
 if TYPE_CHECKING:
     from lcr_seg_ros.ros.observer import Observations, PictureSet, SegmentationObserver
@@ -63,6 +67,7 @@ class Settings:
     model: str
     backend: str
     device: str
+    viewer: str
     out: Path
 
 
@@ -76,7 +81,15 @@ class Outcome:
     pictures: list[PictureSet]
 
 
-@click.command("demo", short_help="Run camera, node and observer over DDS and report what came through.")
+@click.command(
+    "demo",
+    short_help="Run camera, node and observer over DDS and report what came through.",
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros demo
+  python -m lcr_seg_ros demo --seconds 30 --json report.json
+  python -m lcr_seg_ros demo --source kitchen --intrinsics 585,585,320,240 --model runs/mine/model.lcrseg""",
+)
 @click.option("--source", default="room", show_default=True, help="Dataset folder, bag, or `room` (rendered here).")
 @click.option("--split", help="Dataset folder: only the frames named in SPLIT.txt.")
 @click.option("--intrinsics", metavar="FX,FY,CX,CY[,W,H]", help="Folder or bag: used instead of the recorded ones.")
@@ -86,6 +99,13 @@ class Outcome:
 @click.option("--model", default="nyu40", show_default=True, help="Shipped model, or path of a .lcrseg file.")
 @click.option("--backend", default="auto", show_default=True, help="auto, openvino, onnxruntime or torch.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
+@click.option(
+    "--viewer",
+    type=click.Choice(["none", "rerun"]),
+    default="none",
+    show_default=True,
+    help="Live view in a browser; in a terminal it stays, after the measurement, until Ctrl-C.",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -142,9 +162,14 @@ def _run(settings: Settings, bundle: ModelBundle, stop: threading.Event) -> Outc
                 spinning(observer),
                 ChildProcess("node", _node_command(settings), environment, _echo("node", _is_trouble)) as node,
                 ChildProcess("camera", _camera_command(settings, index), environment, _echo("camera")) as camera,
+                _viewer(settings, environment) as viewer,
             ):
-                watch = _Watch(stop, node, camera)
+                watch = _Watch(stop, node, camera, *([viewer] if viewer else []))
                 seen, pictures = _observe(settings, bundle, observer, camera, watch)
+                if viewer is not None and sys.stdin.isatty():
+                    _say("measured; the view stays until you press Ctrl-C, then comes the report")
+                    with suppress(InterruptError):
+                        watch.wait(math.inf)
                 camera.end()
                 if not index.is_file():
                     raise DemoError(f"the camera left no list of its frames; it said:\n{camera.last_lines()}")
@@ -172,6 +197,17 @@ def _camera_command(settings: Settings, index: Path) -> list[str]:
     if settings.intrinsics is not None:
         command += ["--intrinsics", settings.intrinsics]
     return [*command, "--wait-for-subscriber", "--wait-timeout", str(START_TIMEOUT_S), "--index", str(index)]
+
+
+def _viewer(settings: Settings, environment: dict[str, str]) -> AbstractContextManager[ChildProcess | None]:
+    if settings.viewer == "none":
+        return nullcontext()
+    command = [sys.executable, "-m", "lcr_seg_ros", "view", "--port", "0", "--data-port", "0"]
+    command += ["--labels", str(find_model(settings.model).resolve())]
+    has_display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return ChildProcess(
+        "viewer", [*command, *(["--open"] if has_display else [])], environment, _echo("viewer", _is_address)
+    )
 
 
 class _Watch:
@@ -275,7 +311,8 @@ def _stage_times(diagnostics: dict[str, str]) -> dict[str, float]:
     """Median milliseconds of each stage, as the node publishes them (keys ``STAGE_ms_p50``)."""
     suffix = "_ms_p50"
     times = {key.removesuffix(suffix): float(value) for key, value in diagnostics.items() if key.endswith(suffix)}
-    times.pop("latency", None)  # measured here, from outside
+    for name in ("latency", "age", "skew"):  # measured here from outside, and no stages
+        times.pop(name, None)
     return times
 
 
@@ -331,6 +368,10 @@ def _echo(name: str, wanted: Callable[[str], bool] = lambda line: True) -> Calla
 
 def _is_trouble(line: str) -> bool:
     return any(level in line for level in ("[ERROR]", "[FATAL]", "Traceback"))
+
+
+def _is_address(line: str) -> bool:
+    return line.startswith(SERVING) or _is_trouble(line)
 
 
 def _is_publishing(camera: ChildProcess) -> bool:

@@ -1,8 +1,12 @@
-"""The node's state as a ``diagnostic_msgs/DiagnosticArray``.
+"""A camera's state as a ``diagnostic_msgs/DiagnosticStatus``; each camera of a node has one.
 
-Keys: ``state``, ``model``, ``backend``, ``device``; ``pairs_in``, ``pairs_in_hz``, ``masks_out``, ``masks_out_hz``;
+Keys: ``state``, ``model``, ``backend``, ``device``, ``device_fallback`` (why the network runs on the CPU instead of the
+device it was loaded for; else empty), ``model_loading`` (the model that will take over when it is ready; else empty),
+``memory_mb`` (resident, of the process), ``threads``; ``pairs_in``, ``pairs_in_hz``, ``masks_out``, ``masks_out_hz``;
 ``dropped`` and ``dropped_REASON``; ``latency_ms_p50``, ``latency_ms_p95`` (stamp of the colour image to departure of
 the mask); ``STAGE_ms_p50``, ``STAGE_ms_p95`` for hha, preprocess, network, decode, render and publish;
+``age_ms_p50``, ``age_ms_p95`` (stamp of the colour image to the pair's completion here: what camera and transport
+take), ``skew_ms_p50``, ``skew_ms_p95`` (distance of the stamps of a pair);
 ``invalid_depth_share`` (0..1); of gravity ``gravity_source``, ``gravity_down`` (x y z, of the newest frame),
 ``gravity_confident_share``, ``gravity_fallback_share`` (frames for which the source had no answer, so that gravity was
 estimated) and ``gravity_doubt`` (why not to trust it). Counts are since the node became active or enabled, the rest
@@ -11,26 +15,26 @@ speaks of the last five seconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from lcr_seg_ros.ros.frame_statistics import Report
-
-if TYPE_CHECKING:
-    from builtin_interfaces.msg import Time
 
 TOPIC = "/diagnostics"
 
 
-def diagnostic_array(
-    node_name: str, stamp: Time, device: str, facts: dict[str, str], report: Report, problem: str | None
-) -> DiagnosticArray:
-    """One message with one status.
+PROCESS = Path("/proc/self/status")
+
+
+def diagnostic_status(
+    name: str, device: str, facts: dict[str, str], report: Report, problem: str | None
+) -> DiagnosticStatus:
+    """One status.
 
     Args:
-        node_name: full name of the node.
-        stamp: now.
+        name: of the node, and of the camera if there are several.
         device: what runs the network; becomes ``hardware_id``.
         facts: further keys and values, in front.
         report: of the last seconds.
@@ -41,8 +45,8 @@ def diagnostic_array(
     values |= {"masks_out": report.masks_out, "masks_out_hz": f"{report.masks_out_hz:.2f}"}
     values |= {"dropped": sum(report.dropped.values())}
     values |= {f"dropped_{reason}": count for reason, count in sorted(report.dropped.items())}
-    for name, (p50, p95) in report.milliseconds.items():
-        values |= {f"{name}_ms_p50": f"{p50:.2f}", f"{name}_ms_p95": f"{p95:.2f}"}
+    for part, (p50, p95) in report.milliseconds.items():
+        values |= {f"{part}_ms_p50": f"{p50:.2f}", f"{part}_ms_p95": f"{p95:.2f}"}
     if report.invalid_depth_share is not None:
         values["invalid_depth_share"] = f"{report.invalid_depth_share:.4f}"
     if report.gravity is not None:
@@ -52,11 +56,24 @@ def diagnostic_array(
         values["gravity_doubt"] = report.gravity.trouble
     status = DiagnosticStatus(
         level=DiagnosticStatus.OK if problem is None else DiagnosticStatus.WARN,
-        name=f"{node_name.lstrip('/')}: segmentation",
+        name=name,
         message=problem or f"{facts['state']}, {report.masks_out_hz:.1f} of {report.pairs_in_hz:.1f} pairs/s labelled",
         hardware_id=device,
     )
     status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-    message = DiagnosticArray(status=[status])
-    message.header.stamp = stamp
-    return message
+    return status
+
+
+def process_facts() -> dict[str, str]:
+    """``memory_mb`` and ``threads`` of this process, where the system tells them."""
+    try:
+        lines = PROCESS.read_text().splitlines()
+    except OSError:
+        return {}
+    told = dict(line.split(":", 1) for line in lines if ":" in line)
+    facts = {}
+    if "VmRSS" in told:  # "  123456 kB"
+        facts["memory_mb"] = f"{int(told['VmRSS'].split()[0]) / 1024:.1f}"
+    if "Threads" in told:
+        facts["threads"] = told["Threads"].strip()
+    return facts

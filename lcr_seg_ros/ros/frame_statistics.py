@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -59,7 +59,8 @@ class Report:
         pairs_in_hz, masks_out_hz: over the last :data:`WINDOW_S` seconds.
         dropped: frames lost since then, by reason.
         dropped_recently: the same over the window.
-        milliseconds: (p50, p95) over the window of ``latency`` and of each stage; no entry without frames.
+        milliseconds: (p50, p95) over the window of ``latency``, of each stage, of ``age`` and ``skew`` of the pairs
+            that came; no entry without frames.
         invalid_depth_share: mean share of depth pixels without a value, 0..1; None without depth.
         gravity: None without depth.
     """
@@ -73,6 +74,12 @@ class Report:
     milliseconds: dict[str, tuple[float, float]]
     invalid_depth_share: float | None
     gravity: GravityReport | None = None
+
+
+@dataclass(frozen=True)
+class _Came:
+    at: float
+    milliseconds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ class FrameStatistics:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.frame_size: tuple[int, int] | None = None
         self.start_over()
 
     def start_over(self) -> None:
@@ -103,16 +111,24 @@ class FrameStatistics:
             self.began = self.last_pair = self.last_mask = self.clock()
             self._pairs_in = self._masks_out = 0
             self._dropped: Counter[str] = Counter()
-            self._pair_times: deque[float] = deque()
+            self._came: deque[_Came] = deque()
             self._drops: deque[tuple[float, str]] = deque()
             self._done: deque[_Done] = deque()
 
-    def pair_came(self) -> None:
-        """Colour and depth have found each other."""
+    def pair_came(self, age_ms: float | None = None, skew_ms: float | None = None) -> None:
+        """Colour and depth have found each other.
+
+        Args:
+            age_ms: since the stamp of the colour image, in ms of the node's clock; None if it has no stamp.
+            skew_ms: from the stamp of the colour image to that of the depth image; None without depth.
+        """
+        milliseconds = {} if age_ms is None else {"age": age_ms}
+        if skew_ms is not None:
+            milliseconds["skew"] = abs(skew_ms)
         with self._lock:
             self.last_pair = self.clock()
             self._pairs_in += 1
-            self._pair_times.append(self.last_pair)
+            self._came.append(_Came(self.last_pair, milliseconds))
 
     def frame_dropped(self, reason: str) -> None:
         """A pair will give no mask."""
@@ -126,6 +142,7 @@ class FrameStatistics:
         stage_ms: Mapping[str, float],
         invalid_depth_share: float | None = None,
         gravity: GravityUsed | None = None,
+        frame_size: tuple[int, int] | None = None,
     ) -> None:
         """All outputs of a frame are sent.
 
@@ -135,8 +152,10 @@ class FrameStatistics:
             stage_ms: ms by stage.
             invalid_depth_share: share of depth pixels without a value, 0..1.
             gravity: None without depth.
+            frame_size: (width, height) in pixels.
         """
         with self._lock:
+            self.frame_size = frame_size or self.frame_size
             self.last_mask = self.clock()
             self._masks_out += 1
             milliseconds = dict(stage_ms) if latency_ms is None else {"latency": latency_ms, **stage_ms}
@@ -147,7 +166,7 @@ class FrameStatistics:
         with self._lock:
             now = self.clock()
             since = now - WINDOW_S
-            _forget(self._pair_times, since, lambda at: at)
+            _forget(self._came, since, lambda pair: pair.at)
             _forget(self._drops, since, lambda drop: drop[0])
             _forget(self._done, since, lambda done: done.at)
             span = max(min(WINDOW_S, now - self.began), 1e-3)
@@ -155,19 +174,20 @@ class FrameStatistics:
             return Report(
                 pairs_in=self._pairs_in,
                 masks_out=self._masks_out,
-                pairs_in_hz=len(self._pair_times) / span,
+                pairs_in_hz=len(self._came) / span,
                 masks_out_hz=len(self._done) / span,
                 dropped=dict(self._dropped),
                 dropped_recently=dict(Counter(reason for _, reason in self._drops)),
-                milliseconds=_percentiles([d.milliseconds for d in self._done]),
+                milliseconds=_percentiles(("latency", *STAGES), [d.milliseconds for d in self._done])
+                | _percentiles(("age", "skew"), [pair.milliseconds for pair in self._came]),
                 invalid_depth_share=float(np.mean(shares)) if shares else None,
                 gravity=_gravity([d.gravity for d in self._done if d.gravity is not None]),
             )
 
 
-def _percentiles(frames: list[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+def _percentiles(names: Sequence[str], frames: list[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
     percentiles = {}
-    for name in ("latency", *STAGES):
+    for name in names:
         values = [frame[name] for frame in frames if name in frame]
         if values:
             p50, p95 = np.percentile(values, [50, 95])

@@ -76,12 +76,13 @@ class GravitySource:
         return GravityReading()
 
 
-def create_gravity_source(node: Node, parameters: SegmentParameters) -> GravitySource:
+def create_gravity_source(node: Node, parameters: SegmentParameters, imu_topic: str = IMU_TOPIC) -> GravitySource:
     """The source that the parameter ``gravity_source`` names.
 
     Args:
         node: subscribes to what the source needs.
         parameters: see ``config/segment.yaml``.
+        imu_topic: of the camera.
 
     Raises:
         TransformError: the source needs TF, which is not installed.
@@ -92,10 +93,10 @@ def create_gravity_source(node: Node, parameters: SegmentParameters) -> GravityS
             parameters.imu_axes == "same",
             parameters.imu_rotation_rpy,
             lambda: PolledSubscription(
-                node, Imu, IMU_TOPIC, QoSProfile(depth=KEPT, reliability=ReliabilityPolicy.BEST_EFFORT)
+                node, Imu, imu_topic, QoSProfile(depth=KEPT, reliability=ReliabilityPolicy.BEST_EFFORT)
             ),
             lambda: TransformBuffer(node),
-            node.resolve_topic_name(IMU_TOPIC),
+            node.resolve_topic_name(imu_topic),
         )
     if parameters.gravity_source == "tf":
         import_tf2()  # raises now rather than when the node is activated

@@ -1,21 +1,27 @@
-"""A mailbox for one item, and the worker who empties it."""
+"""Mailboxes for one item each, and the worker who empties them in turn."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+
+class Letter(NamedTuple, Generic[T]):
+    """An item, and which mailbox it was in."""
+
+    mailbox: int
+    item: T
 
 
 class Mailbox(Generic[T]):
     """Holds the newest item only: a consumer that is too slow misses frames, and never sees an old one late."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: threading.Condition) -> None:
         self._item: T | None = None
-        self._closed = False
-        self._changed = threading.Condition()
+        self._changed = changed
 
     def put(self, item: T) -> T | None:
         """Leave an item; returns the older one that it replaced, or None."""
@@ -24,50 +30,96 @@ class Mailbox(Generic[T]):
             self._changed.notify()
         return replaced
 
-    def take(self) -> T | None:
-        """Wait for an item and take it out; None once the mailbox is closed."""
-        with self._changed:
-            while self._item is None and not self._closed:
-                self._changed.wait()
-            if self._closed:
-                return None
-            item, self._item = self._item, None
-            return item
-
     def clear(self) -> None:
         """Throw the waiting item away."""
         with self._changed:
             self._item = None
 
-    def close(self) -> None:
-        """Throw the waiting item away, and let every :meth:`take` return None from now on."""
+    def _take(self) -> T | None:
+        item, self._item = self._item, None
+        return item
+
+
+class Mailroom(Generic[T]):
+    """Mailboxes side by side, emptied in turn: however much comes into one, each waits for the others once at most.
+
+    Args:
+        count: of mailboxes.
+    """
+
+    def __init__(self, count: int = 1) -> None:
+        self._changed = threading.Condition()
+        self.mailboxes: list[Mailbox[T]] = [Mailbox(self._changed) for _ in range(count)]
+        self._next = 0
+        self._is_closed = False
+
+    def take(self, at_most: Callable[[], int] = lambda: 1) -> list[Letter[T]]:
+        """Wait for an item and take it out, and those that are there already of the next mailboxes in turn.
+
+        Args:
+            at_most: how many to take, >= 1; asked when there is one.
+
+        Returns:
+            One letter or more, of a mailbox each; none once the room is closed.
+        """
         with self._changed:
-            self._item = None
-            self._closed = True
+            while not self._is_closed:
+                if letters := self._collect(at_most):
+                    self._next = (letters[-1].mailbox + 1) % len(self.mailboxes)
+                    return letters
+                self._changed.wait()
+            return []
+
+    def close(self) -> None:
+        """Throw what waits away, and let every :meth:`take` return nothing from now on."""
+        with self._changed:
+            self._is_closed = True
+            for mailbox in self.mailboxes:
+                mailbox._item = None
             self._changed.notify_all()
+
+    def _collect(self, at_most: Callable[[], int]) -> list[Letter[T]]:
+        letters: list[Letter[T]] = []
+        count = len(self.mailboxes)
+        for number in ((self._next + k) % count for k in range(count)):
+            item = self.mailboxes[number]._take()
+            if item is not None:
+                letters.append(Letter(number, item))
+                if len(letters) >= at_most():
+                    break
+        return letters
 
 
 class Worker(Generic[T]):
-    """One thread that handles what comes into its mailbox, one item at a time.
+    """One thread that handles what comes into its mailboxes.
 
     Args:
-        handle: called with each item; it must not raise.
+        handle: called with what :meth:`Mailroom.take` gives; it must not raise.
         name: of the thread.
+        mailboxes: how many.
+        at_most: see :meth:`Mailroom.take`.
     """
 
-    def __init__(self, handle: Callable[[T], None], name: str) -> None:
-        self.mailbox: Mailbox[T] = Mailbox()
+    def __init__(
+        self,
+        handle: Callable[[list[Letter[T]]], None],
+        name: str,
+        mailboxes: int = 1,
+        at_most: Callable[[], int] = lambda: 1,
+    ) -> None:
+        self.mailroom: Mailroom[T] = Mailroom(mailboxes)
         self._handle = handle
+        self._at_most = at_most
         # A daemon, so that a network that never returns cannot keep the process from ending.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """Close the mailbox and wait for the item in hand; False if it took longer than ``timeout_s``."""
-        self.mailbox.close()
+        """Close the mailboxes and wait for the items in hand; False if they took longer than ``timeout_s``."""
+        self.mailroom.close()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (item := self.mailbox.take()) is not None:
-            self._handle(item)
+        while letters := self.mailroom.take(self._at_most):
+            self._handle(letters)

@@ -1,27 +1,36 @@
-"""What the node publishes of a segmentation: only what somebody listens to, with the header of the colour image."""
+"""What is published of a camera's segmentations: only what somebody listens to, with the header of the colour image.
+
+Copies of an image on its way through the node: rclpy makes two when it takes the message (into its C struct, then into
+an ``array.array``); rgb8 is then read in place, other orders are copied once, depth once into metres; the network gets
+a smaller one. Of each output: one from NumPy into the message, one by rclpy into its C struct, one by the middleware
+that serialises. Only the first is ours, and to write into a buffer that is kept from frame to frame saves too little of
+the time of sending to be seen (tried), so each message has its own.
+"""
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
+import numpy.typing as npt
+from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 
 from lcr_seg_ros import render
 from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.image_encodings import LABEL_ENCODINGS
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
-from lcr_seg_ros.ros.compat.vision_msgs import LabelInfoFormat
 from lcr_seg_ros.ros.conversions import array_to_image, segmentation_to_cloud
+from lcr_seg_ros.ros.parameters import keeps
 
 if TYPE_CHECKING:
-    from rclpy.lifecycle import LifecycleNode
     from std_msgs.msg import Header
 
+    from lcr_seg_ros.ros.camera_site import CameraSite
     from lcr_seg_ros.ros.parameters import SegmentParameters
     from lcr_seg_ros.segmenter import Segmentation
 
@@ -31,43 +40,55 @@ COLOR = "segmentation/color"
 OVERLAY = "segmentation/overlay"
 POINTS = "segmentation/points"
 HHA = "segmentation/hha"
+LEGEND = "segmentation/legend"
+
+ALWAYS = {MASK: Image, CONFIDENCE: Image, COLOR: Image, OVERLAY: Image}
+OF_DEPTH = {POINTS: PointCloud2, HHA: Image}
 
 
 class SegmentationOutputs:
-    """The lifecycle publishers of a node.
+    """The lifecycle publishers of a camera.
 
     Args:
-        node: whose publishers they are.
+        site: of the camera.
         labels: of the model.
         with_depth: the model sees depth, so there are points and HHA to publish.
-        label_info: see :func:`~lcr_seg_ros.ros.compat.vision_msgs.choose_label_info`.
     """
 
-    def __init__(self, node: LifecycleNode, labels: LabelSet, with_depth: bool, label_info: LabelInfoFormat) -> None:
-        self._node = node
+    def __init__(self, site: CameraSite, labels: LabelSet, with_depth: bool) -> None:
+        self._site = site
+        self._publishers: dict[str, Any] = {}
+        label_info, latched = site.shared.label_info, DurabilityPolicy.TRANSIENT_LOCAL
+        self.use_labels(labels, with_depth)
+        self._label_info = site.create_publisher(label_info.message_type, label_info.topic, latched)
+        self._legend = site.create_publisher(Image, LEGEND, latched)
+
+    def use_labels(self, labels: LabelSet, with_depth: bool) -> None:
+        """From now on segmentations are of a model with these labels; publishers of depth come and go."""
         self._labels = labels
-        self._label_info_format = label_info
-        types = {MASK: Image, CONFIDENCE: Image, COLOR: Image, OVERLAY: Image}
-        if with_depth:
-            types |= {POINTS: PointCloud2, HHA: Image}
-        self._publishers = {topic: self._publisher(kind, topic) for topic, kind in types.items()}
-        self._label_info = self._publisher(
-            label_info.message_type, label_info.topic, durability=DurabilityPolicy.TRANSIENT_LOCAL
-        )
+        types = ALWAYS | OF_DEPTH if with_depth else ALWAYS
+        for topic in self._publishers.keys() - types.keys():
+            self._site.destroy_publisher(self._publishers.pop(topic))
+        for topic, kind in types.items():
+            if topic not in self._publishers:
+                self._publishers[topic] = self._site.create_publisher(kind, topic)
 
     def destroy(self) -> None:
         """Take all publishers away."""
-        for publisher in (*self._publishers.values(), self._label_info):
-            self._node.destroy_lifecycle_publisher(publisher)
+        for publisher in (*self._publishers.values(), self._label_info, self._legend):
+            self._site.destroy_publisher(publisher)
         self._publishers.clear()
 
     def wanted(self) -> list[str]:
         """Topics that have a subscription now."""
         return [topic for topic, publisher in self._publishers.items() if publisher.get_subscription_count()]
 
-    def publish_label_info(self, threshold: float, header: Header) -> None:
-        """Tell what the mask values mean; whoever subscribes later gets it as well."""
-        self._label_info.publish(self._label_info_format.build(self._labels, threshold, header))
+    def announce(self, parameters: SegmentParameters, header: Header) -> None:
+        """Tell what the mask values mean, and show how they are drawn; whoever subscribes later gets it as well."""
+        build = self._site.shared.label_info.build
+        self._label_info.publish(build(self._labels, parameters.confidence_threshold, header))
+        shown = [one for one in self._labels.classes if keeps(parameters.class_filter, one)]
+        self._legend.publish(array_to_image(render.class_legend(shown), "rgb8", header))
 
     def publish(
         self,
@@ -82,7 +103,7 @@ class SegmentationOutputs:
         Args:
             segmentation: of ``frame``.
             header: of the colour image; every message carries it.
-            parameters: confidence_threshold, label_encoding and overlay_opacity are used.
+            parameters: confidence_threshold, class_filter, label_encoding and overlay_opacity are used.
             on_mask_sent: called when the mask has left, or would have if somebody listened.
 
         Returns:
@@ -91,6 +112,8 @@ class SegmentationOutputs:
         labels, confidence = segmentation.labels, segmentation.confidence
         if parameters.confidence_threshold > 0:
             labels = np.where(confidence < parameters.confidence_threshold, np.uint8(UNLABELLED), labels)
+        if parameters.class_filter:
+            labels = self._filtered(labels, parameters.class_filter)
 
         def mask() -> Image:
             dtype = LABEL_ENCODINGS[parameters.label_encoding].dtype
@@ -133,13 +156,15 @@ class SegmentationOutputs:
                 on_mask_sent()
         return spent
 
-    def _publisher(
-        self, message_type: type[Any], topic: str, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE
-    ) -> Any:
-        return self._node.create_lifecycle_publisher(
-            message_type,
-            topic,
-            # A profile of its own for each publisher: rclpy writes the user's overrides into it.
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=durability),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+    def _filtered(self, labels: npt.NDArray[np.uint8], class_filter: tuple[str | int, ...]) -> npt.NDArray[np.uint8]:
+        return cv2.LUT(labels, _kept_ids(self._labels, class_filter))  # type: ignore[return-value]
+
+
+@functools.lru_cache(maxsize=4)
+def _kept_ids(labels: LabelSet, class_filter: tuple[str | int, ...]) -> npt.NDArray[np.uint8]:
+    """(256,) uint8: what becomes of each mask id."""
+    table = np.full(256, UNLABELLED, np.uint8)
+    for one in labels.classes:
+        if keeps(class_filter, one):
+            table[one.id] = one.id
+    return table

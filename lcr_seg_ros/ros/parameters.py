@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import array
+import difflib
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,9 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from lcr_seg_ros.errors import FrameError, LcrSegError
 from lcr_seg_ros.hha.settings import FLOORS, SMOOTHINGS, HhaSettings
 from lcr_seg_ros.image_encodings import LABEL_ENCODINGS
+from lcr_seg_ros.labels import LabelClass, LabelSet
 from lcr_seg_ros.resources import CONFIG
+from lcr_seg_ros.ros.compressed_images import COLOR_TRANSPORTS, DEPTH_TRANSPORTS
 from lcr_seg_ros.ros.orientation import down_of_tilt
 
 if TYPE_CHECKING:
@@ -27,11 +31,30 @@ DEFAULTS_FILE = CONFIG / "segment.yaml"
 
 GRAVITY_SOURCES = ("estimate", "imu", "tf", "fixed")
 
+REGISTRATIONS = ("auto", "off", "parameters")
+
 MAX_CAMERA_HEIGHT_M = 100.0
+
+MAX_NAMES = 256
+
+CAMERA_NAME = r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*"
+"""A relative namespace of ROS."""
+
+NONE = ("",)
+"""A list of nothing as ROS can carry it: of an empty one, parameter files do not tell the type."""
 
 
 class ParameterError(LcrSegError, ValueError):
     """A parameter that has the wrong type or is out of range."""
+
+
+class ModelChoice(NamedTuple):
+    """What runs the frames: these parameters change together, at a switch."""
+
+    model: str
+    backend: str
+    device: str
+    num_threads: int
 
 
 @dataclass(frozen=True)
@@ -39,11 +62,15 @@ class SegmentParameters:
     """The values in use; units and meaning as in ``config/segment.yaml``."""
 
     model: str
+    model_folder: str
     backend: str
     device: str
     num_threads: int
     autostart: bool
     enabled: bool
+    cameras: tuple[str, ...]
+    rgb_transport: str
+    depth_transport: str
     slop: float
     queue_size: int
     max_age: float
@@ -51,6 +78,7 @@ class SegmentParameters:
     confidence_threshold: float
     label_encoding: str
     overlay_opacity: float
+    class_filter: tuple[str | int, ...]
     gravity_source: str
     gravity_roll: float
     gravity_pitch: float
@@ -61,12 +89,20 @@ class SegmentParameters:
     imu_rotation_rpy: tuple[float, float, float]
     camera_height: float
     camera_height_from_tf: bool
+    registration: str
+    registration_xyz: tuple[float, float, float]
+    registration_rpy: tuple[float, float, float]
     min_depth: float
     max_depth: float
     floor: str
     depth_smoothing: str
     diagnostics_period: float
     silence_timeout: float
+
+    @property
+    def choice(self) -> ModelChoice:
+        """Of model, backend and device."""
+        return ModelChoice(self.model, self.backend, self.device, self.num_threads)
 
     @property
     def mounted_down(self) -> npt.NDArray[np.float64]:
@@ -104,11 +140,15 @@ class ParameterSpec:
     """What a parameter means and may be.
 
     Args:
-        type: bool, int, float, str, or tuple for three numbers; an int is taken for a float as well.
+        type: bool, int, float, str, or tuple for several; an int is taken for a float as well.
         description: one sentence.
         range: smallest and largest number, of each if there are three.
         choices: the strings allowed; empty for any.
         live: can change while the node is configured.
+        items: what a tuple holds: float for three numbers, str for names (or ids), however many.
+        pattern: that each name must match.
+        optional: a string that may be empty.
+        fixed: cannot change after the start.
     """
 
     type: type[Any]
@@ -116,6 +156,10 @@ class ParameterSpec:
     range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     live: bool = False
+    items: Any = float
+    pattern: str = ""
+    optional: bool = False
+    fixed: bool = False
 
     def checked(self, name: str, value: Any) -> Any:
         """The value in the parameter's own type.
@@ -124,8 +168,8 @@ class ParameterSpec:
             ParameterError: wrong type, out of range, or none of the choices.
         """
         if self.type is tuple:
-            return self._checked_vector(name, value)
-        if type(value) is bool and {"on", "off"} <= set(self.choices):
+            return self._checked_vector(name, value) if self.items is float else self._checked_names(name, value)
+        if type(value) is bool and ("on" if value else "off") in self.choices:
             value = "on" if value else "off"  # YAML takes a plain on or off for a bool
         if self.type is float and type(value) is int:
             value = float(value)
@@ -135,7 +179,7 @@ class ParameterSpec:
             raise ParameterError(f"{name} must be {self.range[0]:g}..{self.range[1]:g}, got {value!r}")
         if self.choices and value not in self.choices:
             raise ParameterError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
-        if self.type is str and not value:
+        if self.type is str and not (value or self.optional):
             raise ParameterError(f"{name} must not be empty")
         return value
 
@@ -152,14 +196,68 @@ class ParameterSpec:
             )
         return tuple(float(v) for v in value)
 
+    def _checked_names(self, name: str, value: Any) -> tuple[str | int, ...]:
+        members = [] if value is None else value  # None: of a file that says []
+        if not isinstance(members, list | tuple | array.array) or not all(type(v) in (str, int) for v in members):
+            raise ParameterError(f"{name} must be a list of names, like [one, two], got {value!r}")
+        names = tuple(v for v in members if v != "")
+        if len(names) > MAX_NAMES:
+            raise ParameterError(f"{name} must have at most {MAX_NAMES} members, got {len(names)}")
+        if len(set(names)) < len(names):
+            raise ParameterError(f"{name} must name each once, got {list(names)}")
+        for member in names if self.pattern else ():
+            if not re.fullmatch(self.pattern, str(member), re.ASCII):
+                raise ParameterError(
+                    f"{name} must be names of letters, digits and _ that begin with a letter, got {member!r}"
+                )
+        return names
+
+
+def keeps(class_filter: tuple[str | int, ...], one: LabelClass) -> bool:
+    """Whether the parameter ``class_filter`` names a class, by name or id; an empty one names all."""
+    return not class_filter or one.name in class_filter or one.id in class_filter or str(one.id) in class_filter
+
+
+def check_class_filter(class_filter: tuple[str | int, ...], labels: LabelSet) -> None:
+    """See that each member names a class.
+
+    Raises:
+        ParameterError: one does not; it says which there are.
+    """
+    known = {key for one in labels.classes for key in (one.name, one.id, str(one.id))}
+    for member in class_filter:
+        if member not in known:
+            near = difflib.get_close_matches(str(member), labels.names, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(labels.names)}"
+            raise ParameterError(
+                f"class_filter names {member!r}, which label set {labels.name!r} does not have; {hint}"
+            )
+
 
 SPECS = {
-    "model": ParameterSpec(str, "Name of a model that ships with the package, or path of a .lcrseg file."),
-    "backend": ParameterSpec(str, "What runs the network.", choices=("auto", "openvino", "onnxruntime", "torch")),
-    "device": ParameterSpec(str, "Where the network runs: auto, cpu or cuda."),
-    "num_threads": ParameterSpec(int, "CPU threads of the network; 0: the backend decides.", (0, 256)),
-    "autostart": ParameterSpec(bool, "Configure and activate at start, without a lifecycle manager."),
+    "model": ParameterSpec(str, "Name of a model that ships with the package, or path of a .lcrseg file.", live=True),
+    "model_folder": ParameterSpec(
+        str, "Models by path are taken from below this folder only; empty: from anywhere.", optional=True, fixed=True
+    ),
+    "backend": ParameterSpec(
+        str, "What runs the network.", choices=("auto", "openvino", "onnxruntime", "torch"), live=True
+    ),
+    "device": ParameterSpec(str, "Where the network runs: auto, cpu or cuda.", live=True),
+    "num_threads": ParameterSpec(int, "CPU threads of the network; 0: the backend decides.", (0, 256), live=True),
+    "autostart": ParameterSpec(bool, "Configure and activate at start, without a lifecycle manager.", fixed=True),
     "enabled": ParameterSpec(bool, "Label frames; false: unsubscribe and rest.", live=True),
+    "cameras": ParameterSpec(
+        tuple,
+        "Cameras that share the network, each with its topics in the namespace of this name; none: one, without.",
+        items=str,
+        pattern=CAMERA_NAME,
+    ),
+    "rgb_transport": ParameterSpec(
+        str, "How colour images are sent, in the terms of image_transport.", choices=COLOR_TRANSPORTS
+    ),
+    "depth_transport": ParameterSpec(
+        str, "How depth images are sent, in the terms of image_transport.", choices=DEPTH_TRANSPORTS
+    ),
     "slop": ParameterSpec(
         float, "Largest distance of colour and depth stamps in s; under half a frame period.", (0.0001, 1.0), live=True
     ),
@@ -171,6 +269,9 @@ SPECS = {
     ),
     "label_encoding": ParameterSpec(str, "Encoding of segmentation/mask.", choices=tuple(LABEL_ENCODINGS)),
     "overlay_opacity": ParameterSpec(float, "Opacity of class colours in the overlay.", (0.0, 1.0), live=True),
+    "class_filter": ParameterSpec(
+        tuple, "Classes, by name or id, that are published; all others become 255. None: all.", items=str, live=True
+    ),
     "gravity_source": ParameterSpec(str, "Where the direction of gravity comes from.", choices=GRAVITY_SOURCES),
     "gravity_roll": ParameterSpec(
         float,
@@ -201,6 +302,17 @@ SPECS = {
     "camera_height_from_tf": ParameterSpec(
         bool, "For tf: the camera's z in gravity_frame is its height, unless camera_height is given."
     ),
+    "registration": ParameterSpec(
+        str,
+        "Whether the node registers depth to colour: auto, where frame_ids differ and TF has the extrinsics.",
+        choices=REGISTRATIONS,
+    ),
+    "registration_xyz": ParameterSpec(
+        tuple, "For parameters: position of the depth optical frame in the colour optical frame in m.", (-10.0, 10.0)
+    ),
+    "registration_rpy": ParameterSpec(
+        tuple, "For parameters: roll, pitch, yaw of it in rad, about the fixed axes x, y, z.", (-6.2832, 6.2832)
+    ),
     "min_depth": ParameterSpec(float, "Nearer depth in m is a hole; 0: no limit.", (0.0, 1000.0)),
     "max_depth": ParameterSpec(float, "Farther depth in m is a hole; 0: no limit.", (0.0, 1000.0)),
     "floor": ParameterSpec(
@@ -223,6 +335,7 @@ class ParameterHandler:
         node: on which to declare.
         is_configured: whether parameters that are not live are in use and must not change.
         on_change: called with the old and the new values after a change was accepted.
+        check: called with them before that; an LcrSegError that it raises refuses the change.
 
     Raises:
         ParameterError: a value that the user gave at start has the wrong type or is out of range.
@@ -233,13 +346,16 @@ class ParameterHandler:
         node: Node,
         is_configured: Callable[[], bool],
         on_change: Callable[[SegmentParameters, SegmentParameters], None],
+        check: Callable[[SegmentParameters, SegmentParameters], None] = lambda before, now: None,
     ) -> None:
         self._is_configured = is_configured
         self._on_change = on_change
+        self._check = check
         values = {}
         for name, default in read_defaults().items():
             try:
-                declared = node.declare_parameter(name, default, _descriptor(SPECS[name], name))
+                given = NONE if default == () else default
+                declared = node.declare_parameter(name, given, _descriptor(SPECS[name], name))
             except (InvalidParameterValueException, InvalidParameterTypeException) as error:
                 raise ParameterError(f"{name}: {error}") from error
             values[name] = SPECS[name].checked(name, declared.value)
@@ -263,8 +379,13 @@ class ParameterHandler:
                 return SetParametersResult(successful=False, reason=reason)
             changed[parameter.name] = value
         if changed:
-            before, self.values = self.values, replace(self.values, **changed)
-            self._on_change(before, self.values)
+            before, now = self.values, replace(self.values, **changed)
+            try:
+                self._check(before, now)
+            except LcrSegError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+            self.values = now
+            self._on_change(before, now)
         return SetParametersResult(successful=True)
 
 
@@ -277,7 +398,10 @@ def read_defaults() -> dict[str, Any]:
     if not defaults.keys() == SPECS.keys() == names:
         odd = sorted((defaults.keys() ^ SPECS.keys()) | (SPECS.keys() ^ names))
         raise RuntimeError(f"{DEFAULTS_FILE} and the specs in {__file__} disagree about {', '.join(odd)}")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in defaults.items()}
+    return {
+        name: tuple(member for member in value if member != "") if isinstance(value, list) else value
+        for name, value in defaults.items()
+    }
 
 
 def unknown_parameters(given: Iterable[str]) -> list[str]:
@@ -296,10 +420,10 @@ def _descriptor(spec: ParameterSpec, name: str) -> ParameterDescriptor:
     }
     descriptor = ParameterDescriptor(
         name=name,
-        type=kinds[spec.type],
+        type=ParameterType.PARAMETER_STRING_ARRAY if spec.items is str else kinds[spec.type],
         description=spec.description,
         additional_constraints=f"One of {', '.join(spec.choices)}." if spec.choices else "",
-        read_only=name == "autostart",
+        read_only=spec.fixed,
         # Types are checked here, so that `-p max_rate_hz:=10` is as good as 10.0, and so that a wrong type gets
         # a line that names what was expected.
         dynamic_typing=True,

@@ -36,6 +36,11 @@ PUBLISHING = "publishing"
     "play",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     short_help="Publish a dataset folder, a bag or the rendered room as an RGB-D camera.",
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros play room --loop
+  python -m lcr_seg_ros play nyudv2 --split val --rate 10 --camera realsense
+  python -m lcr_seg_ros play recording.mcap --stamps original --ros-args -r __ns:=/camera""",
 )
 @click.argument("source")
 @click.option("--rate", type=click.FloatRange(0.01, 1000), default=30.0, show_default=True, help="Frames a second.")
@@ -46,6 +51,7 @@ PUBLISHING = "publishing"
 @click.option("--split", help="Dataset folder: only the frames named in SPLIT.txt.")
 @click.option("--frames", type=click.IntRange(1), default=90, show_default=True, help="Room: frames to render.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Room: which room.")
+@click.option("--size", nargs=2, type=click.IntRange(16, 4096), default=(640, 480), show_default=True, help="Room: px.")
 @click.option("--rgb-topic", help="Bag: colour topic (else found by encoding and name).")
 @click.option("--depth-topic", help="Bag: topic of the depth registered to colour (else found likewise).")
 @click.option("--info-topic", help="Bag: camera_info of the colour camera (else the one beside the colour topic).")
@@ -108,7 +114,9 @@ def open_source(source: str, options: dict[str, Any]) -> FrameSource:
     if kind == "room":
         from lcr_seg_ros.sources.rooms import RenderedRoom
 
-        return RenderedRoom(frames=min(options["frames"], options["limit"] or options["frames"]), seed=options["seed"])
+        width, height = options["size"]
+        frames = min(options["frames"], options["limit"] or options["frames"])
+        return RenderedRoom(frames=frames, seed=options["seed"], width=width, height=height)
     from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
 
     intrinsics = None if options["intrinsics"] is None else parse_intrinsics(options["intrinsics"])

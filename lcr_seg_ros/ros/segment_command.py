@@ -30,6 +30,12 @@ PATIENCE_S = 1.5
     "segment",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     short_help="Run the segmentation node.",
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros segment --ros-args -r __ns:=/camera -p model:=runs/mine/model.lcrseg
+  python -m lcr_seg_ros segment --ros-args --params-file my_segment.yaml --log-level debug
+  python -m lcr_seg_ros segment --ros-args -p "cameras:=[front, rear]"
+  ros2 launch lcr_seg_ros segment.launch.py camera:=realsense namespace:=/camera/camera""",
 )
 @click.pass_context
 def command(context: click.Context) -> None:

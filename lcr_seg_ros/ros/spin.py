@@ -16,14 +16,19 @@ def spinning(node: Node) -> Iterator[None]:
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
 
+    stop = threading.Event()
+
     def spin() -> None:
         with suppress(ExternalShutdownException):
-            executor.spin()
+            while not stop.is_set():
+                executor.spin_once(timeout_sec=0.2)
 
     thread = threading.Thread(target=spin, name=f"spin-{node.get_name()}", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        executor.shutdown(timeout_sec=5.0)
+        # In this order: a callback that ends after the executor's shutdown finds the executor's handles destroyed.
+        stop.set()
         thread.join(timeout=5.0)
+        executor.shutdown(timeout_sec=5.0)

@@ -25,6 +25,11 @@ class ImagePair(NamedTuple):
         """Stamp of the colour image, which every output carries."""
         return stamp_ns(self.color)
 
+    @property
+    def skew_ms(self) -> float | None:
+        """How much later the depth image was taken, in ms; None without one."""
+        return None if self.depth is None else (stamp_ns(self.depth) - stamp_ns(self.color)) * 1e-6
+
 
 class RgbdSynchronizer:
     """Pairs colour and depth images by stamp.

@@ -5,9 +5,12 @@ rclpy's own throttle goes by the line of code; here it goes by the kind of troub
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from typing import TYPE_CHECKING
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rclpy.impl.rcutils_logger import RcutilsLogger
@@ -16,28 +19,49 @@ PERIOD_S = 10.0
 
 
 class ThrottledLog:
-    """Shows each kind of message at once, then at most every :data:`PERIOD_S` seconds, with how many were left out."""
+    """Shows each kind of message at once, then at most every :data:`PERIOD_S` seconds, with how many were left out.
 
-    def __init__(self, logger: RcutilsLogger) -> None:
+    Args:
+        logger: of the node.
+        about: which camera each line is about, if there are several.
+    """
+
+    def __init__(self, logger: RcutilsLogger, about: str = "") -> None:
         self._logger = logger
+        self._prefix = f"{about}: " if about else ""
         self._shown: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def warning(self, kind: str, text: str) -> None:
         if (suffix := self._turn(kind)) is not None:
-            self._logger.warning(text + suffix)
+            self._logger.warning(self._prefix + text + suffix)
 
     def error(self, kind: str, text: str) -> None:
         if (suffix := self._turn(kind)) is not None:
-            self._logger.error(text + suffix)
+            self._logger.error(self._prefix + text + suffix)
 
     def warning_once(self, kind: str, text: str) -> None:
         with self._lock:
             if kind in self._shown:
                 return
             self._shown[kind] = float("inf")
-        self._logger.warning(text)
+        self._logger.warning(self._prefix + text)
+
+    def guarded(
+        self, callback: Callable[..., None], on_error: Callable[[], None] = lambda: None
+    ) -> Callable[..., None]:
+        """The callback, but its exception is logged and does not end the executor, and with it the node."""
+
+        @functools.wraps(callback)
+        def wrapper(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except Exception:
+                on_error()
+                self.error(callback.__name__, f"internal error in {callback.__name__}:\n{traceback.format_exc()}")
+
+        return wrapper
 
     def forget(self) -> None:
         """Show every kind at once again, as after a new activation."""

@@ -1,0 +1,287 @@
+"""``map``: a semantic map of the frames of a folder, a bag or the rendered room."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from lcr_seg_ros.bundle import find_model
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.hha import HhaEncoder, HhaSettings
+from lcr_seg_ros.mapping import DepthOdometry, MapError, MapSettings, VoxelMap, Voxels
+from lcr_seg_ros.mapping.pictures import map_picture, small_png
+from lcr_seg_ros.mapping.ply import write_ply
+from lcr_seg_ros.mapping.progress import MapProgress, load_progress, save_progress
+from lcr_seg_ros.mapping.settings import class_channels
+from lcr_seg_ros.mapping.trajectory import PoseTable, level_pose, read_poses, write_poses
+from lcr_seg_ros.segmenter import Segmenter
+from lcr_seg_ros.sources.bag import BagSource
+from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
+from lcr_seg_ros.sources.rooms import RenderedRoom
+from lcr_seg_ros.sources.source import SourceFrame
+
+Source = DatasetFolder | BagSource | RenderedRoom
+DepthImage = npt.NDArray[np.float32]
+
+BAG_SUFFIXES = (".bag", ".mcap", ".db3")
+PROGRESS_FILE = "map.npz"
+FRAMES_BETWEEN_SAVES = 100
+DEFAULTS = MapSettings()
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros map --poses exact --out room_map              (the rendered room)
+  python -m lcr_seg_ros map --data recording.mcap --out kitchen_map
+  python -m lcr_seg_ros map --data kitchen --intrinsics 585,585,320,240 --voxel-size 0.03
+  python -m lcr_seg_ros map --data DIR --poses slam.txt --class floor --class chair --class table"""
+)
+@click.option("--model", default="nyu40", show_default=True, help="shipped name or path of a model bundle")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="folder or bag of consecutive frames  [default: the rendered room]"
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("map"), show_default=True, help="folder to write")
+@click.option(
+    "--poses",
+    default="odometry",
+    show_default=True,
+    help="odometry: from depth; exact: of the rendered room; or a file, NAME tx ty tz qx qy qz qw a line",
+)
+@click.option("--split", help="of a folder: name of a list, e.g. val for DATA/val.txt  [default: every image]")
+@click.option("--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: of the data]")
+@click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames")
+@click.option("--frames", default=120, show_default=True, type=click.IntRange(min=1), help="of the rendered room")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="which rendered room")
+@click.option("--voxel-size", default=DEFAULTS.voxel_size, show_default=True, help="edge of a voxel, m")
+@click.option("--min-range", default=DEFAULTS.min_range, show_default=True, help="nearer points are left out, m")
+@click.option("--max-range", default=DEFAULTS.max_range, show_default=True, help="farther points are left out, m")
+@click.option(
+    "--min-confidence", default=DEFAULTS.min_confidence, show_default=True, help="less certain points are left out"
+)
+@click.option("--min-views", default=DEFAULTS.min_views, show_default=True, help="frames that must have seen a voxel")
+@click.option("--max-voxels", default=DEFAULTS.max_voxels, show_default=True, help="bounds the memory")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="show this class only; repeatable")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="go on with what is in --out")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="also write the figures here")
+@click.option("--backend", default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True)
+def command(
+    model: str,
+    data: Path | None,
+    out: Path,
+    poses: str,
+    split: str | None,
+    intrinsics: str | None,
+    limit: int | None,
+    frames: int,
+    seed: int,
+    voxel_size: float,
+    min_range: float,
+    max_range: float,
+    min_confidence: float,
+    min_views: int,
+    max_voxels: int,
+    classes: tuple[str, ...],
+    resume: bool,
+    json_path: Path | None,
+    backend: str,
+    device: str,
+) -> None:
+    """Label consecutive frames and bring them together in one voxel map.
+
+    Writes OUT/map.ply (a coloured point a voxel, with its class id, for MeshLab, CloudCompare or Blender), OUT/map.png
+    (the map from several sides), OUT/poses.txt (where the camera was) and OUT/map.npz, with which a run that was
+    stopped goes on when started again.
+
+    Odometry aligns depth with depth: consecutive frames, a camera that moves slowly, and more in view than one wall.
+    """
+    settings = MapSettings(voxel_size, min_range, max_range, min_confidence, min_views, max_voxels)
+    source = _open(data, split, intrinsics, limit, frames, seed)
+    table = _pose_table(poses, source)
+    segmenter = Segmenter.load(model, backend=backend, device=device)
+    class_channels(segmenter.labels, classes)  # a wrong name is told before the work begins
+    identity = _identity(model, data, split, intrinsics, poses, frames, seed, settings)
+    file = out / PROGRESS_FILE
+    progress = load_progress(file, identity, segmenter.labels, settings) if resume else None
+    if progress is None:
+        progress = MapProgress(VoxelMap(segmenter.labels, settings))
+    _add_frames(source, segmenter, table, progress, limit, lambda p: save_progress(file, p, identity))
+    voxels = progress.map.voxels(classes)
+    write_ply(out / "map.ply", voxels, segmenter.labels)
+    picture = map_picture(voxels, segmenter.labels, list(progress.trajectory.values()))
+    replace_file(out / "map.png", small_png(picture))
+    write_poses(out / "poses.txt", progress.trajectory)
+    if json_path is not None:
+        replace_file(json_path, (json.dumps(_figures(progress, voxels), indent=1) + "\n").encode())
+    _report(progress, voxels, out)
+
+
+def _open(
+    data: Path | None, split: str | None, intrinsics: str | None, limit: int | None, frames: int, seed: int
+) -> Source:
+    given = parse_intrinsics(intrinsics) if intrinsics else None
+    if data is None:
+        if split or intrinsics:
+            raise SourceError("--split and --intrinsics belong to a dataset folder or bag: give --data as well")
+        return RenderedRoom(frames, seed)
+    if data.suffix in BAG_SUFFIXES or (data / "metadata.yaml").is_file():
+        if split:
+            raise SourceError("--split belongs to a dataset folder, not to a bag")
+        return BagSource(data, intrinsics=given, limit=limit)
+    folder = DatasetFolder(data, split, given, limit)
+    if not folder.has_depth:
+        raise SourceError(f"{data} has no depth/: a map is made of labels and depth")
+    return folder
+
+
+def _pose_table(poses: str, source: Source) -> PoseTable | None:
+    """None where odometry is to find them."""
+    if poses == "odometry":
+        return None
+    if poses == "exact":
+        if not isinstance(source, RenderedRoom):
+            raise MapError("--poses exact is for the rendered room alone: give a file of poses, or odometry")
+        return PoseTable({f"{i:05d}": source.pose(i) for i in range(len(source))})
+    return PoseTable(read_poses(poses))
+
+
+def _identity(
+    model: str,
+    data: Path | None,
+    split: str | None,
+    intrinsics: str | None,
+    poses: str,
+    frames: int,
+    seed: int,
+    settings: MapSettings,
+) -> str:
+    """Says what a map is made of and with. How many frames of it are used is left out: more may be added."""
+    votes = {name: value for name, value in asdict(settings).items() if name != "min_views"}
+    parts = {
+        "model": hashlib.sha256(find_model(model).read_bytes()).hexdigest(),
+        "data": ["room", frames, seed] if data is None else [str(data.resolve()), split, intrinsics],
+        "poses": poses if poses in ("odometry", "exact") else hashlib.sha256(Path(poses).read_bytes()).hexdigest(),
+        "settings": votes,
+    }
+    return json.dumps(parts, sort_keys=True)
+
+
+def _add_frames(
+    source: Source,
+    segmenter: Segmenter,
+    table: PoseTable | None,
+    progress: MapProgress,
+    limit: int | None,
+    save: Callable[[MapProgress], None],
+) -> None:
+    end = min(len(source), limit or len(source))
+    start = progress.next_index
+    needed = {progress.odometry.key_index, progress.odometry.last_index} if progress.odometry else set()
+    kept: dict[int, DepthImage] = {}
+    odometry: DepthOdometry | None = None
+    with tqdm(total=end, initial=min(start, end), desc="map", unit="frame", leave=False, disable=None) as bar:
+        for index, item in _indexed(source, needed, start, end):
+            depth_m, camera = _depth_and_intrinsics(item)
+            if index < start:
+                kept[index] = depth_m
+                continue
+            if table is not None:
+                pose = table.find(item.name)
+            else:
+                odometry = odometry or _odometry(depth_m, camera, progress, kept)
+                pose = odometry.track(depth_m, index)
+                progress.odometry = odometry.state
+            if pose is None:
+                progress.lost += 1
+            else:
+                result = segmenter.segment(item.frame)
+                progress.map.integrate_frame(depth_m, camera, result.labels, pose, result.confidence, item.frame.rgb)
+                progress.trajectory[item.name] = pose
+            progress.next_index = index + 1
+            bar.update()
+            if (index + 1) % FRAMES_BETWEEN_SAVES == 0:
+                save(progress)
+    if progress.next_index > start:
+        save(progress)
+
+
+def _indexed(source: Source, needed: set[int], start: int, end: int) -> Iterator[tuple[int, SourceFrame]]:
+    """The frames of ``needed``, and those from ``start`` on."""
+    if isinstance(source, BagSource):
+        for index, item in enumerate(source):
+            if index >= end:
+                return
+            if index >= start or index in needed:
+                yield index, item
+        return
+    for index in (*sorted(needed), *range(start, end)):
+        yield index, source[index]
+
+
+def _odometry(
+    depth_m: DepthImage, camera: CameraIntrinsics, progress: MapProgress, kept: dict[int, DepthImage]
+) -> DepthOdometry:
+    """One that goes on where it was, or one that begins level: the world's z points up."""
+    if progress.odometry is not None:
+        odometry = DepthOdometry(camera)
+        odometry.resume(progress.odometry, kept[progress.odometry.key_index], kept[progress.odometry.last_index])
+        return odometry
+    encoder = HhaEncoder(settings=HhaSettings(gravity_estimate="refined"))
+    return DepthOdometry(camera, pose=level_pose(encoder.encode_frame(depth_m, camera).gravity.down))
+
+
+def _depth_and_intrinsics(item: SourceFrame) -> tuple[DepthImage, CameraIntrinsics]:
+    frame = item.frame
+    if frame.depth_m is None or frame.intrinsics is None:
+        raise SourceError(f"frame {item.name} has no depth, or no intrinsics: a map needs both")
+    return frame.depth_m, frame.intrinsics
+
+
+def _figures(progress: MapProgress, voxels: Voxels) -> dict[str, object]:
+    labels = progress.map.labels
+    counts = np.bincount(voxels.labels, minlength=256)
+    way = np.array([pose[:3, 3] for pose in progress.trajectory.values()]).reshape(-1, 3)
+    return {
+        "frames": progress.map.frames,
+        "frames_lost": progress.lost,
+        "voxels": len(voxels),
+        "voxels_kept": len(progress.map),
+        "voxels_forgotten": progress.map.forgotten,
+        "voxel_size_m": progress.map.settings.voxel_size,
+        "megabytes": progress.map.nbytes / 1e6,
+        "way_m": float(np.linalg.norm(np.diff(way, axis=0), axis=1).sum()),
+        "classes": {c.name: int(counts[c.id]) for c in labels.classes if counts[c.id]},
+    }
+
+
+def _report(progress: MapProgress, voxels: Voxels, out: Path) -> None:
+    click.echo(
+        f"{len(voxels)} voxels of {progress.map.settings.voxel_size:g} m from {progress.map.frames} frames: "
+        f"{out / 'map.ply'}, picture {out / 'map.png'}, poses {out / 'poses.txt'}"
+    )
+    if progress.lost:
+        seen = progress.map.frames + progress.lost
+        click.echo(
+            f"warning: the pose of {progress.lost} of {seen} frames is not known, they are left out: odometry needs "
+            "consecutive frames of a slow camera, a file of poses the same names as the frames",
+            err=True,
+        )
+    if progress.map.forgotten:
+        click.echo(
+            f"warning: {progress.map.forgotten} voxels seen longest ago were given up: raise --max-voxels or "
+            "--voxel-size",
+            err=True,
+        )
+    if not len(voxels):
+        click.echo("warning: the map is empty: lower --min-views or --min-confidence, or raise --max-range", err=True)

@@ -1,0 +1,142 @@
+"""Poses of named frames: as text files, from gravity, and as positions and quaternions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.files import replace_file
+
+FloatArray = npt.NDArray[np.float64]
+
+MAX_BYTES = 256 << 20
+STAMP_TOLERANCE_S = 0.02
+"""Names that are stamps, as those of frames out of a bag, may differ by this much from those in a file."""
+
+
+def level_pose(down: npt.ArrayLike) -> FloatArray:
+    """A camera at the origin of a world whose z points up, looking along x as far as it does not look up or down.
+
+    Args:
+        down: (3,) direction of gravity in the optical frame, of any length but 0.
+
+    Returns:
+        (4, 4) camera-to-world.
+    """
+    up = -np.asarray(down, np.float64) / np.linalg.norm(down)
+    ahead = np.array([0.0, 0.0, 1.0])
+    if abs(up[2]) > 0.999:  # straight up or down: ahead is where the upper edge of the image points
+        ahead = np.array([0.0, -1.0, 0.0]) * (1 if up[2] < 0 else -1)
+    x = ahead - (ahead @ up) * up
+    x /= np.linalg.norm(x)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([x, np.cross(up, x), up])
+    return pose
+
+
+def pose_of(position: npt.ArrayLike, quaternion: npt.ArrayLike) -> FloatArray:
+    """(4, 4) of a position in metres and a quaternion (x, y, z, w) of any length.
+
+    Raises:
+        ValueError: the quaternion is 0, or something is not finite.
+    """
+    p, q = np.asarray(position, np.float64), np.asarray(quaternion, np.float64)
+    length = float(np.linalg.norm(q))
+    if not (np.isfinite(p).all() and np.isfinite(length) and length > 0):
+        raise ValueError(f"a pose needs finite numbers and a quaternion that is not 0, got {p.tolist()}, {q.tolist()}")
+    v, w = q[:3] / length, q[3] / length
+    cross = np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
+    pose = np.eye(4)
+    pose[:3, :3] += 2 * (w * cross + cross @ cross)
+    pose[:3, 3] = p
+    return pose
+
+
+def quaternion_of(rotation: FloatArray) -> FloatArray:
+    """(4,) unit quaternion (x, y, z, w), w >= 0, of a (3, 3) rotation (after Bar-Itzhack 2000: the dominant
+    eigenvector of a symmetric 4x4 matrix, so that no case is singular)."""
+    r = rotation
+    k = np.array(
+        [
+            [r[0, 0] - r[1, 1] - r[2, 2], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0], r[2, 1] - r[1, 2]],
+            [r[0, 1] + r[1, 0], r[1, 1] - r[0, 0] - r[2, 2], r[1, 2] + r[2, 1], r[0, 2] - r[2, 0]],
+            [r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], r[2, 2] - r[0, 0] - r[1, 1], r[1, 0] - r[0, 1]],
+            [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], r[0, 0] + r[1, 1] + r[2, 2]],
+        ]
+    )
+    q = np.linalg.eigh(k)[1][:, -1]
+    return q if q[3] >= 0 else -q
+
+
+def read_poses(path: str | Path) -> dict[str, FloatArray]:
+    """Poses by frame name, of a file with lines ``NAME tx ty tz qx qy qz qw`` (the format of the TUM RGB-D benchmark,
+    where names are stamps): camera-to-world of the optical frame, metres. Lines that begin with # are passed over.
+
+    Raises:
+        SourceError: no such file, or a line that is none of these.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SourceError(f"no file of poses at {path}")
+    if path.stat().st_size > MAX_BYTES:
+        raise SourceError(f"{path} has {path.stat().st_size >> 20} MiB, which no file of poses has")
+    poses: dict[str, FloatArray] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        words = line.replace(",", " ").split()
+        if not words or words[0].startswith("#"):
+            continue
+        try:
+            values = [float(word) for word in words[1:]]
+            if len(values) != 7:
+                raise ValueError(f"{len(words)} words")
+            poses[words[0]] = pose_of(values[:3], values[3:])
+        except ValueError as error:
+            raise SourceError(f"{path}, line {number} is not NAME tx ty tz qx qy qz qw: {error}") from error
+    if not poses:
+        raise SourceError(f"{path} holds no pose")
+    return poses
+
+
+def write_poses(path: str | Path, poses: Mapping[str, FloatArray]) -> Path:
+    """The inverse of :func:`read_poses`."""
+    lines = ["# name tx ty tz qx qy qz qw, camera to world, metres"]
+    for name, pose in poses.items():
+        numbers = [*pose[:3, 3], *quaternion_of(pose[:3, :3])]
+        lines.append(" ".join([name, *(f"{value:.9g}" for value in numbers)]))
+    return replace_file(path, ("\n".join(lines) + "\n").encode())
+
+
+class PoseTable:
+    """Poses that are found by the name of a frame or, where names are stamps in seconds, by the nearest within 20 ms.
+
+    Args:
+        poses: by name.
+    """
+
+    def __init__(self, poses: Mapping[str, FloatArray]) -> None:
+        self._poses = poses
+        by_stamp = sorted((stamp, name) for name in poses if (stamp := _as_stamp(name)) is not None)
+        self._stamps = np.array([stamp for stamp, _ in by_stamp])
+        self._names = [name for _, name in by_stamp]
+
+    def find(self, name: str) -> FloatArray | None:
+        """(4, 4) camera-to-world, or None."""
+        if name in self._poses:
+            return self._poses[name]
+        stamp = _as_stamp(name)
+        if stamp is None or not self._names:
+            return None
+        nearest = int(np.abs(self._stamps - stamp).argmin())
+        return self._poses[self._names[nearest]] if abs(self._stamps[nearest] - stamp) <= STAMP_TOLERANCE_S else None
+
+
+def _as_stamp(name: str) -> float | None:
+    """Only names with a point: 000012 is a number of a frame, not a time."""
+    try:
+        return float(name) if "." in name else None
+    except ValueError:
+        return None

@@ -1,0 +1,349 @@
+"""One camera of the node: its images become jobs for the engine, whose results it publishes and counts."""
+
+from __future__ import annotations
+
+import re
+import time
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from std_msgs.msg import Header
+
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.frame import RgbdFrame
+from lcr_seg_ros.ros.camera_gravity import CameraGravity
+from lcr_seg_ros.ros.camera_input import DEPTH_TOPIC, RGB_TOPIC, CameraInput
+from lcr_seg_ros.ros.camera_site import CameraSite, SharedParts
+from lcr_seg_ros.ros.diagnostics import diagnostic_status
+from lcr_seg_ros.ros.frame_statistics import FrameStatistics
+from lcr_seg_ros.ros.gravity_sources import GravityReading
+from lcr_seg_ros.ros.outputs import SegmentationOutputs
+
+if TYPE_CHECKING:
+    from diagnostic_msgs.msg import DiagnosticStatus
+
+    from lcr_seg_ros.bundle import ModelBundle
+    from lcr_seg_ros.hha import GravityTracker
+    from lcr_seg_ros.ros.frame_statistics import Report
+    from lcr_seg_ros.ros.mailbox import Mailbox
+    from lcr_seg_ros.ros.synchronizer import ImagePair
+    from lcr_seg_ros.segmenter import Segmentation
+
+DOUBTFUL_GRAVITY_SHARE = 0.1
+"""In so many of the recent frames gravity must have been in doubt for the status to become WARN."""
+
+JUMP_S = 0.5
+"""Stamps that go back by less are out of order; by more, the time has begun anew."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A frame to be labelled.
+
+    Args:
+        pair: the messages that it came in.
+        frame: the same as arrays.
+        reading: of the source of gravity.
+        tracker: memory of the camera's gravity; None for a model that sees colour only.
+    """
+
+    pair: ImagePair
+    frame: RgbdFrame
+    reading: GravityReading
+    tracker: GravityTracker | None
+
+
+class Camera:
+    """Made when the node is configured. :meth:`read`, :meth:`publish` and :meth:`lose` are called in the worker's
+    thread, :meth:`use_model` while it waits, all else in the node's.
+
+    Args:
+        shared: by all cameras of the node.
+        name: its relative namespace; empty for the only one, whose topics have none.
+        model: says which inputs and outputs there are.
+
+    Raises:
+        TransformError: gravity is to come from TF, which is not installed.
+    """
+
+    def __init__(self, shared: SharedParts, name: str, model: ModelBundle) -> None:
+        self.name = name
+        self.mailbox: Mailbox[ImagePair] | None = None
+        """Where pairs are left for the worker; None while there is none."""
+        self._site = CameraSite(shared, name)
+        self._statistics = FrameStatistics()
+        self._next_due = 0.0
+        self._is_started = False
+        with_depth = model.input.uses_depth
+        self._gravity = CameraGravity(self._site) if with_depth else None
+        self._input = CameraInput(
+            self._site, with_depth, self._image_came, self._take_in, self._stepped_back, self._internal_error
+        )
+        self._outputs = SegmentationOutputs(self._site, model.labels, with_depth)
+
+    # The node's thread
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        """(width, height) of the newest frame; None before the first."""
+        return self._statistics.frame_size
+
+    def activate(self) -> None:
+        """Before the first :meth:`start`: forget what was, and tell what the mask values mean."""
+        self._input.start_over()
+        self._input.forget_camera()
+        self._site.log.forget()
+        self._statistics.start_over()
+        self.announce()
+
+    def announce(self) -> None:
+        """Publish what the mask values mean and how they are drawn; whoever comes later gets it as well."""
+        header = Header(stamp=self._site.node.get_clock().now().to_msg())
+        self._outputs.announce(self._site.values, header)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._is_started = True
+        self._input.start()
+        if self._gravity is not None:
+            self._gravity.start()
+        self._statistics.start_over()
+        self._next_due = 0.0
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self._is_started = False
+        self._input.stop()
+        if self._gravity is not None:
+            self._gravity.stop()
+        if self.mailbox is not None:
+            self.mailbox.clear()
+
+    def destroy(self) -> None:
+        """Take subscriptions and publishers away."""
+        self.stop()
+        self._outputs.destroy()
+        if self._gravity is not None:
+            self._gravity.destroy()
+            self._gravity = None
+
+    def start_over(self) -> None:
+        """The clock has jumped, or the way of pairing has changed."""
+        self._input.start_over()
+
+    def clock_jumped(self) -> None:
+        self.start_over()
+        if self._gravity is not None:
+            self._gravity.start_over()
+        if self.mailbox is not None:
+            self.mailbox.clear()
+
+    def expect_model(self, model: ModelBundle) -> None:
+        """A model is being loaded: what it needs may come already."""
+        if model.input.uses_depth:
+            self._input.listen_ahead()
+
+    def use_model(self, model: ModelBundle) -> None:
+        """From now on frames are labelled by this one; the inputs and outputs that change come and go.
+
+        Raises:
+            TransformError: as the constructor; nothing has changed then.
+        """
+        with_depth = model.input.uses_depth
+        if with_depth and self._gravity is None:
+            self._gravity = CameraGravity(self._site)
+            if self._is_started:
+                self._gravity.start()
+        elif not with_depth and self._gravity is not None:
+            self._gravity.destroy()
+            self._gravity = None
+        self._outputs.use_labels(model.labels, with_depth)
+        self._input.use_depth(with_depth)
+
+    def status(self, name: str, device: str, facts: dict[str, str], problem: str | None) -> DiagnosticStatus:
+        """For /diagnostics.
+
+        Args:
+            name: of the node.
+            device: what runs the network.
+            facts: ``state`` and others that all cameras share.
+            problem: of the node.
+        """
+        report = self._statistics.report()
+        if self._is_started:
+            problem = self._silence() or _loss(report) or problem or _doubt(report)
+        if self._gravity is not None:
+            facts = {**facts, "gravity_source": self._gravity.source_name, "registration": self._input.registration}
+        about = f"{name.lstrip('/')}: segmentation{' ' if self.name else ''}{self.name}"
+        return diagnostic_status(about, device, facts, report, problem)
+
+    def _silence(self) -> str | None:
+        quiet_s = time.monotonic() - self._statistics.last_pair
+        return None if quiet_s < self._site.values.silence_timeout else self._input.silence(quiet_s)
+
+    def _image_came(self) -> None:
+        if self._gravity is not None:
+            self._gravity.update(self._site.now_ns())
+
+    def _take_in(self, pair: ImagePair) -> None:
+        if self.mailbox is None:
+            return
+        age_ms = (self._site.now_ns() - pair.stamp_ns) * 1e-6 if pair.stamp_ns else None
+        self._statistics.pair_came(age_ms, pair.skew_ms)
+        if not (self._outputs.wanted() or (self._gravity is not None and self._gravity.is_wanted)):
+            self._statistics.frame_dropped("not_subscribed")
+        elif not self._is_due():
+            self._statistics.frame_dropped("rate_limit")
+        elif self.mailbox.put(pair) is not None:
+            self._statistics.frame_dropped("replaced_by_newer")
+
+    def _is_due(self) -> bool:
+        """Whether ``max_rate_hz`` allows another frame; keeps to a grid, so that jitter does not lower the rate."""
+        rate_hz = self._site.values.max_rate_hz
+        if rate_hz == 0:
+            return True
+        period, now = 1.0 / rate_hz, time.monotonic()
+        if now < self._next_due:
+            return False
+        self._next_due = self._next_due + period if now < self._next_due + period else now + period
+        return True
+
+    def _stepped_back(self, seconds: float) -> None:
+        if self._gravity is not None and seconds > JUMP_S:
+            self._gravity.start_over()
+
+    def _internal_error(self) -> None:
+        self._statistics.frame_dropped("internal_error")
+
+    # The worker's thread
+
+    def read(self, pair: ImagePair, uses_depth: bool) -> Job | None:
+        """The frame of a pair; None if there is none to label: it is too old, or something is wrong with it, which is
+        logged and counted.
+
+        Args:
+            pair: of this camera.
+            uses_depth: whether the model sees depth.
+        """
+        step = "too_old"
+        try:
+            if not self._is_fresh(pair):
+                self._statistics.frame_dropped(step)
+                return None
+            if uses_depth and pair.depth is None:
+                self._statistics.frame_dropped("model_switch")  # paired for the model before
+                return None
+            step = "bad_rgb"
+            rgb = self._input.color(pair)
+            depth_m = intrinsics = None
+            if uses_depth:
+                step = "bad_depth"
+                depth_m = self._input.depth_m(pair)
+                step = "no_camera_info"
+                intrinsics = self._input.intrinsics()
+                if intrinsics is None:
+                    self._statistics.frame_dropped(step)
+                    return None
+                step = "bad_depth"
+                depth_m = self._input.registered(pair, depth_m, intrinsics, (rgb.shape[1], rgb.shape[0]))
+                if depth_m is None:
+                    self._statistics.frame_dropped("no_registration")
+                    return None
+            step = "bad_frame"
+            reading = GravityReading()
+            if self._gravity is not None:
+                reading = self._gravity.read(pair.color, self._site.now_ns())
+            frame = RgbdFrame(
+                rgb,
+                depth_m,
+                intrinsics,
+                gravity=reading.down,
+                camera_height_m=self._site.values.camera_height or reading.camera_height_m,
+                stamp_s=pair.stamp_ns * 1e-9 if pair.stamp_ns else None,
+            )
+            tracker = None if self._gravity is None else self._gravity.tracker_for(intrinsics)
+            return Job(pair, frame, reading, tracker)
+        except Exception as error:
+            self.lose(step, error)
+            return None
+
+    def publish(self, job: Job, segmentation: Segmentation) -> None:
+        """Send what somebody listens to, and count it."""
+        try:
+            self._publish(job, segmentation)
+        except Exception as error:
+            self.lose("publish", error)
+
+    def lose(self, step: str, error: Exception) -> None:
+        """Count a frame that cannot be labelled, and say why; the next one gets its turn."""
+        if isinstance(error, LcrSegError):
+            self._statistics.frame_dropped(step)
+            topic = self._site.full_name(DEPTH_TOPIC if step == "bad_depth" else RGB_TOPIC)
+            # One kind a message, whatever the numbers in it.
+            kind = re.sub(r"\d+", "#", f"{step} {error}")
+            self._site.log.warning(kind, f"frame dropped ({step}), {topic}: {error}")
+        elif self._site.node.context.ok():  # else it is shutting down: publishers are gone
+            self._internal_error()
+            trace = "".join(traceback.format_exception(error))
+            self._site.log.error("internal_error", f"frame dropped (internal error, {step}):\n{trace}")
+
+    def _publish(self, job: Job, segmentation: Segmentation) -> None:
+        frame, header = job.frame, job.pair.color.header
+        latency_ms: float | None = None
+
+        def mask_sent() -> None:
+            nonlocal latency_ms
+            if job.pair.stamp_ns:
+                latency_ms = (self._site.now_ns() - job.pair.stamp_ns) * 1e-6
+
+        spent = self._outputs.publish(segmentation, frame, header, self._site.values, mask_sent)
+        gravity = None
+        if self._gravity is not None and segmentation.gravity is not None:
+            gravity = self._gravity.conclude(segmentation.gravity, job.reading, header)
+        invalid_share = None if frame.depth_m is None else self._invalid_share(frame.depth_m)
+        size = frame.rgb.shape[1], frame.rgb.shape[0]
+        self._statistics.frame_done(latency_ms, {**segmentation.stage_ms, **spent}, invalid_share, gravity, size)
+
+    def _is_fresh(self, pair: ImagePair) -> bool:
+        if pair.stamp_ns == 0:
+            self._site.log.warning_once(
+                "zero_stamp",
+                f"images on {self._site.full_name(RGB_TOPIC)} have no stamp (0): their age and the latency are "
+                "unknown; let the driver stamp them",
+            )
+            return True
+        max_age = self._site.values.max_age
+        age = (self._site.now_ns() - pair.stamp_ns) * 1e-9
+        if max_age == 0 or age <= max_age:
+            return True
+        hint = "the network is too slow for it" if age < 60 else "recorded stamps? use_sim_time and a /clock help"
+        self._site.log.warning(
+            "too_old", f"frame dropped (too_old): {age:.2f} s old, max_age is {max_age:g} s ({hint})"
+        )
+        return False
+
+    def _invalid_share(self, depth_m: npt.NDArray[np.float32]) -> float:
+        share = 1.0 - np.count_nonzero(np.isfinite(depth_m) & (depth_m > 0)) / depth_m.size
+        if share == 1.0:
+            self._site.log.warning(
+                "empty_depth",
+                f"{self._site.full_name(DEPTH_TOPIC)}: no pixel has a depth (all 0, NaN or Inf); labels rest on colour "
+                "alone",
+            )
+        return share
+
+
+def _loss(report: Report) -> str | None:
+    if report.masks_out_hz > 0:
+        return None
+    lost = {r: n for r, n in report.dropped_recently.items() if r not in ("not_subscribed", "rate_limit")}
+    return f"no frame could be labelled: {', '.join(f'{n} {r}' for r, n in lost.items())}" if lost else None
+
+
+def _doubt(report: Report) -> str | None:
+    if report.gravity is None or report.gravity.trouble_share < DOUBTFUL_GRAVITY_SHARE:
+        return None
+    return f"gravity is in doubt in {report.gravity.trouble_share:.0%} of the frames: {report.gravity.trouble}"

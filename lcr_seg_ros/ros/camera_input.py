@@ -1,0 +1,264 @@
+"""What comes from one camera: its subscriptions, pairs of its images, its intrinsics, and the arrays in all of them.
+
+Colour images are always listened to; depth images and camera_info only for a model that sees depth.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
+from lcr_seg_ros.ros.compressed_images import (
+    RAW,
+    compressed_color_to_array,
+    compressed_depth_to_array,
+    transport_topic,
+)
+from lcr_seg_ros.ros.depth_registration import DepthRegistration
+from lcr_seg_ros.ros.silence import explain_silence, look_at_topic
+from lcr_seg_ros.ros.synchronizer import COLOR, DEPTH, ImagePair, RgbdSynchronizer
+
+if TYPE_CHECKING:
+    from lcr_seg_ros.frame import CameraIntrinsics
+    from lcr_seg_ros.ros.camera_site import CameraSite
+
+RGB_TOPIC = "rgb/image_rect_color"
+DEPTH_TOPIC = "depth_registered/image_rect"
+CAMERA_INFO_TOPIC = "rgb/camera_info"
+
+CAMERA_INFO_GRACE_S = 1.0
+"""Frames may come this much earlier than the first camera_info before that is worth a line."""
+
+
+class CameraInput:
+    """See the module's description. ``color``, ``depth_m`` and ``intrinsics`` are the worker's, all else the node's.
+
+    Args:
+        site: of the camera.
+        with_depth: whether a colour image needs a depth image.
+        on_image: called before each image is looked at.
+        on_pair: called with each pair.
+        on_backward_step: called with the seconds that stamps went back by.
+        on_error: called when a callback has failed, which is logged.
+    """
+
+    def __init__(
+        self,
+        site: CameraSite,
+        with_depth: bool,
+        on_image: Callable[[], None],
+        on_pair: Callable[[ImagePair], None],
+        on_backward_step: Callable[[float], None],
+        on_error: Callable[[], None],
+    ) -> None:
+        self._site = site
+        self._on_image = on_image
+        self._on_pair = on_pair
+        self._on_backward_step = on_backward_step
+        self._on_error = on_error
+        self._with_depth = with_depth
+        self._is_started = False
+        self._began = time.monotonic()
+        self._subscriptions: dict[str, Any] = {}
+        self._received: dict[str, int] = {}  # by topic, since the last pair
+        self._received_ever: dict[str, int] = {}  # and since subscribing
+        self._intrinsics: CameraIntrinsics | None = None
+        self._camera_info_problem = ""
+        self._synchronizer = self._make_synchronizer()
+        self._transports = {RGB_TOPIC: site.values.rgb_transport, DEPTH_TOPIC: site.values.depth_transport}
+        self._registration = DepthRegistration(site)
+
+    # The node's thread
+
+    @property
+    def registration(self) -> str:
+        """What is done to depth, for /diagnostics."""
+        return self._registration.state
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._is_started = True
+        self._began = time.monotonic()
+        self._subscribe(self._with_depth)
+
+    def stop(self) -> None:
+        """Listen no more, and forget the images that wait for their partner."""
+        self._is_started = False
+        for base in list(self._subscriptions):
+            self._unsubscribe(base)
+        self._registration.stop()
+        self._synchronizer.reset()
+
+    def forget_camera(self) -> None:
+        """Whatever comes next may be of another camera."""
+        self._intrinsics, self._camera_info_problem = None, ""
+
+    def listen_ahead(self) -> None:
+        """Listen to depth already: a model that sees it is about to come."""
+        if self._is_started:
+            self._subscribe(with_depth=True)
+
+    def use_depth(self, with_depth: bool) -> None:
+        """From now on pairs come with depth, or without; the colour images are listened to without a break."""
+        if with_depth != self._with_depth:
+            self._with_depth = with_depth
+            self._synchronizer = self._make_synchronizer()
+            self._began = time.monotonic()
+            if not with_depth:
+                self._registration.stop()
+        if self._is_started:
+            self._subscribe(with_depth)
+
+    def start_over(self) -> None:
+        """Forget the images that wait for their partner: slop or queue have changed, or the clock has jumped."""
+        self._synchronizer = self._make_synchronizer()
+        self._registration.start_over()
+
+    def silence(self, quiet_s: float) -> str:
+        """Why no pair has come for so long; also logged."""
+        topics = [
+            look_at_topic(
+                self._site.node,
+                str(self._site.node.resolve_topic_name(self._topic(base))),
+                f"sensor_msgs/msg/{self._image_type(base).__name__}",
+                self._subscriptions[base].qos_profile,
+                self._received[base],
+                self._received_ever[base],
+            )
+            for base in ((RGB_TOPIC, DEPTH_TOPIC) if self._with_depth else (RGB_TOPIC,))
+            if base in self._subscriptions
+        ]
+        sim_time = self._site.node.get_parameter("use_sim_time").value
+        cause = explain_silence(
+            topics,
+            self._synchronizer.closest_gap_s,
+            self._site.values.slop,
+            bool(sim_time) and self._site.now_ns() == 0,
+        )
+        self._site.log.warning("silence", f"no images to label for {quiet_s:.0f} s: {cause}")
+        return cause
+
+    def _subscribe(self, with_depth: bool) -> None:
+        wanted: dict[str, tuple[type[Any], Callable[[Any], None]]] = {}
+        wanted[RGB_TOPIC] = self._image_type(RGB_TOPIC), self._take_color
+        if with_depth:
+            wanted[DEPTH_TOPIC] = self._image_type(DEPTH_TOPIC), self._take_depth
+            wanted[CAMERA_INFO_TOPIC] = CameraInfo, self._take_camera_info
+        for base in self._subscriptions.keys() - wanted.keys():
+            self._unsubscribe(base)
+        for base, (message_type, callback) in wanted.items():
+            if base not in self._subscriptions:
+                self._subscription(base, message_type, callback)
+
+    def _subscription(self, base: str, message_type: type[Any], callback: Callable[[Any], None]) -> None:
+        self._received[base] = self._received_ever[base] = 0
+        guarded = self._site.log.guarded(callback, self._on_error)
+
+        def count(message: Any) -> None:
+            self._received[base] += 1
+            self._received_ever[base] += 1
+            guarded(message)
+
+        self._subscriptions[base] = self._site.node.create_subscription(
+            message_type,
+            self._topic(base),
+            count,
+            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _unsubscribe(self, base: str) -> None:
+        self._site.node.destroy_subscription(self._subscriptions.pop(base))
+
+    def _topic(self, base: str) -> str:
+        """The topic to listen to. As with image_transport, it is the base topic that users remap."""
+        transport = self._transports.get(base, RAW)
+        return self._site.topic(base) if transport == RAW else transport_topic(self._site.full_name(base), transport)
+
+    def _image_type(self, base: str) -> type[Any]:
+        return Image if self._transports[base] == RAW else CompressedImage
+
+    def _take_color(self, message: Image) -> None:
+        self._take_in(COLOR, message)
+
+    def _take_depth(self, message: Image) -> None:
+        if self._with_depth:  # else it is listened to ahead
+            self._take_in(DEPTH, message)
+
+    def _take_camera_info(self, message: CameraInfo) -> None:
+        try:
+            self._intrinsics, self._camera_info_problem = camera_info_to_intrinsics(message), ""
+        except FrameError as error:
+            problem = f"{self._site.full_name(CAMERA_INFO_TOPIC)}: {error}"
+            self._intrinsics, self._camera_info_problem = None, problem
+            self._site.log.warning("camera_info", problem)
+
+    def _take_in(self, side: int, message: Image) -> None:
+        self._on_image()
+        pair = self._synchronizer.add(side, message)
+        if pair is not None:
+            self._received = dict.fromkeys(self._received, 0)
+            self._registration.prepare(pair)
+            self._on_pair(pair)
+
+    def _stepped_back(self, side: int, seconds: float) -> None:
+        topic = self._site.full_name(RGB_TOPIC if side == COLOR else DEPTH_TOPIC)
+        self._site.log.warning(
+            "backward_stamp",
+            f"stamps on {topic} went back by {seconds:.3f} s (a bag that loops, a clock that was set?): starting anew",
+        )
+        self._on_backward_step(seconds)
+
+    def _make_synchronizer(self) -> RgbdSynchronizer:
+        values = self._site.values
+        return RgbdSynchronizer(
+            self._site.shared.stamp_pairs, values.queue_size, values.slop, self._with_depth, self._stepped_back
+        )
+
+    # The worker's thread
+
+    def color(self, pair: ImagePair) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB.
+
+        Raises:
+            FrameError: the message cannot be used.
+        """
+        if self._transports[RGB_TOPIC] != RAW:
+            return compressed_color_to_array(pair.color)  # type: ignore[arg-type]
+        return self._site.shared.image_readers.color(pair.color)
+
+    def depth_m(self, pair: ImagePair) -> npt.NDArray[np.float32]:
+        """(H, W) float32 metres, of a pair that has depth.
+
+        Raises:
+            FrameError: the message cannot be used.
+        """
+        if self._transports[DEPTH_TOPIC] != RAW:
+            return compressed_depth_to_array(pair.depth)  # type: ignore[arg-type]
+        return self._site.shared.image_readers.depth(pair.depth)  # type: ignore[arg-type]
+
+    def registered(
+        self, pair: ImagePair, depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics, size: tuple[int, int]
+    ) -> npt.NDArray[np.float32] | None:
+        """The depth image as the colour camera would see it, see :meth:`DepthRegistration.register`."""
+        return self._registration.register(pair, depth_m, intrinsics, size)
+
+    def intrinsics(self) -> CameraIntrinsics | None:
+        """Of the colour camera; if they are missing for long, a line says so."""
+        waited = time.monotonic() - self._began
+        if self._intrinsics is None and not self._camera_info_problem and waited > CAMERA_INFO_GRACE_S:
+            self._site.log.warning(
+                "camera_info",
+                f"frame dropped (no_camera_info): nothing has come on {self._site.full_name(CAMERA_INFO_TOPIC)}, which "
+                "this model needs; remap it to the camera_info of the colour image",
+            )
+        return self._intrinsics

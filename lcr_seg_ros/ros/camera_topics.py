@@ -1,0 +1,139 @@
+"""Which of the topics that are there belong to an RGB-D camera. Works on names and encodings, without ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from lcr_seg_ros.image_encodings import COLOR_ENCODINGS, DEPTH_ENCODINGS
+from lcr_seg_ros.ros.camera_presets import CAMERAS, CameraPreset
+
+OWN_TOPICS = CameraPreset("rgb/image_rect_color", "depth_registered/image_rect", "rgb/camera_info", "imu", "")
+"""The node's own names: a camera that has them needs no remapping."""
+
+_NOT_A_CAMERA = ("/segmentation/", "/ground_truth/")
+_COLOR_WORDS, _NOT_COLOR = ("rgb", "color", "colour"), ("depth", "infra", "/ir", "mono", "left", "right")
+_DEPTH_WORDS, _NOT_DEPTH = ("registered", "aligned", "depth_to_rgb", "depth_to_color"), ("infra", "/ir")
+
+
+@dataclass(frozen=True)
+class CameraTopics:
+    """The topics of one camera, as full names; empty where there is none.
+
+    Args:
+        preset: key of :data:`~lcr_seg_ros.ros.camera_presets.CAMERAS`; ``none`` for the node's own names;
+            empty: names that no preset has.
+        namespace: of the preset's topics, "" for the root.
+    """
+
+    rgb: str
+    depth: str
+    camera_info: str
+    imu: str = ""
+    preset: str = ""
+    namespace: str = ""
+
+    def launch_line(self, **arguments: object) -> str:
+        """The ``ros2 launch`` line that starts the node on this camera."""
+        words = ["ros2 launch lcr_seg_ros segment.launch.py"]
+        if self.preset:
+            words += [f"camera:={self.preset}"] if self.preset != "none" else []
+            words += [f"namespace:={self.namespace}"] if self.namespace else []
+        else:
+            given = {"rgb": self.rgb, "depth": self.depth, "camera_info": self.camera_info}
+            words += [f"{name}:={topic}" for name, topic in given.items() if topic]
+        return " ".join([*words, *(f"{name}:={value}" for name, value in arguments.items())])
+
+    def command_line(self, **parameters: object) -> str:
+        """The same without the ``ros2`` command, which ROS from the Python package index does not have."""
+        ours = {OWN_TOPICS.rgb: self.rgb, OWN_TOPICS.depth: self.depth, OWN_TOPICS.camera_info: self.camera_info}
+        words = [f"-r {own}:={topic}" for own, topic in ours.items() if topic and topic != f"/{own}"]
+        words += [f"-p {name}:={value}" for name, value in parameters.items()]
+        return " ".join(["python -m lcr_seg_ros segment", *(["--ros-args", *words] if words else [])])
+
+
+def find_cameras(
+    images: Collection[str],
+    camera_infos: Collection[str],
+    encodings: Mapping[str, str],
+    imus: Collection[str] = (),
+    frame_ids: Mapping[str, str] | None = None,
+) -> list[CameraTopics]:
+    """The cameras behind a set of topics, the likeliest first.
+
+    Args:
+        images, camera_infos, imus: full names of topics of these types.
+        encodings, frame_ids: of the image topics that have sent something, by name.
+
+    Returns:
+        One entry for each colour topic of a driver that is known, or else one for the likeliest colour topic. Its depth
+        may be missing. Nothing if there is no colour topic.
+    """
+    images = sorted(topic for topic in images if not any(word in topic for word in _NOT_A_CAMERA))
+    known = _known_drivers(images, camera_infos, imus, frame_ids or {})
+    if known:
+        return known
+    colors = [topic for topic in images if _kind(topic, encodings) == "color"]
+    depths = [topic for topic in images if _kind(topic, encodings) == "depth"]
+    if not colors:
+        return []
+    rgb = min(colors, key=lambda topic: (*_unlikeliness(topic, _COLOR_WORDS, _NOT_COLOR), topic))
+    root = rgb.split("/")[1]
+    depth = min(
+        depths,
+        key=lambda topic: (topic.split("/")[1] != root, *_unlikeliness(topic, _DEPTH_WORDS, _NOT_DEPTH), topic),
+        default="",
+    )
+    return [CameraTopics(rgb, depth, camera_info_beside(rgb, camera_infos))]
+
+
+def camera_info_beside(rgb: str, camera_infos: Collection[str]) -> str:
+    """The camera_info that image_transport's convention puts beside a colour topic, or the only one there is."""
+    beside = f"{rgb.rpartition('/')[0]}/camera_info"
+    if beside in camera_infos:
+        return beside
+    return next(iter(camera_infos)) if len(camera_infos) == 1 else ""
+
+
+def likely_drivers(rgb: str) -> list[CameraPreset]:
+    """Drivers that call their colour topic so: for advice where depth is not what it should be."""
+    return [preset for preset in CAMERAS.values() if preset.rgb and rgb.endswith(f"/{preset.rgb}")]
+
+
+def _known_drivers(
+    images: list[str], camera_infos: Collection[str], imus: Collection[str], frame_ids: Mapping[str, str]
+) -> list[CameraTopics]:
+    found: dict[str, tuple[tuple[bool, ...], CameraTopics]] = {}
+    for name, driver in CAMERAS.items():
+        preset = OWN_TOPICS if name == "none" else driver
+        for rgb in images:
+            if not rgb.endswith(f"/{preset.rgb}"):
+                continue
+            namespace = rgb.removesuffix(f"/{preset.rgb}")
+            depth, info = f"{namespace}/{preset.depth}", f"{namespace}/{preset.camera_info}"
+            if depth not in images:  # the colour topic alone could be of many drivers
+                continue
+            imu = f"{namespace}/{preset.imu}" if preset.imu else ""
+            camera = CameraTopics(
+                rgb, depth, info if info in camera_infos else "", imu if imu in imus else "", name, namespace
+            )
+            # Two drivers with the same names differ in the frame, or else in the usual namespace.
+            fit = (bool(camera.camera_info), frame_ids.get(rgb) == driver.frame_id, namespace == driver.namespace)
+            if rgb not in found or fit > found[rgb][0]:
+                found[rgb] = (fit, camera)
+    return [camera for _, camera in sorted(found.values(), key=lambda item: (*(not f for f in item[0]), item[1].rgb))]
+
+
+def _kind(topic: str, encodings: Mapping[str, str]) -> str:
+    """By what it sent, or by its name if it sent nothing."""
+    encoding = encodings.get(topic)
+    if encoding is not None:
+        return "color" if encoding in COLOR_ENCODINGS else "depth" if encoding in DEPTH_ENCODINGS else ""
+    if "depth" in topic.lower():
+        return "depth"
+    return "color" if any(word in topic.lower() for word in _COLOR_WORDS) or topic.endswith("/image_raw") else ""
+
+
+def _unlikeliness(topic: str, good: tuple[str, ...], bad: tuple[str, ...]) -> tuple[int, bool, bool]:
+    name = topic.lower()
+    return sum(word in name for word in bad), not any(word in name for word in good), "rect" not in name

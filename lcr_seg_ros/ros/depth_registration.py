@@ -1,0 +1,226 @@
+"""Registers a camera's depth to its colour in the node, where the driver does not.
+
+It needs the camera_info of the depth image, and where its optical frame lies in that of the colour image: from the
+parameters ``registration_xyz`` and ``registration_rpy``, or from TF where the two images name different frames.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo
+
+from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
+from lcr_seg_ros.registration import register_depth
+from lcr_seg_ros.ros.accelerometer import STALE_S
+from lcr_seg_ros.ros.compat.tf2 import TransformBuffer, TransformError
+from lcr_seg_ros.ros.orientation import rotation_of_rpy
+from lcr_seg_ros.ros.parameters import REGISTRATIONS
+from lcr_seg_ros.ros.polled_subscription import PolledSubscription
+
+if TYPE_CHECKING:
+    from lcr_seg_ros.frame import CameraIntrinsics
+    from lcr_seg_ros.ros.camera_site import CameraSite
+    from lcr_seg_ros.ros.synchronizer import ImagePair
+
+DEPTH_CAMERA_INFO_TOPIC = "depth/camera_info"
+
+AUTO, OFF, PARAMETERS = REGISTRATIONS
+
+GRACE_S = 1.0
+"""Images may come this much earlier than TF and camera_info; until then they are dropped, not used unregistered."""
+
+
+class _Knowledge(NamedTuple):
+    """What is known when a pair comes.
+
+    Args:
+        frames: frame_ids of colour and depth.
+        transform: (4, 4) from the depth frame to the colour frame; None if not known.
+        depth_camera: of the depth image; None if not known.
+        problem: why one of them is missing; else nothing.
+        is_new: the images have come just now, so that it may be known soon.
+    """
+
+    frames: tuple[str, str]
+    transform: npt.NDArray[np.float64] | None
+    depth_camera: CameraIntrinsics | None
+    problem: str
+    is_new: bool
+
+
+class DepthRegistration:
+    """Made for a model that sees depth. :meth:`register` is called in the worker's thread, all else in the node's.
+
+    Args:
+        site: of the camera.
+    """
+
+    def __init__(self, site: CameraSite) -> None:
+        values = site.values
+        self._site = site
+        self._mode = values.registration
+        self._given: npt.NDArray[np.float64] | None = None
+        if self._mode == PARAMETERS:
+            self._given = _transform(rotation_of_rpy(*values.registration_rpy), np.array(values.registration_xyz))
+        self._camera_infos: PolledSubscription | None = None
+        self._transforms: TransformBuffer | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._knowledge: _Knowledge | None = None
+        self._depth_camera: CameraIntrinsics | None = None
+        self._camera_info_problem = ""
+        self._looked_up: tuple[str, str] | None = None
+        self._transform = self._given
+        self._why_no_transforms = ""
+        self._since = time.monotonic()
+
+    @property
+    def state(self) -> str:
+        """For /diagnostics: ``none`` (with a reason if it should be otherwise), or whence the extrinsics are."""
+        knowledge = self._knowledge
+        if knowledge is None:
+            return "none"
+        return f"none: {knowledge.problem}" if knowledge.problem else "tf" if self._given is None else "parameters"
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._camera_infos is not None:
+            self._camera_infos.destroy()
+        if self._transforms is not None:
+            self._transforms.close()
+        self._camera_infos = self._transforms = None
+        self._forget()
+
+    def start_over(self) -> None:
+        """The clock has jumped."""
+        if self._transforms is not None:
+            self._transforms.forget()
+
+    def prepare(self, pair: ImagePair) -> None:
+        """Listen to what is needed for a pair, if it is, and take in what has come."""
+        if self._mode == OFF or pair.depth is None:
+            return
+        frames = _frames(pair)
+        if self._mode == AUTO and frames[0] == frames[1]:
+            self._knowledge = None
+            return
+        if self._mode == AUTO and frames != self._looked_up:
+            self._looked_up, self._transform, self._since = frames, None, time.monotonic()
+        problems = [self._take_camera_infos(), self._look_up(frames, pair.stamp_ns)]
+        problem = "; ".join(filter(None, problems))
+        is_new = time.monotonic() - self._since < GRACE_S and not self._why_no_transforms
+        had_problem = self._knowledge is None or bool(self._knowledge.problem)
+        self._knowledge = _Knowledge(frames, self._transform, self._depth_camera, problem, is_new)
+        if problem and not is_new:
+            self._complain(frames, problem)
+        elif not problem and had_problem:
+            self._announce(frames)
+
+    def register(
+        self, pair: ImagePair, depth_m: npt.NDArray[np.float32], color_camera: CameraIntrinsics, size: tuple[int, int]
+    ) -> npt.NDArray[np.float32] | None:
+        """Depth as the colour camera would see it.
+
+        Args:
+            pair: has been given to :meth:`prepare`.
+            depth_m: (h, w) float32 metres, of its depth image.
+            color_camera: intrinsics of its colour image.
+            size: (W, H) of its colour image.
+
+        Returns:
+            (H, W) float32 metres; ``depth_m`` itself if it is registered already, or, with ``auto``, if the node cannot
+            do it; None if the pair must be dropped.
+
+        Raises:
+            FrameError: an image has another size than its camera_info says.
+        """
+        frames, knowledge = _frames(pair), self._knowledge
+        if self._mode == OFF or (self._mode == AUTO and frames[0] == frames[1]):
+            return depth_m
+        if knowledge is None or (self._mode == AUTO and frames != knowledge.frames):
+            return None  # other frames than those of the pair that came last
+        if knowledge.problem or knowledge.transform is None or knowledge.depth_camera is None:
+            return depth_m if self._mode == AUTO and not knowledge.is_new else None
+        if size != (color_camera.width, color_camera.height):
+            raise FrameError(
+                f"rgb is {size[0]}x{size[1]} but the intrinsics are for {color_camera.width}x{color_camera.height}: "
+                "use the camera_info that belongs to the colour topic"
+            )
+        return register_depth(depth_m, knowledge.depth_camera, color_camera, knowledge.transform)
+
+    def _take_camera_infos(self) -> str:
+        """What is wrong with them."""
+        topic = self._site.full_name(DEPTH_CAMERA_INFO_TOPIC)
+        if self._camera_infos is None:
+            qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+            self._camera_infos = PolledSubscription(
+                self._site.node, CameraInfo, self._site.topic(DEPTH_CAMERA_INFO_TOPIC), qos
+            )
+            self._since = time.monotonic()
+        for message in self._camera_infos.take():
+            try:
+                self._depth_camera, self._camera_info_problem = camera_info_to_intrinsics(message), ""
+            except FrameError as error:
+                self._depth_camera, self._camera_info_problem = None, f"{topic}: {error}"
+        if self._depth_camera is not None:
+            return ""
+        return self._camera_info_problem or f"nothing has come on {topic}, the camera_info of the depth image"
+
+    def _look_up(self, frames: tuple[str, str], stamp_ns: int) -> str:
+        """Ask TF; what it once knew of two frames is kept. Returns what is wrong."""
+        if self._given is not None:
+            return ""
+        if self._why_no_transforms:
+            return self._why_no_transforms
+        if self._transforms is None:
+            try:
+                self._transforms = TransformBuffer(self._site.node)
+            except TransformError as error:
+                self._why_no_transforms = str(error)
+                return self._why_no_transforms
+        self._transforms.update()
+        color_frame, depth_frame = frames
+        try:
+            found = self._transforms.look_up(color_frame, depth_frame, stamp_ns or self._site.now_ns(), STALE_S)
+        except TransformError as error:
+            return "" if self._transform is not None else str(error)
+        self._transform = _transform(found.rotation, found.translation)
+        return ""
+
+    def _complain(self, frames: tuple[str, str], problem: str) -> None:
+        if self._mode == PARAMETERS:
+            self._site.log.warning("no_registration", f"frames are dropped (no_registration): {problem}")
+            return
+        # Whether these are registered or not is not to be seen: many a driver says the wrong frame.
+        self._site.log.warning_once(
+            "frame_id",
+            f"colour is in frame {frames[0]!r}, depth in {frames[1]!r}: use the depth topic that is registered "
+            f"(aligned) to colour. The node cannot register it, so depth is used as it is: {problem}",
+        )
+
+    def _announce(self, frames: tuple[str, str]) -> None:
+        assert self._transform is not None
+        apart_mm = np.linalg.norm(self._transform[:3, 3]) * 1e3
+        how = "registration_xyz and registration_rpy" if self._given is not None else "TF"
+        self._site.node.get_logger().info(
+            f"depth of frame {frames[1]!r} is registered to colour of frame {frames[0]!r}: {apart_mm:.1f} mm apart, "
+            f"after {how}"
+        )
+
+
+def _frames(pair: ImagePair) -> tuple[str, str]:
+    return pair.color.header.frame_id, "" if pair.depth is None else pair.depth.header.frame_id
+
+
+def _transform(rotation: npt.NDArray[np.float64], translation: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    transform = np.eye(4)
+    transform[:3, :3] = rotation
+    transform[:3, 3] = translation
+    return transform

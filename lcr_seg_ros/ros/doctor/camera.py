@@ -1,0 +1,225 @@
+"""Checks of one camera: do its topics arrive, fit together and mean what the node takes them for?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.image_encodings import camera_info_to_intrinsics, check_color, check_depth, depth_to_array
+from lcr_seg_ros.ros.camera_presets import CAMERAS
+from lcr_seg_ros.ros.camera_topics import CameraTopics, likely_drivers
+from lcr_seg_ros.ros.doctor.depth import check_depth_values, check_gravity
+from lcr_seg_ros.ros.doctor.graph import COMPRESSED, IMAGE, GraphView, Stream
+from lcr_seg_ros.ros.doctor.report import Check
+from lcr_seg_ros.ros.doctor.stamps import check_pairing, check_stamps
+from lcr_seg_ros.ros.environment import FASTDDS_PROFILE, PROFILE_VARIABLES
+
+AREA = "camera"
+
+SLOW_HZ = 5.0
+UNEVEN_RATES = 0.7
+FIELD_OF_VIEW_DEG = (20.0, 140.0)
+ODD_ASPECT = 1.25
+OFF_CENTRE = 0.25
+DISTORTED = 0.02
+OTHER_FOCAL_LENGTH = 0.02
+
+
+@dataclass
+class CameraFindings:
+    """Checks of a camera, and the parameters that it needs other than by default."""
+
+    checks: list[Check] = field(default_factory=list)
+    arguments: dict[str, object] = field(default_factory=dict)
+
+
+def check_camera(camera: CameraTopics, view: GraphView, defaults: dict[str, Any]) -> CameraFindings:
+    """Everything about one camera.
+
+    Args:
+        camera: its topics.
+        view: what was heard.
+        defaults: of the node's parameters: ``slop`` and ``max_age`` in seconds are read.
+    """
+    findings = CameraFindings()
+    checks = findings.checks
+    checks.append(Check(AREA, "driver", "ok", _driver(camera)))
+    color, color_check = _image("colour", camera.rgb, view)
+    depth, depth_check = _image("depth", camera.depth, view)
+    checks += [color_check, depth_check]
+    intrinsics, info_check = _intrinsics(camera.camera_info, color, view)
+    checks.append(info_check)
+    if color and depth:
+        checks += [_rates(color, depth), _registered(camera, color, depth, view)]
+    for name, stream in (("colour stamps", color), ("depth stamps", depth)):
+        if stream:
+            checks.append(check_stamps(name, stream, float(defaults["max_age"])))
+    if color and depth and all(color.stamps_ns) and all(depth.stamps_ns):
+        check, slop = check_pairing(color, depth, float(defaults["slop"]))
+        checks.append(check)
+        if slop is not None:
+            findings.arguments["slop"] = slop
+    if depth and depth_check.level != "fail":
+        metres = depth_to_array(depth.newest)
+        checks.append(check_depth_values(metres, depth.newest.encoding))
+        if intrinsics and metres.shape == (intrinsics.height, intrinsics.width):
+            checks.append(check_gravity(metres, intrinsics, camera.imu))
+    return findings
+
+
+def check_no_camera(view: GraphView) -> list[Check]:
+    """Why there is no colour image topic."""
+    images, compressed = view.of_type(IMAGE), view.of_type(COMPRESSED)
+    if images:
+        listing = ", ".join(f"{topic} ({view.encodings.get(topic, 'silent')})" for topic in images[:8])
+        advice = "is one of them the colour image? Then name it: --rgb TOPIC --depth TOPIC --camera-info TOPIC"
+        return [Check(AREA, "topics", "fail", f"no colour images among {listing}", advice)]
+    if compressed:
+        advice = (
+            "the node reads them with rgb_transport:=compressed and depth_transport:=compressedDepth (parameters), on "
+            "this machine raw images are cheaper; this program looks at raw images only"
+        )
+        return [Check(AREA, "topics", "fail", f"compressed images only: {', '.join(compressed[:8])}", advice)]
+    announced = [name for name, kinds in view.topics.items() if IMAGE in kinds]
+    found = f"nobody publishes images; {len(view.topics)} topics are there"
+    if announced:
+        found += f", of them waiting for images {', '.join(announced[:4])}"
+    advice = (
+        "start the camera's driver, in the same ROS_DOMAIN_ID; without a camera: python -m lcr_seg_ros play room --loop"
+    )
+    return [Check(AREA, "topics", "fail", found, advice)]
+
+
+def _driver(camera: CameraTopics) -> str:
+    if camera.preset == "none":
+        return f"the node's own topic names, in {camera.namespace or '/'}"
+    return f"names of {camera.preset}, in {camera.namespace or '/'}" if camera.preset else "of no known driver"
+
+
+def _image(kind: str, topic: str, view: GraphView) -> tuple[Stream | None, Check]:
+    """The stream if something usable came on it."""
+    if not topic:
+        advice = "switch the depth stream on, aligned to colour, or use a model that sees colour only"
+        return None, Check(AREA, kind, "fail", "no topic of it", advice)
+    publishers = view.publishers.get(topic, [])
+    if not publishers:
+        advice = "start the driver, or name another topic"
+        return None, Check(AREA, kind, "fail", f"{topic}: nobody publishes it", advice)
+    stream = view.images.get(topic)
+    if stream is None or stream.newest is None:
+        return None, _silent(kind, topic, publishers, view)
+    message = stream.newest
+    found = (
+        f"{topic}: {message.width}x{message.height} {message.encoding}, {stream.rate_hz:.1f} Hz, "
+        f"frame {message.header.frame_id!r}, from {', '.join(publishers)}"
+    )
+    try:
+        (check_color if kind == "colour" else check_depth)(message)
+    except FrameError as error:
+        return stream, Check(AREA, kind, "fail", f"{topic}: {error}", "set the driver's format, or name another topic")
+    if len(publishers) > 1:
+        return stream, Check(AREA, kind, "fail", found, "two nodes publish it: end one, or give it a namespace")
+    if stream.rate_hz < SLOW_HZ:
+        advice = "masks come as rarely: a slow USB port, a long exposure, or images lost on the way (DDS profile)?"
+        return stream, Check(AREA, kind, "warn", found, advice)
+    return stream, Check(AREA, kind, "ok", found)
+
+
+def _silent(kind: str, topic: str, publishers: list[str], view: GraphView) -> Check:
+    misfits = [m.reason for m in view.misfits if m.topic == topic and m.subscriber.endswith("/doctor")]
+    if misfits:
+        return Check(AREA, kind, "fail", f"{topic}: {misfits[0]}", "change the driver's QoS or the topic's type")
+    speaks = any(s.newest and view.publishers.get(name) == publishers for name, s in view.camera_infos.items())
+    reason = "its camera_info comes, so it streams: " if speaks else "is it streaming? If so, "
+    advice = (
+        f"{reason}stock Fast DDS buffers are too small for images; in the shell of the driver: export "
+        f"{PROFILE_VARIABLES[0]}={FASTDDS_PROFILE} ({PROFILE_VARIABLES[1]} on Jazzy and older), and start it again"
+    )
+    found = f"{topic}: {', '.join(publishers)} publishes it, but nothing came in {view.seconds:.1f} s"
+    return Check(AREA, kind, "fail", found, advice)
+
+
+def _intrinsics(topic: str, color: Stream | None, view: GraphView) -> tuple[CameraIntrinsics | None, Check]:
+    name = "intrinsics"
+    if not topic:
+        known = ", ".join(view.camera_infos) or "none at all"
+        advice = "models that use depth need the camera_info of the colour image: remap it (--camera-info TOPIC)"
+        return None, Check(AREA, name, "fail", f"no camera_info beside the colour topic; there are: {known}", advice)
+    stream = view.camera_infos.get(topic)
+    if stream is None or stream.newest is None:
+        advice = "let the driver publish it: models that use depth drop every frame without"
+        return None, Check(AREA, name, "fail", f"{topic}: nothing came", advice)
+    message = stream.newest
+    try:
+        intrinsics = camera_info_to_intrinsics(message)
+    except FrameError as error:
+        advice = "let the driver send its factory calibration, or run camera_calibration"
+        return None, Check(AREA, name, "fail", f"{topic}: {error}", advice)
+    k = intrinsics
+    found = f"fx {k.fx:.1f}, fy {k.fy:.1f}, cx {k.cx:.1f}, cy {k.cy:.1f} at {k.width}x{k.height}"
+    if color and (color.newest.width, color.newest.height) != (k.width, k.height):
+        found += f", but the colour image is {color.newest.width}x{color.newest.height}"
+        return None, Check(AREA, name, "fail", found, "use the camera_info that belongs to the colour topic")
+    doubts = _doubts_of(k, message)
+    if doubts:
+        advice = "heights and angles come out wrong with wrong intrinsics: compare with the camera's data sheet"
+        return k, Check(AREA, name, "warn", f"{found}: {'; '.join(doubts)}", advice)
+    return k, Check(AREA, name, "ok", found)
+
+
+def _doubts_of(k: CameraIntrinsics, message: Any) -> list[str]:
+    doubts = []
+    view_deg = math.degrees(2 * math.atan(k.width / (2 * k.fx)))
+    if not FIELD_OF_VIEW_DEG[0] <= view_deg <= FIELD_OF_VIEW_DEG[1]:
+        doubts.append(f"a field of view of {view_deg:.0f} degrees is odd")
+    if not 1 / ODD_ASPECT <= k.fx / k.fy <= ODD_ASPECT:
+        doubts.append("fx and fy differ by more than a quarter")
+    off = max(abs(k.cx - k.width / 2) / k.width, abs(k.cy - k.height / 2) / k.height)
+    if off > OFF_CENTRE:
+        doubts.append("the principal point is far from the middle")
+    distortion = max((abs(d) for d in list(message.d)[:2]), default=0.0)
+    if distortion > DISTORTED and message.p[0] <= 0:
+        doubts.append(f"the lens distorts (k1, k2 up to {distortion:.2f}) and P is not set: rectify with image_proc")
+    return doubts
+
+
+def _rates(color: Stream, depth: Stream) -> Check:
+    found = f"colour {color.rate_hz:.1f} Hz, depth {depth.rate_hz:.1f} Hz"
+    slow, fast = sorted((color.rate_hz, depth.rate_hz))
+    if fast > 0 and slow < UNEVEN_RATES * fast:
+        return Check(AREA, "rates", "warn", found, "only pairs are labelled: set both streams to the same rate")
+    return Check(AREA, "rates", "ok", found)
+
+
+def _registered(camera: CameraTopics, color: Stream, depth: Stream, view: GraphView) -> Check:
+    """Whether a pixel of the depth image is the pixel of the colour image with the same coordinates."""
+    name = "registration"
+    rgb, deep = color.newest, depth.newest
+    advice = (
+        f"let the driver align depth to colour: {_how_to_register(camera)}. Or let the node do it (parameter "
+        "`registration`), with TF between the two frames and remapped depth/camera_info"
+    )
+    if (rgb.width, rgb.height) != (deep.width, deep.height):
+        found = f"colour is {rgb.width}x{rgb.height}, depth is {deep.width}x{deep.height}: depth is not registered"
+        return Check(AREA, name, "fail", found, advice)
+    if rgb.header.frame_id != deep.header.frame_id:
+        found = f"colour is in frame {rgb.header.frame_id!r}, depth in {deep.header.frame_id!r}: it is not registered"
+        return Check(AREA, name, "fail", found, advice)
+    beside = view.camera_infos.get(f"{camera.depth.rpartition('/')[0]}/camera_info")
+    mine = view.camera_infos.get(camera.camera_info)
+    if beside and mine and beside.newest and mine.newest and mine.newest.k[0] > 0:
+        of_color, of_depth = mine.newest.k[0], beside.newest.k[0]
+        if of_depth > 0 and abs(of_depth / of_color - 1) > OTHER_FOCAL_LENGTH:
+            found = f"same frame and size, but fx is {of_color:.1f} for colour and {of_depth:.1f} for depth"
+            return Check(AREA, name, "warn", found, f"do their edges meet? See it in RViz. Otherwise {advice}")
+    return Check(AREA, name, "ok", f"same size and frame {rgb.header.frame_id!r}")
+
+
+def _how_to_register(camera: CameraTopics) -> str:
+    if camera.preset in CAMERAS and CAMERAS[camera.preset].start:
+        return CAMERAS[camera.preset].start
+    lines = [preset.start for preset in likely_drivers(camera.rgb)]
+    return " or ".join(lines or ["depth_registration:=true, or whatever it is called there"])

@@ -1,0 +1,106 @@
+"""What the doctor found, as text and as plain values."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from lcr_seg_ros.ros.camera_topics import CameraTopics
+
+Level = Literal["ok", "warn", "fail"]
+
+AREAS = ("machine", "installation", "camera", "node")
+WIDTH = 116
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Args:
+        area: one of :data:`AREAS`.
+        name: what was looked at, unique in its area.
+        level: ``ok``; ``warn``: it works, but less well than it could; ``fail``: no masks, or wrong ones.
+        found: what was found, with values and units.
+        advice: what to do, for a level other than ``ok``.
+    """
+
+    area: str
+    name: str
+    level: Level
+    found: str
+    advice: str = ""
+
+
+@dataclass
+class Report:
+    """All checks in the order they are shown, and the lines that start the node on the camera that was found."""
+
+    checks: list[Check] = field(default_factory=list)
+    camera: CameraTopics | None = None
+    others: Sequence[CameraTopics] = ()
+    arguments: dict[str, object] = field(default_factory=dict)
+    """Parameters that this camera needs other than by default."""
+
+    def count(self, level: Level) -> int:
+        return sum(check.level == level for check in self.checks)
+
+    @property
+    def verdict(self) -> Level:
+        """The worst level."""
+        return "fail" if self.count("fail") else "warn" if self.count("warn") else "ok"
+
+    @property
+    def launch(self) -> str:
+        """Empty without a camera."""
+        return self.camera.launch_line(**self.arguments) if self.camera else ""
+
+    @property
+    def command(self) -> str:
+        """The same without the ``ros2`` command; empty without a camera."""
+        return self.camera.command_line(**self.arguments) if self.camera else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for ``--json``."""
+        return {
+            "verdict": self.verdict,
+            "checks": [asdict(check) for check in self.checks],
+            "camera": asdict(self.camera) if self.camera else None,
+            "other_cameras": [asdict(camera) for camera in self.others],
+            "parameters": self.arguments,
+            "launch": self.launch,
+            "command": self.command,
+        }
+
+    def text(self) -> str:
+        """For a terminal: one line a check, advice below it."""
+        lines: list[str] = []
+        area = ""
+        for check in self.checks:
+            if check.area != area:
+                area = check.area
+                lines += ["", area.capitalize()]
+            lines += _wrapped(f"  {check.level.upper():<5} {check.name}: ", check.found)
+            if check.advice:
+                lines += _wrapped("        -> ", check.advice)
+        lines += ["", f"{self.count('fail')} FAIL, {self.count('warn')} WARN, {self.count('ok')} OK"]
+        if self.camera:
+            lines += ["", "Start the node on this camera:", f"  {self.launch}", "or, without the ros2 command:"]
+            lines += [f"  {self.command}"]
+        for other in self.others:
+            lines += [f"Another camera: {other.launch_line()}   (look at it with --rgb {other.rgb})"]
+        return "\n".join(lines).lstrip("\n")
+
+
+def _wrapped(first: str, text: str) -> list[str]:
+    # Commands and paths in it must stay in one piece to be copied.
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * 11,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [first.rstrip()]

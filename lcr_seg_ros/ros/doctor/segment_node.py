@@ -1,0 +1,60 @@
+"""Checks of segmentation nodes that run already, and of whoever cannot hear them or the camera."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from lcr_seg_ros.ros.doctor.graph import MASK_TOPIC, GraphView
+from lcr_seg_ros.ros.doctor.report import Check
+
+AREA = "node"
+
+SHOWN_KEYS = ("state", "model", "backend", "device", "masks_out_hz", "pairs_in_hz", "latency_ms_p50", "latency_ms_p95")
+
+
+def check_segment_nodes(view: GraphView) -> list[Check]:
+    """One check for each node that publishes masks; one for each pair of ends that do not match."""
+    nodes = sorted(
+        {node for topic, names in view.publishers.items() if topic.endswith(f"/{MASK_TOPIC}") for node in names}
+    )
+    checks = [_node(name, _status_of(name, view)) for name in nodes]
+    if not nodes:
+        checks.append(Check(AREA, "segment", "ok", "not running, or not configured"))
+    for misfit in view.misfits:
+        critical = misfit.subscriber in nodes or misfit.publisher in nodes
+        checks.append(
+            Check(
+                AREA,
+                f"QoS of {misfit.topic}",
+                "fail" if critical else "warn",
+                f"{misfit.subscriber} hears nothing from {misfit.publisher}: {misfit.reason}",
+                "let the subscriber ask for less (best effort for images; in RViz: Topic > Reliability Policy), or "
+                "override the QoS of one of the two by its qos_overrides parameters",
+            )
+        )
+    return checks
+
+
+def _status_of(node: str, view: GraphView) -> DiagnosticStatus | None:
+    mine = f"{node.lstrip('/')}: segmentation"
+    # Several cameras have a status each, "NODE: segmentation of CAMERA" or the like: the worst one speaks for the node.
+    found = [status for name, status in view.diagnostics.items() if name.startswith(mine)]
+    return max(found, key=lambda status: int.from_bytes(_byte(status.level), "little"), default=None)
+
+
+def _node(name: str, status: DiagnosticStatus | None) -> Check:
+    if status is None:
+        advice = f"is it active? ros2 lifecycle get {name}; or listen longer: --seconds 10"
+        return Check(AREA, name, "warn", "it is there, but has sent no diagnostics", advice)
+    values = {pair.key: pair.value for pair in status.values}
+    shown = ", ".join(f"{key} {values[key]}" for key in SHOWN_KEYS if key in values)
+    drops = {key.removeprefix("dropped_"): value for key, value in values.items() if key.startswith("dropped_")}
+    lost = "; dropped: " + ", ".join(f"{count} {reason}" for reason, count in drops.items()) if drops else ""
+    if _byte(status.level) == _byte(DiagnosticStatus.OK):
+        return Check(AREA, name, "ok", f"{shown}{lost}")
+    return Check(AREA, name, "warn", f"{status.message} ({shown}{lost})", "see the checks of the camera above")
+
+
+def _byte(level: bytes | int) -> bytes:
+    """Releases differ in how they hand out a byte."""
+    return level if isinstance(level, bytes) else bytes([level])

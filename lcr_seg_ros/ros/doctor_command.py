@@ -1,0 +1,162 @@
+"""``doctor``: looks at the machine and the running ROS graph, and says what to launch or what to mend.
+
+python -m lcr_seg_ros doctor
+python -m lcr_seg_ros doctor --rgb /my/image --depth /my/depth --json -
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.ros.camera_topics import CameraTopics, camera_info_beside, find_cameras
+from lcr_seg_ros.ros.doctor.report import AREAS, Check, Report
+from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
+from lcr_seg_ros.ros.play_command import stop_on_signals
+
+if TYPE_CHECKING:
+    from lcr_seg_ros.ros.doctor.graph import GraphView
+
+
+@click.command(
+    "doctor",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    short_help="Say what keeps a camera and the node from working together.",
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros doctor
+  python -m lcr_seg_ros doctor --rgb /front/color/image_raw --seconds 10
+  python -m lcr_seg_ros doctor --json - | python -m json.tool
+  python -m lcr_seg_ros play room --loop & python -m lcr_seg_ros doctor        no camera at hand""",
+)
+@click.option(
+    "--seconds", type=click.FloatRange(1, 300), default=4.0, show_default=True, help="How long to listen to the graph."
+)
+@click.option("--rgb", default="", metavar="TOPIC", help="Colour topic to look at (else the likeliest camera).")
+@click.option("--depth", default="", metavar="TOPIC", help="Depth topic that belongs to it.")
+@click.option("--camera-info", default="", metavar="TOPIC", help="Its camera_info.")
+@click.option(
+    "--json", "json_file", metavar="FILE", help="Write the findings here as JSON; - prints them in place of the text."
+)
+@click.pass_context
+def command(
+    context: click.Context, seconds: float, rgb: str, depth: str, camera_info: str, json_file: str | None
+) -> None:
+    """Look at topics, QoS, rates, encodings, registration, stamps, intrinsics, depth, gravity, and at what is
+    installed; print OK, WARN or FAIL with what to do, and the line that starts the node on the camera that was found.
+
+    Start the camera's driver first. Nothing is changed, nothing is published. Exit code 0 without a FAIL, else 1.
+    """
+    ros_arguments = list(context.args)
+    if ros_arguments and ros_arguments[0] != "--ros-args":
+        raise click.UsageError(f"no such option or argument: {ros_arguments[0]} (ROS arguments follow --ros-args)")
+    if (depth or camera_info) and not rgb:
+        raise click.UsageError("--depth and --camera-info belong to a colour topic: give --rgb too")
+    asked = CameraTopics(rgb, depth, camera_info) if rgb else None
+    report = _examine(asked, seconds, ros_arguments)
+    content = json.dumps(report.to_dict(), indent=1)
+    click.echo(content if json_file == "-" else report.text())
+    if json_file not in (None, "-"):
+        replace_file(Path(json_file), f"{content}\n".encode())
+    sys.exit(1 if report.verdict == "fail" else 0)
+
+
+def _examine(asked: CameraTopics | None, seconds: float, ros_arguments: list[str]) -> Report:
+    from lcr_seg_ros.ros.doctor.installation import RuntimeProbes, check_python, check_ros
+    from lcr_seg_ros.ros.doctor.machine import check_environment, check_machine
+
+    report = Report([*check_machine(), *check_python()])
+    probes = RuntimeProbes()
+    try:
+        view = None
+        if _has_ros(report):
+            import rclpy
+
+            report.checks += check_environment(rclpy.get_rmw_implementation_identifier())
+            os.environ.update(tuned_dds_environment())
+            report.checks += check_ros()
+            view = _listen(asked, seconds, ros_arguments)
+        report.checks += probes.checks()
+    finally:
+        probes.end()
+    if view is not None:
+        _judge(report, view, asked)
+    report.checks.sort(key=lambda check: AREAS.index(check.area))
+    return report
+
+
+def _has_ros(report: Report) -> bool:
+    try:
+        prepare_ros_environment()
+        return True
+    except LcrSegError as error:
+        report.checks.append(Check("installation", "ROS", "fail", "no rclpy", str(error)))
+        return False
+
+
+def _judge(report: Report, view: GraphView, asked: CameraTopics | None) -> None:
+    from lcr_seg_ros.ros.doctor.camera import check_camera, check_no_camera
+    from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, IMAGE, IMU
+    from lcr_seg_ros.ros.doctor.segment_node import check_segment_nodes
+    from lcr_seg_ros.ros.parameters import read_defaults
+
+    found = find_cameras(
+        view.of_type(IMAGE), view.of_type(CAMERA_INFO), view.encodings, view.of_type(IMU), view.frame_ids
+    )
+    camera = _completed(asked, found, view.of_type(CAMERA_INFO)) if asked else next(iter(found), None)
+    if camera is None:
+        report.checks += check_no_camera(view)
+    else:
+        findings = check_camera(camera, view, read_defaults())
+        report.checks += findings.checks
+        report.camera, report.arguments = camera, findings.arguments
+        report.others = [other for other in found if other.rgb != camera.rgb]
+    report.checks += check_segment_nodes(view)
+
+
+def _completed(asked: CameraTopics, found: list[CameraTopics], camera_infos: list[str]) -> CameraTopics:
+    """What the user left out, as it was found."""
+    same = next((camera for camera in found if camera.rgb == asked.rgb), None)
+    if same and asked.depth in ("", same.depth) and asked.camera_info in ("", same.camera_info):
+        return same
+    info = asked.camera_info or (same.camera_info if same else camera_info_beside(asked.rgb, camera_infos))
+    return replace(asked, depth=asked.depth or (same.depth if same else ""), camera_info=info)
+
+
+def _listen(asked: CameraTopics | None, seconds: float, ros_arguments: list[str]) -> GraphView:
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    from lcr_seg_ros.ros.doctor.graph import GraphListener
+    from lcr_seg_ros.ros.spin import spinning
+
+    try:
+        rclpy.init(args=ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # rclpy has no common base: unknown arguments, a middleware that is not installed
+        raise LcrSegError(f"ROS does not start with these settings: {' '.join(str(error).split())}") from error
+    try:
+        wanted = (asked.rgb, asked.depth) if asked else ()
+        listener = GraphListener(wanted)
+        with stop_on_signals() as stop:
+            _say(f"listening for {seconds:g} s ...")
+            with spinning(listener):
+                stopped: threading.Event = stop
+                view = listener.listen(seconds, stopped.wait)
+            if stop.is_set():
+                raise click.Abort
+        return view
+    finally:
+        rclpy.try_shutdown()
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,111 @@
+"""The engine: one thread that labels the frames of all cameras with one network.
+
+Each camera leaves its newest pair in a mailbox; the engine takes turns among those that have one, and on a GPU takes
+several together. Nothing overlaps: HHA of the next frame beside the network of this one was tried on two cores, both of
+which the network uses; it gained nothing, and a frame grows older while it waits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from lcr_seg_ros.errors import BackendError
+from lcr_seg_ros.ros.mailbox import Letter, Mailbox, Worker
+
+if TYPE_CHECKING:
+    from lcr_seg_ros.ros.camera import Job
+    from lcr_seg_ros.ros.synchronizer import ImagePair
+    from lcr_seg_ros.segmenter import Segmentation, Segmenter
+
+
+class FrameSource(Protocol):
+    """What the engine asks of a :class:`~lcr_seg_ros.ros.camera.Camera`."""
+
+    mailbox: Mailbox[ImagePair] | None
+
+    def read(self, pair: ImagePair, uses_depth: bool) -> Job | None: ...
+    def publish(self, job: Job, segmentation: Segmentation) -> None: ...
+    def lose(self, step: str, error: Exception) -> None: ...
+
+
+class Engine:
+    """See the module's description. :attr:`segmenter` may be replaced :meth:`between_frames`.
+
+    Args:
+        segmenter: labels the frames.
+        cameras: have their mailboxes while it runs.
+    """
+
+    def __init__(self, segmenter: Segmenter, cameras: Sequence[FrameSource]) -> None:
+        self.segmenter = segmenter
+        self._cameras = cameras
+        self._at_work = threading.Lock()
+        self._worker: Worker[ImagePair] | None = None
+        self._is_abandoned = threading.Event()
+
+    def start(self) -> None:
+        """Begin to empty the mailboxes."""
+        self._is_abandoned = abandoned = threading.Event()
+        self._worker = Worker(
+            lambda letters: self._label(letters, abandoned),
+            "segmenter",
+            len(self._cameras),
+            lambda: self.segmenter.max_batch,
+        )
+        for camera, mailbox in zip(self._cameras, self._worker.mailroom.mailboxes, strict=True):
+            camera.mailbox = mailbox
+
+    def stop(self, timeout_s: float) -> bool:
+        """Finish the frames in hand, and take the mailboxes away; False if that took longer than ``timeout_s``."""
+        for camera in self._cameras:
+            camera.mailbox = None
+        worker, self._worker = self._worker, None
+        if worker is None or worker.stop(timeout_s):
+            return True
+        self._is_abandoned.set()
+        return False
+
+    @contextmanager
+    def between_frames(self, timeout_s: float) -> Iterator[None]:
+        """Wait for the frames in hand, and keep the next ones waiting.
+
+        Raises:
+            BackendError: the network has not returned in time.
+        """
+        if not self._at_work.acquire(timeout=timeout_s):
+            raise BackendError(f"the network has not returned within {timeout_s:g} s")
+        try:
+            yield
+        finally:
+            self._at_work.release()
+
+    def _label(self, letters: list[Letter[ImagePair]], abandoned: threading.Event) -> None:
+        with self._at_work:
+            segmenter = self.segmenter
+            uses_depth = segmenter.bundle.input.uses_depth
+            read = [(camera, camera.read(pair, uses_depth)) for camera, pair in self._senders(letters)]
+            jobs = [(camera, job) for camera, job in read if job is not None]
+            for (camera, job), segmentation in zip(jobs, self._segmented(segmenter, jobs), strict=True):
+                if segmentation is not None and not abandoned.is_set():
+                    camera.publish(job, segmentation)
+
+    def _senders(self, letters: list[Letter[ImagePair]]) -> list[tuple[FrameSource, ImagePair]]:
+        return [(self._cameras[letter.mailbox], letter.item) for letter in letters]
+
+    def _segmented(
+        self, segmenter: Segmenter, jobs: Sequence[tuple[FrameSource, Job]]
+    ) -> Sequence[Segmentation | None]:
+        """One for each job; None where the camera was told that it is lost."""
+        if not jobs:
+            return []
+        try:
+            return segmenter.segment_batch([job.frame for _, job in jobs], [job.tracker for _, job in jobs])
+        except Exception as error:
+            if len(jobs) == 1:
+                jobs[0][0].lose("segmenter", error)
+                return [None]
+        # Something is wrong with one of them: the others are not to suffer for it.
+        return [self._segmented(segmenter, [one])[0] for one in jobs]

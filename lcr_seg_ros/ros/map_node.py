@@ -1,0 +1,168 @@
+"""The node ``map``: labelled clouds in, a semantic voxel map out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.time import Time
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+
+from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.mapping import VoxelMap
+from lcr_seg_ros.mapping.ply import write_ply
+from lcr_seg_ros.mapping.settings import class_channels
+from lcr_seg_ros.ros.labelled_cloud import LabelledCloud, read_labelled_cloud, voxels_to_cloud
+from lcr_seg_ros.ros.map_parameters import declare_map_parameters
+from lcr_seg_ros.ros.polled_subscription import PolledSubscription
+from lcr_seg_ros.ros.pose_sources import create_pose_source
+from lcr_seg_ros.ros.throttled_log import ThrottledLog
+
+POINTS_TOPIC = "segmentation/points"
+MAP_TOPIC = "segmentation/map"
+
+POLL_S = 0.02
+JUMP_BACK_NS = 1_000_000_000
+SILENCE_S = 5.0
+
+
+class MapNode(Node):
+    """Takes ``segmentation/points`` in, publishes ``segmentation/map`` (latched), offers ``~/save`` and ``~/clear``.
+
+    All work is done in the thread that spins. Clouds wait in the middleware, the newest alone, so that a slow machine
+    leaves some out and never falls behind.
+
+    Raises:
+        LcrSegError: a parameter cannot be used, or something it needs is not installed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("map")
+        self._values = p = declare_map_parameters(self)
+        self._labels = ModelBundle.load(p.model).labels
+        self._classes = [str(name) for name in p.class_filter]
+        class_channels(self._labels, self._classes)  # raises now rather than when something is shown
+        self._map = VoxelMap(self._labels, p.settings)
+        self._log = ThrottledLog(self.get_logger())
+        self._poses = create_pose_source(self, p)
+        self._clouds = PolledSubscription(
+            self, PointCloud2, POINTS_TOPIC, QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+        )
+        self._publisher = self.create_publisher(
+            PointCloud2,
+            MAP_TOPIC,
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self._waiting: tuple[PointCloud2, LabelledCloud, float] | None = None
+        self._heard_at = time.monotonic()
+        self._due_at = 0.0
+        self._newest_ns = 0
+        self._frame = ""
+        self._is_published = True
+        self.create_service(Trigger, "~/save", self._save)
+        self.create_service(Trigger, "~/clear", self._clear)
+        self.create_timer(POLL_S, self._log.guarded(self._take_in))
+        self.create_timer(p.publish_period, self._log.guarded(self._publish))
+        self.get_logger().info(
+            f"mapping {self.resolve_topic_name(POINTS_TOPIC)} with poses from {p.pose_source}, voxels of "
+            f"{p.voxel_size:g} m, on {self.resolve_topic_name(MAP_TOPIC)}"
+        )
+
+    def finish(self) -> bool:
+        """Write the map to the parameter ``file`` if there is one and anything was seen; False if that failed."""
+        if not self._values.file or not self._map.frames:
+            return True
+        done, text = self._write()
+        (self.get_logger().info if done else self.get_logger().error)(text)
+        return done
+
+    def _take_in(self) -> None:
+        self._poses.update()
+        now = time.monotonic()
+        if self._waiting is None and now >= self._due_at:
+            for message in self._clouds.take():
+                self._accept(message, now)
+        if self._waiting is not None:
+            self._integrate(*self._waiting, now)
+        elif now - self._heard_at > SILENCE_S:
+            self._log.warning("silence", self._why_silent())
+            self._heard_at = now
+
+    def _accept(self, message: PointCloud2, now: float) -> None:
+        self._heard_at = now
+        try:
+            cloud = read_labelled_cloud(message)
+        except FrameError as error:
+            self._log.warning("cloud", f"a cloud was left out: {error}")
+            return
+        stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
+        if stamp_ns < self._newest_ns - JUMP_BACK_NS:
+            self.get_logger().warning("stamps have jumped back: poses from before are forgotten, the map is kept")
+            self._poses.start_over()
+        self._newest_ns = stamp_ns
+        self._waiting = (message, cloud, now)
+        if self._values.max_rate_hz > 0:
+            self._due_at = max(self._due_at + 1 / self._values.max_rate_hz, now)
+
+    def _integrate(self, message: PointCloud2, cloud: LabelledCloud, since: float, now: float) -> None:
+        stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
+        reading = self._poses.read(stamp_ns, message.header.frame_id, cloud)
+        if reading.pose is None:
+            if reading.may_come and now - since < self._values.pose_patience:
+                return
+            self._log.warning("pose", f"a cloud was left out, its pose is not known: {reading.problem}")
+        else:
+            forgotten = self._map.forgotten
+            self._map.integrate_points(cloud.points, cloud.labels, reading.pose, cloud.confidence)
+            self._frame = self._poses.map_frame
+            self._is_published = False
+            if self._map.forgotten > forgotten:
+                self._log.warning(
+                    "full", f"all {self._values.max_voxels} voxels are taken, those seen longest ago are given up"
+                )
+        self._waiting = None
+
+    def _publish(self) -> None:
+        if self._is_published or not self._publisher.get_subscription_count():
+            return
+        header = Header(frame_id=self._frame)
+        header.stamp.sec, header.stamp.nanosec = divmod(self._newest_ns, 10**9)
+        self._publisher.publish(voxels_to_cloud(self._map.voxels(self._classes), self._labels, header))
+        self._is_published = True
+
+    def _save(self, _: Trigger.Request, response: Any) -> Any:
+        if not self._values.file:
+            response.success, response.message = False, "the parameter `file` names no file to write"
+        else:
+            response.success, response.message = self._write()
+        return response
+
+    def _clear(self, _: Trigger.Request, response: Any) -> Any:
+        count = len(self._map)
+        self._map.clear()
+        self._is_published = False
+        response.success, response.message = True, f"{count} voxels forgotten"
+        return response
+
+    def _write(self) -> tuple[bool, str]:
+        file = Path(self._values.file).expanduser().absolute()
+        voxels = self._map.voxels(self._classes)
+        try:
+            write_ply(file, voxels, self._labels)
+        except OSError as error:
+            return False, f"the map cannot be written to {file}: {error}"
+        return True, f"{len(voxels)} voxels from {self._map.frames} clouds written to {file}"
+
+    def _why_silent(self) -> str:
+        topic = self.resolve_topic_name(POINTS_TOPIC)
+        if not self.count_publishers(topic):
+            return f"nobody publishes {topic}: start `segment` with a model that sees depth, or remap {POINTS_TOPIC}"
+        return f"nothing comes on {topic}, which has a publisher: does the camera deliver, and is `segment` enabled?"

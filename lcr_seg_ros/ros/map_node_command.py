@@ -1,0 +1,76 @@
+"""``map-node``: runs the mapping node in this process.
+
+python -m lcr_seg_ros map-node --ros-args -p pose_source:=depth
+python -m lcr_seg_ros map-node --ros-args -p map_frame:=odom -p voxel_size:=0.1 -p file:=/tmp/map.ply
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+
+import click
+
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
+from lcr_seg_ros.ros.play_command import stop_on_signals
+
+
+@click.command(
+    "map-node",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    short_help="Run the mapping node.",
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros map-node --ros-args -p map_frame:=odom                by TF
+  python -m lcr_seg_ros map-node --ros-args -p pose_source:=depth             a camera in the hand, moved slowly
+  python -m lcr_seg_ros map-node --ros-args -p pose_source:=odometry -r odometry:=/odom -p file:=~/map.ply
+  ros2 service call /map/save std_srvs/srv/Trigger                            also done at the end""",
+)
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Run the node `map`: brings `segmentation/points` of the node `segment` together in one voxel map, publishes it on
+    `segmentation/map` and writes it as PLY on the service ~/save and at the end.
+
+    Everything after --ros-args goes to ROS: remappings, parameters (`-p voxel_size:=0.1`, `--params-file FILE`).
+    Parameters and their defaults are in config/map.yaml. Ends with exit code 0 on Ctrl-C or SIGTERM.
+    """
+    with stop_on_signals() as stop:
+        sys.exit(run(context.args, stop))
+
+
+def run(ros_arguments: list[str], stop: threading.Event) -> int:
+    """Serve the node until ``stop`` is set; returns the exit code.
+
+    Args:
+        ros_arguments: ``--ros-args ...`` as given on the command line, or nothing.
+
+    Raises:
+        LcrSegError: rclpy is missing, or an argument or a parameter cannot be used.
+    """
+    if ros_arguments and ros_arguments[0] != "--ros-args":
+        raise click.UsageError(f"no such option or argument: {ros_arguments[0]} (ROS arguments follow --ros-args)")
+    os.environ.update(tuned_dds_environment())
+    prepare_ros_environment()
+    import rclpy
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    try:
+        rclpy.init(args=["map", *ros_arguments], signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # rclpy has no common base: unknown arguments, unreadable parameter files
+        raise LcrSegError(f"ROS does not take these arguments: {' '.join(str(error).split())}") from error
+    try:
+        from lcr_seg_ros.ros.map_node import MapNode
+
+        node = MapNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        with suppress(ExternalShutdownException):
+            while not stop.is_set():
+                executor.spin_once(timeout_sec=0.2)
+        return 0 if node.finish() else 1
+    finally:
+        rclpy.try_shutdown()

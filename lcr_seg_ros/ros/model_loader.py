@@ -1,0 +1,102 @@
+"""Makes another model ready in a thread, while the one in use goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lcr_seg_ros.ros.mailbox import Letter, Worker
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+    from lcr_seg_ros.bundle import ModelBundle
+    from lcr_seg_ros.ros.parameters import SegmentParameters
+    from lcr_seg_ros.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A model that somebody wants.
+
+    Args:
+        bundle: its file, read and checked.
+        values: the parameters that it is to run with.
+        sizes: (width, height) of frames that it is to be ready for.
+    """
+
+    bundle: ModelBundle
+    values: SegmentParameters
+    sizes: tuple[tuple[int, int], ...]
+
+
+class ModelLoader:
+    """Of several wishes the newest wins: what was being loaded for an older one is thrown away.
+
+    Args:
+        node: in whose thread ``on_done`` is called.
+        load: makes a segmenter, ready and warm; called in the loader's thread, and may raise.
+        on_done: called with the wish, and the segmenter or what was raised.
+    """
+
+    def __init__(
+        self, node: Node, load: Callable[[Wish], Segmenter], on_done: Callable[[Wish, Segmenter | Exception], None]
+    ) -> None:
+        self._node = node
+        self._load = load
+        self._on_done = on_done
+        self._wish: Wish | None = None
+        self._result: tuple[Wish, Segmenter | Exception] | None = None
+        self._lock = threading.Lock()
+        self._worker: Worker[Wish] | None = None
+        self._guard: Any = None
+
+    @property
+    def wish(self) -> Wish | None:
+        """What is being loaded."""
+        return self._wish
+
+    def start(self, wish: Wish) -> None:
+        """Begin to load, instead of what was being loaded."""
+        self._wish = wish
+        if self._worker is None:
+            self._guard = self._node.create_guard_condition(self._report)
+            self._worker = Worker(self._run, "model loader")
+        self._worker.mailroom.mailboxes[0].put(wish)
+
+    def forget(self) -> None:
+        """Nothing is wanted any more."""
+        self._wish = None
+        if self._worker is not None:
+            self._worker.mailroom.mailboxes[0].clear()
+
+    def close(self, timeout_s: float) -> bool:
+        """End the thread; False if it is still busy after ``timeout_s``: what it loads is thrown away."""
+        self.forget()
+        with self._lock:
+            worker, self._worker, self._result = self._worker, None, None
+            guard, self._guard = self._guard, None
+        if guard is not None:
+            self._node.destroy_guard_condition(guard)
+        return worker is None or worker.stop(timeout_s)
+
+    def _run(self, letters: list[Letter[Wish]]) -> None:
+        wish = letters[0].item
+        outcome: Segmenter | Exception
+        try:
+            outcome = self._load(wish)
+        except Exception as error:  # whatever a runtime raises at a file that it cannot use
+            outcome = error
+        with self._lock:
+            if self._guard is not None:
+                self._result = wish, outcome
+                self._guard.trigger()
+
+    def _report(self) -> None:
+        with self._lock:
+            result, self._result = self._result, None
+        if result is not None and result[0] is self._wish:
+            self._wish = None
+            self._on_done(*result)

@@ -1,0 +1,370 @@
+"""``benchmark node``: what the node makes of a camera's frames, over real DDS, under load and beside a bad subscriber.
+
+Camera, node and observer are processes in one ROS domain on this machine; the observer subscribes to mask, overlay and
+confidence. Latencies are exact for each mask: from the stamp of its colour image, which the camera takes when it
+publishes, to the moment at which the middleware took the mask from the node (the message's source timestamp).
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from lcr_seg_ros.bundle import ModelBundle, find_model
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.ros.environment import prepare_ros_environment
+from lcr_seg_ros.ros.play_command import PUBLISHING, stop_on_signals
+from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
+from lcr_seg_ros.ros.stalled_subscriber import SUBSCRIBED
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+    from lcr_seg_ros.ros.player import PublishedFrame
+
+START_TIMEOUT_S = 180.0
+SETTLE_S = 2.0
+"""Between the first mask and the measurement."""
+
+SAMPLE_S = 1.0
+STAGES = ("hha", "preprocess", "network", "decode", "render", "publish")
+
+
+class Scenario(NamedTuple):
+    """One run.
+
+    Args:
+        rate: of the camera, in Hz.
+        size: (width, height) of its images, in pixels.
+        is_stalled: a second subscriber connects and never reads: its process is stopped.
+        share: of the time that the user gave.
+    """
+
+    rate: float = 30.0
+    size: tuple[int, int] = (640, 480)
+    is_stalled: bool = False
+    share: float = 0.25
+
+
+SCENARIOS = {
+    "standard": Scenario(share=1.0),
+    "60hz": Scenario(rate=60.0),
+    "720p": Scenario(size=(1280, 720)),
+    "stalled": Scenario(is_stalled=True),
+}
+
+
+def benchmark_node(seconds: float, model: str, only: str | None = None) -> dict[str, Any]:
+    """Run the scenarios one after the other and print what each gives.
+
+    Args:
+        seconds: measured in the first one; each of the others takes a quarter of that.
+        model: shipped, or a path.
+        only: this one of :data:`SCENARIOS`, for all of the time.
+
+    Returns:
+        ``{"model": NAME, "scenarios": {name: figures}}``; the keys of figures are those of :func:`_figures`.
+
+    Raises:
+        LcrSegError: a process ended, or no mask came.
+    """
+    bundle = ModelBundle.load(model)
+    path = str(find_model(model).resolve())
+    figures: dict[str, dict[str, Any]] = {}
+    with stop_on_signals() as stop:
+        with _running(Scenario(), path, stop, room_frames=2):
+            click.echo("caches are warm")
+        for name in [only] if only else SCENARIOS:
+            scenario = SCENARIOS[name]
+            figures[name] = _measure(scenario, path, stop, seconds if only else seconds * scenario.share)
+            _print(name, figures[name])
+    return {"model": bundle.name, "scenarios": figures}
+
+
+def stage_rows(figures: Mapping[str, Any]) -> tuple[dict[str, dict[str, float]], str]:
+    """Rows and title for a picture of the stage times."""
+    rows = {name: one["stage_ms"] for name, one in figures["scenarios"].items()}
+    return rows, f"{figures['model']} in the node: median of each stage"
+
+
+class _Mask(NamedTuple):
+    stamp_ns: int
+    sent_ns: int
+
+
+@dataclass
+class _Seen:
+    masks: list[_Mask] = field(default_factory=list)
+    others: int = 0
+    diagnostics: list[dict[str, str]] = field(default_factory=list)
+
+
+class _Sample(NamedTuple):
+    """Of the node's process: resident memory in MB, all of it and without what it shares; threads; CPU time."""
+
+    resident_mb: float
+    private_mb: float
+    threads: int
+    cpu_s: float
+
+
+@dataclass
+class _Chain:
+    """Camera, node and observer at work."""
+
+    camera: ChildProcess
+    node: ChildProcess
+    index: Path
+    stop: threading.Event
+    seen: _Seen
+    first_mask_s: float = 0.0
+
+    def wait(self, seconds: float) -> None:
+        self.until(lambda: False, seconds)
+
+    def until(self, happened: Callable[[], bool], timeout_s: float) -> bool:
+        """Whether it happened in time."""
+        return _until(happened, timeout_s, self.stop, self.camera, self.node)
+
+    def end_camera(self) -> list[PublishedFrame]:
+        """What it has published."""
+        from lcr_seg_ros.ros.player import read_index
+
+        self.camera.end()
+        if not self.index.is_file():
+            raise LcrSegError(f"the camera left no list of its frames; it said:\n{self.camera.last_lines()}")
+        return read_index(self.index)[1]
+
+
+def _measure(scenario: Scenario, model: str, stop: threading.Event, seconds: float) -> dict[str, Any]:
+    with _running(
+        scenario, model, stop, room_frames=max(2, int(90 * 307200 / (scenario.size[0] * scenario.size[1])))
+    ) as chain:
+        chain.wait(SETTLE_S)
+        began_ns, end = time.time_ns(), time.monotonic() + seconds
+        chain.seen.diagnostics.clear()
+        samples = [_sample(chain.node.pid)]
+        while (left := end - time.monotonic()) > 0:
+            chain.wait(min(SAMPLE_S, left))
+            samples.append(_sample(chain.node.pid))
+        end_ns = time.time_ns()
+        chain.until(lambda: bool(chain.seen.diagnostics), 5.0)  # a run may be shorter than their period
+        published = [f for f in chain.end_camera() if began_ns <= f.stamp_ns < end_ns]
+        masks = [m for m in list(chain.seen.masks) if began_ns <= m.stamp_ns < end_ns]
+        if len(masks) < 2 or not chain.seen.diagnostics:
+            raise LcrSegError(
+                f"masks stopped: {len(masks)} in {seconds:g} s; the node said:\n{chain.node.last_lines()}"
+            )
+        return _figures(scenario, chain, masks, published, samples, (end_ns - began_ns) * 1e-9)
+
+
+@contextmanager
+def _running(scenario: Scenario, model: str, stop: threading.Event, room_frames: int) -> Iterator[_Chain]:
+    """All processes of a run; the first mask has come. They are ended in every case."""
+    environment = isolated_ros_environment()
+    os.environ.update(environment)
+    prepare_ros_environment()
+
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    from lcr_seg_ros.ros.spin import spinning
+
+    python = [sys.executable, "-m", "lcr_seg_ros"]
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        with tempfile.TemporaryDirectory(prefix="lcr_seg_benchmark_") as scratch:
+            index, seen = Path(scratch) / "index.json", _Seen()
+            play = [*python, "play", "room", "--ping-pong", "--frames", str(room_frames), "--index", str(index)]
+            play += ["--rate", str(scenario.rate), "--size", *map(str, scenario.size)]
+            with spinning(_observer(seen)), ChildProcess("camera", play, environment) as camera:
+                # The camera is there first, so that what is timed is the node's start alone.
+                if not _until(lambda: camera.wait_for_line(PUBLISHING, 0.0), START_TIMEOUT_S, stop, camera):
+                    raise LcrSegError(f"the camera did not start within {START_TIMEOUT_S:g} s:\n{camera.last_lines()}")
+                began_ns = time.time_ns()
+                with ChildProcess(
+                    "node", [*python, "segment", "--ros-args", "-p", f"model:={model}"], environment
+                ) as node:
+                    chain = _Chain(camera, node, index, stop, seen)
+                    if not chain.until(lambda: bool(seen.masks), START_TIMEOUT_S):
+                        raise LcrSegError(f"no mask came within {START_TIMEOUT_S:g} s:\n{node.last_lines()}")
+                    chain.first_mask_s = (seen.masks[0].sent_ns - began_ns) * 1e-9
+                    if scenario.is_stalled:
+                        with _stalled_subscriber(environment, chain):
+                            yield chain
+                    else:
+                        yield chain
+    finally:
+        rclpy.try_shutdown()
+
+
+@contextmanager
+def _stalled_subscriber(environment: dict[str, str], chain: _Chain) -> Iterator[None]:
+    import signal
+
+    from lcr_seg_ros.ros import stalled_subscriber
+
+    with ChildProcess("stalled", [sys.executable, "-m", stalled_subscriber.__name__], environment) as process:
+        if not chain.until(lambda: process.wait_for_line(SUBSCRIBED, 0.0), START_TIMEOUT_S):
+            raise LcrSegError(f"the subscriber that is to stall did not start:\n{process.last_lines()}")
+        chain.wait(1.0)  # until the node's publishers have found it
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+
+
+def _observer(seen: _Seen) -> Node:
+    """Subscribes to the three outputs and to /diagnostics, as a robot's programs would."""
+    from diagnostic_msgs.msg import DiagnosticArray
+    from rclpy.node import Node
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from sensor_msgs.msg import Image
+
+    from lcr_seg_ros.ros.compat.message_filters import stamp_ns
+
+    def take_mask(message: Image, info: Mapping[str, int]) -> None:
+        seen.masks.append(_Mask(stamp_ns(message), info["source_timestamp"]))
+
+    def take_other(message: Image) -> None:
+        seen.others += 1
+
+    def take_diagnostics(message: DiagnosticArray) -> None:
+        seen.diagnostics.append({pair.key: pair.value for pair in message.status[0].values})
+
+    node, reliable = Node("observer"), QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+    node.create_subscription(Image, "segmentation/mask", take_mask, reliable)
+    for topic in ("overlay", "confidence"):
+        node.create_subscription(Image, f"segmentation/{topic}", take_other, reliable)
+    node.create_subscription(DiagnosticArray, "/diagnostics", take_diagnostics, reliable)
+    return node
+
+
+def _until(happened: Callable[[], bool], timeout_s: float, stop: threading.Event, *children: ChildProcess) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not happened():
+        for child in children:
+            if child.exit_code is not None:
+                raise LcrSegError(f"the {child.name} ended with exit code {child.end()}:\n{child.last_lines()}")
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        if stop.wait(min(0.05, left)):
+            raise click.Abort
+    return True
+
+
+def _sample(pid: int) -> _Sample:
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+
+    def megabytes(key: str) -> float:  # "  123456 kB"
+        return int(status[key].split()[0]) / 1024
+
+    cpu_s = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return _Sample(megabytes("VmRSS"), megabytes("RssAnon"), int(status["Threads"]), cpu_s)
+
+
+def _figures(
+    scenario: Scenario,
+    chain: _Chain,
+    masks: list[_Mask],
+    published: list[PublishedFrame],
+    samples: list[_Sample],
+    seconds: float,
+) -> dict[str, Any]:
+    """The figures of a run.
+
+    ``from_stamp_ms`` is what it takes from the stamp of the colour image until the mask has left the node, and
+    ``from_arrival_ms`` the same less the median time that pairs take to come (``age_ms``, which the node tells).
+    ``outside_ms`` is all of a frame but the network: conversion and hand-over, which is what remains of the latency
+    when the stages before the mask are taken off, and the other stages. ``processing_ms`` is that and the network.
+    """
+    told = list(chain.seen.diagnostics)
+    stage_ms = {stage: _median(told, f"{stage}_ms_p50") for stage in STAGES if f"{stage}_ms_p50" in told[-1]}
+    latencies = [(mask.sent_ns - mask.stamp_ns) * 1e-6 for mask in masks]
+    age_ms = _median(told, "age_ms_p50")
+    before_mask = sum(stage_ms.get(stage, 0.0) for stage in ("hha", "preprocess", "network", "decode"))
+    hand_over_ms = max(0.0, statistics.median(latencies) - age_ms - before_mask)
+    outside_ms = hand_over_ms + sum(ms for stage, ms in stage_ms.items() if stage != "network")
+    from_stamp_ms = _percentiles(latencies)
+    # The last frames may have found their masks after the end; that is no loss.
+    answered = {mask.stamp_ns for mask in masks}
+    due = [frame for frame in published if frame.stamp_ns <= max(answered)]
+    processing_ms = outside_ms + stage_ms["network"]
+    edge = max(1, len(samples) // 10)
+    return {
+        "camera_hz": len(published) / seconds,
+        "image_size": list(scenario.size),
+        "seconds": seconds,
+        "masks_received": len(masks),
+        "mask_hz": len(masks) / seconds,
+        "dropped_share": 1 - len(answered) / len(due),
+        "dropped": {k.removeprefix("dropped_"): int(v) for k, v in told[-1].items() if k.startswith("dropped_")},
+        "from_stamp_ms": from_stamp_ms,
+        "from_arrival_ms": {name: max(0.0, ms - age_ms) for name, ms in from_stamp_ms.items()},
+        "pair_age_ms": age_ms,
+        "stage_ms": {"hand-over": hand_over_ms, **stage_ms},
+        "outside_ms": outside_ms,
+        "outside_over_network": outside_ms / stage_ms["network"],
+        "processing_ms": processing_ms,
+        "age_over_processing": from_stamp_ms["p95"] / processing_ms,
+        "start_to_first_mask_s": chain.first_mask_s,
+        "memory_mb": samples[-1].resident_mb,
+        "memory_growth_mb": _growth([s.resident_mb for s in samples], edge),
+        "private_growth_mb": _growth([s.private_mb for s in samples], edge),
+        "threads": [samples[0].threads, samples[-1].threads],
+        "cpu_cores": (samples[-1].cpu_s - samples[0].cpu_s) / seconds,
+        "backend": f"{told[-1]['backend']} on {told[-1]['device']}",
+    }
+
+
+def _median(told: list[dict[str, str]], key: str) -> float:
+    return statistics.median(float(values[key]) for values in told if key in values)
+
+
+def _percentiles(values: list[float]) -> dict[str, float]:
+    import numpy as np
+
+    p50, p95 = np.percentile(values, [50, 95])
+    return {"p50": float(p50), "p95": float(p95)}
+
+
+def _growth(values: list[float], edge: int) -> float:
+    """From the first samples to the last ones, as medians."""
+    return statistics.median(values[-edge:]) - statistics.median(values[:edge])
+
+
+def _print(name: str, figures: dict[str, Any]) -> None:
+    width, height = figures["image_size"]
+    stamp, arrival = figures["from_stamp_ms"], figures["from_arrival_ms"]
+    lines = {
+        "camera": f"{width}x{height} at {figures['camera_hz']:.1f} Hz for {figures['seconds']:.0f} s",
+        "rate": f"{figures['mask_hz']:.2f} masks a second, {100 * figures['dropped_share']:.2f} % of frames dropped",
+        "latency": f"p50 {arrival['p50']:.1f} ms, p95 {arrival['p95']:.1f} ms from arrival to the mask sent; "
+        f"p50 {stamp['p50']:.1f} ms, p95 {stamp['p95']:.1f} ms from the stamp",
+        "newest mask": f"p95 of its age is {figures['age_over_processing']:.2f} processing times of "
+        f"{figures['processing_ms']:.1f} ms",
+        "stages": ", ".join(f"{stage} {ms:.1f}" for stage, ms in figures["stage_ms"].items()) + " ms (median)",
+        "network": f"{figures['outside_ms']:.1f} ms outside, {figures['outside_over_network']:.2f} times its own, "
+        f"{figures['backend']}",
+        "first mask": f"{figures['start_to_first_mask_s']:.2f} s after the start, with warm caches",
+        "memory": f"{figures['memory_mb']:.0f} MB resident, grew by {figures['memory_growth_mb']:.1f} MB, "
+        f"by {figures['private_growth_mb']:.1f} MB without what is shared",
+        "process": f"{figures['threads'][0]} threads, then {figures['threads'][1]}; {figures['cpu_cores']:.2f} cores",
+    }
+    click.echo(name)
+    for what, line in lines.items():
+        click.echo(f"  {what:<12}{line}")

@@ -1,0 +1,107 @@
+"""Receives the frames of one camera for a program that takes them at its own pace."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+
+from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.image_encodings import camera_info_to_intrinsics, color_to_array, depth_to_array
+from lcr_seg_ros.ros.camera_topics import CameraTopics
+from lcr_seg_ros.ros.compat.message_filters import choose_stamp_pairs
+from lcr_seg_ros.ros.synchronizer import COLOR, DEPTH, ImagePair, RgbdSynchronizer
+
+QUEUE_SIZE = 10
+
+
+class PairListener(Node):
+    """Subscribes to a camera as the segmentation node does, and keeps pairs until they are taken.
+
+    Args:
+        camera: its topics; without a depth topic every colour image is a frame.
+        slop_s: colour and depth stamps nearer than this are a pair.
+        is_wanted: called with each pair's stamp in ns; pairs that are not wanted are let go at once.
+        held: pairs that wait at most; further ones are dropped and counted.
+        intrinsics: used instead of the camera_info.
+
+    Attributes:
+        received: images by topic. pairs: that came. dropped: wanted ones for which there was no room.
+        intrinsics_problem: why the camera_info cannot be used.
+    """
+
+    def __init__(
+        self,
+        camera: CameraTopics,
+        slop_s: float,
+        is_wanted: Callable[[int], bool],
+        held: int,
+        intrinsics: CameraIntrinsics | None = None,
+    ) -> None:
+        super().__init__("record")
+        self.received = dict.fromkeys(filter(None, (camera.rgb, camera.depth)), 0)
+        self.pairs = self.dropped = 0
+        self.intrinsics_problem = ""
+        self._intrinsics, self._given = intrinsics, intrinsics is not None
+        self._needs_intrinsics = bool(camera.depth or camera.camera_info)
+        self._is_wanted = is_wanted
+        self._waiting: queue.Queue[ImagePair] = queue.Queue(held)
+        self._synchronizer = RgbdSynchronizer(choose_stamp_pairs()[0], QUEUE_SIZE, slop_s, bool(camera.depth))
+        for side, topic in ((COLOR, camera.rgb), (DEPTH, camera.depth)):
+            if topic:
+                self.create_subscription(Image, topic, self._taker(side, topic), _qos())
+        if camera.camera_info:
+            self.create_subscription(CameraInfo, camera.camera_info, self._take_camera_info, _qos())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the intrinsics are known, or never will be and need not: of colour alone, without camera_info."""
+        return self._intrinsics is not None or not self._needs_intrinsics
+
+    def take(self, timeout_s: float) -> tuple[RgbdFrame, ImagePair] | None:
+        """The oldest waiting frame, or None if none comes within ``timeout_s``.
+
+        Raises:
+            FrameError: its images cannot be used, or do not fit together.
+        """
+        try:
+            pair = self._waiting.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        depth_m = None if pair.depth is None else depth_to_array(pair.depth)
+        intrinsics = self._intrinsics
+        if self._given and intrinsics is not None:
+            intrinsics = intrinsics.scaled_to(pair.color.width, pair.color.height)
+        return RgbdFrame(color_to_array(pair.color), depth_m, intrinsics), pair
+
+    def _taker(self, side: int, topic: str) -> Callable[[Image], None]:
+        def take(message: Image) -> None:
+            self.received[topic] += 1
+            pair = self._synchronizer.add(side, message)
+            if pair is None:
+                return
+            self.pairs += 1
+            if self.is_ready and self._is_wanted(pair.stamp_ns):
+                try:
+                    self._waiting.put_nowait(pair)
+                except queue.Full:
+                    self.dropped += 1
+
+        return take
+
+    def _take_camera_info(self, message: Any) -> None:
+        if self._given:
+            return
+        try:
+            self._intrinsics, self.intrinsics_problem = camera_info_to_intrinsics(message), ""
+        except FrameError as error:
+            self._intrinsics, self.intrinsics_problem = None, str(error)
+
+
+def _qos() -> QoSProfile:
+    return QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)

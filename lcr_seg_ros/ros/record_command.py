@@ -1,0 +1,276 @@
+"""``record``: frames of live topics, or of a bag, into a dataset folder that can be labelled and trained on.
+
+python -m lcr_seg_ros record --out mine --count 200 --interval 1
+python -m lcr_seg_ros record recording.mcap --out mine --every 15
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lcr_seg_ros.errors import FrameError, LcrSegError, SourceError
+from lcr_seg_ros.frame import RgbdFrame
+from lcr_seg_ros.ros.camera_topics import CameraTopics, camera_info_beside, find_cameras
+from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
+from lcr_seg_ros.ros.play_command import is_bag, stop_on_signals
+from lcr_seg_ros.sources.recording import RecordingFolder
+
+if TYPE_CHECKING:
+    from lcr_seg_ros.frame import CameraIntrinsics
+    from lcr_seg_ros.ros.pair_listener import PairListener
+    from lcr_seg_ros.ros.synchronizer import ImagePair
+
+HELD_PAIRS = 8
+"""Pairs that wait for the disk: 20 MB at 640x480."""
+LOOK_S = 1.0
+
+
+class RecordError(LcrSegError, RuntimeError):
+    """Nothing to record comes in."""
+
+
+@click.command(
+    "record",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    short_help="Record live topics or a bag into a dataset folder.",
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros record --out mine --count 200 --interval 1           the camera that is running
+  python -m lcr_seg_ros record --out mine --rgb /my/image --depth /my/depth --camera-info /my/camera_info
+  python -m lcr_seg_ros record recording.mcap --out mine --every 15          a rosbag2 or rosbag1
+  python -m lcr_seg_ros record --out mine --count 50                         50 more""",
+)
+@click.argument("source", required=False, metavar="[BAG]", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Dataset folder.")
+@click.option("--count", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Stop after N new ones.")
+@click.option("--interval", type=click.FloatRange(0), metavar="S", help="At most one frame in S seconds.  [default: 1]")
+@click.option("--every", type=click.IntRange(1), metavar="N", help="Every N-th frame, instead of --interval.")
+@click.option("--rgb", default="", metavar="TOPIC", help="Colour topic (else found by type and name).")
+@click.option("--depth", default="", metavar="TOPIC", help="Topic of the depth registered to colour (else found).")
+@click.option("--camera-info", default="", metavar="TOPIC", help="camera_info of the colour camera (else found).")
+@click.option("--intrinsics", metavar="FX,FY,CX,CY[,W,H]", help="Used instead of the camera_info.")
+@click.option("--no-depth", is_flag=True, help="Record colour alone.")
+@click.option(
+    "--slop", type=click.FloatRange(0, min_open=True), default=0.016, show_default=True, help="Live: pairing, in s."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(1), default=20.0, show_default=True, help="Live: give up after S without frames."
+)
+@click.pass_context
+def command(context: click.Context, source: Path | None, out: Path, count: int, **options: Any) -> None:
+    """Write OUT/rgb, OUT/depth and OUT/intrinsics.yaml from live topics, or from BAG.
+
+    Run it again to add frames: numbers go on, and frames of a bag that are there already are passed over. Ctrl-C ends
+    it in order. Then label OUT/rgb with any tool, and bring the labels in with `prepare annotations`.
+    """
+    ros_arguments = list(context.args)
+    if source is not None and str(source).startswith("-"):
+        ros_arguments, source = [str(source), *ros_arguments], None
+    if ros_arguments and ros_arguments[0] != "--ros-args":
+        raise click.UsageError(f"no such option or argument: {ros_arguments[0]} (ROS arguments follow --ros-args)")
+    if options["every"] is not None and options["interval"] is not None:
+        raise click.UsageError("--every and --interval are two ways to say the same: give one")
+    folder = RecordingFolder(out)
+    pace = Pace(options["every"], 1.0 if options["interval"] is None else options["interval"])
+    before = folder.count
+    with stop_on_signals() as stop:
+        if source is not None:
+            passed_over = _record_bag(source, folder, pace, count, options, stop)
+        else:
+            passed_over = _record_live(ros_arguments, folder, pace, count, options, stop)
+    click.echo(f"{folder.count - before} new frames, {folder.count} in {out}{passed_over}")
+    if folder.count:
+        click.echo(f"next: label {out / 'rgb'}, then lcr_seg_ros prepare annotations --data {out} --from FILE")
+
+
+class Pace:
+    """Which frames to keep: every N-th, or one in so many seconds of their stamps.
+
+    Args:
+        every: N; None goes by time.
+        interval_s: 0 keeps all.
+    """
+
+    def __init__(self, every: int | None, interval_s: float) -> None:
+        self._every, self._interval_ns = every, round(interval_s * 1e9)
+        self._seen = 0
+        self._last_ns: int | None = None
+
+    def keeps(self, stamp_ns: int) -> bool:
+        """To be asked once for each frame, in order; a clock that jumps back begins anew."""
+        self._seen += 1
+        if self._every is not None:
+            return (self._seen - 1) % self._every == 0
+        if self._last_ns is not None and 0 <= stamp_ns - self._last_ns < self._interval_ns:
+            return False
+        self._last_ns = stamp_ns
+        return True
+
+
+def _record_bag(
+    path: Path, folder: RecordingFolder, pace: Pace, count: int, options: dict[str, Any], stop: threading.Event
+) -> str:
+    from lcr_seg_ros.sources.bag import BagSource
+
+    if not path.exists():
+        raise SourceError(f"no bag at {path}; leave it out to record live topics")
+    if not is_bag(str(path)):
+        raise SourceError(f"{path} is no bag (a rosbag2 folder, .mcap, .db3 or .bag file)")
+    topics = {"rgb_topic": options["rgb"], "depth_topic": options["depth"], "info_topic": options["camera_info"]}
+    bag = BagSource(path, **{k: v or None for k, v in topics.items()}, intrinsics=_given_intrinsics(options))
+    there = written = 0
+    with _progress(count) as bar:
+        for item in bag:
+            if stop.is_set() or written == count:
+                break
+            if not pace.keeps(item.stamp_ns):
+                continue
+            if folder.has(item.stamp_ns):
+                there += 1
+                continue
+            frame = replace(item.frame, depth_m=None) if options["no_depth"] else item.frame
+            folder.add(frame, item.stamp_ns, item.frame_id)
+            written += 1
+            bar.update()
+    return f"; {there} of this bag were there already" if there else ""
+
+
+def _record_live(
+    ros_arguments: list[str],
+    folder: RecordingFolder,
+    pace: Pace,
+    count: int,
+    options: dict[str, Any],
+    stop: threading.Event,
+) -> str:
+    os.environ.update(tuned_dds_environment())
+    prepare_ros_environment()
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    from lcr_seg_ros.ros.pair_listener import PairListener
+    from lcr_seg_ros.ros.spin import spinning
+
+    rclpy.init(args=ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        camera = _camera(options, stop)
+        if camera is None:
+            return ""
+        click.echo(f"recording {camera.rgb} and {camera.depth or 'no depth'}", err=True)
+        listener = PairListener(camera, options["slop"], pace.keeps, HELD_PAIRS, _given_intrinsics(options))
+        with spinning(listener):
+            bad = _write_frames(listener, folder, camera, count, options["timeout"], stop)
+        lost = f"; {listener.dropped} came while the disk was busy" if listener.dropped else ""
+        return lost + (f"; {bad} could not be used" if bad else "")
+    finally:
+        rclpy.try_shutdown()
+
+
+def _write_frames(
+    listener: PairListener,
+    folder: RecordingFolder,
+    camera: CameraTopics,
+    count: int,
+    timeout_s: float,
+    stop: threading.Event,
+) -> int:
+    """Number of pairs that could not be used."""
+    written = bad = pairs = 0
+    problem = ""
+    last = time.monotonic()
+    with _progress(count) as bar:
+        while written < count and not stop.is_set():
+            try:
+                taken: tuple[RgbdFrame, Any] | None = listener.take(0.2)
+            except FrameError as error:
+                bad, problem, taken = bad + 1, str(error), None
+            if taken is not None:
+                frame, pair = taken
+                if written == 0:
+                    _warn_of_unregistered_depth(pair)
+                folder.add(frame, pair.stamp_ns, pair.color.header.frame_id)
+                written, problem, last = written + 1, "", time.monotonic()
+                bar.update()
+            elif not problem and listener.is_ready and listener.pairs > pairs:
+                last = time.monotonic()  # an interval may be longer than the timeout: what counts is that pairs come
+            if time.monotonic() - last > timeout_s:
+                raise RecordError(_why_nothing(listener, camera, timeout_s, problem))
+            pairs = listener.pairs
+    return bad
+
+
+def _warn_of_unregistered_depth(pair: ImagePair) -> None:
+    color = pair.color.header.frame_id
+    if pair.depth is not None and (depth := pair.depth.header.frame_id) != color:
+        click.echo(
+            f"warning: colour is in frame {color!r}, depth in {depth!r}: is depth registered to colour? "
+            "`python -m lcr_seg_ros doctor` says how to get it",
+            err=True,
+        )
+
+
+def _why_nothing(listener: PairListener, camera: CameraTopics, timeout_s: float, problem: str) -> str:
+    counts = ", ".join(f"{topic}: {number} images" for topic, number in listener.received.items())
+    if problem:
+        cause = problem
+    elif listener.intrinsics_problem:
+        cause = f"{camera.camera_info}: {listener.intrinsics_problem}"
+    elif all(listener.received.values()) and not listener.is_ready:
+        cause = f"nothing came on {camera.camera_info or 'any camera_info'}: name it, or give --intrinsics"
+    elif all(listener.received.values()):
+        cause = "colour and depth stamps make no pairs: raise --slop"
+    else:
+        cause = "`python -m lcr_seg_ros doctor` says why"
+    return f"no frame to record for {timeout_s:g} s ({counts}): {cause}"
+
+
+def _camera(options: dict[str, Any], stop: threading.Event) -> CameraTopics | None:
+    """The camera to record: what the user named, else what is found within ``--timeout``; None if stopped."""
+    from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, IMAGE, GraphListener
+    from lcr_seg_ros.ros.spin import spinning
+
+    rgb, depth, info, no_depth = options["rgb"], options["depth"], options["camera_info"], options["no_depth"]
+    if rgb and (depth or no_depth) and info:
+        return CameraTopics(rgb, "" if no_depth else depth, info)
+    deadline = time.monotonic() + options["timeout"]
+    looker = GraphListener((rgb, depth))
+    try:
+        with spinning(looker):
+            while not stop.is_set():
+                view = looker.listen(LOOK_S, stop.wait)
+                found = find_cameras(view.of_type(IMAGE), view.of_type(CAMERA_INFO), view.encodings)
+                camera = next((c for c in found if rgb in ("", c.rgb)), None)
+                if rgb and (camera is None or depth):
+                    camera = CameraTopics(rgb, depth, camera_info_beside(rgb, view.of_type(CAMERA_INFO)))
+                if camera is not None and (camera.depth or no_depth):
+                    return replace(
+                        camera, depth="" if no_depth else depth or camera.depth, camera_info=info or camera.camera_info
+                    )
+                if time.monotonic() > deadline:
+                    lack = "no colour and depth topics" if camera is None else f"no depth topic beside {camera.rgb}"
+                    raise RecordError(
+                        f"{lack} within {options['timeout']:g} s: start the camera, or name them (--rgb, --depth, "
+                        "--no-depth); `python -m lcr_seg_ros doctor` tells what is there"
+                    )
+        return None
+    finally:
+        looker.destroy_node()
+
+
+def _given_intrinsics(options: dict[str, Any]) -> CameraIntrinsics | None:
+    from lcr_seg_ros.sources.folder import parse_intrinsics
+
+    return parse_intrinsics(options["intrinsics"]) if options["intrinsics"] else None
+
+
+def _progress(count: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=count, desc="recording", unit="frame", leave=False, disable=None)

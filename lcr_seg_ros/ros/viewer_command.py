@@ -1,0 +1,221 @@
+"""``view``: what the node sees and says, live in a browser. A process of its own beside the node.
+
+python -m lcr_seg_ros view
+python -m lcr_seg_ros view --rate 2 --width 320 --host 0.0.0.0 --save run.rrd
+"""
+
+from __future__ import annotations
+
+import colorsys
+import os
+import threading
+import time
+import webbrowser
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lcr_seg_ros.labels import UNLABELLED, LabelClass, LabelSet
+from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
+from lcr_seg_ros.ros.play_command import stop_on_signals
+
+if TYPE_CHECKING:
+    from lcr_seg_ros.viewer import RecordingFile, SegmentationView
+
+SERVING = "viewer at"
+"""First words of the line with the address; the demo waits for it."""
+
+COMPLAIN_AFTER_S = 5.0
+REPEAT_S = 30.0
+FRAMES = ("map", "odom", "world", "base_footprint", "base_link")
+"""Fixed frames that are looked for in TF, in this order, unless one is named."""
+
+
+@click.command(
+    "view",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    short_help="Show live in a browser what the node sees and says.",
+    epilog="""\b
+Examples:
+  python -m lcr_seg_ros view                                   then open http://127.0.0.1:9090/
+  python -m lcr_seg_ros view --host 0.0.0.0 --rate 2 --width 320   from another computer, over Wi-Fi
+  python -m lcr_seg_ros view --save run.rrd                    record as well; `rerun run.rrd` plays it
+  python -m lcr_seg_ros view --ros-args -r __ns:=/camera       of a node in a namespace""",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="IPv4 address to listen on; 0.0.0.0: every one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=9090, show_default=True, help="Of the page; 0: any.")
+@click.option(
+    "--data-port", type=click.IntRange(0, 65535), default=9876, show_default=True, help="Of the data; 0: any."
+)
+@click.option("--rate", type=click.FloatRange(0.1, 60), default=5.0, show_default=True, help="Frames a second.")
+@click.option("--width", type=click.IntRange(16, 4096), default=640, show_default=True, help="Pixels, at most.")
+@click.option("--memory", type=click.IntRange(16), default=256, show_default=True, help="MB kept for late browsers.")
+@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Record into FILE.rrd as well.")
+@click.option("--save-limit", type=click.IntRange(1), default=4096, show_default=True, help="MB; recording ends there.")
+@click.option("--node", "node_name", default="segment", show_default=True, help="Name of the node.")
+@click.option("--camera", "cameras", multiple=True, help="A camera of a node with several; repeat for each.")
+@click.option("--labels", default="nyu40", show_default=True, help="Gives the colours: label set, YAML file or model.")
+@click.option("--fixed-frame", help=f"World of the camera's pose in TF  [default: the first of {', '.join(FRAMES)}]")
+@click.option("--rgb-transport", type=click.Choice(["raw", "compressed"]), default="raw", show_default=True)
+@click.option(
+    "--depth-transport", type=click.Choice(["raw", "compressed", "compressedDepth"]), default="raw", show_default=True
+)
+@click.option("--open/--no-open", "open_browser", default=False, help="Open the page in this machine's browser.")
+@click.pass_context
+def command(context: click.Context, **options: Any) -> None:
+    """Show live in a browser what the segmentation node sees and says: colour, HHA, depth, labels with class names,
+    overlay, confidence, labelled points in 3D (with the camera's pose where TF knows it) and the time of each stage.
+
+    Only this machine can look unless --host says otherwise, and nothing is sent anywhere else. Whoever can open the
+    page sees the camera's images: there is no password. Ctrl-C ends it. Everything after --ros-args goes to ROS.
+    """
+    ros_arguments = list(context.args)
+    if ros_arguments and ros_arguments[0] != "--ros-args":
+        raise click.UsageError(f"no such option or argument: {ros_arguments[0]} (ROS arguments follow --ros-args)")
+    from lcr_seg_ros.viewer import RecordingFile, SegmentationView, ViewerServer
+
+    labels = _labels(options["labels"])
+    os.environ.update(tuned_dds_environment())
+    prepare_ros_environment()
+    with stop_on_signals() as stop, ExitStack() as ending:
+        server = ending.enter_context(
+            ViewerServer(options["host"], options["port"], options["data_port"], options["memory"])
+        )
+        sinks = [server.sink]
+        recording = None
+        if options["save"] is not None:
+            recording = ending.enter_context(RecordingFile(options["save"], options["save_limit"] << 20))
+            sinks.append(recording.sink())
+        cameras = options["cameras"] or ("",)
+        view = SegmentationView(labels, sinks, cameras, max_width=options["width"])
+        ending.callback(view.close)
+        _say(f"{SERVING} {server.url}")
+        if options["open_browser"]:
+            webbrowser.open(server.url)
+        _Show(view, labels, recording, options).run(ros_arguments, cameras, stop)
+    if recording is not None and recording.path.is_file():
+        _say(f"recording: {recording.path}")
+
+
+class _Show:
+    """Carries what comes from ROS to the view, until it is stopped."""
+
+    def __init__(
+        self, view: SegmentationView, labels: LabelSet, recording: RecordingFile | None, options: dict[str, Any]
+    ) -> None:
+        self._view = view
+        self._labels = labels
+        self._recording = recording
+        self._options = options
+        self._frames_shown = 0
+        self._warned: dict[str, float] = {}
+
+    def run(self, ros_arguments: list[str], cameras: tuple[str, ...], stop: threading.Event) -> None:
+        import rclpy
+        from rclpy.node import Node
+        from rclpy.signals import SignalHandlerOptions
+
+        from lcr_seg_ros.ros.viewer_state import NodeState, PoseSource
+        from lcr_seg_ros.ros.viewer_topics import ViewedCamera
+
+        transports = self._options["rgb_transport"], self._options["depth_transport"]
+        fixed_frames = (self._options["fixed_frame"],) if self._options["fixed_frame"] else FRAMES
+        rclpy.init(args=ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            node = Node("segment_viewer", start_parameter_services=False)
+            self._watched = [ViewedCamera(node, camera, *transports, warn=self._warn) for camera in cameras]
+            self._state = NodeState(node, self._options["node_name"])
+            self._poses = PoseSource(node, fixed_frames)
+            self._began = time.monotonic()
+            # Nothing is spun: messages wait in the middleware until they are asked for.
+            while not stop.wait(1.0 / self._options["rate"]):
+                self._step()
+        finally:
+            rclpy.try_shutdown()
+
+    def _step(self) -> None:
+        for camera in self._watched:
+            names = camera.class_names()
+            if names:
+                self._labels = labels_with_names(self._labels, names)
+                self._view.show_labels(self._labels)
+            sight = camera.sight()
+            if sight is None:
+                continue
+            pose = self._poses.pose(sight.frame_id, sight.stamp_ns)
+            self._view.show_frame(sight.stamp_ns, sight.frame, sight.segmentation, camera.name, pose)
+            if self._frames_shown == 0:
+                _say("frames arrive")
+            self._frames_shown += 1
+        for report in self._state.take([camera.name for camera in self._watched]):
+            self._view.show_times(report.stamp_ns, report.milliseconds, report.camera)
+            self._view.show_rates(report.stamp_ns, report.hertz, report.camera)
+            self._view.show_status(report.stamp_ns, report.markdown, report.camera)
+        if self._recording is not None and self._recording.is_full:
+            self._view.drop_sink(1)
+            self._warn(
+                f"{self._recording.finish()} has reached --save-limit {self._options['save_limit']}: no more in it"
+            )
+            self._recording = None
+        if self._frames_shown == 0 and time.monotonic() - self._began > COMPLAIN_AFTER_S:
+            self._tell_what_is_missing()
+
+    def _tell_what_is_missing(self) -> None:
+        for camera in self._watched:
+            if "mask" in camera.missing:
+                self._warn(
+                    f"nothing on {camera.mask_topic}: is the node running, active and getting images, in this ROS "
+                    "domain, and has the view its namespace (--ros-args -r __ns:=/NAME)?"
+                )
+            elif camera.missing == ["rgb"]:
+                self._warn(
+                    f"masks come, but nothing on {camera.rgb_topic}: give the view the namespace, remappings and "
+                    "transports that the node has, and the camera's process the shipped DDS profile"
+                )
+            else:
+                self._warn(f"no mask on {camera.mask_topic} has the stamp of an image on {camera.rgb_topic}")
+
+    def _warn(self, line: str) -> None:
+        now = time.monotonic()
+        if now - self._warned.get(line, -REPEAT_S) >= REPEAT_S:
+            self._warned = {text: at for text, at in self._warned.items() if now - at < REPEAT_S} | {line: now}
+            _say(f"warning: {line}")
+
+
+def _labels(name: str) -> LabelSet:
+    if not name.endswith(".lcrseg"):
+        return LabelSet.load(name)
+    from lcr_seg_ros.bundle import ModelBundle
+
+    return ModelBundle.load(name).labels
+
+
+def labels_with_names(labels: LabelSet, names: dict[int, str]) -> LabelSet:
+    """A label set for the classes that a node tells of.
+
+    Args:
+        labels: gives colours, by name.
+        names: by mask id.
+
+    Returns:
+        Its classes have the names given, each once; one without a colour gets one of its own.
+    """
+    colors = {c.name: c.color for c in labels.classes}
+    classes: dict[str, LabelClass] = {}
+    for number, name in sorted(names.items()):
+        if 0 <= number < UNLABELLED and number != labels.void:
+            unique = name if name not in classes else f"{name} ({number})"
+            classes[unique] = LabelClass(number, unique, colors.get(name, _color_of(number)))
+    return LabelSet(labels.name, tuple(classes.values()), labels.void) if classes else labels
+
+
+def _color_of(number: int) -> tuple[int, int, int]:
+    """Neighbouring numbers far apart in hue."""
+    red, green, blue = colorsys.hsv_to_rgb((number * 0.618034) % 1.0, 0.65, 0.9)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,301 @@
+"""What the viewer sees of one camera of the node: its topics, taken when asked for and put together by stamp.
+
+The node makes confidence and HHA images only for those who listen; points, overlay and colours are made by the viewer
+out of depth, mask and class names. So the node has no code for the viewer, and no work where there is none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from geometry_msgs.msg import Vector3Stamped
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import String
+
+from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.image_encodings import (
+    LABEL_ENCODINGS,
+    camera_info_to_intrinsics,
+    color_to_array,
+    depth_to_array,
+)
+from lcr_seg_ros.labels import UNLABELLED
+from lcr_seg_ros.ros.compat.message_filters import stamp_ns
+from lcr_seg_ros.ros.compat.vision_msgs import JSON_TOPIC
+from lcr_seg_ros.ros.compat.vision_msgs import TOPIC as LABEL_INFO_TOPIC
+from lcr_seg_ros.ros.compressed_images import (
+    RAW,
+    compressed_color_to_array,
+    compressed_depth_to_array,
+    transport_topic,
+)
+from lcr_seg_ros.ros.polled_subscription import PolledSubscription
+from lcr_seg_ros.segmenter import Segmentation
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+KEPT = 10
+"""Messages of a topic that wait here for those of the same stamp: a third of a second at 30 Hz."""
+
+SLOP_NS = 50_000_000
+"""A depth image may be so far in time from its colour image."""
+
+PATIENCE_POLLS = 2
+"""A mask is shown without its HHA or confidence when they have not come after so many polls."""
+
+DOWN_STALE_NS = 5 * 10**9
+
+NamesReader = Callable[[Any], "dict[int, str] | None"]
+
+IMAGES = ("rgb", "depth", "mask", "confidence", "hha")
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What came with one stamp.
+
+    Args:
+        stamp_ns: of the colour image.
+        frame_id: optical frame.
+        frame: its gravity is what the node publishes of it.
+        segmentation: confidence is all 0 where it did not come.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    frame: RgbdFrame
+    segmentation: Segmentation
+
+
+class ViewedCamera:
+    """Listens to the topics of one camera of the node.
+
+    Args:
+        node: subscribes; it need not be spun.
+        name: of the camera, the namespace of its topics; empty for a node with one camera.
+        rgb_transport, depth_transport: how images come, see :mod:`lcr_seg_ros.ros.compressed_images`.
+        warn: called with what cannot be shown and why.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        name: str = "",
+        rgb_transport: str = RAW,
+        depth_transport: str = RAW,
+        warn: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.name = name
+        self._node = node
+        self._warn = warn
+        self._transports = {"rgb": rgb_transport, "depth": depth_transport}
+        bases = {
+            "rgb": "rgb/image_rect_color",
+            "depth": "depth_registered/image_rect",
+            "mask": "segmentation/mask",
+            "confidence": "segmentation/confidence",
+            "hha": "segmentation/hha",
+        }
+        self._topics = {
+            kind: transport_topic(self._topic(base), self._transports.get(kind, RAW)) for kind, base in bases.items()
+        }
+        self.rgb_topic, self.mask_topic = self._topics["rgb"], self._topics["mask"]
+        self._subscriptions: dict[str, PolledSubscription] = {}
+        self._infos = self._subscribe(CameraInfo, self._topic("rgb/camera_info"), _best_effort(1))
+        self._downs = self._subscribe(Vector3Stamped, self._topic("segmentation/gravity"), _best_effort(1))
+        self._label_infos = self._subscribe_to_label_info()
+        self._waiting: dict[str, OrderedDict[int, Any]] = {kind: OrderedDict() for kind in IMAGES}
+        self._seen_kinds: set[str] = set()
+        self._polls_waited = 0
+        self._shown_ns = 0
+        self._intrinsics: CameraIntrinsics | None = None
+        self._down: tuple[int, npt.NDArray[np.float64]] | None = None
+
+    @property
+    def missing(self) -> list[str]:
+        """What a view needs and has never come."""
+        return [kind for kind in ("rgb", "mask") if kind not in self._seen_kinds]
+
+    def class_names(self) -> dict[int, str] | None:
+        """Names by mask id, if the node has told them since the last time."""
+        newest = None
+        for subscription, read in self._label_infos:
+            for message in subscription.take():
+                newest = read(message)
+        return newest
+
+    def sight(self) -> Sight | None:
+        """The newest frame that is complete and was not returned before, if there is one."""
+        self._take_in()
+        stamp = self._choose()
+        if stamp is None:
+            return None
+        self._shown_ns = stamp
+        self._polls_waited = 0
+        found = {kind: self._partner(kind, stamp) for kind in IMAGES}
+        for kind in IMAGES:  # what is older will not be shown any more
+            for key in [key for key in self._waiting[kind] if key < stamp - SLOP_NS]:
+                del self._waiting[kind][key]
+        try:
+            return self._put_together(stamp, found)
+        except FrameError as error:
+            self._warn(f"a frame of {self.mask_topic} cannot be shown: {error}")
+            return None
+
+    def destroy(self) -> None:
+        """Listen no more."""
+        for subscription in (
+            *self._subscriptions.values(),
+            self._infos,
+            self._downs,
+            *(subscription for subscription, _ in self._label_infos),
+        ):
+            subscription.destroy()
+
+    def _take_in(self) -> None:
+        if not self._subscriptions and self._node.count_publishers(self.mask_topic):
+            self._listen()
+        for kind, subscription in self._subscriptions.items():
+            waiting = self._waiting[kind]
+            for message in subscription.take():
+                stamp = stamp_ns(message)
+                if stamp < self._shown_ns and kind == "mask" and self._shown_ns - stamp > 10**9:
+                    self._start_over()  # a bag began anew
+                waiting[stamp] = message
+                self._seen_kinds.add(kind)
+                while len(waiting) > KEPT:
+                    waiting.popitem(last=False)
+        for message in self._infos.take():
+            try:
+                self._intrinsics = camera_info_to_intrinsics(message)
+            except FrameError as error:
+                self._intrinsics = None
+                self._warn(str(error))
+        for message in self._downs.take():
+            vector = np.array([message.vector.x, message.vector.y, message.vector.z])
+            if np.isfinite(vector).all() and np.linalg.norm(vector) > 0.5:
+                self._down = stamp_ns(message), vector
+
+    def _listen(self) -> None:
+        """Subscribe to images; once the node is ready, since a camera may begin with its first subscriber."""
+        for kind, topic in self._topics.items():
+            message_type = Image if self._transports.get(kind, RAW) == RAW else CompressedImage
+            # Best effort, whatever the publisher offers: a slow viewer must not hold up anybody.
+            self._subscriptions[kind] = self._subscribe(message_type, topic, _best_effort(KEPT))
+
+    def _start_over(self) -> None:
+        self._shown_ns = 0
+        self._down = None
+        for waiting in self._waiting.values():
+            waiting.clear()
+
+    def _choose(self) -> int | None:
+        """The stamp to show: the newest with all kinds that this node sends, or else the newest after some patience."""
+        stamps = [s for s in self._waiting["mask"] if s > self._shown_ns and s in self._waiting["rgb"]]
+        complete = [s for s in stamps if all(self._partner(kind, s) is not None for kind in self._seen_kinds)]
+        if complete:
+            return max(complete)
+        if stamps:
+            self._polls_waited += 1
+        return max(stamps) if stamps and self._polls_waited > PATIENCE_POLLS else None
+
+    def _partner(self, kind: str, stamp: int) -> Any:
+        waiting = self._waiting[kind]
+        if kind == "depth" and waiting:
+            nearest = min(waiting, key=lambda other: abs(other - stamp))
+            return waiting[nearest] if abs(nearest - stamp) <= SLOP_NS else None
+        return waiting.get(stamp)
+
+    def _put_together(self, stamp: int, found: dict[str, Any]) -> Sight:
+        rgb = self._read_color(found["rgb"])
+        size = rgb.shape[:2]
+        labels = _single_channel(found["mask"])
+        if labels.shape != size:
+            raise FrameError(f"the mask is {labels.shape[::-1]} pixels, the colour image {size[::-1]}")
+        confidence = np.zeros(size, np.float32)
+        if found["confidence"] is not None:
+            confidence = _single_channel(found["confidence"]) / np.float32(255)
+        hha = None if found["hha"] is None else color_to_array(found["hha"])
+        depth = None if found["depth"] is None else self._read_depth(found["depth"])
+        intrinsics = self._intrinsics
+        if depth is not None and depth.shape != size:
+            self._warn(f"depth is {depth.shape[::-1]} pixels, colour {size[::-1]}: not registered, so not shown")
+            depth = None
+        if intrinsics is not None and (intrinsics.height, intrinsics.width) != size:
+            self._warn(f"camera_info is for {intrinsics.width}x{intrinsics.height} pixels, colour is {size[::-1]}")
+            intrinsics = None
+        down = self._down[1] if self._down and abs(stamp - self._down[0]) < DOWN_STALE_NS else None
+        frame = RgbdFrame(rgb, depth, intrinsics, gravity=down, stamp_s=stamp * 1e-9)
+        return Sight(stamp, found["rgb"].header.frame_id, frame, Segmentation(labels, confidence, hha))
+
+    def _read_color(self, message: Any) -> npt.NDArray[np.uint8]:
+        return color_to_array(message) if self._transports["rgb"] == RAW else compressed_color_to_array(message)
+
+    def _read_depth(self, message: Any) -> npt.NDArray[np.float32]:
+        return depth_to_array(message) if self._transports["depth"] == RAW else compressed_depth_to_array(message)
+
+    def _topic(self, base: str) -> str:
+        """Full name, after remappings."""
+        return str(self._node.resolve_topic_name(f"{self.name}/{base}" if self.name else base))
+
+    def _subscribe(self, message_type: type[Any], topic: str, qos: QoSProfile) -> PolledSubscription:
+        return PolledSubscription(self._node, message_type, topic, qos)
+
+    def _subscribe_to_label_info(self) -> list[tuple[PolledSubscription, NamesReader]]:
+        latched = QoSProfile(
+            depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+        )
+        formats: list[tuple[PolledSubscription, NamesReader]] = [
+            (self._subscribe(String, self._topic(JSON_TOPIC), latched), _names_of_json)
+        ]
+        if find_spec("vision_msgs") is not None:
+            try:
+                from vision_msgs.msg import LabelInfo
+            except ImportError:  # before version 4
+                return formats
+            formats.append((self._subscribe(LabelInfo, self._topic(LABEL_INFO_TOPIC), latched), _names_of_label_info))
+        return formats
+
+
+def _best_effort(depth: int) -> QoSProfile:
+    return QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+def _single_channel(message: Image) -> npt.NDArray[np.uint8]:
+    """(H, W) uint8 of an image in one of the mask's encodings; ids beyond 8 bits become unlabelled.
+
+    Raises:
+        FrameError: another encoding, or data cut.
+    """
+    if message.encoding == "mono8":
+        return np.ascontiguousarray(color_to_array(message)[..., 0])
+    encoding = LABEL_ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise FrameError(f"mask has encoding {message.encoding!r}; use {', '.join(LABEL_ENCODINGS)}")
+    dtype = np.dtype(encoding.dtype).newbyteorder(">" if message.is_bigendian else "<")
+    if message.step < message.width * dtype.itemsize or len(message.data) < message.step * message.height:
+        raise FrameError(f"mask is cut: {message.width}x{message.height} {message.encoding}, {len(message.data)} bytes")
+    rows = np.frombuffer(message.data, np.uint8)[: message.step * message.height].reshape(message.height, message.step)
+    ids = np.ascontiguousarray(rows[:, : message.width * dtype.itemsize]).view(dtype)
+    return np.where((ids >= 0) & (ids < UNLABELLED), ids, UNLABELLED).astype(np.uint8)
+
+
+def _names_of_json(message: String) -> dict[int, str] | None:
+    try:
+        return {int(entry["class_id"]): str(entry["class_name"]) for entry in json.loads(message.data)["class_map"]}
+    except (ValueError, KeyError, TypeError):  # of another node
+        return None
+
+
+def _names_of_label_info(message: Any) -> dict[int, str] | None:
+    return {int(entry.class_id): str(entry.class_name) for entry in message.class_map}

@@ -1,0 +1,156 @@
+"""Dataset folders that grow frame by frame, and that a later recording goes on with.
+
+Beside what :mod:`lcr_seg_ros.sources.folder` describes stands ``frames.csv``: name, stamp in ns and frame_id of each
+frame. A frame's line is written before its colour image, and a line without that image counts for nothing: a recording
+that is killed at any moment leaves a folder that is whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from pathlib import Path
+
+import cv2
+import yaml
+
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.sources.folder import (
+    DEPTH_FOLDER,
+    INTRINSICS_FILE,
+    RGB_FOLDER,
+    DatasetFolder,
+    depth_to_millimetres,
+    write_png,
+)
+
+FRAMES_FILE = "frames.csv"
+COLUMNS = ("name", "stamp_ns", "frame_id")
+MAX_FRAMES = 999_999
+LEAST_FREE_BYTES = 500 << 20
+
+
+class RecordingFolder:
+    """Adds frames of one camera to a dataset folder, numbered on from those that are there.
+
+    Args:
+        path: the folder; created with the first frame.
+
+    Attributes:
+        count: frames in it.
+
+    Raises:
+        SourceError: the folder holds images that were not recorded, or ``frames.csv`` is not what this class writes.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        rows = _read_rows(self.path)
+        self._stamps = {stamp for _, stamp, _ in rows}
+        self._last = max((int(name) for name, _, _ in rows), default=0)
+        self.count = len(rows)
+        if not rows and any((self.path / RGB_FOLDER).glob("*")):
+            raise SourceError(
+                f"{self.path / RGB_FOLDER} holds images that `record` did not write: choose another --out"
+            )
+        self._has_depth = (self.path / DEPTH_FOLDER).is_dir() if rows else None
+        self._intrinsics: CameraIntrinsics | None = None
+        if rows and (self.path / INTRINSICS_FILE).is_file():
+            self._intrinsics = DatasetFolder(self.path, limit=1)[0].frame.intrinsics
+        if (self.path / FRAMES_FILE).is_file():
+            _write_rows(self.path, rows)  # without lines whose image is missing
+
+    def has(self, stamp_ns: int) -> bool:
+        """Whether a colour image with this stamp is there already."""
+        return stamp_ns in self._stamps
+
+    def add(self, frame: RgbdFrame, stamp_ns: int, frame_id: str = "") -> str:
+        """Write a frame, without loss (depth rounded to millimetres).
+
+        Args:
+            frame: with intrinsics; with depth, or none of the folder's frames has it.
+            stamp_ns: of the colour image.
+            frame_id: of the colour image.
+
+        Returns:
+            Its name: a running number of six digits.
+
+        Raises:
+            SourceError: another camera than before, a full disk, or more frames than names.
+        """
+        self._check(frame)
+        name = f"{self._last + 1:06d}"
+        if self._intrinsics is None and frame.intrinsics is not None:
+            _write_intrinsics(self.path, frame.intrinsics)
+        if frame.depth_m is not None:
+            write_png(self.path / DEPTH_FOLDER / f"{name}.png", depth_to_millimetres(frame.depth_m))
+        _append_row(self.path, name, stamp_ns, frame_id)
+        write_png(self.path / RGB_FOLDER / f"{name}.png", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
+        self._intrinsics, self._has_depth = frame.intrinsics, frame.depth_m is not None
+        self._stamps.add(stamp_ns)
+        self._last += 1
+        self.count += 1
+        return name
+
+    def _check(self, frame: RgbdFrame) -> None:
+        if self._last >= MAX_FRAMES:
+            raise SourceError(f"{self.path} holds {MAX_FRAMES} frames, and names have six digits: choose another --out")
+        if self._has_depth is not None and self._has_depth != (frame.depth_m is not None):
+            has, comes = ("has", "has none") if self._has_depth else ("has no", "has it")
+            raise SourceError(f"{self.path} {has} depth, and the camera now {comes}: choose another --out")
+        if self._intrinsics is not None and frame.intrinsics != self._intrinsics:
+            raise SourceError(
+                f"{self.path} holds frames of {_shown(self._intrinsics)}, now come frames of "
+                f"{_shown(frame.intrinsics)}: a folder has one camera, choose another --out"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.path).free
+        if free < LEAST_FREE_BYTES:
+            raise SourceError(f"{free >> 20} MiB are free on the disk of {self.path}: make room, then record on")
+
+
+def _read_rows(folder: Path) -> list[tuple[str, int, str]]:
+    """The frames that are whole."""
+    path = folder / FRAMES_FILE
+    if not path.is_file():
+        return []
+    try:
+        # What follows the last line's end was cut by the end of the process that wrote it.
+        whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+        rows = list(csv.DictReader(io.StringIO(whole)))
+        frames = [(row["name"], int(row["stamp_ns"]), row["frame_id"]) for row in rows]
+        if any(not (name.isdecimal() and len(name) <= 6) for name, _, _ in frames):
+            raise ValueError("a name that is no number")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise SourceError(
+            f"{path} is not a list that `record` wrote ({type(error).__name__}: {error}): choose another --out"
+        ) from error
+    unique = {frame[0]: frame for frame in frames}  # of a number that was tried twice the last line counts
+    return [frame for name, frame in unique.items() if (folder / RGB_FOLDER / f"{name}.png").is_file()]
+
+
+def _write_rows(folder: Path, rows: list[tuple[str, int, str]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([COLUMNS, *rows])
+    replace_file(folder / FRAMES_FILE, text.getvalue().encode())
+
+
+def _append_row(folder: Path, *row: object) -> None:
+    if not (folder / FRAMES_FILE).is_file():
+        _write_rows(folder, [])
+    with (folder / FRAMES_FILE).open("a", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerow(row)
+
+
+def _write_intrinsics(folder: Path, k: CameraIntrinsics) -> None:
+    values = {name: float(getattr(k, name)) for name in ("fx", "fy", "cx", "cy")}  # messages hold NumPy's own floats
+    values |= {"width": int(k.width), "height": int(k.height)}
+    replace_file(folder / INTRINSICS_FILE, yaml.safe_dump(values, sort_keys=False).encode())
+
+
+def _shown(k: CameraIntrinsics | None) -> str:
+    return f"fx {k.fx:.1f} at {k.width}x{k.height}" if k else "a camera without intrinsics"

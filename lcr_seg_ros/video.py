@@ -1,0 +1,92 @@
+"""Videos of pictures, by OpenCV's writer."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.errors import SourceError
+
+Image = npt.NDArray[np.uint8]
+
+CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
+"""By the name's ending, those that OpenCV's wheels bring: MPEG-4 for players, VP8 for browsers too, JPEG."""
+
+_PAPER = 255
+
+
+class VideoFile:
+    """A video that is there whole when the block is left, or not at all.
+
+    Args:
+        path: ends with .mp4, .webm or .avi; replaced if it is there.
+        fps: pictures a second, > 0.
+        height: of every picture; those that differ are cut, or filled up with white below. None: of the first one.
+
+    Raises:
+        SourceError: the ending names no format, or this OpenCV cannot write it.
+    """
+
+    def __init__(self, path: str | Path, fps: float = 30.0, height: int | None = None) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() not in CODECS:
+            raise SourceError(f"cannot write a video {path}: use a name that ends with {', '.join(CODECS)}")
+        self._fps, self._height = fps, height
+        self._draft: Path | None = None
+        self._writer: Any = None
+        self._size = (0, 0)
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.release()
+        if self._draft is None:
+            return
+        try:
+            if kind is None:
+                if self._draft.stat().st_size == 0:
+                    raise SourceError(f"{self.path} could not be written: is the disk full?")
+                self._draft.chmod(0o644)
+                self._draft.replace(self.path)
+        finally:
+            self._draft.unlink(missing_ok=True)
+
+    def add(self, rgb: Image) -> None:
+        """The next picture: (h, w, 3) uint8 RGB, as wide as the first one.
+
+        Raises:
+            SourceError: it is not, or this OpenCV cannot write the format.
+        """
+        if self._writer is None:
+            self._open(rgb.shape[1], self._height or rgb.shape[0])
+        width, height = self._size
+        if abs(rgb.shape[1] - width) > 1:
+            raise SourceError(f"{self.path}: pictures of {rgb.shape[1]} and {width} px in width make no video")
+        page = np.full((height, width, 3), _PAPER, np.uint8)
+        h, w = min(height, rgb.shape[0]), min(width, rgb.shape[1])
+        page[:h, :w] = rgb[:h, :w]
+        self._writer.write(cv2.cvtColor(page, cv2.COLOR_RGB2BGR))
+
+    def _open(self, width: int, height: int) -> None:
+        self._size = (width + width % 2, height + height % 2)  # what most codecs ask for
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        suffix = self.path.suffix.lower()
+        descriptor, draft = tempfile.mkstemp(
+            prefix=f".{self.path.stem}.", suffix=f".part{suffix}", dir=self.path.parent
+        )
+        os.close(descriptor)
+        self._draft = Path(draft)
+        self._writer = cv2.VideoWriter(draft, cv2.VideoWriter_fourcc(*CODECS[suffix]), self._fps, self._size)  # type: ignore[attr-defined]
+        if not self._writer.isOpened():
+            raise SourceError(f"this OpenCV cannot write {suffix} videos: use another of {', '.join(CODECS)}")

@@ -1,0 +1,339 @@
+"""Puts frames, labels, poses and times where a rerun viewer finds them, and arranges its window.
+
+Entities of a camera are below ``world/NAME`` (``world/camera`` where there is one without a name)::
+
+    world/NAME              pose: optical frame in the world
+    world/NAME/image        pinhole model; below it rgb, depth, hha, labels and confidence
+    world/NAME/points       coloured by class
+    times/NAME, rates/NAME  curves
+    status/NAME             text
+
+The overlay is made by the viewer out of rgb and labels, so it costs nothing here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.labels import UNLABELLED, LabelSet
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from lcr_seg_ros.segmenter import Segmentation
+
+APPLICATION = "lcr_seg_ros"
+
+MAX_POINTS = 80_000
+"""Points of a frame that are shown: every second row and column of 640x480."""
+
+MAX_WIDTH = 640
+"""Pixels; larger images are shown smaller. A frame of 640x480 is then 4 MB."""
+
+MILLIMETRES_MAX = 65535
+
+
+class ViewerError(LcrSegError, RuntimeError):
+    """rerun is not installed, or cannot serve or write."""
+
+
+def import_rerun() -> ModuleType:
+    """The module ``rerun``.
+
+    Raises:
+        ViewerError: it is not installed, or broken.
+    """
+    os.environ.setdefault("RUST_LOG", "warn")  # else it tells on stderr of each connection
+    try:
+        import rerun
+        import rerun.blueprint
+    except ImportError as error:
+        raise ViewerError(
+            f"the viewer needs rerun, which cannot be imported: {error}; pip install 'lcr_seg_ros[rerun]'"
+        ) from error
+    return rerun
+
+
+class SegmentationView:
+    """What one viewer window shows.
+
+    Args:
+        labels: names and colours.
+        sinks: where to: rerun sinks, e.g. of a :class:`~lcr_seg_ros.viewer.server.ViewerServer`; each gets everything.
+        cameras: their names; a single camera may be nameless.
+        timeline: ``time``: stamps in ns since 1970, or of a simulation; ``frame``: numbers of frames.
+        max_width: pixels; larger images are shown smaller.
+
+    Images go uncompressed: a browser decodes JPEG beside the rest, so that colour would lag behind its labels.
+
+    Raises:
+        ViewerError: rerun is missing.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSet,
+        sinks: Sequence[Any],
+        cameras: Sequence[str] = ("",),
+        timeline: Literal["time", "frame"] = "time",
+        max_width: int = MAX_WIDTH,
+    ) -> None:
+        self._max_width = max_width
+        self._rr = import_rerun()
+        self._cameras = tuple(cameras)
+        self._timeline = timeline
+        # A stream for each sink: rerun ends a server when the sinks of its stream change, as when a file is full.
+        self._streams = [self._rr.RecordingStream(APPLICATION) for _ in sinks]
+        for stream, sink in zip(self._streams, sinks, strict=True):
+            stream.set_sinks(sink)
+        self._has_frame = False
+        self._sees_pose: set[str] = set()
+        self.show_labels(labels)
+        self._arrange(has_up=False)
+
+    def show_labels(self, labels: LabelSet) -> None:
+        """Use these names and colours from now on."""
+        info = self._rr.AnnotationInfo
+        known = [info(id=c.id, label=c.name, color=c.color) for c in labels.classes]
+        # Transparent: the image shows through in the overlay.
+        unknown = [
+            info(id=labels.void, label="void", color=(0, 0, 0, 0)),
+            info(id=UNLABELLED, label="unlabelled", color=(0, 0, 0, 0)),
+        ]
+        self._log("/", self._rr.AnnotationContext(known + unknown), static=True)
+
+    def show_frame(
+        self,
+        moment: int,
+        frame: RgbdFrame,
+        segmentation: Segmentation,
+        camera: str = "",
+        pose: npt.NDArray[np.float64] | None = None,
+    ) -> None:
+        """Show a frame and what it became.
+
+        Args:
+            moment: stamp in ns, or number of the frame, as the timeline says.
+            frame: depth and intrinsics may be missing; its gravity stands the view upright where there is no pose.
+            segmentation: of that frame; parts that are None are left out.
+            camera: one of the names given.
+            pose: (4, 4), optical frame to a world whose z points up; None: not known.
+        """
+        self._set_time(moment)
+        root = self._root(camera)
+        down = segmentation.gravity.down if segmentation.gravity is not None else frame.gravity
+        if pose is None and down is not None and camera not in self._sees_pose:
+            pose = upright_pose(np.asarray(down, np.float64), frame.camera_height_m or 0.0)
+        elif pose is not None:
+            self._sees_pose.add(camera)
+        if not self._has_frame and pose is not None:
+            self._arrange(has_up=True)
+        self._has_frame = True
+        if pose is not None:
+            self._log(root, self._rr.Transform3D(mat3x3=pose[:3, :3], translation=pose[:3, 3]))
+        if frame.intrinsics is not None:
+            self._log(f"{root}/image", self._pinhole(frame.intrinsics))
+        self._log(f"{root}/image/rgb", self._rr.Image(self._shrunk(frame.rgb, cv2.INTER_AREA)))
+        self._log(f"{root}/image/labels", self._rr.SegmentationImage(self._shrunk(segmentation.labels)))
+        confidence = np.rint(self._shrunk(segmentation.confidence) * 255).astype(np.uint8)
+        self._log(f"{root}/image/confidence", self._rr.Image(confidence))
+        if segmentation.hha is not None:
+            self._log(f"{root}/image/hha", self._rr.Image(self._shrunk(segmentation.hha, cv2.INTER_AREA)))
+        if frame.depth_m is not None:
+            depth = to_millimetres(self._shrunk(frame.depth_m))
+            self._log(f"{root}/image/depth", self._rr.DepthImage(depth, meter=1000.0))
+            if frame.intrinsics is not None:
+                positions, ids = labelled_points(frame, segmentation.labels)
+                points = self._rr.Points3D(positions, class_ids=ids, radii=self._rr.Radius.ui_points(1.6))
+                self._log(f"{root}/points", points)
+        if segmentation.stage_ms:
+            self.show_times(moment, segmentation.stage_ms, camera)
+
+    def show_times(self, moment: int, milliseconds: Mapping[str, float], camera: str = "") -> None:
+        """Add to the curves of stage times (ms)."""
+        self._show_curves(moment, f"times/{camera or 'camera'}", milliseconds)
+
+    def show_rates(self, moment: int, hertz: Mapping[str, float], camera: str = "") -> None:
+        """Add to the curves of rates (Hz)."""
+        self._show_curves(moment, f"rates/{camera or 'camera'}", hertz)
+
+    def show_status(self, moment: int, markdown: str, camera: str = "") -> None:
+        """Replace the text on the status panel."""
+        self._set_time(moment)
+        document = self._rr.TextDocument(markdown, media_type=self._rr.MediaType.MARKDOWN)
+        self._log(f"status/{camera or 'camera'}", document)
+
+    def drop_sink(self, number: int) -> None:
+        """Send no more to a sink: a file is complete then, a server gone."""
+        self._streams[number].flush(timeout_sec=5.0)
+        self._streams[number].disconnect()
+        del self._streams[number]
+
+    def close(self) -> None:
+        """Send what is under way, and end all sinks."""
+        for stream in self._streams:
+            stream.flush(timeout_sec=5.0)
+            stream.disconnect()
+        self._streams = []
+
+    def _show_curves(self, moment: int, path: str, values: Mapping[str, float]) -> None:
+        self._set_time(moment)
+        for name, value in values.items():
+            self._log(f"{path}/{name}", self._rr.Scalars(value))
+
+    def _set_time(self, moment: int) -> None:
+        for stream in self._streams:
+            if self._timeline == "time":
+                stream.set_time("time", timestamp=np.datetime64(moment, "ns"))
+            else:
+                stream.set_time("frame", sequence=moment)
+
+    def _log(self, path: str, *content: Any, static: bool = False) -> None:
+        for stream in self._streams:
+            stream.log(path, *content, static=static)
+
+    def _shrunk(self, pixels: Any, interpolation: int = cv2.INTER_NEAREST) -> Any:
+        """No wider than asked for; (H, W) or (H, W, C) -> (h, w) or (h, w, C)."""
+        height, width = pixels.shape[:2]
+        if width <= self._max_width:
+            return pixels
+        size = (self._max_width, max(1, round(height * self._max_width / width)))
+        return cv2.resize(pixels, size, interpolation=interpolation)
+
+    def _pinhole(self, intrinsics: CameraIntrinsics) -> Any:
+        if intrinsics.width > self._max_width:
+            height = max(1, round(intrinsics.height * self._max_width / intrinsics.width))
+            intrinsics = intrinsics.scaled_to(self._max_width, height)
+        return self._rr.Pinhole(
+            width=intrinsics.width,
+            height=intrinsics.height,
+            focal_length=(intrinsics.fx, intrinsics.fy),
+            principal_point=(intrinsics.cx, intrinsics.cy),
+            camera_xyz=self._rr.ViewCoordinates.RDF,
+            image_plane_distance=0.4,
+        )
+
+    def _root(self, camera: str) -> str:
+        return f"world/{camera or 'camera'}"
+
+    def _arrange(self, has_up: bool) -> None:
+        """Lay out the window: at once, and again with the first frame if it tells which way is up."""
+        up = self._rr.ViewCoordinates.RIGHT_HAND_Z_UP if has_up else self._rr.ViewCoordinates.RDF
+        self._log("world", up, static=True)
+        for stream in self._streams:
+            stream.send_blueprint(self._blueprint(has_up), make_active=True, make_default=True)
+            stream.flush(timeout_sec=5.0)
+
+    def _blueprint(self, has_up: bool) -> Any:
+        rrb = self._rr.blueprint
+        windows = [self._camera_window(camera, has_up) for camera in self._cameras]
+        return rrb.Blueprint(
+            windows[0] if len(windows) == 1 else rrb.Tabs(*windows),
+            rrb.BlueprintPanel(state="hidden"),
+            rrb.SelectionPanel(state="collapsed"),
+            rrb.TimePanel(state="collapsed", timeline=self._timeline, play_state="following"),
+            auto_views=False,
+        )
+
+    def _camera_window(self, camera: str, has_up: bool) -> Any:
+        rrb, root, name = self._rr.blueprint, self._root(camera), camera or "camera"
+
+        def picture(title: str, *kinds: str, **more: Any) -> Any:
+            return rrb.Spatial2DView(
+                origin=f"{root}/image", contents=[f"$origin/{kind}" for kind in kinds], name=title, **more
+            )
+
+        veil = self._rr.SegmentationImage.from_fields(opacity=0.5)
+        overlay = picture("overlay", "rgb", "labels", overrides={f"{root}/image/labels": veil})
+        space = rrb.Spatial3DView(
+            origin="world",
+            contents=[f"+ {root}", f"+ {root}/points", f"+ {root}/image", f"+ {root}/image/rgb"],
+            name="labelled points",
+            eye_controls=self._eye_behind_camera() if has_up and camera not in self._sees_pose else None,
+        )
+        curves = [
+            rrb.TimeSeriesView(origin=f"times/{name}", name="ms"),
+            rrb.TimeSeriesView(origin=f"rates/{name}", name="Hz"),
+            rrb.TextDocumentView(origin=f"status/{name}", name="status"),
+        ]
+        return rrb.Vertical(
+            rrb.Horizontal(overlay, space, column_shares=[1, 1]),
+            rrb.Horizontal(
+                picture("rgb", "rgb"),
+                picture("hha", "hha"),
+                picture("depth", "depth"),
+                picture("labels", "labels"),
+                picture("confidence", "confidence"),
+                rrb.Tabs(*curves),
+                column_shares=[1, 1, 1, 1, 1, 1.3],
+            ),
+            row_shares=[2, 1],
+            name=name,
+        )
+
+    def _eye_behind_camera(self) -> Any:
+        return self._rr.blueprint.EyeControls3D(
+            position=(-2.0, 0.0, 1.2), look_target=(2.5, 0.0, -0.2), eye_up=(0.0, 0.0, 1.0)
+        )
+
+
+def to_millimetres(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """(H, W) float32 metres -> uint16 millimetres; holes, and what is farther than 65.5 m, become 0."""
+    with np.errstate(invalid="ignore"):
+        usable = (depth_m > 0) & (depth_m < MILLIMETRES_MAX / 1000)
+    return np.where(usable, np.rint(np.where(usable, depth_m, 0) * 1000), 0).astype(np.uint16)
+
+
+def labelled_points(
+    frame: RgbdFrame, labels: npt.NDArray[np.uint8], max_points: int = MAX_POINTS
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Pixels with depth as points of the optical frame.
+
+    Args:
+        frame: with depth and intrinsics.
+        labels: (H, W) uint8.
+        max_points: rows and columns are left out, equally many of both, until no more remain.
+
+    Returns:
+        (N, 3) float32 metres, and (N,) uint8 mask ids.
+    """
+    assert frame.depth_m is not None and frame.intrinsics is not None
+    k = frame.intrinsics
+    step = max(1, int(np.ceil(np.sqrt(frame.depth_m.size / max_points))))
+    z = frame.depth_m[::step, ::step]
+    with np.errstate(invalid="ignore"):
+        usable = (z > 0) & np.isfinite(z)
+    v, u = np.nonzero(usable)
+    z = z[usable]
+    x = (u * step - k.cx).astype(np.float32) / np.float32(k.fx) * z
+    y = (v * step - k.cy).astype(np.float32) / np.float32(k.fy) * z
+    return np.stack([x, y, z], axis=1), labels[::step, ::step][usable]
+
+
+def upright_pose(down: npt.NDArray[np.float64], height_m: float = 0.0) -> npt.NDArray[np.float64]:
+    """Optical frame to a world whose z points up, after gravity alone.
+
+    Args:
+        down: (3,) gravity in the optical frame, not zero.
+        height_m: of the camera.
+
+    Returns:
+        (4, 4). x of the world is where the camera looks, as far as that is horizontal.
+    """
+    up = -down / np.linalg.norm(down)
+    ahead = np.array([0.0, 0.0, 1.0]) - up[2] * up
+    if np.linalg.norm(ahead) < 1e-3:  # it looks straight up or down: the top of the image is ahead
+        ahead = np.array([0.0, -1.0, 0.0]) + up[1] * up
+    ahead /= np.linalg.norm(ahead)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([ahead, np.cross(up, ahead), up])
+    pose[2, 3] = height_m
+    return pose

@@ -1,0 +1,127 @@
+"""A process with one camera for each fault that `doctor` should find; started by tests, ended by SIGINT.
+
+Each camera is a namespace with the node's own topic names at 10 Hz. Prints `ready` once they publish.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+PERIOD_S = 0.1
+WIDTH, HEIGHT = 80, 60
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What differs from a good camera."""
+
+    depth_size: tuple[int, int] = (WIDTH, HEIGHT)
+    depth_frame: str = "optical"
+    focal: float = 70.0
+    depth_focal: float = 0.0
+    depth_delay_s: float = 0.0
+    depth_midway: bool = False  # between two colour images, however far apart they are
+    age_s: float = 0.0
+    unit_mm: float = 1.0
+    encoding: str = "rgb8"
+    sends_images: bool = True
+    info_size: tuple[int, int] = (WIDTH, HEIGHT)
+    metres: float = 2.0
+    topics: tuple[str, str, str] = field(
+        default=("rgb/image_rect_color", "depth_registered/image_rect", "rgb/camera_info")
+    )
+
+
+CAMERAS = {
+    "good": Fault(),
+    "smaller": Fault(depth_size=(64, 48), depth_frame="depth_optical"),
+    "other_frame": Fault(depth_frame="depth_optical"),
+    "other_focal": Fault(depth_focal=50.0),
+    "uncalibrated": Fault(focal=0.0),
+    "other_info": Fault(info_size=(640, 480)),
+    "late": Fault(depth_delay_s=0.03),
+    "unsynchronised": Fault(depth_midway=True),
+    "old": Fault(age_s=5.0),
+    "tenths": Fault(unit_mm=0.1),
+    "empty": Fault(metres=0.0),
+    "odd": Fault(encoding="yuv422"),
+    "silent": Fault(sends_images=False),
+}
+
+
+def main() -> None:
+    from lcr_seg_ros.ros.environment import prepare_ros_environment
+
+    prepare_ros_environment()
+
+    import rclpy
+    from rclpy.duration import Duration
+    from rclpy.node import Node
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from rclpy.signals import SignalHandlerOptions
+    from sensor_msgs.msg import CameraInfo, Image
+
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+    class Camera(Node):
+        def __init__(self, name: str, fault: Fault) -> None:
+            super().__init__("driver", namespace=name)
+            self.fault = fault
+            self.before: Any = None
+            rgb, depth, info = fault.topics
+            self.rgb = self.create_publisher(Image, rgb, sensor)
+            self.depth = self.create_publisher(Image, depth, sensor)
+            self.info = self.create_publisher(CameraInfo, info, sensor)
+            self.depth_info = self.create_publisher(CameraInfo, depth.rpartition("/")[0] + "/camera_info", sensor)
+
+        def send(self) -> None:
+            f, now = self.fault, self.get_clock().now() - Duration(seconds=self.fault.age_s)
+            late = now + Duration(seconds=f.depth_delay_s)
+            if f.depth_midway:
+                late = now - Duration(nanoseconds=(now - (self.before or now)).nanoseconds // 2)
+            self.before = now
+            self.publish(self.info, info_message(f.info_size, f.focal), now, "optical")
+            if f.depth_focal:
+                self.publish(self.depth_info, info_message(f.depth_size, f.depth_focal), late, f.depth_frame)
+            if f.sends_images:
+                pixels = np.zeros((HEIGHT, WIDTH, 3 if f.encoding == "rgb8" else 2), np.uint8)
+                self.publish(self.rgb, image_message(pixels, f.encoding), now, "optical")
+                w, h = f.depth_size
+                millimetres = np.full((h, w), f.metres * 1000 / f.unit_mm, np.uint16)
+                self.publish(self.depth, image_message(millimetres, "16UC1"), late, f.depth_frame)
+
+        def publish(self, publisher: Any, message: Any, stamp: Any, frame: str) -> None:
+            message.header.stamp, message.header.frame_id = stamp.to_msg(), frame
+            publisher.publish(message)
+
+    def image_message(pixels: np.ndarray, encoding: str) -> Any:
+        h, w = pixels.shape[:2]
+        step = pixels.nbytes // h
+        return Image(height=h, width=w, encoding=encoding, step=step, data=pixels.tobytes())
+
+    def info_message(size: tuple[int, int], focal: float) -> Any:
+        k = [focal, 0.0, 39.5, 0.0, focal, 29.5, 0.0, 0.0, 1.0] if focal else [0.0] * 9
+        return CameraInfo(width=size[0], height=size[1], k=k)
+
+    cameras = [Camera(name, fault) for name, fault in CAMERAS.items()]
+    # Somebody who asks for more than the camera offers.
+    picky = Node("picky")
+    reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+    picky.create_subscription(Image, "/good/rgb/image_rect_color", lambda message: None, reliable)
+    print("ready", flush=True)
+    while not stop.wait(PERIOD_S):
+        for camera in cameras:
+            camera.send()
+    rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,341 @@
+"""Labels from labelling tools: what each export means in pixels, and what is said of exports that cannot be used."""
+
+from __future__ import annotations
+
+import base64
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from test_cli import run
+
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
+from lcr_seg_ros.sources.source import SourceFrame
+from lcr_seg_ros.training.datasets.annotation_files import detect_format
+from lcr_seg_ros.training.datasets.annotations import ImportRules, import_annotations
+from lcr_seg_ros.training.datasets.run_lengths import brush_mask, coco_mask
+
+WIDTH, HEIGHT = 64, 48
+INTRINSICS = CameraIntrinsics(60.0, 60.0, 31.5, 23.5, WIDTH, HEIGHT)
+NYU40 = {c.name: c.id for c in LabelSet.load("nyu40").classes}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Five frames that nobody has labelled."""
+    rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    depth = np.ones((HEIGHT, WIDTH), np.float32)
+    frames = [SourceFrame(f"{k:06d}", RgbdFrame(rgb, depth, INTRINSICS)) for k in range(1, 6)]
+    write_folder(frames, tmp_path / "mine")  # type: ignore[arg-type]
+    return tmp_path / "mine"
+
+
+def labels_of(data: Path, name: str = "000001") -> np.ndarray:
+    image = cv2.imread(str(data / "label40" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+    assert image is not None and image.dtype == np.uint8
+    return image
+
+
+def box(left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def write_labelme(path: Path, *shapes: dict[str, Any], width: int = WIDTH, height: int = HEIGHT) -> Path:
+    content = {"version": "5.5.0", "shapes": shapes, "imagePath": "x.png", "imageWidth": width, "imageHeight": height}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def polygon(label: str, *points: tuple[float, float]) -> dict[str, Any]:
+    return {"label": label, "points": points, "shape_type": "polygon"}
+
+
+def rectangle(label: str, left: float, top: float, right: float, bottom: float) -> dict[str, Any]:
+    return {"label": label, "points": [[left, top], [right, bottom]], "shape_type": "rectangle"}
+
+
+def runs_of(mask: np.ndarray) -> list[int]:
+    """Uncompressed counts of COCO, one pixel at a time."""
+    counts, value = [0], False
+    for pixel in mask.T.ravel().tolist():
+        if pixel != value:
+            counts.append(0)
+            value = pixel
+        counts[-1] += 1
+    return counts
+
+
+def coco_text(counts: list[int]) -> str:
+    """As the COCO API packs counts into a text."""
+    text = ""
+    for i, count in enumerate(counts):
+        value, more = count - (counts[i - 2] if i > 2 else 0), True
+        while more:
+            code = value & 31
+            value >>= 5
+            more = value != (-1 if code & 16 else 0)
+            text += chr((code | 32 if more else code) + 48)
+    return text
+
+
+def brush_numbers(mask: np.ndarray) -> list[int]:
+    """Label Studio's stream of bits: runs as equal values, single pixels as lists of values."""
+    values = np.repeat(mask.ravel().astype(np.uint8) * 255, 4)
+    bits = f"{values.size:032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))
+    place = 0
+    while place < values.size:
+        end = place
+        while end < values.size and values[end] == values[place] and end - place < 65536:
+            end += 1
+        if end - place > 4:
+            bits += f"1{3:02b}{end - place - 1:016b}{values[place]:08b}"
+        else:
+            end = min(place + 4, values.size)
+            bits += f"0{0:02b}{end - place - 1:03b}" + "".join(f"{v:08b}" for v in values[place:end])
+        place = end
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
+
+
+masks = st.integers(0, 2**32).map(lambda seed: np.random.default_rng(seed).random((7, 9)) < (seed % 11) / 10)
+
+
+@given(masks)
+def test_run_lengths_of_coco_and_of_label_studio_give_the_mask_they_were_made_of(mask: np.ndarray) -> None:
+    counts = runs_of(mask)
+    assert np.array_equal(coco_mask(counts, 9, 7), mask)
+    assert np.array_equal(coco_mask(coco_text(counts), 9, 7), mask)
+    assert np.array_equal(brush_mask(brush_numbers(mask), 9, 7), mask)
+
+
+def test_the_text_of_a_known_coco_mask() -> None:
+    # The pair that tests of other readers of the format hold.
+    assert coco_text([6, 1, 40, 4, 5, 4, 5, 4, 21]) == "61X13mN000`0"
+    assert coco_mask("61X13mN000`0", 9, 10).sum() == 1 + 4 + 4 + 4
+
+
+@given(st.binary(max_size=60))
+def test_damaged_run_lengths_are_refused_and_never_crash(noise: bytes) -> None:
+    for read, content in ((coco_mask, noise.decode("latin-1")), (brush_mask, list(noise))):
+        with suppress(SourceError):
+            assert read(content, 9, 7).shape == (7, 9)  # type: ignore[operator]
+
+
+def test_labelme_paints_its_shapes_in_order_and_leaves_the_rest_void(data: Path) -> None:
+    patch = np.zeros((6, 10), np.uint8)
+    patch[2:4] = 255
+    png = base64.b64encode(cv2.imencode(".png", patch)[1].tobytes()).decode()
+    write_labelme(
+        data / "rgb" / "000001.json",
+        rectangle("wall", 0, 0, 64, 20),
+        polygon("chair", (10, 10), (30, 10), (30, 40), (10, 40)),
+        {"label": "lamp", "points": [[50, 30], [50, 35]], "shape_type": "circle"},
+        {"label": "Books", "points": [[40, 40], [49, 45]], "shape_type": "mask", "mask": png},
+        {"label": "wall", "points": [[1, 1], [5, 5]], "shape_type": "line"},
+    )
+    assert import_annotations(data, data / "rgb").frames == ["000001"]
+    labels = labels_of(data)
+    chair, lamp = labels == NYU40["chair"], labels == NYU40["lamp"]
+    assert np.array_equal(labels == NYU40["wall"], box(0, 0, 64, 20) & ~chair)
+    assert chair[box(11, 11, 29, 39)].all() and not chair[~box(9, 9, 32, 42)].any()
+    assert lamp.sum() == pytest.approx(np.pi * 25, rel=0.15)
+    assert np.array_equal(labels == NYU40["books"], box(40, 42, 50, 44))
+    assert (labels[~(chair | lamp | box(0, 0, 64, 20) | box(40, 42, 50, 44))] == 0).all()
+
+
+def coco_file(path: Path, annotations: list[dict[str, Any]]) -> Path:
+    images = [{"id": k, "file_name": f"images/{k:06d}.png", "width": WIDTH, "height": HEIGHT} for k in (1, 2, 3)]
+    categories = [{"id": 7, "name": "floor"}, {"id": 9, "name": "night_stand"}]
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path
+
+
+def test_coco_reads_polygons_and_both_run_lengths_and_small_things_lie_on_large_ones(data: Path) -> None:
+    stand = box(20, 20, 30, 30)
+    counts = {"size": [HEIGHT, WIDTH], "counts": runs_of(stand)}
+    text = {"size": [HEIGHT, WIDTH], "counts": coco_text(runs_of(stand))}
+    outline = [[0, 0, 63, 0, 63, 47, 0, 47]]
+    source = coco_file(
+        data.parent / "coco.json",
+        [
+            {"image_id": 1, "category_id": 9, "segmentation": counts, "area": 100, "iscrowd": 1},
+            {"image_id": 1, "category_id": 7, "segmentation": outline, "area": 3000},
+            {"image_id": 2, "category_id": 9, "segmentation": text, "area": 100},
+        ],
+    )
+    done = import_annotations(data, source)
+    assert (done.frames, done.without_regions) == (["000001", "000002"], 1)
+    assert np.array_equal(labels_of(data) == NYU40["night stand"], stand)
+    assert (labels_of(data)[~stand & box(1, 1, 63, 47)] == NYU40["floor"]).all()
+    assert np.array_equal(labels_of(data, "000002"), np.where(stand, NYU40["night stand"], 0))
+
+
+def labelstudio_task(file: str, *results: dict[str, Any]) -> dict[str, Any]:
+    size = {"original_width": WIDTH, "original_height": HEIGHT}
+    return {
+        "id": 1,
+        "data": {"image": file},
+        "annotations": [
+            {"result": [{**size, "type": next(k for k in r if k.endswith("labels")), "value": r} for r in results]}
+        ],
+    }
+
+
+def test_label_studio_reads_brush_polygon_and_rectangle_and_strips_the_prefix_of_uploads(data: Path) -> None:
+    brush = box(3, 4, 17, 9)
+    task = labelstudio_task(
+        "/data/upload/1/0a1b2c3d-000004.png",
+        {"rectanglelabels": ["floor"], "x": 50, "y": 50, "width": 25, "height": 25, "rotation": 0},
+        {"polygonlabels": ["chair"], "points": [[80, 80], [95, 80], [95, 95], [80, 95]]},
+        {"brushlabels": ["wall"], "format": "rle", "rle": brush_numbers(brush)},
+    )
+    source = data.parent / "project.json"
+    source.write_text(json.dumps([task, {"id": 2, "data": {"image": "000005.png"}, "annotations": []}]))
+    assert import_annotations(data, source).frames == ["000004"]
+    labels = labels_of(data, "000004")
+    assert np.array_equal(labels == NYU40["wall"], brush)
+    assert np.array_equal(labels == NYU40["floor"], box(32, 24, 48, 36))
+    assert (labels == NYU40["chair"]).sum() == pytest.approx(0.15 * WIDTH * 0.15 * HEIGHT, rel=0.25)
+
+
+def test_masks_are_read_by_cvats_colours_by_those_of_the_label_set_and_as_ids(data: Path) -> None:
+    export = data.parent / "cvat"
+    (export / "SegmentationClass").mkdir(parents=True)
+    (export / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:0,0,0::\nchair:10,20,30::\n")
+    colored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    colored[box(1, 2, 30, 40)] = (30, 20, 10)  # blue first
+    cv2.imwrite(str(export / "SegmentationClass" / "000001.png"), colored)
+    import_annotations(data, export)
+    assert np.array_equal(labels_of(data), np.where(box(1, 2, 30, 40), NYU40["chair"], 0))
+
+    plain = data.parent / "plain"
+    plain.mkdir()
+    ids = np.where(box(5, 5, 9, 9), NYU40["bed"], 0).astype(np.uint8)
+    palette = LabelSet.load("nyu40").palette
+    cv2.imwrite(str(plain / "000002.png"), palette[ids][:, :, ::-1])
+    cv2.imwrite(str(plain / "000003.png"), ids)
+    import_annotations(data, plain)
+    assert np.array_equal(labels_of(data, "000002"), ids)
+    assert np.array_equal(labels_of(data, "000003"), ids)
+
+
+def test_new_classes_get_ids_that_stay_when_more_is_labelled(data: Path) -> None:
+    write_labelme(data / "rgb" / "000001.json", rectangle("shelf", 0, 0, 9, 9), rectangle("pallet", 9, 9, 20, 20))
+    import_annotations(data, data / "rgb", rules=ImportRules("new"))
+    first = {c["name"]: c["id"] for c in yaml.safe_load((data / "labels.yaml").read_text())["classes"]}
+    assert first == {"pallet": 1, "shelf": 2}
+    write_labelme(data / "rgb" / "000002.json", rectangle("forklift", 0, 0, 9, 9), rectangle("Pallet", 9, 9, 20, 20))
+    import_annotations(data, data / "rgb", rules=ImportRules("new"))
+    again = LabelSet.load(data / "labels.yaml")
+    assert {c.name: c.id for c in again.classes} == {"pallet": 1, "shelf": 2, "forklift": 3}
+    assert len({c.color for c in again.classes}) == 3
+    assert labels_of(data, "000002")[10, 10] == 1
+
+
+def test_names_without_a_class_stop_everything_and_are_mended_by_map_and_ignore(data: Path) -> None:
+    for k in (1, 2):
+        write_labelme(
+            data / "rgb" / f"{k:06d}.json", rectangle("couch", 0, 0, 9, 9), rectangle("robot", 20, 20, 30, 30)
+        )
+    with pytest.raises(SourceError, match=r"no class for 'couch' \(2 regions.*'robot'.*--map couch=CLASS.*--ignore"):
+        import_annotations(data, data / "rgb")
+    assert not (data / "label40").exists()
+    import_annotations(data, data / "rgb", rules=ImportRules(renamed={"couch": "sofa"}, ignored=("robot",)))
+    assert set(np.unique(labels_of(data)).tolist()) == {0, NYU40["sofa"]}
+
+
+def test_frames_stay_in_their_list_when_more_is_labelled(data: Path) -> None:
+    for k in (1, 2, 3):
+        write_labelme(data / "rgb" / f"{k:06d}.json", rectangle("wall", 0, 0, 9, 9))
+    import_annotations(data, data / "rgb", rules=ImportRules(val_share=0.4))
+    assert (data / "fit.txt").read_text().split() == ["000001", "000002"]
+    assert (data / "val.txt").read_text().split() == ["000003"]
+    for k in (4, 5):
+        write_labelme(data / "rgb" / f"{k:06d}.json", rectangle("wall", 0, 0, 9, 9))
+    done = import_annotations(data, data / "rgb", rules=ImportRules(val_share=0.4))
+    assert (data / "fit.txt").read_text().split() == ["000001", "000002", "000004"]
+    assert (data / "val.txt").read_text().split() == ["000003", "000005"]
+    assert (done.fit, done.val) == (3, 2)
+    assert all(item.labels is not None for item in DatasetFolder(data, "fit"))
+
+
+def test_a_single_labelled_frame_goes_to_fit(data: Path) -> None:
+    write_labelme(data / "rgb" / "000002.json", rectangle("wall", 0, 0, 9, 9))
+    import_annotations(data, data / "rgb")
+    assert (data / "fit.txt").read_text().split() == ["000002"]
+    assert not (data / "val.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is not JSON"),
+        ("{}", "is not the JSON of labelme, COCO or Label Studio"),
+        ('{"shapes": [], "imageWidth": 99999999, "imageHeight": 9}', "1..16384 are read"),
+        ('{"shapes": [{}], "imageWidth": 64, "imageHeight": 48}', "is damaged, or is no labelme export"),
+        ('{"shapes": [{"label": "wall", "points": [[1, 2], [1e30, 3], [4, 5]]}], "imageWidth": 64, "imageHeight": 48}',
+         "far outside of any image"),
+        ('{"images": [], "annotations": [{}], "categories": []}', "is damaged, or is no coco export"),
+        ('{"images": [{"id": 1, "file_name": "000001.png", "width": 64, "height": 48}], '
+         '"categories": [{"id": 1, "name": "wall"}], "annotations": [{"image_id": 1, "category_id": 1, '
+         '"segmentation": {"size": [48, 64], "counts": [7]}}]}',
+         "cover 7 pixels, the image has 64x48"),
+        ('[{"annotations": [{"result": [{"original_width": 64}]}]}]', "is damaged, or is no labelstudio export"),
+    ],
+)  # fmt: skip
+def test_exports_that_cannot_be_used_get_one_line(data: Path, content: str, said: str) -> None:
+    source = data.parent / "000001.json"
+    source.write_text(content)
+    with pytest.raises(SourceError, match=said.replace(".", r"\.")):
+        import_annotations(data, source)
+    assert not list(data.glob("label40/*"))
+
+
+def test_labels_of_other_images_or_of_another_size_are_refused(data: Path) -> None:
+    source = data.parent / "export"
+    source.mkdir()
+    write_labelme(source / "strange.json", rectangle("wall", 0, 0, 9, 9))
+    with pytest.raises(SourceError, match="no image of the export"):
+        import_annotations(data, source)
+    write_labelme(source / "000001.json", rectangle("wall", 0, 0, 9, 9), width=640, height=480)
+    with pytest.raises(SourceError, match="is 64x48, but was 640x480 when it was labelled"):
+        import_annotations(data, source)
+    with pytest.raises(SourceError, match="no file or folder"):
+        import_annotations(data, data.parent / "nowhere")
+
+
+def test_formats_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    write_labelme(tmp_path / "a" / "x.json")
+    assert detect_format(tmp_path / "a") == detect_format(tmp_path / "a" / "x.json") == "labelme"
+    assert detect_format(coco_file(tmp_path / "c.json", [])) == "coco"
+    (tmp_path / "l.json").write_text(json.dumps([labelstudio_task("x.png")]))
+    assert detect_format(tmp_path / "l.json") == "labelstudio"
+    (tmp_path / "m").mkdir()
+    with pytest.raises(SourceError, match=r"neither \.json files"):
+        detect_format(tmp_path / "m")
+    cv2.imwrite(str(tmp_path / "m" / "x.png"), np.zeros((2, 2), np.uint8))
+    assert detect_format(tmp_path / "m") == "masks"
+
+
+def test_the_command_tells_shares_lists_and_what_comes_next(data: Path) -> None:
+    for k in (1, 2, 3, 4, 5):
+        write_labelme(data / "rgb" / f"{k:06d}.json", rectangle("couch", 0, 0, 32, 48))
+    answer = run("prepare", "annotations", "--data", data, "--from", data / "rgb", "--map", "couch=sofa").stdout
+    assert "50.0% sofa" in answer and "50.0% void" in answer
+    assert "5 frames labelled with nyu40; fit 4, val 1" in answer
+    assert f"check-data {data}" in answer
+    bad = run("prepare", "annotations", "--data", data, "--from", data / "rgb", code=1)
+    assert "no class for 'couch'" in bad.stderr and "Traceback" not in bad.stderr

@@ -1,0 +1,316 @@
+"""Which runtime is taken and why; that all give the same labels; that nothing is left behind or phones home."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from shared_data import ROOT, shared_data
+from tiny_bundle import make_tiny_bundle, tiny_bundle
+
+from lcr_seg_ros.backends import BACKENDS, Backend, create_backend
+from lcr_seg_ros.backends.cache import cache_folder, prune
+from lcr_seg_ros.backends.cuda import why_no_cuda
+from lcr_seg_ros.backends.openvino import MAX_SIZES, OpenVinoBackend
+from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.decode import decode
+from lcr_seg_ros.errors import BackendError, FrameError
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.hha.gravity import angle_deg
+from lcr_seg_ros.preprocess import Preprocessor
+from lcr_seg_ros.segmenter import Segmenter
+from lcr_seg_ros.sources.folder import DatasetFolder
+from lcr_seg_ros.sources.rooms import RenderedRoom
+
+KITCHEN = CameraIntrinsics(585.0, 585.0, 320.0, 240.0, 640, 480)
+SIZES = ((640, 480), (560, 425))
+
+needs_no_cuda = pytest.mark.skipif(not why_no_cuda(), reason="this machine has a CUDA device")
+
+
+@cache
+def loaded(backend: str) -> Backend:
+    pytest.importorskip(BACKENDS[backend][0])
+    return create_backend(ModelBundle.load("nyu40"), backend, "cpu")
+
+
+@cache
+def frames(size: tuple[int, int], source: str) -> list[RgbdFrame]:
+    """Four frames of a source, cut to a size from the top left."""
+    if source == "rendered":
+        whole = [item.frame for item in RenderedRoom(frames=4, seed=3)]
+    elif source == "kitchen":
+        kitchen = DatasetFolder(shared_data("kitchen"), intrinsics=KITCHEN)
+        whole = [kitchen[index].frame for index in (0, 40, 80, 110)]
+    else:
+        nyudv2 = DatasetFolder(shared_data("nyudv2"), "val")
+        whole = [nyudv2[index].frame for index in (0, 130, 260, 400)]
+    return [_cut(frame, *size) for frame in whole]
+
+
+def _cut(frame: RgbdFrame, width: int, height: int) -> RgbdFrame:
+    assert frame.depth_m is not None and frame.intrinsics is not None
+    camera = replace(frame.intrinsics, width=width, height=height)
+    return RgbdFrame(frame.rgb[:height, :width].copy(), frame.depth_m[:height, :width].copy(), camera)
+
+
+@pytest.mark.parametrize("source", ["rendered", "kitchen", "nyudv2"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+def test_every_backend_gives_the_labels_of_openvino(backend: str, size: tuple[int, int], source: str) -> None:
+    bundle = ModelBundle.load("nyu40")
+    preprocessor = Preprocessor(bundle.input)
+    for frame in frames(size, source):
+        tensor = preprocessor(frame).tensor
+        ours, theirs = (
+            decode(loaded(name).infer(tensor)[0], bundle.labels.ids, *size)[0] for name in (backend, "openvino")
+        )
+        assert (ours == theirs).mean() >= 0.999
+
+
+class TestTheChoice:
+    @needs_no_cuda
+    def test_auto_tells_why_it_takes_the_cpu(self, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level(logging.INFO, "lcr_seg_ros"):
+            assert create_backend(tiny_bundle(), "auto", "auto").device == "cpu"
+        assert f"device auto takes the CPU: {why_no_cuda()}" in caplog.messages
+        assert "the network runs on openvino (cpu)" in caplog.messages
+
+    @needs_no_cuda
+    @pytest.mark.parametrize("backend", ["auto", "onnxruntime", "torch"])
+    def test_cuda_that_is_not_there_is_refused_with_the_reason(self, backend: str) -> None:
+        with pytest.raises(BackendError, match=r"device cuda cannot be had: .* use device cpu or auto"):
+            create_backend(tiny_bundle(), backend, "cuda")
+
+    def test_onnxruntime_names_what_each_of_its_providers_lacks(self) -> None:
+        onnxruntime = pytest.importorskip("onnxruntime")
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            pytest.skip("this is the GPU build of onnxruntime")
+        from lcr_seg_ros.backends.onnxruntime import OnnxRuntimeBackend
+
+        with pytest.raises(BackendError, match=r"TensorRT: not in this build.*CUDA: not in this build"):
+            OnnxRuntimeBackend(tiny_bundle(), "cuda", 0)
+
+    def test_auto_goes_on_to_the_next_backend_and_tells_why(self, caplog: pytest.LogCaptureFixture) -> None:
+        """ONNX Runtime's own operators are unknown to OpenVINO."""
+        pytest.importorskip("onnxruntime")
+        with caplog.at_level(logging.INFO, "lcr_seg_ros"):
+            assert create_backend(_bundle_of_onnxruntimes_own_operator(), "auto", "cpu").name == "onnxruntime"
+        assert any("not openvino on cpu: openvino cannot" in message for message in caplog.messages)
+
+    def test_where_nothing_runs_a_network_the_error_lists_what_each_said(self) -> None:
+        for backend in ("onnxruntime", "torch"):
+            pytest.importorskip(BACKENDS[backend][0])
+        with pytest.raises(BackendError, match=r"openvino cannot read .*; onnxruntime cannot load .*; cannot read"):
+            create_backend(replace(tiny_bundle(), network=b"not a model"), "auto", "cpu")
+
+
+def _bundle_of_onnxruntimes_own_operator() -> ModelBundle:
+    import onnx
+    from onnx import helper
+
+    bundle = tiny_bundle()
+    model = onnx.load_from_string(bundle.network)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    model.graph.node.insert(0, helper.make_node("Inverse", ["image"], ["upper"], domain="com.microsoft"))
+    model.graph.node[1].input[0] = "upper"
+    return replace(bundle, network=model.SerializeToString())
+
+
+class TestOpenVinosCache:
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        return tmp_path / "lcr_seg_ros" / "openvino"
+
+    @pytest.fixture
+    def tensor(self) -> npt.NDArray[np.float32]:
+        return np.random.default_rng(0).normal(0, 1, (1, 6, 64, 96)).astype(np.float32)
+
+    def test_what_was_compiled_is_found_again(self, folder: Path, tensor: npt.NDArray[np.float32]) -> None:
+        first = create_backend(tiny_bundle(), "openvino").infer(tensor).copy()
+        (kept,) = folder.iterdir()
+        written = kept.stat().st_mtime_ns
+        assert np.array_equal(create_backend(tiny_bundle(), "openvino").infer(tensor), first)
+        assert [file.stat().st_mtime_ns for file in folder.iterdir()] == [written]
+        assert folder.stat().st_mode & 0o077 == 0, "others may not put networks there"
+
+    @pytest.mark.parametrize("size", [0, 100, 3000])
+    def test_a_file_that_was_cut_is_compiled_anew(
+        self, folder: Path, tensor: npt.NDArray[np.float32], size: int
+    ) -> None:
+        first = create_backend(tiny_bundle(), "openvino").infer(tensor).copy()
+        (kept,) = folder.iterdir()
+        whole = kept.read_bytes()
+        kept.unlink()
+        kept.write_bytes(whole[:size])
+        assert np.array_equal(create_backend(tiny_bundle(), "openvino").infer(tensor), first)
+
+    def test_without_a_place_to_write_it_runs_all_the_same(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        tensor: npt.NDArray[np.float32],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        with caplog.at_level(logging.INFO, "lcr_seg_ros"):
+            assert create_backend(tiny_bundle(), "openvino").infer(tensor).shape == (1, 40, 16, 24)
+        assert any("compiled networks are not kept" in message for message in caplog.messages)
+
+    def test_a_relative_cache_home_is_ignored(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", "somewhere")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert cache_folder("openvino") == tmp_path / ".cache" / "lcr_seg_ros" / "openvino"
+
+    def test_the_oldest_files_go_first(self, tmp_path: Path) -> None:
+        for age, name in enumerate(("new", "middle", "old")):
+            (tmp_path / name).write_bytes(bytes(100))
+            os.utime(tmp_path / name, (1000 - age, 1000 - age))
+        prune(tmp_path, 250)
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["middle", "new"]
+
+    def test_only_the_last_input_sizes_are_kept_in_memory(self, folder: Path) -> None:
+        backend = create_backend(tiny_bundle(), "openvino")
+        assert isinstance(backend, OpenVinoBackend)
+        for side in range(32, 32 + 8 * (MAX_SIZES + 3), 8):
+            assert backend.infer(np.zeros((1, 6, side, side), np.float32)).shape == (1, 40, side // 4, side // 4)
+        assert len(backend._requests) == MAX_SIZES
+
+
+SEALED = """
+import ctypes, sys
+
+def seal(socket_call):
+    '''From here on the kernel kills this process at socket(AF_INET or AF_INET6), native code included.'''
+    class Step(ctypes.Structure):
+        _fields_ = [("code", ctypes.c_uint16), ("yes", ctypes.c_uint8), ("no", ctypes.c_uint8), ("k", ctypes.c_uint32)]
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_uint16), ("steps", ctypes.POINTER(Step))]
+    load, equal, give = 0x20, 0x15, 0x06
+    steps = (Step * 7)(
+        Step(load, 0, 0, 0), Step(equal, 0, 4, socket_call),
+        Step(load, 0, 0, 16), Step(equal, 1, 0, 2), Step(equal, 0, 1, 10),
+        Step(give, 0, 0, 0x80000000), Step(give, 0, 0, 0x7FFF0000),
+    )
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert not libc.prctl(38, 1, 0, 0, 0) and not libc.prctl(22, 2, ctypes.byref(Program(7, steps)), 0, 0)
+
+seal(int(sys.argv[1]))
+"""
+"""PR_SET_NO_NEW_PRIVS, then PR_SET_SECCOMP with a filter (seccomp(2))."""
+
+
+def run_sealed(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    number = {"x86_64": 41, "aarch64": 198}.get(platform.machine())
+    if sys.platform != "linux" or number is None:
+        pytest.skip("system calls are filtered on x86-64 and ARM Linux only")
+    return subprocess.run(
+        [sys.executable, "-c", SEALED + code, str(number), *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+class TestNothingPhonesHome:
+    def test_the_seal_holds(self) -> None:
+        assert run_sealed("import socket; socket.socket()").returncode < 0
+
+    @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+    def test_loading_and_running_a_network_opens_no_socket(self, backend: str, tmp_path: Path) -> None:
+        pytest.importorskip(BACKENDS[backend][0])
+        done = run_sealed(
+            """
+import numpy as np, time
+from lcr_seg_ros.backends import create_backend
+from lcr_seg_ros.bundle import ModelBundle
+backend = create_backend(ModelBundle.load(sys.argv[2]), sys.argv[3])
+backend.infer(np.zeros((1, 6, 64, 64), np.float32))
+time.sleep(0.5)  # for threads that would send later
+assert not [name for name in sys.modules if name.startswith("openvino_telemetry.")]
+print("done")
+""",
+            make_tiny_bundle(tmp_path / "tiny.lcrseg"),
+            backend,
+        )
+        assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+class TestDevicePipeline:
+    """On the CPU in float32, where it has to agree with the node's usual way."""
+
+    @pytest.fixture(scope="class")
+    def pipeline(self):  # type: ignore[no-untyped-def]
+        backend = loaded("torch")
+        from lcr_seg_ros.device_pipeline import DevicePipeline
+
+        return DevicePipeline(ModelBundle.load("nyu40"), backend, with_hha=True)
+
+    @pytest.mark.parametrize("source", ["rendered", "kitchen"])
+    @pytest.mark.parametrize("size", SIZES)
+    def test_labels_and_hha_are_those_of_the_segmenter(self, pipeline, size: tuple[int, int], source: str) -> None:  # type: ignore[no-untyped-def]
+        segmenter = Segmenter(ModelBundle.load("nyu40"), loaded("torch"))
+        for frame in frames(size, source)[::2]:
+            wanted = segmenter.segment(frame)
+            assert wanted.gravity is not None and wanted.hha is not None and frame.depth_m is not None
+            got = pipeline.segment_arrays(frame.rgb, frame.depth_m, frame.intrinsics, wanted.gravity.down)
+            assert (got.labels == wanted.labels).mean() >= 0.999
+            assert np.abs(got.hha.astype(int) - wanted.hha).max() <= 1
+            assert np.abs(got.confidence - wanted.confidence).max() <= 0.01
+            millimetres = np.round(1000 * np.nan_to_num(frame.depth_m)).astype(np.uint16)
+            again = pipeline.segment_arrays(frame.rgb, millimetres, frame.intrinsics, wanted.gravity.down)
+            assert (again.labels == wanted.labels).mean() >= 0.99
+
+    def test_gravity_it_estimates_itself_is_that_of_the_segmenter(self, pipeline) -> None:  # type: ignore[no-untyped-def]
+        segmenter = Segmenter(ModelBundle.load("nyu40"), loaded("torch"))
+        for frame in frames(SIZES[0], "rendered")[:2]:
+            wanted = segmenter.segment(frame).gravity
+            assert wanted is not None
+            got = pipeline.segment_arrays(frame.rgb, frame.depth_m, frame.intrinsics)
+            assert angle_deg(got.down, wanted.down) < 0.2
+
+    def test_a_known_camera_height_is_used_and_a_result_is_not_overwritten(self, pipeline) -> None:  # type: ignore[no-untyped-def]
+        (frame, *_) = frames(SIZES[0], "rendered")
+        low, high = (
+            pipeline.segment_arrays(frame.rgb, frame.depth_m, frame.intrinsics, (0, 1, 0), height)
+            for height in (1.0, 1.5)
+        )
+        risen = high.hha[..., 1].astype(int) - low.hha[..., 1]
+        assert np.median(risen) == 50
+        assert np.array_equal(low.down, (0, 1, 0))
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"depth": None}, "needs depth"),
+            ({"intrinsics": None}, "needs depth and the camera's intrinsics"),
+            ({"depth": np.ones((480, 640))}, "uint16 millimetres or float32 metres, got float64"),
+            ({"depth": np.ones((240, 320), np.float32)}, "registered"),
+            ({"rgb": np.zeros((480, 640), np.uint8)}, "rgb must be"),
+            ({"gravity": (0, 0, 0)}, "gravity must be three finite numbers, not all 0"),
+            ({"camera_height_m": -1.0}, "camera_height_m must be > 0"),
+        ],
+    )
+    def test_what_cannot_be_used_is_refused(self, pipeline, changes: dict[str, object], message: str) -> None:  # type: ignore[no-untyped-def]
+        good = {"rgb": np.zeros((480, 640, 3), np.uint8), "depth": np.ones((480, 640), np.float32)}
+        with pytest.raises(FrameError, match=message):
+            pipeline.segment_arrays(**(good | {"intrinsics": KITCHEN} | changes))
+
+    def test_a_cuda_graph_needs_cuda(self) -> None:
+        backend = loaded("torch")
+        from lcr_seg_ros.device_pipeline import DevicePipeline
+
+        with pytest.raises(BackendError, match="needs device cuda"):
+            DevicePipeline(ModelBundle.load("nyu40"), backend, graphed=True)

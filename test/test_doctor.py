@@ -1,0 +1,344 @@
+"""`doctor` finds the camera, names its faults and what to do about them, and says how to start the node."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shared_data import ROOT
+from tiny_bundle import make_tiny_bundle
+
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.ros.camera_presets import CAMERAS
+from lcr_seg_ros.ros.camera_topics import CameraTopics, find_cameras
+from lcr_seg_ros.ros.doctor import installation, machine
+from lcr_seg_ros.ros.doctor.depth import check_depth_values, check_gravity
+from lcr_seg_ros.ros.doctor.report import Check, Report
+from lcr_seg_ros.ros.environment import FASTDDS_PROFILE, prepare_ros_environment
+from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
+from lcr_seg_ros.sources.folder import write_folder
+from lcr_seg_ros.sources.rooms import RenderedRoom
+from lcr_seg_ros.sources.source import SourceFrame
+
+pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
+prepare_ros_environment()
+
+import rclpy  # noqa: E402
+from faulty_cameras import CAMERAS as FAULTS  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from rclpy.signals import SignalHandlerOptions  # noqa: E402
+
+from lcr_seg_ros.ros.doctor.camera import CameraFindings, check_camera, check_no_camera  # noqa: E402
+from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, IMAGE, GraphListener, GraphView, Stream  # noqa: E402
+from lcr_seg_ros.ros.doctor.segment_node import check_segment_nodes  # noqa: E402
+from lcr_seg_ros.ros.doctor.stamps import check_pairing  # noqa: E402
+from lcr_seg_ros.ros.parameters import read_defaults  # noqa: E402
+from lcr_seg_ros.ros.spin import spinning  # noqa: E402
+
+MS = 10**6
+BESIDE = ("/camera/infra1/image_rect_raw", "/rear/segmentation/mask", "/ground_truth/labels")
+"""Image topics that are there as well and never the camera's colour or depth."""
+
+
+# Which topics are the camera's
+
+
+@pytest.mark.parametrize("name", [name for name in CAMERAS if name != "none"])
+def test_each_drivers_topics_are_known_and_give_its_launch_line(name: str) -> None:
+    preset = CAMERAS[name]
+    rgb, depth, info = (f"{preset.namespace}/{t}" for t in (preset.rgb, preset.depth, preset.camera_info))
+    (camera,) = find_cameras([rgb, depth, *BESIDE], [info], {}, (), {rgb: preset.frame_id})
+    assert (camera.preset, camera.namespace) == (name, preset.namespace)
+    assert (camera.rgb, camera.depth, camera.camera_info) == (rgb, depth, info)
+    where = f" namespace:={preset.namespace}" if preset.namespace else ""
+    assert (
+        camera.launch_line(slop=0.03) == f"ros2 launch lcr_seg_ros segment.launch.py camera:={name}{where} slop:=0.03"
+    )
+
+
+def test_drivers_with_the_same_names_are_told_apart_by_frame_or_namespace() -> None:
+    topics = ("rgb/image_raw", "depth_registered/image_raw")
+    for namespace, frame, expected in (
+        ("/kinect", "x", "kinect1"),
+        ("/camera", "x", "openni2"),
+        ("/a", "kinect_rgb", "kinect1"),
+    ):
+        images = [f"{namespace}/{topic}" for topic in topics]
+        (camera,) = find_cameras(images, [f"{namespace}/rgb/camera_info"], {}, (), {images[0]: frame})
+        assert camera.preset == expected
+
+
+def test_own_names_need_no_remapping_and_foreign_ones_are_spelled_out() -> None:
+    (own,) = find_cameras(["/front/rgb/image_rect_color", "/front/depth_registered/image_rect"], [], {})
+    assert own.launch_line() == "ros2 launch lcr_seg_ros segment.launch.py namespace:=/front"
+    encodings = {"/a/picture": "bgr8", "/a/range": "32FC1", "/a/infra": "mono8"}
+    (odd,) = find_cameras([*encodings, *BESIDE], ["/a/camera_info", "/b/camera_info"], encodings)
+    assert odd.launch_line().endswith("rgb:=/a/picture depth:=/a/range camera_info:=/a/camera_info")
+    assert "-r rgb/image_rect_color:=/a/picture -r depth_registered/image_rect:=/a/range" in odd.command_line()
+
+
+def test_without_aligned_depth_a_realsense_is_no_realsense_yet_and_the_advice_says_how() -> None:
+    images = ["/camera/camera/color/image_raw", "/camera/camera/depth/image_rect_raw"]
+    (camera,) = find_cameras(images, ["/camera/camera/color/camera_info"], {})
+    assert (camera.preset, camera.rgb, camera.depth) == ("", *images)
+    assert find_cameras(BESIDE[1:], [], {}) == []
+
+
+# What images hold
+
+
+@pytest.mark.parametrize(
+    ("metres", "encoding", "level", "said"),
+    [
+        (2.0, "16UC1", "ok", "median 2.00 m"),
+        (20.0, "16UC1", "fail", "are these 0.1 mm?"),
+        (0.2, "16UC1", "fail", "are these centimetres?"),
+        (0.002, "16UC1", "fail", "are these metres?"),
+        (2200.0, "32FC1", "fail", "are these millimetres in a float image?"),
+        (0.0, "32FC1", "fail", "no pixel has a depth"),
+    ],
+)
+def test_depth_units_are_told_by_what_is_usual_indoors(metres: float, encoding: str, level: str, said: str) -> None:
+    check = check_depth_values(np.full((48, 64), metres, np.float32), encoding)
+    assert check.level == level
+    assert said in check.found + check.advice
+
+
+def test_many_holes_are_worth_a_warning() -> None:
+    depth = np.full((48, 64), np.nan, np.float32)
+    depth[:10] = 2.0
+    assert check_depth_values(depth, "32FC1").level == "warn"
+
+
+def test_gravity_is_trusted_in_a_room_and_doubted_before_a_wall() -> None:
+    frame = RenderedRoom(frames=1, seed=0, width=320, height=240)[0].frame
+    assert frame.depth_m is not None and frame.intrinsics is not None
+    check = check_gravity(frame.depth_m, frame.intrinsics, "")
+    assert check.level == "ok" and "degrees down" in check.found
+    wall = check_gravity(np.full((240, 320), 2.0, np.float32), frame.intrinsics, "/camera/imu")
+    assert wall.level == "warn" and "gravity_source:=imu imu:=/camera/imu" in wall.advice
+
+
+# Stamps
+
+
+def stream(stamps_ns: list[int]) -> Stream:
+    result = Stream("/x")
+    result.arrivals.extend((stamp, stamp, stamp * 1e-9) for stamp in stamps_ns)
+    return result
+
+
+@given(delay_ms=st.integers(0, 40), lost=st.sets(st.integers(0, 29), max_size=2))
+def test_the_slop_that_is_proposed_pairs_partners_and_no_strangers(delay_ms: int, lost: set[int]) -> None:
+    color = [10**18 + k * 33 * MS for k in range(30)]
+    depth = [stamp + delay_ms * MS for k, stamp in enumerate(color) if k not in lost]
+    check, slop = check_pairing(stream(color), stream(depth), 0.016)
+    apart = min(delay_ms % 33, 33 - delay_ms % 33)
+    if apart < 16:
+        assert (check.level, slop) == ("ok", None)
+    elif slop is not None:
+        assert check.level == "warn" and apart * 1e-3 < slop < 0.0165
+    else:
+        assert check.level == "fail"
+
+
+def test_streams_that_never_overlap_are_told_from_streams_that_are_late() -> None:
+    now, before = [10**18 + k * 33 * MS for k in range(9)], [10**17 + k * 33 * MS for k in range(9)]
+    check, slop = check_pairing(stream(now), stream(before), 0.016)
+    assert (check.level, slop) == ("fail", None) and "do not overlap" in check.found
+    check, slop = check_pairing(stream(now), stream([s + 20 * MS for s in now[::2]]), 0.016)
+    assert check.level == "ok"  # 20 ms after one is 13 ms before the next: slower depth pairs with that
+
+
+# The machine
+
+
+def test_little_shared_memory_and_a_profile_that_is_gone_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {check.level for check in machine.check_machine()} <= {"ok", "warn"}
+    monkeypatch.setattr(machine, "LEAST_SHARED_MEMORY", 1 << 60)
+    (memory,) = (check for check in machine.check_machine() if check.name == "shared memory")
+    assert memory.level == "warn" and "--shm-size=1g" in memory.advice
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "/nowhere.xml")
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF")
+    domain, profile = machine.check_environment("rmw_fastrtps_cpp")
+    assert (domain.level, profile.level) == ("fail", "fail")
+    assert str(FASTDDS_PROFILE) in profile.advice
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(FASTDDS_PROFILE))
+    assert machine.check_environment("rmw_fastrtps_cpp")[1].found == "the shipped one"
+
+
+def test_a_runtime_that_crashes_and_a_cv_bridge_that_clashes_are_reported_not_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("torch", "cv_bridge"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise ImportError('numpy.core.multiarray failed to import')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(installation, "_PROBES", {"torch": installation._PROBES["torch"]})
+    checks = {check.name: check for check in installation.RuntimeProbes().checks()}
+    assert checks["torch"].level == "warn" and "multiarray failed" in checks["torch"].found
+    assert checks["inference"].level == "fail"  # it was the only one
+    bridge = next(check for check in installation.check_ros() if check.name == "cv_bridge")
+    assert bridge.level == "warn" and "numpy<2" in bridge.advice
+
+
+# The report
+
+
+def test_the_verdict_is_the_worst_check_and_the_text_has_every_line_to_copy_in_one_piece() -> None:
+    camera = CameraTopics("/a/picture", "/a/range", "/a/camera_info")
+    checks = [Check("machine", "cpu", "ok", "2 cores"), Check("camera", "depth", "fail", "x" * 200, "mend " * 40)]
+    report = Report(checks, camera, (), {"slop": 0.03})
+    assert report.verdict == report.to_dict()["verdict"] == "fail"
+    assert f"  {camera.launch_line(slop=0.03)}\n" in report.text()
+    assert "1 FAIL, 0 WARN, 1 OK" in report.text()
+    assert json.loads(json.dumps(report.to_dict()))["parameters"] == {"slop": 0.03}
+
+
+# Real DDS: a camera process for each fault
+
+
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    return isolated_ros_environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'test'}"}
+
+
+@pytest.fixture(scope="module")
+def view(environment: dict[str, str]) -> Iterator[GraphView]:
+    """What is heard in three seconds of all faulty cameras at once."""
+    with ChildProcess("cameras", [sys.executable, str(ROOT / "test/faulty_cameras.py")], environment) as process:
+        assert process.wait_for_line("ready", 30), process.last_lines()
+        context = Context()
+        domain = int(environment["ROS_DOMAIN_ID"])
+        rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            wanted = tuple(t for n, f in FAULTS.items() for t in (f"/{n}/{f.topics[0]}", f"/{n}/{f.topics[1]}"))
+            listener = GraphListener(wanted, context)
+            deadline = time.monotonic() + 30
+            with spinning(listener):
+                heard = listener.listen(3.0, lambda s: bool(time.sleep(s)))
+                while not has_heard_all(heard) and time.monotonic() < deadline:
+                    listener.listen(1.0, lambda s: bool(time.sleep(s)))
+            yield heard
+        finally:
+            rclpy.try_shutdown(context=context)
+
+
+def has_heard_all(view: GraphView) -> bool:
+    sending = [f"/{name}/{topic}" for name, fault in FAULTS.items() if fault.sends_images for topic in fault.topics[:2]]
+    infos = [f"/{name}/{fault.topics[2]}" for name, fault in FAULTS.items()]
+    images = all(topic in view.images and len(view.images[topic].arrivals) >= 10 for topic in sending)
+    return images and all(topic in view.camera_infos and view.camera_infos[topic].newest for topic in infos)
+
+
+def examined(view: GraphView, name: str) -> CameraFindings:
+    cameras = find_cameras(view.of_type(IMAGE), view.of_type(CAMERA_INFO), view.encodings)
+    (camera,) = (camera for camera in cameras if camera.namespace == f"/{name}")
+    return check_camera(camera, view, read_defaults())
+
+
+def test_a_good_camera_has_no_fault(view: GraphView) -> None:
+    findings = examined(view, "good")
+    # Its picture is one wall, which says nothing of gravity.
+    assert [c.name for c in findings.checks if c.level != "ok"] == ["gravity"]
+    assert findings.arguments == {}
+    rgb = next(c for c in findings.checks if c.name == "colour")
+    assert "/good/rgb/image_rect_color: 80x60 rgb8, " in rgb.found and "from /good/driver" in rgb.found
+    assert view.images["/good/rgb/image_rect_color"].rate_hz == pytest.approx(10, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("camera", "check", "level", "said"),
+    [
+        ("smaller", "registration", "fail", "colour is 80x60, depth is 64x48: depth is not registered"),
+        ("other_frame", "registration", "fail", "colour is in frame 'optical', depth in 'depth_optical'"),
+        ("other_focal", "registration", "warn", "fx is 70.0 for colour and 50.0 for depth"),
+        ("uncalibrated", "intrinsics", "fail", "K is all zero"),
+        ("other_info", "intrinsics", "fail", "at 640x480, but the colour image is 80x60"),
+        ("late", "synchronisation", "warn", "partners are 30.0 ms apart"),
+        ("unsynchronised", "synchronisation", "fail", "half a frame period"),
+        ("old", "colour stamps", "fail", "older than max_age (1 s) are dropped"),
+        ("tenths", "depth values", "fail", "are these 0.1 mm?"),
+        ("empty", "depth values", "fail", "no pixel has a depth"),
+        ("odd", "colour", "fail", "encoding 'yuv422', which is not supported"),
+        ("silent", "colour", "fail", f"export FASTDDS_DEFAULT_PROFILES_FILE={FASTDDS_PROFILE}"),
+    ],
+)
+def test_each_fault_is_named_with_its_remedy(view: GraphView, camera: str, check: str, level: str, said: str) -> None:
+    findings = examined(view, camera)
+    found = {c.name: c for c in findings.checks}[check]
+    assert found.level == level, findings
+    assert said in f"{found.found} {found.advice}"
+    assert found.advice
+    if camera == "late":
+        assert 0.03 < findings.arguments["slop"] < 0.05  # type: ignore[operator]
+    if camera == "silent":
+        assert "camera_info comes, so it streams" in found.advice
+
+
+def test_a_subscriber_that_asks_for_more_than_the_camera_offers_is_named(view: GraphView) -> None:
+    (check,) = (c for c in check_segment_nodes(view) if c.name.startswith("QoS"))
+    assert (check.name, check.level) == ("QoS of /good/rgb/image_rect_color", "warn")
+    assert check.found.startswith("/picky hears nothing from /good/driver") and "eliab" in check.found
+
+
+def test_an_empty_graph_says_what_to_start() -> None:
+    (check,) = check_no_camera(GraphView(topics={"/rosout": ["rcl_interfaces/msg/Log"]}))
+    assert check.level == "fail" and "nobody publishes images" in check.found and "play room" in check.advice
+
+
+# The command
+
+
+def doctor(environment: dict[str, str], *arguments: object, code: int) -> list[str]:
+    command = [sys.executable, "-m", "lcr_seg_ros", "doctor", *map(str, arguments)]
+    with ChildProcess("doctor", command, environment) as process:
+        assert process.wait(90) == code, process.last_lines(40)
+    assert not any("Traceback" in line for line in process.lines), process.last_lines(80)
+    return list(process.lines)
+
+
+def test_a_playing_realsense_and_a_running_node_are_examined_from_the_command_line(tmp_path: Path) -> None:
+    environment = isolated_ros_environment() | {"PYTHONPATH": str(ROOT)}
+    rng = np.random.default_rng(0)
+    intrinsics = CameraIntrinsics(fx=70.0, fy=71.0, cx=39.5, cy=29.5, width=80, height=60)
+    depth = rng.uniform(1.0, 3.0, (60, 80)).astype(np.float32)
+    frame = RgbdFrame(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8), depth, intrinsics)
+    write_folder([SourceFrame("0", frame)], tmp_path / "data")  # type: ignore[arg-type]
+    model = make_tiny_bundle(tmp_path / "tiny.lcrseg")
+    names = ["-r", "__ns:=/camera/camera"]
+    play = [sys.executable, "-m", "lcr_seg_ros", "play", str(tmp_path / "data"), "--loop", "--camera", "realsense"]
+    camera = CameraTopics(*(f"/camera/camera/{t}" for t in (CAMERAS["realsense"].rgb, CAMERAS["realsense"].depth)), "")
+    segment = [sys.executable, "-m", "lcr_seg_ros", *camera.command_line(model=model).split()[3:]]
+    segment += ["-r", f"rgb/camera_info:=/camera/camera/{CAMERAS['realsense'].camera_info}"]
+    with (
+        ChildProcess("play", [*play, "--ros-args", *names], environment),
+        ChildProcess("segment", segment, environment) as node,
+    ):
+        assert node.wait_for_line("]: active", 60), node.last_lines()
+        lines = doctor(environment, "--json", tmp_path / "report.json", code=0)
+    report = json.loads((tmp_path / "report.json").read_text())
+    launch = "ros2 launch lcr_seg_ros segment.launch.py camera:=realsense namespace:=/camera/camera"
+    assert report["launch"] == launch and f"  {launch}" in lines
+    assert report["camera"]["preset"] == "realsense"
+    by_name = {(c["area"], c["name"]): c for c in report["checks"]}
+    assert by_name["camera", "registration"]["level"] == by_name["camera", "synchronisation"]["level"] == "ok"
+    assert "model tiny" in by_name["node", "/segment"]["found"]
+    assert by_name["installation", "openvino"]["level"] == "ok"
+
+
+def test_without_a_camera_it_fails_and_says_so(environment: dict[str, str]) -> None:
+    alone = isolated_ros_environment() | {"PYTHONPATH": str(ROOT)}
+    lines = doctor(alone, "--seconds", 1, "--json", "-", code=1)
+    report = json.loads("\n".join(line for line in lines if not line.startswith("listening")))
+    assert report["verdict"] == "fail" and report["launch"] == ""
+    assert [c["name"] for c in report["checks"] if c["level"] == "fail"] == ["topics"]
+    assert any("belong to a colour topic" in line for line in doctor(alone, "--depth", "/x", code=2))

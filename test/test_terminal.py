@@ -1,0 +1,131 @@
+"""The front door: help with examples, completion, versions, and answers to what is mistyped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from shared_data import ROOT
+
+import lcr_seg_ros
+from lcr_seg_ros.cli import COMMANDS, PROGRAM, group
+from lcr_seg_ros.ros.environment import prepare_ros_environment
+
+
+def run(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "lcr_seg_ros", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Every command and every command below one, as it is typed."""
+    front = click.Context(group, info_name=PROGRAM)
+    for name in COMMANDS:
+        command = group.get_command(front, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=front)
+        yield name, command, context
+        if isinstance(command, click.Group):
+            for below in command.list_commands(context):
+                command_below = command.get_command(context, below)
+                assert command_below is not None
+                yield f"{name} {below}", command_below, click.Context(command_below, info_name=below, parent=context)
+
+
+def test_the_help_of_every_command_has_examples_that_name_it() -> None:
+    pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
+    prepare_ros_environment()
+    lacking = []
+    for name, command, context in commands():
+        _, _, examples = command.get_help(context).partition("Examples:\n")
+        if f" {PROGRAM} {name}" not in examples:
+            lacking.append(name)
+    assert not lacking
+
+
+def test_the_list_of_commands_has_a_line_for_each_and_the_exit_codes() -> None:
+    text = run("--help").stdout
+    for name, (_, _, line) in COMMANDS.items():
+        assert f"{name} " in text
+        assert line.split()[0] in text
+    assert "Exit codes: 0 done, 1 something to mend" in text
+
+
+def test_the_version_is_told() -> None:
+    assert run("--version").stdout == f"lcr_seg_ros {lcr_seg_ros.__version__}\n"
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("evalute", "evaluate"), ("check_data", "check-data"), ("deno", "demo")])
+def test_a_mistyped_command_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    assert f"No such command '{typed}': did you mean '{meant}'?" in run(typed, code=2).stderr
+
+
+def test_a_command_that_is_like_none_is_answered_with_all() -> None:
+    answer = run("xyzzy", code=2).stderr
+    assert all(name in answer for name in COMMANDS)
+
+
+def complete(words: str, tmp_path: Path) -> list[str]:
+    """What bash offers for the last word, by the script that the package prints."""
+    program = tmp_path / PROGRAM
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lcr_seg_ros "$@"\n')
+    program.chmod(0o755)
+    script = f"""
+eval "$({PROGRAM} --completion bash)"
+COMP_WORDS=({words}) COMP_CWORD={len(words.split()) - 1}
+_{PROGRAM}_completion {PROGRAM} 2>/dev/null
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    done = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("lcr_seg_ros pre", ["predict", "prepare"]),
+        ("lcr_seg_ros predict --she", ["--sheets"]),
+        ("lcr_seg_ros prepare roo", ["rooms"]),
+    ],
+)
+def test_bash_completes_commands_and_options(words: str, offered: list[str], tmp_path: Path) -> None:
+    assert complete(words, tmp_path) == offered
+
+
+@pytest.mark.parametrize(("shell", "speaks"), [("zsh", "compdef"), ("fish", "complete --no-files")])
+def test_there_is_a_completion_script_for_other_shells(shell: str, speaks: str) -> None:
+    assert speaks in run("--completion", shell).stdout
+
+
+def test_completion_of_a_commands_name_imports_no_command(tmp_path: Path) -> None:
+    """`python -X importtime` lists what is imported: the front door, and no work."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "lcr_seg_ros"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "_LCR_SEG_ROS_COMPLETE": "bash_complete"}
+        | {"COMP_WORDS": "lcr_seg_ros p", "COMP_CWORD": "1"},
+    )
+    assert "plain,predict" in done.stdout
+    assert not [name for name in ("numpy", "cv2", "lcr_seg_ros.predict") if f" {name}\n" in done.stderr]

@@ -1,0 +1,301 @@
+"""What labelling tools export, read into one form: named regions of an image.
+
+``labelme``: one JSON file an image (polygon, rectangle, circle, mask). ``coco``: one JSON file (polygons, and RLE, as
+text or as counts). ``labelstudio``: the JSON export (polygons, rectangles, brush). ``masks``: a folder of PNG images,
+of class ids or of class colours, with CVAT's ``labelmap.txt`` ("Segmentation mask 1.1") or the label set's colours.
+
+Coordinates count from the corner of the upper left pixel, as these tools have it. Sizes are checked before memory is
+taken.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.frame import MAX_SIDE_PX
+from lcr_seg_ros.training.datasets.run_lengths import brush_mask, coco_mask
+
+Mask = npt.NDArray[np.bool_]
+
+FORMATS = ("labelme", "coco", "labelstudio", "masks")
+MAX_JSON_BYTES = 512 << 20
+MAX_POINTS = 100_000
+CIRCLE_POINTS = 64
+_SUBPIXEL_BITS = 6
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of an image that somebody named.
+
+    Args:
+        name: class, as the tool has it.
+        polygons: each (n, 2) float, x and y in pixels; the region is all of them together.
+        run_lengths: instead of polygons, how the tool stores a mask: ``("coco", counts)``, ``("brush", numbers)`` or
+            ``("png", text, left, top)``.
+    """
+
+    name: str
+    polygons: tuple[npt.NDArray[np.float64], ...] = ()
+    run_lengths: tuple[Any, ...] = ()
+
+    def mask(self, width: int, height: int) -> Mask:
+        """(height, width) bool. Pixels that an outline passes through belong to it.
+
+        Raises:
+            SourceError: stored data that is damaged or of another size.
+        """
+        if self.run_lengths:
+            return _stored_mask(self.run_lengths, width, height)
+        canvas = np.zeros((height, width), np.uint8)
+        for polygon in self.polygons:
+            fixed = np.rint((polygon - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+            cv2.fillPoly(canvas, [fixed], 1, shift=_SUBPIXEL_BITS)
+        return canvas.astype(bool)
+
+
+@dataclass
+class AnnotatedImage:
+    """The regions of an image, in the order they are to be painted; ``file`` is its name as the tool knows it."""
+
+    file: str
+    width: int
+    height: int
+    regions: list[Region] = field(default_factory=list)
+
+
+def detect_format(source: Path) -> str:
+    """Which of :data:`FORMATS` a file or folder is.
+
+    Raises:
+        SourceError: none of them.
+    """
+    if source.is_dir():
+        if any(source.glob("*.json")):
+            return "labelme"
+        if _mask_files(source):
+            return "masks"
+        raise SourceError(f"{source} holds neither .json files (labelme) nor .png masks: give another --from")
+    content = _json(source)
+    if isinstance(content, dict) and "shapes" in content:
+        return "labelme"
+    if isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
+        return "coco"
+    if isinstance(content, list) and content and isinstance(content[0], dict) and "annotations" in content[0]:
+        return "labelstudio"
+    raise SourceError(f"{source} is not the JSON of labelme, COCO or Label Studio: export as one of them")
+
+
+def read_annotations(source: Path, file_format: str) -> list[AnnotatedImage]:
+    """Everything in an export but ``masks``, which :func:`mask_files` lists.
+
+    Raises:
+        SourceError: not that format, cut, or of absurd size.
+    """
+    readers = {"labelme": _labelme, "coco": _coco, "labelstudio": _labelstudio}
+    try:
+        return readers[file_format](source)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if isinstance(error, SourceError):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        raise SourceError(f"{source} is damaged, or is no {file_format} export ({what})") from error
+
+
+def mask_files(source: Path) -> dict[str, Path]:
+    """PNG images of a ``masks`` export by stem.
+
+    Raises:
+        SourceError: there are none.
+    """
+    if not source.is_dir():
+        raise SourceError(f"no folder {source}: masks come as a folder of PNG images")
+    files = _mask_files(source)
+    if not files:
+        raise SourceError(f"{source} holds no PNG images, nor does {source / 'SegmentationClass'}")
+    return files
+
+
+def read_colormap(source: Path) -> dict[tuple[int, int, int], str]:
+    """Class names by colour (r, g, b) of CVAT's ``labelmap.txt``; empty if there is none.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    path = source / "labelmap.txt"
+    if not path.is_file():
+        return {}
+    names = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, _, rest = line.partition(":")
+        parts = rest.partition(":")[0].split(",")
+        if len(parts) != 3 or not all(p.strip().isdecimal() and int(p) < 256 for p in parts):
+            raise SourceError(f"{path}: {line!r} is not NAME:R,G,B:...")
+        names[int(parts[0]), int(parts[1]), int(parts[2])] = name.strip()
+    return names
+
+
+def _mask_files(source: Path) -> dict[str, Path]:
+    folder = source / "SegmentationClass" if (source / "SegmentationClass").is_dir() else source
+    return {path.stem: path for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")}
+
+
+def _labelme(source: Path) -> list[AnnotatedImage]:
+    paths = sorted(source.glob("*.json")) if source.is_dir() else [source]
+    if not paths:
+        raise SourceError(f"{source} holds no .json files of labelme")
+    images = []
+    for path in paths:
+        content = _json(path)
+        if not isinstance(content, dict) or "shapes" not in content:
+            raise SourceError(f"{path} has no 'shapes', so it is not labelme's")
+        image = _image(content.get("imagePath") or path.stem, content["imageWidth"], content["imageHeight"], path)
+        image.file = path.with_suffix(".png").name  # the JSON has its image's name; imagePath may be that of a copy
+        image.regions = [region for shape in content["shapes"] if (region := _labelme_region(shape, path))]
+        images.append(image)
+    return images
+
+
+def _labelme_region(shape: dict[str, Any], path: Path) -> Region | None:
+    name, kind = str(shape["label"]), shape.get("shape_type") or "polygon"
+    points = _points(shape["points"], path)
+    if kind == "polygon":
+        return Region(name, (points,)) if len(points) >= 3 else None
+    if kind == "rectangle":
+        return Region(name, (_rectangle(*points[0], *points[1]),))
+    if kind == "circle":
+        angles = np.linspace(0, 2 * np.pi, CIRCLE_POINTS, endpoint=False)
+        radius = float(np.hypot(*(points[1] - points[0])))
+        return Region(name, (points[0] + radius * np.stack([np.cos(angles), np.sin(angles)], 1),))
+    if kind == "mask":
+        left, top = (round(v) for v in points[0])
+        return Region(name, run_lengths=("png", str(shape["mask"]), left, top))
+    return None  # points and lines have no area
+
+
+def _coco(source: Path) -> list[AnnotatedImage]:
+    content = _json(source)
+    names = {c["id"]: str(c["name"]) for c in content["categories"]}
+    images = {i["id"]: _image(i["file_name"], i["width"], i["height"], source) for i in content["images"]}
+    # Areas may overlap and have no order: what is small lies before what is large, a cup before its table.
+    for entry in sorted(content["annotations"], key=lambda entry: -float(entry.get("area") or 0)):
+        image, shape = images[entry["image_id"]], entry["segmentation"]
+        name = names[entry["category_id"]]
+        if isinstance(shape, dict):
+            height, width = shape["size"]
+            if (width, height) != (image.width, image.height):
+                raise SourceError(f"{source}: a mask of {image.file} is {width}x{height}, the image is not")
+            image.regions.append(Region(name, run_lengths=("coco", shape["counts"])))
+        elif parts := tuple(_points(np.reshape(part, (-1, 2)), source) for part in shape if len(part) >= 6):
+            image.regions.append(Region(name, parts))
+    return list(images.values())
+
+
+def _labelstudio(source: Path) -> list[AnnotatedImage]:
+    images = []
+    for task in _json(source):
+        done = [a for a in task["annotations"] if not a.get("was_cancelled")]
+        results = [r for r in done[-1]["result"] if "original_width" in r] if done else []  # the newest one
+        if not results:
+            continue
+        sizes = {(r["original_width"], r["original_height"]) for r in results}
+        if len(sizes) != 1:
+            raise SourceError(f"{source}, task {task.get('id')}: regions of images of {len(sizes)} sizes")
+        files = [v for v in task["data"].values() if isinstance(v, str) and re.search(r"\.(png|jpe?g)$", v, re.I)]
+        if len(files) != 1:
+            raise SourceError(f"{source}, task {task.get('id')}: its data name {len(files)} images, not one")
+        image = _image(files[0], *sizes.pop(), source)
+        for result in results:
+            image.regions += _labelstudio_regions(result, image, source)
+        images.append(image)
+    return images
+
+
+def _labelstudio_regions(result: dict[str, Any], image: AnnotatedImage, source: Path) -> Iterator[Region]:
+    kind, value = result["type"], result["value"]
+    names = value.get(kind, [])
+    if not names:
+        return
+    scale = np.array([image.width, image.height]) / 100  # coordinates are percents
+    if kind == "polygonlabels":
+        yield Region(str(names[0]), (_points(value["points"], source) * scale,))
+    elif kind == "rectanglelabels":
+        corners = _rectangle(0, 0, *(np.array([value["width"], value["height"]], np.float64) * scale))
+        angle = math.radians(float(value.get("rotation") or 0))
+        turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+        yield Region(str(names[0]), (corners @ turn + np.array([value["x"], value["y"]]) * scale,))
+    elif kind == "brushlabels":
+        if value.get("format", "rle") != "rle":
+            raise SourceError(f"{source}: brush strokes in format {value['format']!r}, only rle is known")
+        yield Region(str(names[0]), run_lengths=("brush", value["rle"]))
+
+
+def _stored_mask(stored: tuple[Any, ...], width: int, height: int) -> Mask:
+    if stored[0] == "coco":
+        return coco_mask(stored[1], width, height)
+    if stored[0] == "brush":
+        return brush_mask(stored[1], width, height)
+    _, text, left, top = stored
+    try:
+        part = cv2.imdecode(np.frombuffer(base64.b64decode(text, validate=True), np.uint8), cv2.IMREAD_UNCHANGED)
+    except (binascii.Error, cv2.error):
+        part = None
+    if part is None or part.ndim != 2:
+        raise SourceError("a mask of labelme is not a PNG image of one channel")
+    mask = np.zeros((height, width), bool)
+    if left < 0 or top < 0 or left + part.shape[1] > width or top + part.shape[0] > height:
+        raise SourceError(f"a mask of labelme, {part.shape[1]}x{part.shape[0]} at {left}, {top}, leaves the image")
+    mask[top : top + part.shape[0], left : left + part.shape[1]] = part > 0
+    return mask
+
+
+def _image(file: object, width: object, height: object, source: Path) -> AnnotatedImage:
+    if not all(isinstance(v, int) and 0 < v <= MAX_SIDE_PX for v in (width, height)):
+        raise SourceError(f"{source}: image {file!r} is {width}x{height} px, it says; 1..{MAX_SIDE_PX} are read")
+    return AnnotatedImage(str(file), int(width), int(height))  # type: ignore[call-overload]
+
+
+def _points(points: Any, source: Path) -> npt.NDArray[np.float64]:
+    if len(points) > MAX_POINTS:
+        raise SourceError(f"{source}: an outline has {len(points)} points; at most {MAX_POINTS} are read")
+    array = np.asarray(points, np.float64).reshape(-1, 2)
+    if not np.isfinite(array).all() or (np.abs(array) > 4 * MAX_SIDE_PX).any():
+        raise SourceError(f"{source}: an outline has points that are far outside of any image, or no numbers")
+    return array
+
+
+def _rectangle(x0: float, y0: float, x1: float, y1: float) -> npt.NDArray[np.float64]:
+    # Corners lie between pixels; an outline through the outer pixels' centres covers just those inside.
+    (left, right), (top, bottom) = sorted((x0, x1)), sorted((y0, y1))
+    right, bottom = max(left, right - 1), max(top, bottom - 1)
+    corners: Iterable[tuple[float, float]] = ((left, top), (right, top), (right, bottom), (left, bottom))
+    return np.array(list(corners), np.float64) + 0.5
+
+
+def _json(path: Path) -> Any:
+    try:
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise SourceError(f"{path} has {size >> 20} MiB; at most {MAX_JSON_BYTES >> 20} are read: export in parts")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(f"{path} is not JSON: {error}") from error

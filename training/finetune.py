@@ -1,0 +1,210 @@
+"""Training that goes on from a trained model, on other images and perhaps other classes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lcr_seg_ros.bundle import HHA_OF_TRAINING, ModelBundle
+from lcr_seg_ros.errors import BundleError
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.networks import create_network
+from lcr_seg_ros.training.datasets.grouping import LABELS_FILE
+from lcr_seg_ros.training.datasets.names import plain_name
+from lcr_seg_ros.training.export import DATA_NOTICE, OWN_DATA_NOTICE
+from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.weights import state_dict_from_onnx
+
+RATE_SHARE = 0.2
+"""Of the recipe's learning rate, which is for a head that knows nothing yet."""
+LONGEST_MEAN = 0.9
+"""Decay of the running mean of the weights: small data sets make few steps, and a longer mean would not see them."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FinetuningStart:
+    """What a network started with.
+
+    Args:
+        origin: for the run's record.
+        mean, std: the normalisation that the weights were trained with, per channel in 0..255.
+        notice: authors and terms of the weights.
+        kept: classes whose scores were taken over; the others start at random.
+    """
+
+    origin: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    notice: str
+    kept: tuple[str, ...]
+
+
+def finetuning_entries(model: str, data: Path, recipe: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Recipe entries for going on from a model: network and input are the model's, the steps are smaller.
+
+    Args:
+        model: shipped name or path of a bundle.
+        data: dataset folder; its ``labels.yaml`` says the classes unless ``given`` does; without one, the model's.
+        recipe: name or file of the recipe.
+        given: entries that the user set, which win.
+
+    Returns:
+        All entries, for :meth:`Recipe.load`.
+
+    Raises:
+        BundleError: no such model, or one that cannot be trained on.
+        RecipeError: the recipe cannot be read.
+    """
+    bundle = _trainable(model)
+    usual = Recipe.load(recipe).optimizer
+    arguments = {k: v for k, v in bundle.architecture["arguments"].items() if k not in ("in_channels", "num_classes")}
+    entries: dict[str, Any] = {
+        "name": data.resolve().name,
+        "network.finetune": model,
+        "network.imagenet": False,
+        "network.name": bundle.architecture["name"],
+        "network.arguments": arguments,
+        "input.modality": bundle.input.modality,
+        "input.height": bundle.input.height,
+        "input.width": bundle.input.width,
+        "input.hha": {k: v for k, v in asdict(bundle.input.hha).items() if k in HHA_OF_TRAINING},
+        "rooms.rooms": 0,
+        "rooms.per_epoch": 0,
+        "optimizer.learning_rate": usual.learning_rate * RATE_SHARE,
+        "optimizer.ema_decay": min(usual.ema_decay, LONGEST_MEAN),
+    }
+    own = data / LABELS_FILE
+    if own.is_file():
+        entries["labels"] = str(own)
+    elif "labels" not in given:
+        entries["labels"] = _name_of(bundle.labels, data)
+    entries |= given
+    log.info(
+        "going on from %s with learning rate %g (optimizer.learning_rate; the recipe's is for training from the start)",
+        bundle.name,
+        entries["optimizer.learning_rate"],
+    )
+    return entries
+
+
+def start_from_bundle(
+    network: nn.Module, architecture: dict[str, Any], labels: LabelSet, model: str
+) -> FinetuningStart:
+    """Give a network the weights of a bundle. Classes go by name: those that the bundle has keep their scores.
+
+    Args:
+        network: to be filled; what has no counterpart stays as it is.
+        architecture: arguments of :func:`~lcr_seg_ros.networks.create_network` that made it.
+        labels: its classes.
+        model: shipped name or path of the bundle.
+
+    Raises:
+        BundleError: the bundle's network is another one; says in what.
+    """
+    bundle = _trainable(model)
+    theirs = {"name": bundle.architecture["name"], **bundle.architecture["arguments"]}
+    mine = {**architecture, "num_classes": theirs.get("num_classes")}
+    if mine != theirs:
+        keys = [k for k in mine | theirs if mine.get(k) != theirs.get(k)]
+        differ = "; ".join(f"{k} is {theirs.get(k)!r} there, {mine.get(k)!r} here" for k in keys)
+        raise BundleError(f"{model} has another network ({differ}): leave these entries to --finetune")
+    stored, own = state_dict_from_onnx(bundle.network), network.state_dict()
+    names = [plain_name(name) for name in bundle.labels.names]
+    pairs = [(c, names.index(plain_name(name))) for c, name in enumerate(labels.names) if plain_name(name) in names]
+    axes = _class_axes(architecture)
+    filled: dict[str, Tensor] = {}
+    for name, tensor in own.items():
+        if name.endswith("num_batches_tracked"):
+            filled[name] = tensor
+        elif name not in stored:
+            raise BundleError(f"{model} does not hold the weights {name}: was it changed after training?")
+        else:
+            filled[name] = _taken_over(name, tensor, stored[name], axes.get(name), pairs, model)
+    network.load_state_dict(filled)
+    kept = tuple(labels.names[c] for c, _ in pairs)
+    log.info("%d of %d classes keep their scores; anew: %s", len(kept), len(labels), _listed(labels, kept))
+    digest = hashlib.sha256(bundle.network).hexdigest()
+    return FinetuningStart(
+        f"model {bundle.name}, network {digest[:16]}, {len(kept)} of {len(labels)} classes kept",
+        bundle.input.mean,
+        bundle.input.std,
+        f"It went on from the model {bundle.name}, of which is said:\n{_notice(bundle, labels)}",
+        kept,
+    )
+
+
+def _trainable(model: str) -> ModelBundle:
+    bundle = ModelBundle.load(model)
+    if bundle.architecture["name"] == "grouped":
+        raise BundleError(f"{model} is a grouped model: go on from the one that it was made of")
+    return bundle
+
+
+def _name_of(labels: LabelSet, data: Path) -> str:
+    """The shipped label set that a model has.
+
+    Raises:
+        BundleError: it is none of those.
+    """
+    try:
+        if LabelSet.load(labels.name) == labels:
+            return labels.name
+    except ValueError:
+        pass
+    raise BundleError(
+        f"the model's label set {labels.name!r} does not ship with this package: put the label set of the images into "
+        f"{data / LABELS_FILE}, or set labels=FILE"
+    )
+
+
+def _class_axes(architecture: dict[str, Any]) -> dict[str, list[int]]:
+    """Dimensions of the network's tensors that count classes, found by building it with one class more."""
+    with torch.device("meta"):
+        n = architecture["num_classes"]
+        shapes = [
+            {k: v.shape for k, v in create_network(**{**architecture, "num_classes": count}).state_dict().items()}
+            for count in (n, n + 1)
+        ]
+    differing = {
+        name: [axis for axis, (a, b) in enumerate(zip(shape, shapes[1][name], strict=True)) if a != b]
+        for name, shape in shapes[0].items()
+    }
+    return {name: axes for name, axes in differing.items() if axes}
+
+
+def _taken_over(
+    name: str, own: Tensor, stored: Tensor, axes: list[int] | None, pairs: list[tuple[int, int]], model: str
+) -> Tensor:
+    """The stored tensor where it fits; of one that counts classes, what belongs to classes that both have."""
+    if axes is None:
+        if stored.shape != own.shape:
+            raise BundleError(f"{model}: {name} is {tuple(stored.shape)}, this network needs {tuple(own.shape)}")
+        return stored.to(own.dtype)
+    result = own.clone()
+    here: list[Any] = [torch.arange(size) for size in own.shape]
+    there = list(here)
+    for axis in axes:
+        here[axis] = torch.tensor([c for c, _ in pairs], dtype=torch.long)
+        there[axis] = torch.tensor([c for _, c in pairs], dtype=torch.long)
+    grids = torch.meshgrid(*here, indexing="ij"), torch.meshgrid(*there, indexing="ij")
+    result[grids[0]] = stored[grids[1]].to(own.dtype)
+    return result
+
+
+def _listed(labels: LabelSet, kept: tuple[str, ...]) -> str:
+    anew = [name for name in labels.names if name not in kept]
+    return ", ".join(anew[:12]) + (" ..." if len(anew) > 12 else "") if anew else "none"
+
+
+def _notice(bundle: ModelBundle, labels: LabelSet) -> str:
+    """Without what the new bundle says of its own data anyway."""
+    again = DATA_NOTICE if labels.name in ("nyu40", "nyu4") else OWN_DATA_NOTICE
+    return bundle.notice.replace(again, "").rstrip() + "\n"

@@ -1,0 +1,236 @@
+"""From a trained bundle to one of int8: ONNX Runtime's static quantisation, scored before and after.
+
+Weights are rounded per output channel, what flows between layers per tensor over the range that it had on the
+calibration frames. The result is a network with QuantizeLinear and DequantizeLinear nodes, which openvino and
+onnxruntime turn into integer arithmetic. No PyTorch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from lcr_seg_ros.backends import create_backend
+from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.errors import BundleError, LcrSegError
+from lcr_seg_ros.preprocess import Preprocessor
+from lcr_seg_ros.segmenter import Segmenter
+from lcr_seg_ros.sources.folder import DatasetFolder
+from lcr_seg_ros.training.evaluate import evaluate
+
+INT8_BACKENDS = ("openvino", "onnxruntime")
+SCORES = ("pixel_acc", "mean_acc", "mean_iou", "fw_iou")
+RECORD = "quantization"
+"""Key of a bundle's training record under which it says that it is of int8, and how it came to be."""
+
+log = logging.getLogger(__name__)
+
+
+class QuantizationError(LcrSegError, ValueError):
+    """A network that int8 does not suit, or that cannot be quantised."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to quantise.
+
+    Args:
+        float_layers: so many layers with weights, counted from the image, stay float. Of ``fcn_lite`` they are the ones
+            that suffer: few channels of very different range. The layer that scores classes and the softmax stay float
+            always: 256 levels are too few for a confidence.
+        weight_bits: 7 leaves room in the 16-bit sums of CPUs without VNNI instructions, which saturate at 8.
+    """
+
+    float_layers: int
+    weight_bits: int = 8
+
+    def __str__(self) -> str:
+        return f"{self.weight_bits}-bit weights, the first {self.float_layers} and the last layer float"
+
+
+ATTEMPTS = (Attempt(3), Attempt(6), Attempt(12), Attempt(12, 7))
+"""Made in this order until one loses little enough."""
+
+
+def write_quantized(
+    model: str | Path,
+    out: Path,
+    calibration: DatasetFolder,
+    split: str,
+    frames: int = 64,
+    val: DatasetFolder | None = None,
+    val_split: str = "val",
+    max_loss: float = 0.5,
+) -> dict[str, Any]:
+    """Quantise a bundle, and write it if it loses little enough.
+
+    Args:
+        model: shipped name or path of a bundle of float weights.
+        out: bundle to write; its name without suffix becomes that of the model.
+        calibration: frames of the kind that the model will see; annotation is not needed.
+        split: their name, for the record.
+        frames: how many of them to calibrate on, evenly spread.
+        val: annotated frames to score before and after on; None: unmeasured, the first of :data:`ATTEMPTS` is taken.
+        val_split: their name.
+        max_loss: points of mean IU (of 100) that it may lose on the worst of the installed backends.
+
+    Returns:
+        The record, also in the bundle's training record under :data:`RECORD`: ``precision``, ``attempt``,
+        ``calibration``, ``float_network_sha256`` and, with ``val``, ``scores``: by backend, ``float`` and ``int8``.
+
+    Raises:
+        QuantizationError: every attempt loses more; nothing is written.
+        BundleError: the model is of int8 already.
+        SourceError: a frame cannot be read, or has no label image to score with.
+    """
+    bundle = ModelBundle.load(model)
+    if RECORD in bundle.training:
+        raise BundleError(f"{model} is of int8 already: give the float model it was made of")
+    tensors = _calibration_tensors(bundle, calibration, frames)
+    measured_on = [name for name in INT8_BACKENDS if find_spec(name)]
+    before = {} if val is None else {name: _scores(bundle, name, val) for name in measured_on}
+    record: dict[str, Any] = {
+        "precision": "int8",
+        "calibration": {"split": split, "frames": len(tensors)},
+        "float_network_sha256": hashlib.sha256(bundle.network).hexdigest(),
+    }
+    losses = []
+    for attempt in ATTEMPTS:
+        record["attempt"] = str(attempt)
+        quantized = replace(bundle, name=out.stem, network=quantize_network(bundle.network, tensors, attempt))
+        if val is None:
+            log.warning("what int8 costs was not measured: give --val SPLIT, a list of annotated frames")
+            replace(quantized, training=bundle.training | {RECORD: record}, scores={}).save(out)
+            return record
+        after = {name: _scores(quantized, name, val) for name in measured_on}
+        loss = 100 * max(before[name]["mean_iou"] - after[name]["mean_iou"] for name in measured_on)
+        losses.append(f"{attempt}: {loss:.2f}")
+        log.info("%s: loses %.2f points of mean IU", attempt, loss)
+        if loss <= max_loss:
+            record["scores"] = {
+                val_split: {
+                    name: {"float": _summary(before[name]), "int8": _summary(after[name])} for name in measured_on
+                }
+            }
+            scores = {val_split: after[measured_on[0]]}
+            replace(quantized, training=bundle.training | {RECORD: record}, scores=scores).save(out)
+            return record
+    raise QuantizationError(
+        f"int8 costs {bundle.name!r} more than {max_loss:g} points of mean IU on {len(val or [])} frames of "
+        f"{val_split} ({'; '.join(losses)}): nothing was written. Calibrate on more frames, or allow more with "
+        "--max-loss"
+    )
+
+
+def quantize_network(network: bytes, tensors: Sequence[npt.NDArray[np.float32]], attempt: Attempt) -> bytes:
+    """An ONNX network of int8.
+
+    Args:
+        network: ONNX of float weights with one input ``image``.
+        tensors: (1, C, H, W) float32 each, normalised: what the ranges are taken from.
+        attempt: what stays float.
+
+    Raises:
+        QuantizationError: it has no layers that may be quantised, or ONNX Runtime cannot.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    with tempfile.TemporaryDirectory(prefix="lcr_seg_quantize_") as place:
+        folded, result = Path(place) / "folded.onnx", Path(place) / "int8.onnx"
+        _fold(network, folded)
+        root = logging.getLogger()
+        root.addFilter(_is_serious)  # it tells each bias that it rounds, to the root logger itself
+        try:
+            quantize_static(
+                folded,
+                result,
+                _Reader(tensors),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                reduce_range=attempt.weight_bits == 7,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=_float_layers(folded, attempt),
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise QuantizationError(f"ONNX Runtime cannot quantise this network: {error}") from error
+        finally:
+            root.removeFilter(_is_serious)
+        return result.read_bytes()
+
+
+def _is_serious(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
+
+
+def _fold(network: bytes, path: Path) -> None:
+    """Write the network with its batch norms in the weights of its convolutions, and these in float32."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3
+    try:
+        onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime has no common base for its errors
+        raise QuantizationError(f"onnxruntime cannot load the network: {error}") from error
+    model = onnx.load(path)
+    used = {node.domain for node in model.graph.node}
+    opsets = [opset for opset in model.opset_import if opset.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(opsets)
+    # Its mark for a network that was made ready, without which it advises to do so.
+    model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    onnx.save(model, path)
+
+
+def _float_layers(path: Path, attempt: Attempt) -> list[str]:
+    """Names of the nodes that are not quantised."""
+    import onnx
+
+    nodes = onnx.load(path).graph.node
+    layers = [node.name for node in nodes if node.op_type in ("Conv", "Gemm", "MatMul")]
+    if len(layers) <= attempt.float_layers + 1:
+        raise QuantizationError(f"the network has {len(layers)} layers with weights: too few for {attempt}")
+    kept = [*layers[: attempt.float_layers], layers[-1]]
+    return kept + [node.name for node in nodes if node.op_type == "Softmax"]
+
+
+class _Reader:
+    """What ONNX Runtime asks for calibration inputs."""
+
+    def __init__(self, tensors: Sequence[npt.NDArray[np.float32]]) -> None:
+        self._tensors = iter(tensors)
+
+    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        tensor = next(self._tensors, None)
+        return None if tensor is None else {"image": tensor}
+
+
+def _calibration_tensors(bundle: ModelBundle, folder: DatasetFolder, frames: int) -> list[npt.NDArray[np.float32]]:
+    preprocessor = Preprocessor(bundle.input)
+    count = min(frames, len(folder))
+    chosen = np.linspace(0, len(folder) - 1, count).round().astype(int)
+    items = tqdm(chosen, desc="calibrate", unit="frame", leave=False, disable=None)
+    return [preprocessor(folder[int(index)].frame).tensor for index in items]
+
+
+def _scores(bundle: ModelBundle, backend: str, folder: DatasetFolder) -> dict[str, Any]:
+    return evaluate(Segmenter(bundle, create_backend(bundle, backend, "cpu")), folder).scores()
+
+
+def _summary(scores: dict[str, Any]) -> dict[str, Any]:
+    return {name: scores[name] for name in (*SCORES, "frames")}
