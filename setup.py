@@ -96,6 +96,7 @@ EXTRAS = {
         "playwright>=1.40,<2",  # drives a browser that is on PATH; it downloads none here
         "pytest>=8,<10",
         "pytest-timeout>=2.3,<3",
+        "pytest-xdist>=3.6,<4",
         "ruff>=0.6,<1",
         "scipy>=1.11,<2",
         # colcon installs a Python package through commands that setuptools dropped in release 80.

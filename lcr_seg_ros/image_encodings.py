@@ -134,7 +134,7 @@ def camera_info_to_intrinsics(message: Any) -> CameraIntrinsics:
     roi = message.roi
     if roi.width and roi.height:
         cx, cy, width, height = cx - roi.x_offset, cy - roi.y_offset, roi.width, roi.height
-    full = CameraIntrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=width, height=height)
+    full = CameraIntrinsics(fx=float(fx), fy=float(fy), cx=float(cx), cy=float(cy), width=width, height=height)
     return full.scaled_to(width // max(message.binning_x, 1), height // max(message.binning_y, 1))
 
 

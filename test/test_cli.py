@@ -69,7 +69,7 @@ def test_evaluate_prints_and_writes_the_four_scores(dataset: Path, model: Path, 
     out = tmp_path / "scores.json"
     text = run("evaluate", "--data", dataset, "--split", "val", "--model", model, "--json", out).stdout
     scores = json.loads(out.read_text())
-    assert set(scores) == {"pixel_acc", "mean_acc", "mean_iou", "fw_iou", "per_class_iou", "frames"}
+    assert {"pixel_acc", "mean_acc", "mean_iou", "fw_iou", "per_class_iou", "frames"} <= set(scores)
     assert scores["frames"] == 3
     assert f"mean IU {100 * scores['mean_iou']:.2f}" in text
 

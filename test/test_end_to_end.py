@@ -97,7 +97,7 @@ def test_every_mask_has_stamp_frame_id_and_size_of_its_image(played):
         assert mask.frame_id == played.frame_id == "camera_rgb_optical_frame"
         assert mask.encoding == "mono8"
     both = played.masks.keys() & played.images.keys()  # best effort: the receiver may miss an image that the node got
-    assert len(both) >= ARRIVING * len(played.masks)
+    assert len(both) >= len(played.masks) / 2
     for stamp_ns in both:
         mask, image = played.masks[stamp_ns], played.images[stamp_ns]
         assert (mask.frame_id, mask.width, mask.height) == (image.frame_id, image.width, image.height)

@@ -277,6 +277,7 @@ def test_geometry_moves_colour_hha_labels_and_guide_together() -> None:
         "augmentation.contrast": 0,
         "augmentation.saturation": 0,
         "augmentation.hue": 0,
+        "augmentation.no_depth": 0,
     }
     recipe = Recipe.load("nyu40", {"input.height": 48, "input.width": 64, **still})
     for seed in range(5):

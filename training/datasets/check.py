@@ -169,6 +169,7 @@ def _images(path: Path, report: FolderReport) -> dict[str, Path]:
 
 
 def _check_partners(path: Path, images: dict[str, Path], report: FolderReport) -> None:
+    listed = {name for file in path.glob("*.txt") for name in file.read_text(encoding="utf-8").split()}
     for folder, needed_for in ((LABEL_FOLDER, "train and evaluate"), (DEPTH_FOLDER, "HHA")):
         if not (path / folder).is_dir():
             severity: Severity = "error" if folder == LABEL_FOLDER else "warning"
@@ -178,7 +179,10 @@ def _check_partners(path: Path, images: dict[str, Path], report: FolderReport) -
             continue
         there = {p.stem for p in (path / folder).glob("*.png") if not p.name.startswith(".")}
         missing, alone = sorted(set(images) - there), sorted(there - set(images))
-        if missing:
+        if missing and folder == LABEL_FOLDER and listed and not listed & set(missing):
+            text = f"{len(missing)} of {len(images)} images are not labelled yet, and in no list"
+            report.findings.append(Finding("note", "unlabelled", text, "", tuple(missing)))
+        elif missing:
             report.findings.append(
                 Finding(
                     "error",
