@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,6 +71,19 @@ def test_after_a_step_back_pairs_come_again_and_the_step_is_told():
     made = [pairs.add(DEPTH, image(1000 + 33 * n)) or pairs.add(COLOR, image(1000 + 33 * n)) for n in range(5)]
     assert [pair is not None for pair in made] == [True] * 5
     assert steps == [(DEPTH, pytest.approx(99.627))]
+
+
+def test_a_pair_knows_when_its_colour_image_came():
+    pairs = synchronizer()
+    before = time.monotonic()
+    pairs.add(COLOR, image(1000))
+    between = time.monotonic()
+    pairs.add(COLOR, image(1033))
+    pair = pairs.add(DEPTH, image(1002))
+    assert pair is not None and pair.arrived_s is not None
+    assert before <= pair.arrived_s <= between
+    alone = synchronizer(with_depth=False).add(COLOR, image(5))
+    assert alone is not None and alone.arrived_s is not None and alone.arrived_s >= between
 
 
 def test_equal_stamps_are_no_step_back():

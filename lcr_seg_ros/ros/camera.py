@@ -293,9 +293,12 @@ class Camera:
     def _publish(self, job: Job, segmentation: Segmentation) -> None:
         frame, header = job.frame, job.pair.color.header
         latency_ms: float | None = None
+        response_ms: dict[str, float] = {}
 
         def mask_sent() -> None:
             nonlocal latency_ms
+            if job.pair.arrived_s is not None:
+                response_ms["response"] = 1e3 * (time.monotonic() - job.pair.arrived_s)
             if job.pair.stamp_ns:
                 latency_ms = (self._site.now_ns() - job.pair.stamp_ns) * 1e-6
 
@@ -305,7 +308,9 @@ class Camera:
             gravity = self._gravity.conclude(segmentation.gravity, job.reading, header)
         invalid_share = None if frame.depth_m is None else self._invalid_share(frame.depth_m)
         size = frame.rgb.shape[1], frame.rgb.shape[0]
-        self._statistics.frame_done(latency_ms, {**segmentation.stage_ms, **spent}, invalid_share, gravity, size)
+        self._statistics.frame_done(
+            latency_ms, {**segmentation.stage_ms, **spent, **response_ms}, invalid_share, gravity, size
+        )
 
     def _is_fresh(self, pair: ImagePair) -> bool:
         if pair.stamp_ns == 0:

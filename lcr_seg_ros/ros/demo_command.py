@@ -311,7 +311,7 @@ def _stage_times(diagnostics: dict[str, str]) -> dict[str, float]:
     """Median milliseconds of each stage, as the node publishes them (keys ``STAGE_ms_p50``)."""
     suffix = "_ms_p50"
     times = {key.removesuffix(suffix): float(value) for key, value in diagnostics.items() if key.endswith(suffix)}
-    for name in ("latency", "age", "skew"):  # measured here from outside, and no stages
+    for name in ("latency", "response", "age", "skew"):  # measured here from outside, and no stages
         times.pop(name, None)
     return times
 

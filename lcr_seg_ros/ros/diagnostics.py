@@ -4,7 +4,8 @@ Keys: ``state``, ``model``, ``backend``, ``device``, ``device_fallback`` (why th
 device it was loaded for; else empty), ``model_loading`` (the model that will take over when it is ready; else empty),
 ``memory_mb`` (resident, of the process), ``threads``; ``pairs_in``, ``pairs_in_hz``, ``masks_out``, ``masks_out_hz``;
 ``dropped`` and ``dropped_REASON``; ``latency_ms_p50``, ``latency_ms_p95`` (stamp of the colour image to departure of
-the mask); ``STAGE_ms_p50``, ``STAGE_ms_p95`` for hha, preprocess, network, decode, render and publish;
+the mask), ``response_ms_p50``, ``response_ms_p95`` (arrival of the colour image to departure of the mask);
+``STAGE_ms_p50``, ``STAGE_ms_p95`` for hha, preprocess, network, decode, render and publish;
 ``age_ms_p50``, ``age_ms_p95`` (stamp of the colour image to the pair's completion here: what camera and transport
 take), ``skew_ms_p50``, ``skew_ms_p95`` (distance of the stamps of a pair);
 ``invalid_depth_share`` (0..1); of gravity ``gravity_source``, ``gravity_down`` (x y z, of the newest frame),

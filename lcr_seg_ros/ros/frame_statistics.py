@@ -59,8 +59,8 @@ class Report:
         pairs_in_hz, masks_out_hz: over the last :data:`WINDOW_S` seconds.
         dropped: frames lost since then, by reason.
         dropped_recently: the same over the window.
-        milliseconds: (p50, p95) over the window of ``latency``, of each stage, of ``age`` and ``skew`` of the pairs
-            that came; no entry without frames.
+        milliseconds: (p50, p95) over the window of ``latency``, ``response`` (from the arrival of the colour image) and
+            each stage, of ``age`` and ``skew`` of the pairs that came; no entry without frames.
         invalid_depth_share: mean share of depth pixels without a value, 0..1; None without depth.
         gravity: None without depth.
     """
@@ -178,7 +178,7 @@ class FrameStatistics:
                 masks_out_hz=len(self._done) / span,
                 dropped=dict(self._dropped),
                 dropped_recently=dict(Counter(reason for _, reason in self._drops)),
-                milliseconds=_percentiles(("latency", *STAGES), [d.milliseconds for d in self._done])
+                milliseconds=_percentiles(("latency", "response", *STAGES), [d.milliseconds for d in self._done])
                 | _percentiles(("age", "skew"), [pair.milliseconds for pair in self._came]),
                 invalid_depth_share=float(np.mean(shares)) if shares else None,
                 gravity=_gravity([d.gravity for d in self._done if d.gravity is not None]),

@@ -288,7 +288,8 @@ def _figures(
     """The figures of a run.
 
     ``from_stamp_ms`` is what it takes from the stamp of the colour image until the mask has left the node, and
-    ``from_arrival_ms`` the same less the median time that pairs take to come (``age_ms``, which the node tells).
+    ``from_arrival_ms`` the same from the arrival of the colour image, as the node tells it: medians over the run of the
+    percentiles that it reports each second.
     ``outside_ms`` is all of a frame but the network: conversion and hand-over, which is what remains of the latency
     when the stages before the mask are taken off, and the other stages. ``processing_ms`` is that and the network.
     """
@@ -314,7 +315,7 @@ def _figures(
         "dropped_share": 1 - len(answered) / len(due),
         "dropped": {k.removeprefix("dropped_"): int(v) for k, v in told[-1].items() if k.startswith("dropped_")},
         "from_stamp_ms": from_stamp_ms,
-        "from_arrival_ms": {name: max(0.0, ms - age_ms) for name, ms in from_stamp_ms.items()},
+        "from_arrival_ms": {name: _median(told, f"response_ms_{name}") for name in from_stamp_ms},
         "pair_age_ms": age_ms,
         "stage_ms": {"hand-over": hand_over_ms, **stage_ms},
         "outside_ms": outside_ms,

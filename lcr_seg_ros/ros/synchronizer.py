@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,10 +16,14 @@ COLOR, DEPTH = 0, 1
 
 
 class ImagePair(NamedTuple):
-    """A colour image and the depth image taken with it (None for a model that sees colour only)."""
+    """A colour image and the depth image taken with it (None for a model that sees colour only).
+
+    ``arrived_s`` is when the colour image came, in seconds of ``time.monotonic``.
+    """
 
     color: Image
     depth: Image | None
+    arrived_s: float | None = None
 
     @property
     def stamp_ns(self) -> int:
@@ -57,6 +62,7 @@ class RgbdSynchronizer:
         self._with_depth = with_depth
         self._on_backward_step = on_backward_step
         self._recent: tuple[deque[int], deque[int]] = (deque(maxlen=queue_size), deque(maxlen=queue_size))
+        self._arrivals: deque[tuple[int, float]] = deque(maxlen=queue_size)  # stamp and time of colour images
         self.reset()
 
     def reset(self) -> None:
@@ -64,6 +70,7 @@ class RgbdSynchronizer:
         self._pairs = self._make_pairs()
         for stamps in self._recent:
             stamps.clear()
+        self._arrivals.clear()
 
     def add(self, side: int, image: Image) -> ImagePair | None:
         """Take in an image of side ``COLOR`` or ``DEPTH``; returns the pair that it completes."""
@@ -74,10 +81,15 @@ class RgbdSynchronizer:
             self.reset()
             self._on_backward_step(side, step)
         recent.append(stamp)
+        if side == COLOR:
+            self._arrivals.append((stamp, time.monotonic()))
         if not self._with_depth:
-            return ImagePair(image, None)
+            return ImagePair(image, None, self._arrivals[-1][1])
         pair = self._pairs.add(side, image)
-        return None if pair is None else ImagePair(*pair)
+        return None if pair is None else ImagePair(*pair, self._arrival_of(stamp_ns(pair[COLOR])))
+
+    def _arrival_of(self, stamp: int) -> float | None:
+        return next((at for known, at in reversed(self._arrivals) if known == stamp), None)
 
     @property
     def closest_gap_s(self) -> float | None:
