@@ -22,6 +22,7 @@ from lcr_seg_ros.training.calibrate import _most_likely, find_temperature, with_
 from lcr_seg_ros.training.evaluate import evaluate, load_segmenter
 from lcr_seg_ros.training.group import group_bundle, write_grouped
 from lcr_seg_ros.training.metrics import Reliability
+from lcr_seg_ros.training.trial import with_trial
 
 LITE = {"name": "fcn_lite", "width": 16}
 NYU40, NYU4 = LabelSet.load("nyu40"), LabelSet.load("nyu4")
@@ -137,3 +138,29 @@ def test_void_pixels_do_not_count_for_calibration() -> None:
     reliability = Reliability(NYU4)
     reliability.update(np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8), np.ones((2, 2), np.float32))
     assert reliability.expected_calibration_error == 0.0 and reliability.table() == []
+
+
+def of_recipe(model: ModelBundle, epochs: int = 100, **entries: object) -> ModelBundle:
+    recipe = {"optimizer": {"epochs": epochs, "learning_rate": 1e-3}, **entries}
+    return replace(model, training={**model.training, "recipe": recipe, "epochs_run": epochs})
+
+
+SCORES = {"val": {"mean_iou": 0.27, "frames": 414}}
+
+
+def test_a_final_model_takes_temperature_and_scores_of_its_trial_over(model: ModelBundle) -> None:
+    trial = replace(with_temperature(of_recipe(model), 1.3), scores=SCORES)
+    final = with_trial(of_recipe(model, epochs=70), trial)
+    assert final.training["temperature"] == 1.3 and final.scores == {}  # nothing is left to score it on
+    assert final.training["trial"]["scores"] == SCORES and final.training["trial"]["epochs_run"] == 100
+    x = np.random.default_rng(0).standard_normal((1, 3, 64, 96), dtype=np.float32)
+    assert np.allclose(answers(final, "onnxruntime", x), answers(trial, "onnxruntime", x), atol=1e-6)
+    assert with_trial(final, trial).training["temperature"] == 1.3  # as for a group of a model that has its own
+
+
+def test_a_trial_without_scores_or_of_another_recipe_is_refused(model: ModelBundle) -> None:
+    with pytest.raises(BundleError, match="has no scores: export it with --data"):
+        with_trial(of_recipe(model), of_recipe(model))
+    other = replace(of_recipe(model, loss={"constraint": None}), scores=SCORES)
+    with pytest.raises(BundleError, match=r"of one recipe, but differ in loss\.constraint"):
+        with_trial(of_recipe(model, loss={"constraint": 20}), other)

@@ -23,7 +23,7 @@ from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.networks.fcn32s import upscore
 from lcr_seg_ros.networks.pretrained import WeightsError
 from lcr_seg_ros.networks.segnet import max_pool, max_unpool
-from lcr_seg_ros.networks.vgg16 import CAFFE_MEAN, TORCHVISION_MEAN, TORCHVISION_STD
+from lcr_seg_ros.networks.vgg16 import CAFFE_MEAN, TORCHVISION_MEAN, TORCHVISION_STD, Vgg16, Vgg16Weights
 from lcr_seg_ros.weights import state_dict_from_onnx
 
 NYU4 = LabelSet.load("nyu4")
@@ -276,6 +276,28 @@ def test_torchvisions_weights_keep_their_order_and_bring_their_own_normalisation
     assert torch.equal(first_filters(network), vgg16_state()["features.0.weight"])
     assert (start.mean, start.std) == (TORCHVISION_MEAN, TORCHVISION_STD)
     assert start.untouched == ("batch norms", "decoder", "score")
+
+
+@pytest.mark.parametrize(("file", "scale"), [("convolutions.npz", (57.63,) * 3), ("convolutions.pth", (1, 1, 1))])
+@pytest.mark.parametrize("in_channels", [3, 6])
+def test_batch_norms_can_start_where_the_weights_without_them_were(
+    weights: Path, file: str, scale: tuple[float, ...], in_channels: int
+) -> None:
+    network = create_network("segnet", in_channels=in_channels, num_classes=4)
+    start = network.load_imagenet(weights / file)
+    assert start.scale == pytest.approx(scale, rel=1e-4)
+    plain = Vgg16(in_channels)
+    Vgg16Weights.read(weights / file).load_into(plain)
+    images = torch.randn(2, in_channels, 64, 96, generator=torch.Generator().manual_seed(0))
+    network.start_batch_norms(images, start.scale)
+    network.eval()
+    ours, theirs = images, images * torch.tensor(scale * (in_channels // 3))[:, None, None]
+    with torch.no_grad():
+        for with_norms, without in zip(network.encoder.stages, plain.stages, strict=True):
+            ours, theirs = with_norms(ours), without(theirs)
+            factor = theirs.norm() / ours.norm()  # one for the whole layer
+            torch.testing.assert_close(ours * factor, theirs, rtol=1e-3, atol=2e-3 * float(theirs.abs().max()))
+            ours, theirs = (F.max_pool2d(x, 2, ceil_mode=True) for x in (ours, theirs))
 
 
 def test_the_convention_can_be_named_where_the_ending_does_not_tell(weights: Path) -> None:

@@ -14,14 +14,21 @@ Examples:
   python -m lcr_seg_ros export --run runs/nyu40 --data nyudv2 --out nyu40.lcrseg
   python -m lcr_seg_ros export --fuse segnet-rgb.lcrseg segnet-hha.lcrseg --out segnet.lcrseg
   python -m lcr_seg_ros export --model nyu40 --calibrate --data nyudv2 --out calibrated.lcrseg
-  python -m lcr_seg_ros export --model nyu40 --group nyu4 --data nyudv2 --out nyu4.lcrseg"""
+  python -m lcr_seg_ros export --model nyu40 --group nyu4 --data nyudv2 --out nyu4.lcrseg
+  python -m lcr_seg_ros export --model runs/all/model.lcrseg --trial nyu40_fit.lcrseg --out nyu40.lcrseg"""
 )
 @click.option("--run", type=click.Path(path_type=Path), help="run folder of `train`")
 @click.option("--fuse", nargs=2, metavar="RGB HHA", help="models of colour and of HHA, whose scores are averaged")
-@click.option("--model", help="shipped name or path of a model, with one of the next three")
+@click.option("--model", help="shipped name or path of a model, with one of the next four")
 @click.option("--group", metavar="LABELS", help="label set whose classes the model's are put together to")
 @click.option("--calibrate", is_flag=True, help="find the temperature that makes confidence fit DATA's split")
 @click.option("--temperature", type=click.FloatRange(min=0, min_open=True), help="divide the scores by it")
+@click.option(
+    "--trial",
+    metavar="MODEL",
+    help="model of the same recipe that was trained without the validation frames: its temperature and scores are "
+    "taken over, and recorded as those of the trial",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="model bundle to write")
 @click.option("--data", type=click.Path(path_type=Path), help="dataset folder to score the bundle on")
 @click.option("--val", default="val", show_default=True, help="split of DATA to score on")
@@ -32,6 +39,7 @@ def command(
     group: str | None,
     calibrate: bool,
     temperature: float | None,
+    trial: str | None,
     out: Path,
     data: Path | None,
     val: str,
@@ -39,9 +47,11 @@ def command(
     """Write a model bundle: of a run's last checkpoint, finished or not, of two models, or of one that is changed."""
     if sum(source is not None for source in (run, fuse, model)) != 1:
         raise click.UsageError("give one of --run, --fuse and --model")
-    changes = sum((group is not None, calibrate, temperature is not None))
+    changes = sum((group is not None, calibrate, temperature is not None, trial is not None))
     if changes != (1 if model else 0):
-        raise click.UsageError("--model takes one of --group, --calibrate and --temperature, and they need --model")
+        raise click.UsageError(
+            "--model takes one of --group, --calibrate, --temperature and --trial, and they need --model"
+        )
     if calibrate and data is None:
         raise click.UsageError("--calibrate needs --data, annotated frames that the model was not trained on")
     scores: dict[str, Any] = {}
@@ -57,6 +67,10 @@ def command(
         from lcr_seg_ros.training.group import write_grouped
 
         scores = write_grouped(str(model), group, out, data, val)
+    elif trial is not None:
+        from lcr_seg_ros.training.trial import write_with_trial
+
+        scores = {f"trial, {split}": values for split, values in write_with_trial(str(model), trial, out).items()}
     elif calibrate:
         from lcr_seg_ros.training.calibrate import write_calibrated
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
+from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.training.data import IGNORED, PADDED, seed_of
 from lcr_seg_ros.training.lcr import ContextualRegularization
 from lcr_seg_ros.training.metrics import scores_from_confusion
@@ -62,6 +63,10 @@ class SegmentationTraining(L.LightningModule):
         """Of each network channel in 0..255; belongs to the weights that the network starts from."""
         self.mean = torch.tensor(mean).reshape(1, -1, 1, 1)
         self.std = torch.tensor(std).reshape(1, -1, 1, 1)
+
+    def start_batch_norms(self, images: Tensor, start: ImagenetStart) -> None:
+        """Of a network that has just got weights without any; ``images``: (B, C, H, W) in 0..255."""
+        self.network.start_batch_norms((images - self.mean) / self.std, start.scale)  # type: ignore[operator]
 
     def train(self, mode: bool = True) -> SegmentationTraining:
         super().train(mode)

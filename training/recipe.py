@@ -27,6 +27,11 @@ class NetworkRecipe(_Section):
     imagenet: bool = Field(True, description="start from ImageNet weights")
     weights: str | None = Field(None, description="file of the ImageNet weights; null takes the network's usual ones")
     finetune: str | None = Field(None, description="model bundle to go on from, instead of ImageNet weights")
+    start_batch_norms: bool = Field(
+        True,
+        description="after ImageNet weights without batch norm: start it so that the network answers as the one that "
+        "had none, from a few images",
+    )
     freeze_batch_norm: bool = Field(
         False, description="keep the statistics of batch norms as they start: for batches of few images"
     )

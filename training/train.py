@@ -20,6 +20,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from lcr_seg_ros.errors import LcrSegError, SourceError
@@ -46,6 +47,9 @@ from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, Tr
 from lcr_seg_ros.training.recipe import Recipe, RecipeError
 
 log = logging.getLogger(__name__)
+
+BATCH_NORM_IMAGES = 8
+"""Fresh batch norms start from so many."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,8 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     replace_file(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
 
+    if isinstance(start, ImagenetStart) and "batch norms" in start.untouched and recipe.network.start_batch_norms:
+        module.start_batch_norms(_typical_images(examples, recipe, labels), start)
     dataset = SegmentationDataset(examples, recipe, labels, rooms)
     steps = max(1, len(dataset) // recipe.optimizer.batch_size)
     trainer = _trainer(recipe, out, labels, validate_every, min(20, steps), machine, callbacks)
@@ -178,6 +184,13 @@ def train(
         except LcrSegError as error:  # a picture is not worth a failed run
             log.warning("no curves.png: %s", error)
     return out / "model.lcrseg"
+
+
+def _typical_images(examples: Sequence[Example], recipe: Recipe, labels: LabelSet) -> Tensor:
+    """(B, C, H, W) in 0..255: some of them, from first to last, as they are."""
+    chosen = examples[:: -(-len(examples) // BATCH_NORM_IMAGES)]
+    dataset = SegmentationDataset(chosen, recipe, labels, augment=False)
+    return torch.stack([dataset[k][0] for k in range(len(dataset))])
 
 
 def _refuse_another_recipe(run: Path, checkpoint: dict[str, Any], recipe: Recipe) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +76,12 @@ class SegNet(nn.Module):
         weights = Vgg16Weights.read(source)
         weights.load_into(self.encoder)
         fresh = ("decoder", "score") if weights.has_batch_norm else ("batch norms", "decoder", "score")
-        return weights.start(TORCHVISION_STD, untouched=fresh)
+        one_for_all = (fmean(TORCHVISION_STD),) * 3  # channels keep their proportions
+        return weights.start(weights.std if weights.std == TORCHVISION_STD else one_for_all, untouched=fresh)
+
+    def start_batch_norms(self, images: Tensor, scale: Sequence[float]) -> None:
+        """Those of the encoder, after weights that had none; see :meth:`Vgg16.start_batch_norms`."""
+        self.encoder.start_batch_norms(images, scale)
 
 
 class Place:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lcr_seg_ros.networks.pretrained import ImagenetStart, Triple, WeightsError, read_state_file, require_match
 
@@ -52,6 +53,36 @@ class Vgg16(nn.Module):
     def layers(self) -> list[nn.Sequential]:
         """All 13, from the image inwards."""
         return [layer for stage in self.stages for layer in stage]
+
+    @torch.no_grad()
+    def start_batch_norms(self, images: Tensor, scale: Sequence[float]) -> None:
+        """Make a network whose convolutions come from a VGG-16 without batch norm answer as that one does.
+
+        Fresh batch norms would give every channel of a layer one strength and open half of its ReLUs, which is not
+        what the next layer has learned from. Here each gets the mean and deviation that the VGG-16 itself shows at its
+        place: scale and offset take them over, up to one factor for the whole layer, which changes nothing behind it.
+
+        Args:
+            images: (B, C, H, W) network input, a few typical ones.
+            scale: of three channels; times this they are what the weights were trained to see.
+        """
+        plain = images * images.new_tensor(tuple(scale) * (self.in_channels // 3))[:, None, None]
+        for stage in self.stages:
+            for layer in stage:
+                wanted = layer.conv(plain)
+                deviation = wanted.std(dim=(0, 2, 3))
+                strength = deviation.square().mean().sqrt()
+                layer.norm.weight.copy_(deviation / strength)
+                layer.norm.bias.copy_(wanted.mean(dim=(0, 2, 3)) / strength)
+                plain = wanted.relu_()
+
+                got = layer.conv(images)
+                layer.norm.running_mean.copy_(got.mean(dim=(0, 2, 3)))
+                layer.norm.running_var.copy_(got.var(dim=(0, 2, 3)))
+                scale = layer.norm.weight * (layer.norm.running_var + layer.norm.eps).rsqrt()
+                images = got.sub_(layer.norm.running_mean[:, None, None]).mul_(scale[:, None, None])
+                images = images.add_(layer.norm.bias[:, None, None]).relu_()
+            plain, images = (F.max_pool2d(x, 2, 2, ceil_mode=True) for x in (plain, images))
 
 
 def conv_layer(in_channels: int, out_channels: int, batch_norm: bool, padding: int = 1) -> nn.Sequential:
@@ -173,7 +204,8 @@ class Vgg16Weights:
             untouched: layers these weights had nothing for.
         """
         deviation = std or self.std
-        return ImagenetStart(self.origin, self.mean, deviation, deviation, self.notice, untouched)
+        scale = tuple(d / s for d, s in zip(deviation, self.std, strict=True))
+        return ImagenetStart(self.origin, self.mean, deviation, deviation, self.notice, untouched, scale)  # type: ignore[arg-type]
 
 
 CAFFE_MEAN: Triple = (123.68, 116.779, 103.939)

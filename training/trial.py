@@ -1,0 +1,68 @@
+"""A model trained on every frame there is cannot be scored on any: it takes over what its trial has shown.
+
+A trial is a model of the same recipe that was trained without the validation frames. Temperature and scores of the
+final model are those of its trial.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.errors import BundleError
+from lcr_seg_ros.training.calibrate import with_temperature
+
+MAY_DIFFER = ("epochs",)
+"""Settings of the optimizer that follow from the number of frames."""
+
+
+def with_trial(final: ModelBundle, trial: ModelBundle) -> ModelBundle:
+    """The final model with the temperature of its trial, and with its record and scores under ``training["trial"]``.
+
+    Args:
+        final: of a training that is to be used; a grouped model if the trial is one, its network calibrated before.
+        trial: of the same recipe, trained on fewer frames, with its scores on others.
+
+    Raises:
+        BundleError: the trial has no scores, or the two are not of the same recipe.
+    """
+    if not trial.scores:
+        raise BundleError(f"trial {trial.name!r} has no scores: export it with --data, on frames it was not trained on")
+    if apart := _differences(final, trial):
+        raise BundleError(f"{final.name!r} and its trial must be of one recipe, but differ in {', '.join(apart)}")
+    has, wants = (float(model.training.get("temperature", 1.0)) for model in (final, trial))
+    if has != wants:
+        final = with_temperature(final, wants / has)
+    record = {
+        "data": trial.training.get("data"),
+        "epochs_run": trial.training.get("epochs_run"),
+        "network_sha256": hashlib.sha256(trial.network).hexdigest(),
+        "scores": trial.scores,
+    }
+    return replace(final, training=final.training | {"trial": record}, scores={})
+
+
+def write_with_trial(final: str | Path, trial: str | Path, out: Path) -> dict[str, Any]:
+    """:func:`with_trial` of two bundles by name or path; returns the trial's scores by split."""
+    made = with_trial(ModelBundle.load(final), ModelBundle.load(trial))
+    made.save(out)
+    return dict(made.training["trial"]["scores"])
+
+
+def _differences(final: ModelBundle, trial: ModelBundle) -> list[str]:
+    """Names of what differs: network, input, labels, and entries of the recipe."""
+    apart = [name for name in ("architecture", "input", "labels") if getattr(final, name) != getattr(trial, name)]
+    ours, theirs = (_entries(model.training.get("recipe", {})) for model in (final, trial))
+    apart += [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
+    return [name for name in apart if name not in {f"optimizer.{entry}" for entry in MAY_DIFFER}]
+
+
+def _entries(recipe: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"optimizer.epochs": 70, ...}``."""
+    flat: dict[str, Any] = {}
+    for name, value in recipe.items():
+        flat |= _entries(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
