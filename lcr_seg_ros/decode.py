@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from lcr_seg_ros.compiled import compiled
 
 ROUNDING = np.float32(1e-5)
 """An interpolated value can leave the range of the values around it by so large a share of itself, and by far less."""
@@ -32,7 +33,7 @@ def decode(
     return labels, confidence
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _decode(probabilities, ids, labels, confidence):  # type: ignore[no-untyped-def]
     """Row of cells by row of cells; a cell is the pixels between four coarse samples.
 
@@ -83,7 +84,7 @@ def _decode(probabilities, ids, labels, confidence):  # type: ignore[no-untyped-
                 labels[y, x] = ids[winner[y - y0, x]]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _bound(above, below, largest, least):  # type: ignore[no-untyped-def]
     """The largest corner of each class in each cell, and what a class must reach in the cell to win there."""
     n, w = above.shape
@@ -102,7 +103,7 @@ def _bound(above, below, largest, least):  # type: ignore[no-untyped-def]
         least[x] *= np.float32(1) - ROUNDING
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _widen(row, left, share, x0, x1, wide):  # type: ignore[no-untyped-def]
     last = row.size - 1
     for x in range(x0, x1):
@@ -110,7 +111,7 @@ def _widen(row, left, share, x0, x1, wide):  # type: ignore[no-untyped-def]
         wide[x] = value + share[x] * (row[min(left[x] + 1, last)] - value)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _contend(top, bottom, share, k, value, best):  # type: ignore[no-untyped-def]
     """Class k against the best so far, along one row; written with selects, which become vector code."""
     for x in range(value.size):
@@ -120,7 +121,7 @@ def _contend(top, bottom, share, k, value, best):  # type: ignore[no-untyped-def
         best[x] = k if blended > before else best[x]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _cells(coarse, fine):  # type: ignore[no-untyped-def]
     """Of each fine sample the coarse one before it and the share of the next; of each cell its first fine sample."""
     before, share = np.empty(fine, np.int32), np.empty(fine, np.float32)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from lcr_seg_ros.compiled import compiled
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
 
@@ -88,7 +88,7 @@ _SEAM = np.float32(1e-3)
 _X, _Y, _D, _X_ALONG_U, _Y_ALONG_U, _X_ALONG_V, _Y_ALONG_V = range(7)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _splat(depth, matrix, offset, registered):  # type: ignore[no-untyped-def]
     """Draw the squares of all pixels into ``registered``, which holds inf."""
     height, width = depth.shape
@@ -117,7 +117,7 @@ def _splat(depth, matrix, offset, registered):  # type: ignore[no-untyped-def]
         _draw(here[_D], left, end_x, top, end_y, registered)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _move(depth, v, matrix, offset, row):  # type: ignore[no-untyped-def]
     """Where a row of depth pixels lands: x, y, distance, and how far x and y go along u and v at equal depth.
 
@@ -142,7 +142,7 @@ def _move(depth, v, matrix, offset, row):  # type: ignore[no-untyped-def]
         row[_Y_ALONG_V, u] = shrink * (matrix[1, 1] - y * matrix[2, 1])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _join(x, y, next_x, next_y, flat_x, flat_y, step_x, step_y):  # type: ignore[no-untyped-def]
     """The step from each pixel to its neighbour, 0 where they are not of one surface.
 
@@ -157,7 +157,7 @@ def _join(x, y, next_x, next_y, flat_x, flat_y, step_x, step_y):  # type: ignore
         step_y[u] = abs(dy) if joined else _ZERO
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _reach(flat_u, right, flat_v, below, above, reach):  # type: ignore[no-untyped-def]
     """How far each square reaches along one axis: half the way to its neighbours, half its own size if it has none."""
     for u in range(reach.size):
@@ -166,7 +166,7 @@ def _reach(flat_u, right, flat_v, below, above, reach):  # type: ignore[no-untyp
         reach[u] = min(_HALF * (along_u + along_v) + _SEAM, _REACH)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _bounds(centre, reach, size, first, end):  # type: ignore[no-untyped-def]
     """The pixels 0 <= first <= i < end <= size whose centres lie in each square; none for a hole (NaN)."""
     for u in range(centre.size):
@@ -177,7 +177,7 @@ def _bounds(centre, reach, size, first, end):  # type: ignore[no-untyped-def]
         end[u] = np.int32(high if high > _ZERO else _ZERO)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _draw(distance, left, end_x, top, end_y, registered):  # type: ignore[no-untyped-def]
     """The nearest stays."""
     for u in range(distance.size):

@@ -21,7 +21,7 @@ from tiny_bundle import make_tiny_bundle
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lcr_seg_ros"
 
-ANY = {"errors", "files", "resources"}
+ANY = {"compiled", "errors", "files", "resources"}
 FOUNDATION = {"frame", "labels", "bundle"}
 RUN_TIME = FOUNDATION | {"hha", "preprocess", "backends", "decode", "segmenter", "render", "sources", "image_encodings"}
 
@@ -29,6 +29,7 @@ MAY_IMPORT_ROOMS = {
     "__init__": {"frame", "labels", "segmenter"},  # the public names, on first use
     "__main__": {"cli"},
     "cli": set(),  # commands are named, and imported when called
+    "compiled": set(),
     "errors": set(),
     "files": set(),
     "resources": set(),
@@ -43,7 +44,7 @@ MAY_IMPORT_ROOMS = {
     "decode": set(),
     "backends": {"bundle", "networks", "weights"},
     "device_pipeline": FOUNDATION | {"hha", "preprocess", "backends"},
-    "segmenter": FOUNDATION | {"hha", "preprocess", "backends", "decode"},
+    "segmenter": FOUNDATION | {"hha", "preprocess", "backends", "decode", "device_pipeline"},
     "render": {"labels"},
     "image_encodings": {"frame"},
     "sources": {"frame", "labels", "render", "image_encodings"},
@@ -56,7 +57,8 @@ MAY_IMPORT_ROOMS = {
     "predict": RUN_TIME | {"video", "viewer"},
     "ros": RUN_TIME | {"mapping", "predict", "registration", "viewer"},
     "training": RUN_TIME | {"networks", "weights", "predict"},
-    "benchmark": RUN_TIME | {"networks", "predict", "ros", "training"},
+    "frame_benchmark": RUN_TIME,
+    "benchmark": RUN_TIME | {"frame_benchmark", "networks", "predict", "ros", "training"},
 }
 
 ROS = {

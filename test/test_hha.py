@@ -7,13 +7,12 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_data import shared_data
+from shared_data import shared_data, shared_image
 
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, depth_to_metres
@@ -38,7 +37,7 @@ class TestGoldenFiles:
         np.testing.assert_array_equal(EXACT.encode(_golden_depth(), NYUDV2), _golden("expected_filled_filled.png"))
 
     def test_exact_is_within_one_level_of_the_port_where_normals_are_well_posed(self) -> None:
-        measured = _read("hha", "depth_raw.png") > 0
+        measured = shared_image("hha", "depth_raw.png") > 0
         got = EXACT.encode(_golden_depth(), NYUDV2, valid=measured)
         expected = _golden("expected_filled_raw.png")
         off = _difference(got, expected)
@@ -51,11 +50,11 @@ class TestGoldenFiles:
 
     @pytest.mark.parametrize("masked", [False, True], ids=["all measured", "holes masked"])
     def test_fast_is_close_to_exact(self, masked: bool) -> None:
-        valid = _read("hha", "depth_raw.png") > 0 if masked else None
+        valid = shared_image("hha", "depth_raw.png") > 0 if masked else None
         _assert_fast_is_close(_golden_depth(), NYUDV2, valid)
 
     def test_filling_raw_depth_comes_close_to_the_inpainted_reference(self) -> None:
-        raw = _read("hha", "depth_raw.png").astype(np.float32) * np.float32(1e-4)
+        raw = shared_image("hha", "depth_raw.png").astype(np.float32) * np.float32(1e-4)
         off = _difference(FAST.encode(raw, NYUDV2), _golden("expected_filled_raw.png"))
         assert off[..., DISPARITY].mean() < 1.2
         assert off[..., HEIGHT].mean() < 3.6
@@ -350,15 +349,6 @@ class TestErrors:
             FAST.encode(np.ones((36, 48), np.float32), SMALL, gravity=gravity)  # type: ignore[arg-type]
 
 
-def test_kernels_compile_in_memory_where_nothing_can_be_cached() -> None:
-    from lcr_seg_ros.hha.kernels import compiled
-
-    scope: dict[str, object] = {"compiled": compiled}
-    # Source without a file: numba finds no place for a cache, as in a read-only install without a home.
-    exec(compile("@compiled(fastmath=True)\ndef twice(x):\n    return x + x\n", "<no file>", "exec"), scope)
-    assert scope["twice"](2.0) == 4.0  # type: ignore[operator]
-
-
 def _assert_fast_is_close(
     depth: npt.NDArray[np.floating], camera: CameraIntrinsics, valid: npt.NDArray[np.bool_] | None = None
 ) -> None:
@@ -373,21 +363,15 @@ def _assert_fast_is_close(
 
 
 def _golden_depth() -> npt.NDArray[np.float64]:
-    return _read("hha", "depth_filled.png") / 10000.0
+    return shared_image("hha", "depth_filled.png") / 10000.0
 
 
 def _golden(name: str) -> npt.NDArray[np.uint8]:
-    return _read("hha", name)[:, :, ::-1]
+    return shared_image("hha", name)[:, :, ::-1]
 
 
 def _metres(*parts: str) -> npt.NDArray[np.float32]:
-    return depth_to_metres(_read(*parts))
-
-
-def _read(*parts: str) -> npt.NDArray[np.generic]:
-    image = cv2.imread(str(shared_data(*parts)), cv2.IMREAD_UNCHANGED)
-    assert image is not None
-    return image
+    return depth_to_metres(shared_image(*parts))
 
 
 def _difference(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:

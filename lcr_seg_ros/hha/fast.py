@@ -136,9 +136,8 @@ class FastHha:
         if not gates.any():
             return buffers.inverse
         if not buffers.smoothing:
-            buffers.smoothing.extend(
-                (np.zeros((2, *buffers.inverse.shape), np.float32), np.zeros_like(buffers.inverse))
-            )
+            work = np.full((2, *buffers.inverse.shape), kernels.NOWHERE_M, np.float32)
+            buffers.smoothing.extend((work, np.zeros_like(buffers.inverse)))
         work, inverse = buffers.smoothing
         kernels.smooth(z, buffers.measured, height, width, gates, coarse.radius_px((height, width)), work, inverse)
         return inverse

@@ -10,13 +10,12 @@ window with pixels missing, and nothing tests for borders.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from lcr_seg_ros.compiled import compiled
 from lcr_seg_ros.hha import coarse
 from lcr_seg_ros.hha.definition import ANGLE_OFFSET, ANGLE_RADIUS, DISPARITY_SCALE, GRAVITY_RADIUS, NEAREST_CM
 from lcr_seg_ros.hha.gravity import AMBIGUOUS
@@ -48,6 +47,12 @@ _SETTLED = 1e-7
 """An estimate of gravity that moves by less, in radians, has arrived."""
 _FAR, _NEAR = np.float32(0.25), np.float32(0.75)
 
+NOWHERE_M = 1e9
+"""Depth of pixels that are not measured, while depth is smoothed."""
+_NOWHERE = np.float32(NOWHERE_M)
+_SMOOTHED = 128
+"""Pixels along a row that are smoothed together, or not at all."""
+
 Depth = npt.NDArray[np.floating]
 Plane = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
@@ -55,20 +60,6 @@ Counts = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 Number = Any
 """A scalar of whatever precision the loop runs in."""
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def compiled(**options: bool) -> Callable[[Function], Function]:
-    """``numba.njit`` that keeps its results on disk where it may, and in memory where it may not."""
-
-    def compile_(function: Function) -> Function:
-        try:
-            return numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
-        except RuntimeError:  # no folder to write to: a read-only install without a home
-            return numba.njit(nogil=True, error_model="numpy", **options)(function)
-
-    return compile_
 
 
 @compiled()  # not fastmath: NaN and Inf come in here, and must fail the comparison
@@ -221,16 +212,16 @@ def smooth(
     Args:
         z: (>= H, >= W) depth in metres. measured: (H + 2 PAD, >= W + 2 PAD) 1 / 0.
         gates: (BINS,) float32 metres.
-        buffer: (2, H + 2 PAD, >= W + 2 PAD) float32 scratch, 0 in the padding.
+        buffer: (2, H + 2 PAD, >= W + 2 PAD) float32 scratch, ``NOWHERE_M`` in the padding.
     """
     here, there = buffer[0], buffer[1]
     for y in range(height):
-        source, target = z[y], here[y + PAD][PAD:]
+        source, target, mask = z[y], here[y + PAD][PAD:], measured[y + PAD][PAD:]
         for x in range(width):
-            target[x] = source[x]
+            target[x] = source[x] if mask[x] != _0 else _NOWHERE
     for _ in range(coarse.ROUNDS):
-        _smooth_one_way(here, measured, height, width, gates, radius, 0, 1, there)
-        _smooth_one_way(there, measured, height, width, gates, radius, 1, 0, here)
+        _smooth_one_way(here, height, width, gates, radius, 0, 1, there)
+        _smooth_one_way(there, height, width, gates, radius, 1, 0, here)
     for y in range(height):
         target, source, mask = inverse[y + PAD][PAD:], here[y + PAD][PAD:], measured[y + PAD][PAD:]
         for x in range(width):
@@ -239,26 +230,93 @@ def smooth(
 
 @compiled(fastmath=True)
 def _smooth_one_way(
-    z: Plane, measured: Plane, height: int, width: int, gates: Plane, radius: int, step_y: int, step_x: int, out: Plane
+    z: Plane, height: int, width: int, gates: Plane, radius: int, step_y: int, step_x: int, out: Plane
 ) -> None:
+    """Pixels that are not measured lie so far away that no gate reaches them.
+
+    Four neighbours are added at a time, in blocks of a row that hold a gate that is open: the sums then stay in the
+    nearest cache, and are fetched and stored once for four.
+    """
+    gate, total, number = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     for y in range(PAD, height + PAD):
         row, out_row = z[y][PAD:], out[y][PAD:]
-        total, number, gate = np.zeros(width, np.float32), np.zeros(width, np.float32), np.empty(width, np.float32)
-        largest = _0
-        for x in range(width):
-            gate[x] = gates[_depth_bin(row[x])]
-            largest = max(largest, gate[x])
-        if largest > _0:
-            for k in range(-radius, radius + 1):
-                others = z[y + k * step_y][PAD + k * step_x :]
-                there = measured[y + k * step_y][PAD + k * step_x :]
-                for x in range(width):
-                    apart = others[x] - row[x]
-                    near = there[x] if abs(apart) <= gate[x] else _0
-                    total[x] += near * apart
-                    number[x] += near
-        for x in range(width):
-            out_row[x] = row[x] + total[x] / max(number[x], _1)
+        for start in range(0, width, _SMOOTHED):
+            size = min(_SMOOTHED, width - start)
+            values, result = row[start : start + size], out_row[start : start + size]
+            if not _open_gates(values, gates, gate):
+                for x in range(size):
+                    result[x] = values[x]
+                continue
+            for x in range(size):
+                total[x] = _0
+                number[x] = _1
+            column = PAD + start
+            for k in range(1, radius, 2):
+                _add_near(
+                    values,
+                    z[y - k * step_y][column - k * step_x :],
+                    z[y + k * step_y][column + k * step_x :],
+                    z[y - (k + 1) * step_y][column - (k + 1) * step_x :],
+                    z[y + (k + 1) * step_y][column + (k + 1) * step_x :],
+                    gate,
+                    total,
+                    number,
+                )
+            if radius % 2:
+                before, after = z[y - radius * step_y], z[y + radius * step_y]
+                _add_near_pair(
+                    values, before[column - radius * step_x :], after[column + radius * step_x :], gate, total, number
+                )
+            for x in range(size):
+                result[x] = values[x] + total[x] / number[x]
+
+
+@compiled(fastmath=True)
+def _open_gates(values: Plane, gates: Plane, gate: Plane) -> bool:
+    """The gate of each value, into ``gate``; False if none is open, and then nothing is written.
+
+    Most blocks lie within one bin: the table is not asked for each pixel of these.
+    """
+    nearest, farthest = _NOWHERE, _0
+    for x in range(values.shape[0]):
+        nearest = min(nearest, values[x])
+        farthest = max(farthest, values[x] if values[x] < _NOWHERE else _0)
+    if farthest == _0:
+        return False
+    first, last = _depth_bin(nearest), _depth_bin(farthest)
+    is_open = False
+    for k in range(first, last + 1):
+        is_open |= gates[k] > _0
+    if is_open and first == last:
+        for x in range(values.shape[0]):
+            gate[x] = gates[first]
+    elif is_open:
+        for x in range(values.shape[0]):
+            gate[x] = gates[_depth_bin(values[x])]
+    return is_open
+
+
+@compiled(fastmath=True)
+def _add_near(row: Plane, a: Plane, b: Plane, c: Plane, d: Plane, gate: Plane, total: Plane, number: Plane) -> None:
+    for x in range(row.shape[0]):
+        middle, reach = row[x], gate[x]
+        to_a, to_b, to_c, to_d = a[x] - middle, b[x] - middle, c[x] - middle, d[x] - middle
+        near_a = _1 if abs(to_a) <= reach else _0
+        near_b = _1 if abs(to_b) <= reach else _0
+        near_c = _1 if abs(to_c) <= reach else _0
+        near_d = _1 if abs(to_d) <= reach else _0
+        total[x] += (near_a * to_a + near_b * to_b) + (near_c * to_c + near_d * to_d)
+        number[x] += (near_a + near_b) + (near_c + near_d)
+
+
+@compiled(fastmath=True)
+def _add_near_pair(row: Plane, a: Plane, b: Plane, gate: Plane, total: Plane, number: Plane) -> None:
+    for x in range(row.shape[0]):
+        to_a, to_b = a[x] - row[x], b[x] - row[x]
+        near_a = _1 if abs(to_a) <= gate[x] else _0
+        near_b = _1 if abs(to_b) <= gate[x] else _0
+        total[x] += near_a * to_a + near_b * to_b
+        number[x] += near_a + near_b
 
 
 @compiled()

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from lcr_seg_ros.compiled import compiled
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.mapping.voxels import Voxels
 from lcr_seg_ros.render import legend
@@ -248,7 +248,7 @@ def _square(normal: npt.NDArray[np.int64]) -> FloatArray:
     return corners
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _fill_quads(quads: Any, colors: Any, parallel: bool, picture: Any, depth: Any) -> None:
     """Draw squares (N, 4, 3), column, row and distance, as two triangles each, the nearest on top."""
     height, width = depth.shape

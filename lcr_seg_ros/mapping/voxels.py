@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from lcr_seg_ros.compiled import compiled
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.labels import LabelSet
@@ -298,7 +298,7 @@ def unpack_keys(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.stack([(keys >> (_BITS * axis) & _MASK) - _HALF for axis in range(3)], axis=1)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _slot(table, keys, key):  # type: ignore[no-untyped-def]
     """Where a key is in the table, or the empty place where it belongs."""
     mask = np.uint64(len(table) - 1)
@@ -309,13 +309,13 @@ def _slot(table, keys, key):  # type: ignore[no-untyped-def]
     return at
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _fill_table(table, keys, count):  # type: ignore[no-untyped-def]
     for i in range(count):
         table[_slot(table, keys, keys[i])] = i
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _vote(  # type: ignore[no-untyped-def]
     points, labels, confidence, rgb, start, pose, size, min_range, max_range, min_confidence, channel, frame,
     table, keys, votes, color, hits, views, seen, count,

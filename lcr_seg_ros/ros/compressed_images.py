@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from lcr_seg_ros.compiled import compiled
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import MAX_SIDE_PX, depth_to_metres
 
@@ -185,7 +185,7 @@ def _rvl(data: bytes) -> npt.NDArray[np.uint16]:
     return values.reshape(height, width)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _read_rvl(words, values):  # type: ignore[no-untyped-def]
     """Fill ``values``; returns how many were read before the stream ended or contradicted itself.
 
@@ -208,7 +208,7 @@ def _read_rvl(words, values):  # type: ignore[no-untyped-def]
     return done
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _number(words, at):  # type: ignore[no-untyped-def]
     """A number from nibble ``at`` on, and the nibble after it; -1 if it has no end.
 

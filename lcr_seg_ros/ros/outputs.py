@@ -120,7 +120,7 @@ class SegmentationOutputs:
             return array_to_image(labels.astype(dtype, copy=False), parameters.label_encoding, header)
 
         def confidence_image() -> Image:
-            return array_to_image(np.rint(confidence * 255).astype(np.uint8), "mono8", header)
+            return array_to_image(cv2.convertScaleAbs(confidence, alpha=255), "mono8", header)  # rounds
 
         def color() -> Image:
             return array_to_image(render.colorize(labels, self._labels), "rgb8", header)

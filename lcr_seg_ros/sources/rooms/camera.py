@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from lcr_seg_ros.compiled import compiled
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -124,7 +125,7 @@ def develop(
     return out
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _expose(
     light: npt.NDArray[np.float32], glare: npt.NDArray[np.float32], gain: FloatArray, vignette: float,
     saturation: float, grain: npt.NDArray[np.float32], strength: float, tone: npt.NDArray[np.uint8],
@@ -196,7 +197,7 @@ def sense_depth(
     return sensed
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _projector_shadow(
     depth: npt.NDArray[np.float32], patches: npt.NDArray[np.float32], focus: float
 ) -> npt.NDArray[np.bool_]:

@@ -34,7 +34,7 @@ def bake(scene: Scene, parts: PartArrays, tree: Hierarchy, materials: shading.Ma
     probes = origin + index * step
     geometry = (*raycast.as_tuple(parts, tree), size)
     lights = scene.lights
-    direct, free = raycast.bake_direct(
+    direct, free = raycast.bake_direct(  # type: ignore[call-arg]
         *geometry, scene.part_transparent, probes,
         np.array([q.center for q in lights]).reshape(-1, 3), np.array([q.half for q in lights]).reshape(-1, 3),
         np.array([q.normal for q in lights]).reshape(-1, 3), np.array([q.rgb for q in lights]).reshape(-1, 3),
@@ -44,7 +44,7 @@ def bake(scene: Scene, parts: PartArrays, tree: Hierarchy, materials: shading.Ma
     mean = direct[free > 0].mean((0, 1)).astype(float)
     reflect = albedo[:ROOM_FACES].mean(0) * 0.8
     ambient = mean * reflect / (1 - reflect)
-    bounced = raycast.bake_bounce(
+    bounced = raycast.bake_bounce(  # type: ignore[call-arg]
         *geometry, probes, shape.astype(np.int64), origin, step, free, direct, albedo, ambient, _sphere(BOUNCE_RAYS)
     )
     values = (direct + _smoothed(bounced, free, shape)).reshape(*shape, 18) * free.reshape(*shape, 1)
@@ -124,7 +124,7 @@ def _judge(walk: Walk, geometry: tuple[Any, ...], labels: npt.NDArray[np.uint8],
         pose = walk.pose(s)
         rays = fan @ pose[:3, :3].T
         origins = np.repeat(pose[None, :3, 3], len(rays), 0)
-        distance, part, _ = raycast.trace_rays(*geometry, origins, rays, raycast.FAR)
+        distance, part, _ = raycast.trace_rays(*geometry, origins, rays, raycast.FAR)  # type: ignore[call-arg]
         share = np.bincount(labels[np.maximum(part, 0)], minlength=256) / len(fan)
         seen += share / 3
         score -= 3.0 * np.mean(distance < 0.8) + 1.2 * max(0.0, share.max() - 0.45)

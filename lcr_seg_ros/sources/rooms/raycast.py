@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from lcr_seg_ros.compiled import compiled
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -142,7 +143,7 @@ def _box_corners(parts: PartArrays, rotation: FloatArray, position: FloatArray) 
     return (parts.center[:, None] + offsets - position) @ rotation
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _cast_room(size, rotation, position, fx, fy, cx, cy, depth, part):
     """Depth at which each pixel's ray leaves the room box, and through which face."""
     height, width = depth.shape
@@ -168,7 +169,7 @@ def _cast_room(size, rotation, position, fx, fy, cx, cy, depth, part):
             part[v, u] = face
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _cast_parts(
     shape, center, to_local, half, param, order, corners, nearest, rotation, position, fx, fy, cx, cy, depth, part
 ):
@@ -205,7 +206,7 @@ def _cast_parts(
                     part[v, u] = number
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _row_spans(corners, number, fx, fy, cx, cy, left, right):
     """Pixels that a box may cover: columns ``left``..``right`` of each row v0..v1 - 1; returns (v0, v1).
 
@@ -247,7 +248,7 @@ def _row_spans(corners, number, fx, fy, cx, cy, left, right):
     return v0, v1
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _mark_edge(u0, v0, u1, v1, left, right):
     """Widen the spans of the rows that a segment passes, by a pixel to be safe; returns the rows (from, to)."""
     if v0 > v1:
@@ -267,7 +268,7 @@ def _mark_edge(u0, v0, u1, v1, left, right):
     return first, last + 1
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _describe_surfaces(
     shape, center, to_local, half, param, rotation, position, fx, fy, cx, cy, depth, part, normal, point, facing
 ):
@@ -293,7 +294,7 @@ def _describe_surfaces(
             facing[v, u] = -(nx * dx + ny * dy + nz * dz) / np.sqrt(dx * dx + dy * dy + dz * dz)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def trace_rays(shape, center, to_local, half, param, low, high, first, count, order, size, origins, directions, limit):
     """Nearest hits of K free rays that start inside the room.
 
@@ -323,7 +324,7 @@ def trace_rays(shape, center, to_local, half, param, low, high, first, count, or
     return distance, part, normal
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def bake_direct(
     shape, center, to_local, half, param, low, high, first, count, order, size, transparent,
     probes, light_center, light_half, light_normal, light_rgb, samples,
@@ -382,7 +383,7 @@ def bake_direct(
     return irradiance, free
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def bake_bounce(
     shape, center, to_local, half, param, low, high, first, count, order, size,
     probes, grid_shape, grid_origin, grid_step, free, irradiance, albedo, ambient, directions,
@@ -434,7 +435,7 @@ def bake_bounce(
     return bounced
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _trace(
     shape, center, to_local, half, param, low, high, first, count, order, size, ox, oy, oz, dx, dy, dz, limit,
     any_hit, transparent,
@@ -491,14 +492,14 @@ def _trace(
     return best, found
 
 
-@njit(cache=True, inline="always", fastmath=True, error_model="numpy")
+@compiled(inline="always", fastmath=True)
 def _slab(low, high, o, inverse, t0, t1):
     a = (low - o) * inverse
     b = (high - o) * inverse
     return max(t0, min(a, b)), min(t1, max(a, b))
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _inside_any(shape, center, to_local, half, param, px, py, pz):
     for number in range(ROOM_FACES, shape.shape[0]):
         x, y, z = px - center[number, 0], py - center[number, 1], pz - center[number, 2]
@@ -511,7 +512,7 @@ def _inside_any(shape, center, to_local, half, param, px, py, pz):
     return False
 
 
-@njit(cache=True, inline="always", fastmath=True, error_model="numpy")
+@compiled(inline="always", fastmath=True)
 def _to_axes(to_local, n, x, y, z):
     # no view of to_local[n]: numba counts references to views, which costs more than the product
     return (
@@ -521,7 +522,7 @@ def _to_axes(to_local, n, x, y, z):
     )
 
 
-@njit(cache=True, inline="always", fastmath=True, error_model="numpy")
+@compiled(inline="always", fastmath=True)
 def _world_normal(shape, center, to_local, half, param, number, px, py, pz, dx, dy, dz):
     """Unit normal of a part at a point of its surface, turned against the ray direction."""
     if number < ROOM_FACES:
@@ -545,7 +546,7 @@ def _world_normal(shape, center, to_local, half, param, number, px, py, pz, dx, 
     return wx * scale, wy * scale, wz * scale
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _local_normal(kind, x, y, z, hx, hy, hz, p0, p1):
     """Outward normal (any length) at a surface point in the part's own axes."""
     if kind == BOX:
@@ -589,7 +590,7 @@ def _local_normal(kind, x, y, z, hx, hy, hz, p0, p1):
     return 0.0, 0.0, 1.0
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _hit(kind, ox, oy, oz, dx, dy, dz, hx, hy, hz, p0, p1, limit):
     """First ray parameter in (NEAR_M, limit) at which a ray enters a shape, else FAR; all in the part's axes."""
     ix = 1.0 / dx if abs(dx) > 1e-12 else (1e12 if dx >= 0.0 else -1e12)
@@ -649,7 +650,7 @@ def _hit(kind, ox, oy, oz, dx, dy, dz, hx, hy, hz, p0, p1, limit):
     return FAR
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _hit_cone(ox, oy, oz, dx, dy, dz, hx, hy, hz, taper, limit):
     """Upright (elliptic) cylinder whose radius grows linearly from 1 at -hz to ``taper`` at +hz."""
     ax, ay, bx, by = ox / hx, oy / hy, dx / hx, dy / hy
@@ -677,7 +678,7 @@ def _hit_cone(ox, oy, oz, dx, dy, dz, hx, hy, hz, taper, limit):
     return best if best < limit else FAR
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _side(kind, x, y, z, hx, hy, hz, p0, p1):
     if kind == PUFF:
         a, b, c = x / hx, y / hy, z / hz
@@ -688,14 +689,14 @@ def _side(kind, x, y, z, hx, hy, hz, p0, p1):
     return z - _heap(x, y, hx, hy, hz, p0)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _fold(x, z, hy, folds_per_m, phase):
     """Offset of a hanging cloth from its plane: folds that wander a little towards the floor."""
     wander = 0.35 * np.sin(1.7 * z + phase) + 0.5 * np.sin(3.1 * x + 2.0 * phase)
     return 0.9 * hy * np.sin(6.283185307 * folds_per_m * x + phase + wander)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _heap(x, y, hx, hy, hz, phase):
     """Height of crumpled cloth over its base plane z = -hz, at most +hz."""
     a, b = x / hx, y / hy
@@ -711,5 +712,8 @@ def _heap(x, y, hx, hy, hz, phase):
 
 
 def as_tuple(parts: PartArrays, hierarchy: Hierarchy) -> tuple[Any, ...]:
-    """The leading arguments of the compiled functions that trace free rays."""
+    """The leading arguments of the compiled functions that trace free rays.
+
+    mypy takes a tuple of unknown length for all arguments, hence the ``type: ignore`` where others follow it.
+    """
     return (*parts, *hierarchy)

@@ -154,7 +154,7 @@ class RenderedRoom:
         cos = np.abs((ray * n).sum(1))
         ray += 2 * cos[:, None] * n
         start = points[chosen] + 1e-3 * n
-        distance, hit, hit_normal = raycast.trace_rays(
+        distance, hit, hit_normal = raycast.trace_rays(  # type: ignore[call-arg]
             *raycast.as_tuple(self._parts, self._tree), self._room, start, ray, raycast.FAR
         )
         # polished surfaces mirror more at a slant (after Schlick 1994)

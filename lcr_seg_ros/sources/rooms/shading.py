@@ -10,7 +10,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from lcr_seg_ros.compiled import compiled
 
 (
     PLAIN, WOOD, PLANKS, CARPET, FABRIC, STRIPES, TILES, PICTURE, BOOK, PAPER, PANEL, PATCHWORK, SPECKLE, OUTDOORS,
@@ -70,7 +71,7 @@ _TAPS = 10
 _REACH_M = 0.16
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _occlusion(points, normals, depth, focal, offset_x, offset_y, out):
     height, width = depth.shape
     taps = offset_x.shape[0]
@@ -94,7 +95,7 @@ def _occlusion(points, normals, depth, focal, offset_x, offset_y, out):
             out[j, i] = 1.0 - min(1.7 * closed / taps, 0.65)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def shade(
     center, to_local, half,
     texture, colors, scale, bump, gloss, emission, seed,
@@ -176,7 +177,7 @@ def shade(
         out[i, 2] += w * cb
 
 
-@njit(cache=True, inline="always", fastmath=True, error_model="numpy")
+@compiled(inline="always", fastmath=True)
 def _irradiance(grid, origin, step, fallback, px, py, pz, nx, ny, nz):
     """Irradiance on a surface with normal n: trilinear in the grid, taken half a cell off the surface."""
     fx = (px + 0.55 * nx * step[0] - origin[0]) / step[0]
@@ -212,7 +213,7 @@ def _irradiance(grid, origin, step, fallback, px, py, pz, nx, ny, nz):
     return r / total, g / total, b / total
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _texture(kind, colors, n, scale, seed, x, y, z, mx, my, mz, hx, hy, hz, pixel, noise):
     """Reflectance (r, g, b) at a point of a part, in the part's own axes.
 
@@ -378,7 +379,7 @@ def _texture(kind, colors, n, scale, seed, x, y, z, mx, my, mz, hx, hy, hz, pixe
     )
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _picture(colors, n, s, seed, p, q, hu, hv, noise):
     """A print behind a mat: landscape, abstract fields or a figure; p, q in -1..1."""
     mat = 0.0 if seed < 0.35 else 0.06
@@ -410,7 +411,7 @@ def _picture(colors, n, s, seed, p, q, hu, hv, noise):
     )
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _grain(noise, along, across, s, pixel):
     """Wood grain 0..1: streaks along the board, fading where they are finer than a pixel."""
     ring = _noise(noise, 0.9 * along + s, 14.0 * across + 3.0 * _noise(noise, 1.3 * along, 2.0 * across + s))
@@ -419,7 +420,7 @@ def _grain(noise, along, across, s, pixel):
     return min(1.0, max(0.0, 0.65 * ring + 0.35 * (visible * streak + 0.5 * (1.0 - visible))))
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _noise(table, x, y):
     """Value noise 0..1 with period 256, smooth between the lattice points."""
     fx, fy = np.floor(x), np.floor(y)
@@ -433,14 +434,14 @@ def _noise(table, x, y):
     return top + ty * (bottom - top)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@compiled(fastmath=True)
 def _cell(table, index, s):
     """One value 0..1 per plank, tile or brick."""
     i = int(np.floor(index * 7.0 + s))
     return table[(i * 5) & 255, (i * 59 + 31) & 255]
 
 
-@njit(cache=True, inline="always", fastmath=True, error_model="numpy")
+@compiled(inline="always", fastmath=True)
 def _edge(x, period):
     """Distance to the nearest multiple of the period."""
     t = x / period
@@ -448,7 +449,7 @@ def _edge(x, period):
     return min(t, 1.0 - t) * period
 
 
-@njit(cache=True, inline="always", fastmath=True, error_model="numpy")
+@compiled(inline="always", fastmath=True)
 def _line(distance, half_width, pixel):
     """1 on a line, 0 off it; thinner than a pixel it keeps its mean darkness."""
     if distance > half_width + pixel:
@@ -457,13 +458,13 @@ def _line(distance, half_width, pixel):
     return cover * min(1.0, (half_width + pixel - distance) / pixel)
 
 
-@njit(cache=True, inline="always", fastmath=True, error_model="numpy")
+@compiled(inline="always", fastmath=True)
 def _fade(pixel, frequency):
     """How much of a detail with this many cycles per metre a pixel still resolves."""
     return min(1.0, max(0.0, 1.3 - 3.0 * pixel * frequency))
 
 
-@njit(cache=True, inline="always", fastmath=True, error_model="numpy")
+@compiled(inline="always", fastmath=True)
 def _smooth(low, high, x):
     t = min(max((x - low) / (high - low), 0.0), 1.0)
     return t * t * (3.0 - 2.0 * t)

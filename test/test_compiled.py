@@ -1,0 +1,74 @@
+"""Compiled loops where nothing can be kept on disk: in a read-only installation, for a user without a home."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "lcr_seg_ros"
+
+WITH_COMPILED_LOOPS = [
+    *("decode", "hha.kernels", "mapping.pictures", "mapping.voxels", "registration", "ros.compressed_images"),
+    *("sources.rooms.camera", "sources.rooms.raycast", "sources.rooms.shading"),
+]
+
+
+@pytest.fixture(scope="module")
+def frozen_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, in folders where not even root can make a ``__pycache__``: a file has its name."""
+    top = tmp_path_factory.mktemp("read_only")
+    shutil.copytree(PACKAGE, top / "lcr_seg_ros", ignore=shutil.ignore_patterns("__pycache__", "models"))
+    for folder in [path.parent for path in top.rglob("__init__.py")]:
+        (folder / "__pycache__").touch()
+    return top
+
+
+def run_in(frozen_copy: Path, code: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "XDG_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=frozen_copy,
+        env=environment | {"HOME": os.devnull, "PYTHONPATH": str(frozen_copy), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_numba_itself_refuses_there(frozen_copy: Path) -> None:
+    (frozen_copy / "plain.py").write_text("import numba\n\n@numba.njit(cache=True)\ndef twice(x):\n    return x + x\n")
+    (frozen_copy / "__pycache__").touch()
+    said = run_in(frozen_copy, "try:\n    import plain\nexcept RuntimeError as error:\n    print(error)")
+    assert "cannot cache function" in said
+
+
+def test_everything_is_imported_and_works_all_the_same(frozen_copy: Path) -> None:
+    code = f"""
+import importlib
+import numpy as np
+import lcr_seg_ros
+assert lcr_seg_ros.__file__.startswith({str(frozen_copy)!r})
+for name in {WITH_COMPILED_LOOPS!r}:
+    importlib.import_module("lcr_seg_ros." + name)
+from lcr_seg_ros.decode import decode
+labels, confidence = decode(np.array([[[0.2]], [[0.8]]], np.float32), np.array([3, 7], np.uint8), 4, 2)
+print(labels.tolist(), confidence.round(2).min())
+"""
+    assert run_in(frozen_copy, code) == "[[7, 7, 7, 7], [7, 7, 7, 7]] 0.8\n"
+    assert not list(frozen_copy.rglob("*.nbi"))
+
+
+def test_no_module_asks_numba_by_itself() -> None:
+    asking = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if "njit(" in path.read_text() and "training" not in path.parts
+    }
+    assert asking == {"compiled.py"}
