@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lcr_seg_ros.errors import BackendError, SourceError
+from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Case = Callable[[], object]
 
+BACKEND_NAMES = ("auto", "openvino", "onnxruntime", "torch")
 NODE_SCENARIOS = ("standard", "60hz", "720p", "stalled")
 
 
@@ -37,11 +38,16 @@ Examples:
   python -m lcr_seg_ros benchmark hha --data kitchen --seconds 30
   python -m lcr_seg_ros benchmark network --model nyu40 --seconds 20 --json network.json
   python -m lcr_seg_ros benchmark frame --plot stages.png
+  python -m lcr_seg_ros benchmark frame --backend torch --device cuda
   python -m lcr_seg_ros benchmark node --scenario standard --seconds 600"""
 )
 @click.argument("what", type=click.Choice(["hha", "constraint", "network", "frame", "node"]))
 @click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0.1), help="time spent measuring")
 @click.option("--model", default="nyu40", show_default=True, help="for network, frame and node")
+@click.option(
+    "--backend", default="auto", type=click.Choice(BACKEND_NAMES), help="for network and frame: only this one"
+)
+@click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), help="for network and frame")
 @click.option("--data", type=click.Path(path_type=Path), help="for hha: a dataset folder, its first 10 frames")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="also write the figures here")
 @click.option("--scenario", type=click.Choice(NODE_SCENARIOS), help="for node: only this one; all when left out")
@@ -50,6 +56,8 @@ def command(
     what: str,
     seconds: float,
     model: str,
+    backend: str,
+    device: str,
     data: Path | None,
     json_path: Path | None,
     scenario: str | None,
@@ -61,7 +69,8 @@ def command(
     those of --data; "live" follows gravity from frame to frame, as the node does; torch, and CUDA graphs of
     it, on the GPU where there is one. constraint: the training loss, ours and the plain convolution
     formulation, forward and backward. network: the network alone on every installed backend. frame: one frame
-    from camera image to labels on each of them, by stage. node: camera, node and observer as processes over DDS;
+    from camera image to labels on each of them, by stage; of torch, on a GPU or if asked for, also all of it on the
+    device. node: camera, node and observer as processes over DDS;
     then at 60 Hz, at 1280x720 and beside a subscriber that never reads, a quarter of the time each.
 
     Cases take turns, so that a machine that slows down slows all of them; a ratio of two medians from one
@@ -71,6 +80,8 @@ def command(
         raise click.UsageError(f"--data goes with hha only, not with {what}")
     if scenario is not None and what != "node":
         raise click.UsageError(f"--scenario goes with node only, not with {what}")
+    if (backend, device) != ("auto", "auto") and what not in ("network", "frame"):
+        raise click.UsageError(f"--backend and --device go with network and frame only, not with {what}")
     figures: dict[str, Any]
     if what == "node":
         from lcr_seg_ros.ros.node_benchmark import benchmark_node
@@ -79,9 +90,13 @@ def command(
     elif what == "hha":
         figures = _hha(seconds, data)
     elif what == "frame":
-        figures = _frame(seconds, model)
+        from lcr_seg_ros.frame_benchmark import benchmark_frame
+
+        figures = benchmark_frame(seconds, model, backend, device)
     else:
-        figures = _medians(_network_cases(model) if what == "network" else _constraint_cases(), seconds)
+        figures = _medians(
+            _network_cases(model, backend, device) if what == "network" else _constraint_cases(), seconds
+        )
         _echo(figures)
     if json_path is not None:
         where = {"machine": platform.processor() or platform.machine(), "date": date.today().isoformat()}
@@ -281,58 +296,21 @@ def _allocated_kib(run: Case) -> float:
     return (peak - before) / 1024
 
 
-def _network_cases(model: str) -> dict[str, Case]:
+def _network_cases(model: str, backend: str, device: str) -> dict[str, Case]:
     import numpy as np
 
-    from lcr_seg_ros.backends import BACKENDS, create_backend
+    from lcr_seg_ros.backends import create_backend
     from lcr_seg_ros.bundle import ModelBundle
+    from lcr_seg_ros.frame_benchmark import installed_backends
 
     bundle = ModelBundle.load(model)
     spec = bundle.input
     image = np.random.default_rng(0).normal(size=(1, spec.channels, spec.height, spec.width)).astype(np.float32)
     cases: dict[str, Case] = {}
-    for name, (module, _) in BACKENDS.items():
-        if find_spec(module) is not None:
-            backend = create_backend(bundle, name)
-            cases[f"{name} {backend.device} {spec.width}x{spec.height}"] = lambda b=backend: b.infer(image)  # type: ignore[misc]
+    for name in installed_backends(backend):
+        runtime = create_backend(bundle, name, device)
+        cases[f"{name} {runtime.device} {spec.width}x{spec.height}"] = lambda b=runtime: b.infer(image)  # type: ignore[misc]
     return cases
-
-
-def _frame(seconds: float, model: str) -> dict[str, dict[str, float]]:
-    """Median ms of each stage, on every installed backend, on rendered Kinect frames of 640x480."""
-    from lcr_seg_ros.backends import BACKENDS
-    from lcr_seg_ros.segmenter import Segmenter
-    from lcr_seg_ros.sources.rooms import RenderedRoom
-
-    room = RenderedRoom(frames=90)
-    frames = [room[i].frame for i in (0, 30, 60)]
-    installed = [name for name, (module, _) in BACKENDS.items() if find_spec(module) is not None]
-    segmenters = {}
-    for name in installed:
-        try:
-            segmenter = Segmenter.load(model, backend=name)
-        except BackendError as error:
-            click.echo(f"{name}: left out: {error}", err=True)
-            continue
-        segmenters[f"{name} {segmenter.device}"] = segmenter
-        segmenter.segment(frames[0])  # compiles, allocates
-    if not segmenters:
-        raise BackendError(f"no backend can run {model}: install openvino or onnxruntime")
-    times: dict[str, list[dict[str, float]]] = {name: [] for name in segmenters}
-    end = perf_counter() + seconds
-    for frame in itertools.cycle(frames):
-        if perf_counter() >= end and all(times.values()):
-            break
-        for name, segmenter in segmenters.items():
-            times[name].append(segmenter.segment(frame).stage_ms)
-    figures = {
-        name: {stage: statistics.median(run[stage] for run in taken) for stage in taken[0]}
-        for name, taken in times.items()
-    }
-    for name, row in figures.items():
-        stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in row.items())
-        click.echo(f"{name:<20} {sum(row.values()):7.1f} ms: {stages}   {len(times[name])} runs")
-    return figures
 
 
 def _constraint_cases() -> dict[str, Case]:

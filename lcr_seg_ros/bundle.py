@@ -129,6 +129,18 @@ class ModelBundle:
             "network_sha256": hashlib.sha256(self.network).hexdigest(),
         }
 
+    def check_scores(self, classes: int) -> None:
+        """Check that a network which scores so many classes is this model's.
+
+        Raises:
+            BundleError: the label set has another number.
+        """
+        if classes != len(self.labels):
+            raise BundleError(
+                f"model {self.name!r} contradicts itself: its network scores {classes} classes, its label set "
+                f"{self.labels.name!r} names {len(self.labels)}"
+            )
+
     def save(self, path: str | Path) -> Path:
         """Write the bundle beside ``path`` and rename it into place, so no half-written file is ever seen.
 

@@ -3,6 +3,10 @@
 HHA, resizing, normalisation, the network, interpolation and the choice of the class are PyTorch operations on tensors
 of the device, so the same code runs on CUDA, in half precision, and on the CPU in float32, where it is tested to give
 the labels of :class:`lcr_seg_ros.segmenter.Segmenter`. **It has not been run on CUDA, nor its CUDA graph captured.**
+
+Gravity, where no sensor knows it, is estimated before on the CPU (:meth:`DevicePipeline.find_gravity`): whether to
+trust an estimate, and whether to start again at that of the last frame, hangs on values, which no CUDA graph can branch
+on and which would have to be read back from the device in the middle of a frame.
 """
 
 from __future__ import annotations
@@ -20,12 +24,18 @@ from lcr_seg_ros.backends.torch import TorchBackend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BackendError, FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
-from lcr_seg_ros.hha import HhaSettings
+from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaSettings
+from lcr_seg_ros.hha.fast import FastHha
+from lcr_seg_ros.hha.gravity import angle_deg
 from lcr_seg_ros.hha.torch import TorchHha
+from lcr_seg_ros.hha.tracking import GravityFit
 from lcr_seg_ros.preprocess import network_size
 
 MAX_SHAPES = 4
 """So many kinds of frames have their buffers and graph kept."""
+
+NO_DEPTH = "no depth is valid"
+"""The doubt of a gravity in a frame where nothing speaks for or against it."""
 
 _NUMBERS = 8
 """float64 at the start of an upload: fx, fy, cx, cy, gravity (3), camera height."""
@@ -55,7 +65,6 @@ class DevicePipeline:
         bundle: the model.
         backend: made of it; its network, device and precision are used.
         hha_settings: default: those that the network was trained with.
-        with_hha: also download the HHA image.
         graphed: replay each kind of frame as one CUDA graph, which spares the host the launch of some 2000 kernels.
 
     Not to be shared between threads.
@@ -69,7 +78,6 @@ class DevicePipeline:
         bundle: ModelBundle,
         backend: TorchBackend,
         hha_settings: HhaSettings | None = None,
-        with_hha: bool = False,
         graphed: bool = False,
     ) -> None:
         if graphed and backend.device != "cuda":
@@ -77,14 +85,35 @@ class DevicePipeline:
         self._spec = bundle.input
         self._backend = backend
         self._device = torch.device(backend.device)
-        self._hha = TorchHha(hha_settings or bundle.input.hha)
-        self._with_hha = with_hha and self._spec.uses_depth
+        settings = hha_settings or bundle.input.hha
+        self._hha = TorchHha(settings)
+        self._gravity = _GravityOnHost(settings)
         self._graphed = graphed
         channels = (1, self._spec.channels, 1, 1)
         self._scale = 1.0 / torch.tensor(self._spec.std, device=self._device).reshape(channels)
         self._offset = torch.tensor(self._spec.mean, device=self._device).reshape(channels) * self._scale
+        self._bundle = bundle
         self._ids = torch.from_numpy(bundle.labels.ids.copy()).to(self._device)
         self._stages: dict[_Kind, _Stage] = {}
+
+    def find_gravity(self, frame: RgbdFrame, tracker: GravityTracker | None = None) -> GravityEstimate | None:
+        """Gravity of a frame as :meth:`lcr_seg_ros.hha.HhaEncoder.encode_frame` finds it, on the CPU: the frame's own,
+        or else estimated.
+
+        Args:
+            frame: with depth and intrinsics.
+            tracker: memory of the camera's gravity, brought up to date; without it the frame is taken by itself.
+
+        Returns:
+            None for a model that sees colour only.
+
+        Raises:
+            FrameError: as :meth:`segment_arrays`.
+        """
+        if not self._spec.uses_depth:
+            return None
+        _numbers(frame.rgb, frame.depth_m, frame.intrinsics, frame.gravity, frame.camera_height_m)  # checks them
+        return self._gravity.of(frame, tracker)
 
     def segment_arrays(
         self,
@@ -93,6 +122,7 @@ class DevicePipeline:
         intrinsics: CameraIntrinsics | None = None,
         gravity: npt.ArrayLike | None = None,
         camera_height_m: float | None = None,
+        with_hha: bool = False,
     ) -> DeviceResult:
         """Label one frame. The first of a kind is slow: buffers are made, and the graph is captured.
 
@@ -103,9 +133,11 @@ class DevicePipeline:
             gravity: (3,) direction in the optical frame (x right, y down, z forward), pointing down. Default:
                 estimated from this frame alone, without memory and without a judgement of how sure it is.
             camera_height_m: above the floor, > 0, if known.
+            with_hha: also download the HHA image, if the model sees one.
 
         Raises:
             FrameError: depth or intrinsics are missing, or arrays of another shape or type.
+            BundleError: the network has another number of classes than the label set.
         """
         if self._spec.uses_depth:
             numbers = _numbers(rgb, depth, intrinsics, gravity, camera_height_m)
@@ -126,12 +158,12 @@ class DevicePipeline:
                 stage.graph.replay()
             else:
                 stage.packed = self._run(stage)
-        return self._unpacked(stage)
+        return self._unpacked(stage, with_hha and self._spec.uses_depth)
 
     def _run(self, stage: _Stage) -> Tensor:
         """(bytes,) uint8 on the device: gravity float64, confidence float32, labels, HHA."""
         kind = stage.kind
-        parts, images = [], []
+        parts, images, last = [], [], []
         if self._spec.uses_rgb:
             images.append(stage.rgb.permute(2, 0, 1)[None])
         if stage.depth is not None:
@@ -143,27 +175,68 @@ class DevicePipeline:
             )
             images.append(hha)
             parts.append(down)
+            last.append(hha.permute(0, 2, 3, 1))
         tensor = _shrunk(torch.cat(images, 1), network_size(kind.width, kind.height, self._spec))
         tensor = (tensor * self._scale - self._offset).to(self._backend.dtype)
         probabilities = self._backend.network(tensor).float().softmax(1)
+        self._bundle.check_scores(probabilities.shape[1])  # an index out of range would end all work on the device
         wide = functional.interpolate(probabilities, (kind.height, kind.width), mode="bilinear", align_corners=False)
         confidence, channel = wide.max(1)
-        parts += [confidence, self._ids[channel]]
-        if self._with_hha:
-            parts.append(hha.permute(0, 2, 3, 1))
+        parts += [confidence, self._ids[channel], *last]
         return torch.cat([part.contiguous().reshape(-1).view(torch.uint8) for part in parts])
 
-    def _unpacked(self, stage: _Stage) -> DeviceResult:
+    def _unpacked(self, stage: _Stage, with_hha: bool) -> DeviceResult:
         height, width = stage.kind.height, stage.kind.width
-        rest = stage.download()
-        down, rest = np.split(rest, [24]) if self._spec.uses_depth else (None, rest)
-        confidence, labels, hha = np.split(rest, [4 * height * width, 5 * height * width])
+        down_bytes = 24 if self._spec.uses_depth else 0
+        rest = stage.download(down_bytes + (8 if with_hha else 5) * height * width)
+        down, confidence, labels, hha = np.split(
+            rest, [down_bytes, down_bytes + 4 * height * width, down_bytes + 5 * height * width]
+        )
         return DeviceResult(
             labels.reshape(height, width),
             confidence.view(np.float32).reshape(height, width),
-            hha.reshape(height, width, 3) if self._with_hha else None,
-            None if down is None else down.view(np.float64),
+            hha.reshape(height, width, 3) if with_hha else None,
+            down.view(np.float64) if down_bytes else None,
         )
+
+
+class _GravityOnHost:
+    """Chooses and estimates gravity as :class:`lcr_seg_ros.hha.HhaEncoder` does, and computes nothing else."""
+
+    def __init__(self, settings: HhaSettings) -> None:
+        self._settings = settings
+        self._execution = FastHha(settings)
+        self._upright = _unit(settings.upright)
+
+    def of(self, frame: RgbdFrame, tracker: GravityTracker | None) -> GravityEstimate:
+        depth, camera = frame.depth_m, frame.intrinsics
+        assert depth is not None and camera is not None  # checked before
+        if frame.gravity is not None:
+            is_known = (depth >= self._settings.min_depth_m) & (depth <= self._settings.max_depth_m)
+            return GravityEstimate(_unit(frame.gravity), "" if is_known.any() else NO_DEPTH)
+        if not self._execution.load(depth, camera, None):
+            return GravityEstimate(self._upright, NO_DEPTH)
+        if tracker is not None:
+            return tracker.follow(self._fit, self._tilt_deg, frame.stamp_s, frame.camera_height_m)
+        cold = self._fit(None)
+        return GravityEstimate(cold.down, cold.evidence.doubt(self._tilt_deg(cold.down), frame.camera_height_m))
+
+    def _fit(self, start: npt.NDArray[np.float64] | None) -> GravityFit:
+        if start is None:
+            down = self._execution.gravity(self._upright, self._settings.cold_passes)
+        else:
+            down = self._execution.gravity(start, self._settings.warm_passes)
+        return GravityFit(down, self._execution.evidence(down))
+
+    def _tilt_deg(self, down: npt.NDArray[np.float64]) -> float:
+        return angle_deg(down, self._upright)
+
+
+def _unit(direction: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    vector = np.asarray(direction, np.float64)
+    vector = vector / np.abs(vector).max()  # first, so that no length overflows
+    unit: npt.NDArray[np.float64] = vector / np.linalg.norm(vector)
+    return unit
 
 
 @dataclass(frozen=True)
@@ -221,19 +294,20 @@ class _Stage:
                 run(self)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # By default what other threads do on the device meanwhile would spoil it: another model may be at work.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self.packed = run(self)
         self.graph = graph
 
-    def download(self) -> npt.NDArray[np.uint8]:
-        """A copy of ``packed`` that the next frame does not overwrite."""
+    def download(self, size: int) -> npt.NDArray[np.uint8]:
+        """A copy of the first ``size`` bytes of ``packed``, which the next frame does not overwrite."""
         if self.packed.device.type == "cpu":
-            return self.packed.numpy().copy()
+            return self.packed[:size].numpy().copy()
         if len(self._received) != len(self.packed):
             self._received = torch.empty(len(self.packed), dtype=torch.uint8, pin_memory=True)
-        self._received.copy_(self.packed, non_blocking=True)
+        self._received[:size].copy_(self.packed[:size], non_blocking=True)
         torch.cuda.current_stream().synchronize()
-        return self._received.numpy().copy()
+        return self._received[:size].numpy().copy()
 
 
 def _numbers(

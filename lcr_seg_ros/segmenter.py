@@ -1,4 +1,9 @@
-"""The straight walk from a camera frame to labels. No ROS, no PyTorch unless its backend is chosen."""
+"""The straight walk from a camera frame to labels. No ROS, no PyTorch unless its backend is chosen.
+
+There are two ways. Stage by stage: HHA and preprocessing on the CPU, the network on its backend, decoding on the CPU.
+And where PyTorch runs the network on CUDA, all of it on the device (:mod:`lcr_seg_ros.device_pipeline`), which first
+has to give the same labels as the stages, and is given up for them for good when it fails.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +20,24 @@ import numpy.typing as npt
 from lcr_seg_ros.backends import Backend, create_backend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.decode import decode
-from lcr_seg_ros.errors import BundleError
+from lcr_seg_ros.errors import BackendError, BundleError, FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.preprocess import Preprocessor
+
+if TYPE_CHECKING:
+    from lcr_seg_ros.backends.torch import TorchBackend
+    from lcr_seg_ros.device_pipeline import DevicePipeline
 
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 8
 """Frames that go through the network together on a GPU. On a CPU one: there two together take at least as long as one
 after the other (tried on two cores, with OpenVINO and with ONNX Runtime), and the first would wait for the second."""
+
+LEAST_AGREEMENT = 0.98
+"""Share of the pixels of a test image at which the device pipeline and the stages one by one have to agree."""
 
 KEPT_SIZES = 4
 """Frame sizes whose buffers are kept, so that cameras of different sizes do not take them from each other."""
@@ -37,10 +50,11 @@ class Segmentation:
     Args:
         labels: (H, W) uint8 mask ids of the model's label set, at the size of the frame.
         confidence: (H, W) float32 probability of that label, 0..1.
-        hha: (H, W, 3) uint8, or None where the model sees colour only.
+        hha: (H, W, 3) uint8, or None where the model sees colour only, or where it was not asked for.
         gravity: what HHA was computed with, or None where the model sees colour only.
         stage_ms: wall time of each stage in milliseconds: ``hha``, ``preprocess``, ``network``, ``decode``; of a
-            batch, the frame's share.
+            batch, the frame's share. Of a frame that went through the device pipeline: ``gravity``, found on the CPU
+            (not for a model that sees colour only), and ``device``, from the upload to the end of the download.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -73,6 +87,11 @@ class Segmenter:
         hha_settings: default: those that the network was trained with.
         fall_back: makes a backend on the CPU, for when the one given, on a GPU, fails at a frame: its memory is full,
             or the device is lost. It is asked once. Default: the failure is raised.
+        device_pipeline: whether frames go through :class:`lcr_seg_ros.device_pipeline.DevicePipeline`, for which the
+            backend has to be PyTorch's. Default: where that runs on CUDA, unless ``hha_mode`` is "exact".
+
+    Raises:
+        BackendError: a device pipeline with another backend.
     """
 
     def __init__(
@@ -82,16 +101,24 @@ class Segmenter:
         hha_mode: str = "fast",
         hha_settings: HhaSettings | None = None,
         fall_back: Callable[[], Backend] | None = None,
+        device_pipeline: bool | None = None,
     ) -> None:
         self.bundle = bundle
         self.device_fallback = ""
-        """Why the network runs on the CPU instead of the device it was loaded for; empty if it does not."""
+        """Why frames no longer go the way that was chosen: the network runs on the CPU instead of the device it was
+        loaded for, or the device pipeline was given up. Empty if they do."""
         self._backend = backend
         self._fall_back = fall_back
         self._hha_mode = hha_mode
         self._hha_settings = hha_settings
         self._preprocessors: dict[tuple[int, ...], Preprocessor] = {}
         self._ids = bundle.labels.ids
+        if device_pipeline is None:
+            device_pipeline = _shows_its_network(backend) and backend.device == "cuda" and hha_mode != "exact"
+        elif device_pipeline and not _shows_its_network(backend):
+            raise BackendError(f"the device pipeline needs backend torch, got {backend.name}")
+        self._is_on_device = device_pipeline
+        self._pipeline: DevicePipeline | None = None  # made for the first frame
 
     @classmethod
     def load(
@@ -102,6 +129,7 @@ class Segmenter:
         num_threads: int = 0,
         hha_mode: str = "fast",
         hha_settings: HhaSettings | None = None,
+        device_pipeline: bool | None = None,
     ) -> Segmenter:
         """Load a model bundle and a backend for it.
 
@@ -110,13 +138,15 @@ class Segmenter:
             backend, device, num_threads: see :func:`lcr_seg_ros.backends.create_backend`.
             hha_mode: see :class:`lcr_seg_ros.hha.HhaEncoder`.
             hha_settings: default: those that the network was trained with.
+            device_pipeline: see :class:`Segmenter`.
 
         Raises:
             BundleError: the model file cannot be used.
             BackendError: nothing here can run it.
         """
         bundle = ModelBundle.load(model)
-        return cls(bundle, create_backend(bundle, backend, device, num_threads), hha_mode, hha_settings)
+        runtime = create_backend(bundle, backend, device, num_threads)
+        return cls(bundle, runtime, hha_mode, hha_settings, device_pipeline=device_pipeline)
 
     @property
     def labels(self) -> LabelSet:
@@ -131,42 +161,91 @@ class Segmenter:
         return self._backend.device
 
     @property
+    def is_on_device(self) -> bool:
+        """Whether frames go through the device pipeline."""
+        return self._is_on_device
+
+    @property
     def max_batch(self) -> int:
-        """How many frames at once pay; see :data:`MAX_BATCH`. A backend may have a ``max_batch`` of its own."""
+        """How many frames at once pay; see :data:`MAX_BATCH`. A backend may have a ``max_batch`` of its own. The device
+        pipeline takes one after the other."""
+        if self._is_on_device:
+            return 1
         return int(getattr(self._backend, "max_batch", 1 if self.device == "cpu" else MAX_BATCH))
 
     def warm_up(self, width: int, height: int, batch: int = 1) -> None:
         """Compile everything for frames of this size by labelling empty ones."""
-        intrinsics = CameraIntrinsics(0.8 * width, 0.8 * width, (width - 1) / 2, (height - 1) / 2, width, height)
-        depth = np.full((height, width), 2.0, np.float32)
-        self.segment_batch([RgbdFrame(np.zeros((height, width, 3), np.uint8), depth, intrinsics)] * batch)
+        depth_m = np.full((height, width), 2.0, np.float32)
+        frame = RgbdFrame(np.zeros((height, width, 3), np.uint8), depth_m, _some_camera(width, height))
+        self.segment_batch([frame] * batch)
 
-    def segment(self, frame: RgbdFrame, tracker: GravityTracker | None = None) -> Segmentation:
+    def segment(self, frame: RgbdFrame, tracker: GravityTracker | None = None, with_hha: bool = True) -> Segmentation:
         """Label one frame.
 
         Args:
             frame: with depth and intrinsics where the model needs them.
             tracker: memory of this camera's gravity, for frames that follow each other; brought up to date.
+            with_hha: False if the HHA image is not wanted: the device pipeline then leaves it on the device.
 
         Raises:
             FrameError: the model needs depth or intrinsics and the frame has none.
             BundleError: the network has another number of classes than the label set.
         """
-        return self.segment_batch([frame], [tracker])[0]
+        return self.segment_batch([frame], [tracker], with_hha)[0]
 
     def segment_batch(
-        self, frames: Sequence[RgbdFrame], trackers: Sequence[GravityTracker | None] | None = None
+        self,
+        frames: Sequence[RgbdFrame],
+        trackers: Sequence[GravityTracker | None] | None = None,
+        with_hha: bool = True,
     ) -> list[Segmentation]:
         """Label frames, of several cameras, say; those of one network size go through the network together.
 
         Args:
             frames: with depth and intrinsics where the model needs them.
             trackers: one for each frame; see :meth:`segment`.
+            with_hha: see :meth:`segment`.
 
         Raises:
             FrameError, BundleError: as :meth:`segment`.
         """
-        prepared = [self._prepare(*pair) for pair in zip(frames, trackers or [None] * len(frames), strict=True)]
+        pairs = list(zip(frames, trackers or [None] * len(frames), strict=True))
+        if self._is_on_device and pairs:
+            try:
+                pipeline = self._pipeline = self._pipeline or self._proven_pipeline(pairs[0][0])
+                return [_through(pipeline, *pair, with_hha) for pair in pairs]
+            except (FrameError, BundleError):
+                raise
+            except Exception as error:  # the device is lost or its memory full
+                self._give_pipeline_up(error)
+        return self._stage_by_stage(pairs)
+
+    def _proven_pipeline(self, first: RgbdFrame) -> DevicePipeline:
+        """A pipeline that has labelled an image of the size of the first one as the stages do.
+
+        Raises:
+            BackendError: it has not.
+        """
+        from lcr_seg_ros.device_pipeline import DevicePipeline
+
+        backend = cast("TorchBackend", self._backend)
+        pipeline = DevicePipeline(self.bundle, backend, self._hha_settings, graphed=backend.device == "cuda")
+        sample = _sample_frame(first.rgb.shape[1], first.rgb.shape[0])
+        (expected,) = self._stage_by_stage([(sample, None)])
+        agreement = float((_through(pipeline, sample, None, False).labels == expected.labels).mean())
+        if agreement < LEAST_AGREEMENT:
+            raise BackendError(
+                f"it labels {1 - agreement:.1%} of the pixels of a test image otherwise than the stages do"
+            )
+        return pipeline
+
+    def _give_pipeline_up(self, error: Exception) -> None:
+        self._is_on_device, self._pipeline = False, None
+        self.device_fallback = f"the device pipeline failed on {self.device} ({_reason(error)}); stage by stage instead"
+        log.warning("%s", self.device_fallback)
+
+    def _stage_by_stage(self, pairs: Sequence[tuple[RgbdFrame, GravityTracker | None]]) -> list[Segmentation]:
+        prepared = [self._prepare(*pair) for pair in pairs]
         results: dict[int, Segmentation] = {}
         for shape in dict.fromkeys(one.tensor.shape for one in prepared):
             alike = [number for number, one in enumerate(prepared) if one.tensor.shape == shape]
@@ -177,7 +256,7 @@ class Segmenter:
             # Before the next call of the backend, which may overwrite these.
             for number, scores in zip(alike, probabilities, strict=True):
                 results[number] = self._decode(prepared[number], scores, network_ms)
-        return [results[number] for number in range(len(frames))]
+        return [results[number] for number in range(len(pairs))]
 
     def _prepare(self, frame: RgbdFrame, tracker: GravityTracker | None) -> _Prepared:
         preprocessor = self._preprocessor_for(frame.rgb.shape)
@@ -191,11 +270,7 @@ class Segmenter:
 
     def _decode(self, prepared: _Prepared, probabilities: npt.NDArray[np.float32], network_ms: float) -> Segmentation:
         began = perf_counter()
-        if len(probabilities) != len(self._ids):
-            raise BundleError(
-                f"model {self.bundle.name!r} contradicts itself: its network scores {len(probabilities)} classes, its "
-                f"label set {self.labels.name!r} names {len(self._ids)}"
-            )
+        self.bundle.check_scores(len(probabilities))
         height, width = prepared.frame.rgb.shape[:2]
         labels, confidence = decode(probabilities, self._ids, width, height)
         stage_ms = {**prepared.stage_ms, "network": network_ms, "decode": 1e3 * (perf_counter() - began)}
@@ -207,7 +282,7 @@ class Segmenter:
         except Exception as error:  # each runtime has its own
             if self._fall_back is None or self.device == "cpu":
                 raise
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = _reason(error)
         name, device = self.backend_name, self.device
         make, self._fall_back = self._fall_back, None
         self._backend = make()
@@ -221,3 +296,43 @@ class Segmenter:
                 del self._preprocessors[next(iter(self._preprocessors))]
             self._preprocessors[shape] = Preprocessor(self.bundle.input, self._hha_mode, self._hha_settings)
         return self._preprocessors[shape]
+
+
+def _through(
+    pipeline: DevicePipeline, frame: RgbdFrame, tracker: GravityTracker | None, with_hha: bool
+) -> Segmentation:
+    began = perf_counter()
+    gravity = pipeline.find_gravity(frame, tracker)
+    found = perf_counter()
+    result = pipeline.segment_arrays(
+        frame.rgb,
+        frame.depth_m,
+        frame.intrinsics,
+        None if gravity is None else gravity.down,
+        frame.camera_height_m,
+        with_hha,
+    )
+    stage_ms = {} if gravity is None else {"gravity": 1e3 * (found - began)}
+    stage_ms["device"] = 1e3 * (perf_counter() - found)
+    return Segmentation(result.labels, result.confidence, result.hha, stage_ms, gravity)
+
+
+def _sample_frame(width: int, height: int) -> RgbdFrame:
+    """Patches of many colours at many depths, so that no two classes are alike for long."""
+    random = np.random.default_rng(0)
+    colors = random.integers(0, 256, (6, 8, 3), np.uint8)
+    depth_m = random.uniform(1.0, 4.0, (6, 8)).astype(np.float32)
+    rows, columns = np.arange(height) * 6 // height, np.arange(width) * 8 // width
+    return RgbdFrame(colors[rows][:, columns], depth_m[rows][:, columns], _some_camera(width, height))
+
+
+def _some_camera(width: int, height: int) -> CameraIntrinsics:
+    return CameraIntrinsics(0.8 * width, 0.8 * width, (width - 1) / 2, (height - 1) / 2, width, height)
+
+
+def _shows_its_network(backend: Backend) -> bool:
+    return getattr(backend, "network", None) is not None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -29,6 +29,14 @@ def start_node(environment: dict[str, str], *parameters: str) -> ChildProcess:
 
 
 @contextmanager
+def active_node(environment: dict[str, str], *parameters: str) -> Iterator[ChildProcess]:
+    """The same, once it is active."""
+    with start_node(environment, *parameters) as process:
+        assert process.wait_for_line("]: active", START_S), process.last_lines()
+        yield process
+
+
+@contextmanager
 def node_here(
     domain_id: int, *parameters: str, make_backend: Callable[..., Any] = create_backend
 ) -> Iterator[SegmentNode]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,3 +20,12 @@ def shared_data(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {path}: set LCR_SEG_DATA to the folder that holds nyudv2/, kitchen/ and hha/")
     return path
+
+
+def shared_image(*parts: str) -> Any:
+    """The pixels of one of its images, as they are in the file (colours in the order of OpenCV), or a skip."""
+    import cv2
+
+    image = cv2.imread(str(shared_data(*parts)), cv2.IMREAD_UNCHANGED)
+    assert image is not None
+    return image

@@ -23,11 +23,9 @@ from lcr_seg_ros.backends.cuda import why_no_cuda
 from lcr_seg_ros.backends.openvino import MAX_SIZES, OpenVinoBackend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.decode import decode
-from lcr_seg_ros.errors import BackendError, FrameError
+from lcr_seg_ros.errors import BackendError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
-from lcr_seg_ros.hha.gravity import angle_deg
 from lcr_seg_ros.preprocess import Preprocessor
-from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 
@@ -246,71 +244,3 @@ print("done")
             backend,
         )
         assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
-
-
-class TestDevicePipeline:
-    """On the CPU in float32, where it has to agree with the node's usual way."""
-
-    @pytest.fixture(scope="class")
-    def pipeline(self):  # type: ignore[no-untyped-def]
-        backend = loaded("torch")
-        from lcr_seg_ros.device_pipeline import DevicePipeline
-
-        return DevicePipeline(ModelBundle.load("nyu40"), backend, with_hha=True)
-
-    @pytest.mark.parametrize("source", ["rendered", "kitchen"])
-    @pytest.mark.parametrize("size", SIZES)
-    def test_labels_and_hha_are_those_of_the_segmenter(self, pipeline, size: tuple[int, int], source: str) -> None:  # type: ignore[no-untyped-def]
-        segmenter = Segmenter(ModelBundle.load("nyu40"), loaded("torch"))
-        for frame in frames(size, source)[::2]:
-            wanted = segmenter.segment(frame)
-            assert wanted.gravity is not None and wanted.hha is not None and frame.depth_m is not None
-            got = pipeline.segment_arrays(frame.rgb, frame.depth_m, frame.intrinsics, wanted.gravity.down)
-            assert (got.labels == wanted.labels).mean() >= 0.999
-            assert np.abs(got.hha.astype(int) - wanted.hha).max() <= 1
-            assert np.abs(got.confidence - wanted.confidence).max() <= 0.01
-            millimetres = np.round(1000 * np.nan_to_num(frame.depth_m)).astype(np.uint16)
-            again = pipeline.segment_arrays(frame.rgb, millimetres, frame.intrinsics, wanted.gravity.down)
-            assert (again.labels == wanted.labels).mean() >= 0.99
-
-    def test_gravity_it_estimates_itself_is_that_of_the_segmenter(self, pipeline) -> None:  # type: ignore[no-untyped-def]
-        segmenter = Segmenter(ModelBundle.load("nyu40"), loaded("torch"))
-        for frame in frames(SIZES[0], "rendered")[:2]:
-            wanted = segmenter.segment(frame).gravity
-            assert wanted is not None
-            got = pipeline.segment_arrays(frame.rgb, frame.depth_m, frame.intrinsics)
-            assert angle_deg(got.down, wanted.down) < 0.2
-
-    def test_a_known_camera_height_is_used_and_a_result_is_not_overwritten(self, pipeline) -> None:  # type: ignore[no-untyped-def]
-        (frame, *_) = frames(SIZES[0], "rendered")
-        low, high = (
-            pipeline.segment_arrays(frame.rgb, frame.depth_m, frame.intrinsics, (0, 1, 0), height)
-            for height in (1.0, 1.5)
-        )
-        risen = high.hha[..., 1].astype(int) - low.hha[..., 1]
-        assert np.median(risen) == 50
-        assert np.array_equal(low.down, (0, 1, 0))
-
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
-            ({"depth": None}, "needs depth"),
-            ({"intrinsics": None}, "needs depth and the camera's intrinsics"),
-            ({"depth": np.ones((480, 640))}, "uint16 millimetres or float32 metres, got float64"),
-            ({"depth": np.ones((240, 320), np.float32)}, "registered"),
-            ({"rgb": np.zeros((480, 640), np.uint8)}, "rgb must be"),
-            ({"gravity": (0, 0, 0)}, "gravity must be three finite numbers, not all 0"),
-            ({"camera_height_m": -1.0}, "camera_height_m must be > 0"),
-        ],
-    )
-    def test_what_cannot_be_used_is_refused(self, pipeline, changes: dict[str, object], message: str) -> None:  # type: ignore[no-untyped-def]
-        good = {"rgb": np.zeros((480, 640, 3), np.uint8), "depth": np.ones((480, 640), np.float32)}
-        with pytest.raises(FrameError, match=message):
-            pipeline.segment_arrays(**(good | {"intrinsics": KITCHEN} | changes))
-
-    def test_a_cuda_graph_needs_cuda(self) -> None:
-        backend = loaded("torch")
-        from lcr_seg_ros.device_pipeline import DevicePipeline
-
-        with pytest.raises(BackendError, match="needs device cuda"):
-            DevicePipeline(ModelBundle.load("nyu40"), backend, graphed=True)

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from shared_data import ROOT
+from command_line import run
 from test_folder import frames
 from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.cli import COMMANDS
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
-
-
-def run(*arguments: str | Path, code: int = 0, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    answer = subprocess.run(
-        [sys.executable, "-m", "lcr_seg_ros", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert answer.returncode == code, answer.stdout + answer.stderr
-    return answer
 
 
 @pytest.fixture
@@ -157,5 +141,6 @@ def test_a_mistyped_option_is_wrong_usage() -> None:
     assert "No such option" in run("predict", "--dta", "x", code=2).stderr
 
 
-def test_a_folder_for_a_benchmark_that_reads_none_is_wrong_usage(dataset: Path) -> None:
+def test_an_option_of_another_benchmark_is_wrong_usage(dataset: Path) -> None:
     assert "--data goes with hha only" in run("benchmark", "constraint", "--data", dataset, code=2).stderr
+    assert "--backend and --device go with" in run("benchmark", "hha", "--device", "cpu", code=2).stderr

@@ -70,6 +70,7 @@ def test_the_reference_names_every_parameter_command_recipe_and_class(site: Path
 
     expected = {
         "parameters": yaml.safe_load((ROOT / "config/segment.yaml").read_text())["/**"]["ros__parameters"],
+        "map_parameters": yaml.safe_load((ROOT / "config/map.yaml").read_text())["/**"]["ros__parameters"],
         "commands": COMMANDS,
         "recipes": [p.stem for p in (ROOT / "config" / "recipes").glob("*.yaml")],
         "classes": LabelSet.load("nyu40").names,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 from functools import cache
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_data import shared_data
+from shared_data import shared_data, shared_image
 
 from lcr_seg_ros.errors import BackendError, FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, depth_to_metres
@@ -40,8 +39,8 @@ Hha = npt.NDArray[np.uint8]
 class TestClosenessToExact:
     @pytest.mark.parametrize("masked", [False, True], ids=["all measured", "holes masked"])
     def test_on_the_golden_files(self, masked: bool) -> None:
-        valid = _read("hha", "depth_raw.png") > 0 if masked else None
-        _assert_close(_read("hha", "depth_filled.png") / 10000.0, NYUDV2, valid)
+        valid = shared_image("hha", "depth_raw.png") > 0 if masked else None
+        _assert_close(shared_image("hha", "depth_filled.png") / 10000.0, NYUDV2, valid)
 
     @pytest.mark.parametrize("share", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
     def test_on_nyudv2(self, share: float) -> None:
@@ -410,13 +409,7 @@ def _in_8_bits(depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _metres(*parts: str) -> npt.NDArray[np.float32]:
-    return depth_to_metres(_read(*parts))
-
-
-def _read(*parts: str) -> npt.NDArray[np.generic]:
-    image = cv2.imread(str(shared_data(*parts)), cv2.IMREAD_UNCHANGED)
-    assert image is not None
-    return image
+    return depth_to_metres(shared_image(*parts))
 
 
 def _difference(a: Hha, b: Hha) -> npt.NDArray[np.int16]:

@@ -145,3 +145,16 @@ class TestStageTimes:
         assert is_drawn((tmp_path / "p.png").read_bytes())
         figures = json.loads((tmp_path / "f.json").read_text())["figures"]
         assert figures and all(set(row) >= {"hha", "network", "decode"} for row in figures.values())
+
+    def test_benchmark_frame_shows_the_device_pipeline_beside_the_stages_of_pytorch(self, tmp_path):
+        pytest.importorskip("torch")
+        from lcr_seg_ros.benchmark import command as benchmark
+
+        arguments = ["frame", "--backend", "torch", "--device", "cpu", "--model", "nyu4", "--seconds", "0.1"]
+        answer = CliRunner().invoke(benchmark, [*arguments, "--json", str(tmp_path / "f.json")], catch_exceptions=False)
+        assert answer.exit_code == 0, answer.output
+        figures = json.loads((tmp_path / "f.json").read_text())["figures"]
+        assert {name: set(row) for name, row in figures.items()} == {
+            "torch cpu": {"hha", "preprocess", "network", "decode"},
+            "torch cpu, device pipeline": {"gravity", "device"},
+        }

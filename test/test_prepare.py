@@ -26,6 +26,7 @@ import yaml
 pytest.importorskip("h5py", reason="preparing NYUDv2 needs the extra: pip install 'lcr_seg_ros[train]'")
 import scipy.io
 from click.testing import CliRunner
+from command_line import run
 from nyudv2_files import CLASS_OF_RAW, OfficialFiles, raw_name, write_files, write_official_files
 from shared_data import ROOT, shared_data
 from test_folder import frames as folder_frames
@@ -43,19 +44,6 @@ from lcr_seg_ros.training.datasets.nyudv2 import LABELED, LabeledFile, prepare_n
 from lcr_seg_ros.training.prepare_command import command
 
 NYU40 = LabelSet.load("nyu40")
-
-
-def run(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    answer = subprocess.run(
-        [sys.executable, "-m", "lcr_seg_ros", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert answer.returncode == code, answer.stdout + answer.stderr
-    return answer
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,11 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray
-from node_under_test import START_S, node_here, start_node
+from node_under_test import START_S, active_node, node_here
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_peer import Peer, camera_info, depth_image, peer_in_domain
 from sensor_msgs.msg import Image
 from shared_data import ROOT
-from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import FrameError
@@ -30,6 +29,7 @@ from lcr_seg_ros.ros.conversions import array_to_image
 from lcr_seg_ros.ros.engine import Engine
 from lcr_seg_ros.ros.gravity_sources import GravityReading
 from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id, isolated_ros_environment
+from lcr_seg_ros.ros.synchronizer import ImagePair
 from lcr_seg_ros.segmenter import MAX_BATCH, Segmenter
 
 SIZES = {"front": (80, 60), "rear": (64, 96)}
@@ -65,20 +65,9 @@ def expected_labels(model: Path, camera: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_bundle(tmp_path_factory.mktemp("model") / "tiny.lcrseg")
-
-
-@pytest.fixture(scope="module")
-def environment() -> dict[str, str]:
-    return isolated_ros_environment()
-
-
-@pytest.fixture(scope="module")
 def node(model: Path, environment: dict[str, str]) -> Iterator[ChildProcess]:
     parameters = f"model:={model}", "cameras:=[front, rear]", "max_age:=0.0", "silence_timeout:=1.0"
-    with start_node(environment, *parameters) as process:
-        assert process.wait_for_line("]: active", START_S), process.last_lines()
+    with active_node(environment, *parameters) as process:
         yield process
         assert process.exit_code is None, process.last_lines()
 
@@ -238,13 +227,14 @@ class Unready:
     """A camera without ROS whose frames are as they are given."""
 
     mailbox = None
+    wants_hha = True
 
     def __init__(self, frame: RgbdFrame) -> None:
         self._frame = frame
         self.outcome: object = None
 
-    def read(self, pair: object, uses_depth: bool) -> Job:
-        return Job(pair, self._frame, GravityReading(), None)  # type: ignore[arg-type]
+    def read(self, pair: ImagePair, uses_depth: bool) -> Job:
+        return Job(pair, self._frame, GravityReading(), None)
 
     def publish(self, job: Job, segmentation: object) -> None:
         self.outcome = segmentation
@@ -263,7 +253,7 @@ def test_a_frame_that_cannot_be_labelled_takes_none_of_its_batch_along(model: Pa
     with engine.between_frames(5.0):  # so that they wait together
         for camera in cameras:
             assert camera.mailbox is not None
-            camera.mailbox.put("pair")
+            camera.mailbox.put(ImagePair(Image(), None))
     until = time.monotonic() + 10.0
     while any(camera.outcome is None for camera in cameras) and time.monotonic() < until:
         time.sleep(0.01)
@@ -281,11 +271,10 @@ def resident_mb(model: Path, cameras: list[str]) -> float:
     environment = isolated_ros_environment()
     sender = [sys.executable, str(ROOT / "test" / "many_cameras.py"), *cameras]
     with (
-        start_node(environment, f"model:={model}", f"cameras:=[{', '.join(cameras)}]", "max_age:=0.0") as node,
+        active_node(environment, f"model:={model}", f"cameras:=[{', '.join(cameras)}]", "max_age:=0.0"),
         ChildProcess("cameras", sender, environment | {"PYTHONPATH": str(ROOT)}) as cameras_process,
         peer_in_domain(int(environment["ROS_DOMAIN_ID"]), "/segment", cameras[-1]) as peer,
     ):
-        assert node.wait_for_line("]: active", START_S), node.last_lines()
         for camera in cameras:
             values = peer.diagnostics(lambda values, message: int(values["masks_out"]) >= 5, START_S, camera)
         assert cameras_process.exit_code is None

@@ -24,7 +24,6 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_peer import BEST_EFFORT, Peer, peer_in_domain
 from sensor_msgs.msg import Image, Imu
 from shared_data import ROOT
-from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.hha import HhaEncoder, HhaSettings
@@ -559,11 +558,6 @@ def start_node(environment: dict[str, str], *parameters: str) -> ChildProcess:
     command = [sys.executable, "-m", "lcr_seg_ros", "segment", "--ros-args", *given]
     path = os.pathsep.join([str(ROOT), *([] if TF2_IS_REAL else [str(TF2_DOUBLE)]), os.environ.get("PYTHONPATH", "")])
     return ChildProcess("segment", command, environment | {"PYTHONPATH": path})
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_bundle(tmp_path_factory.mktemp("model") / "tiny.lcrseg")
 
 
 @pytest.fixture(scope="module")

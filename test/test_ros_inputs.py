@@ -22,7 +22,6 @@ from ros_peer import BEST_EFFORT, HEIGHT, WIDTH, Peer, camera_info, peer_in_doma
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from shared_data import ROOT
 from test_compressed_images import compressed, config_header, encoded, rvl
-from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.image_encodings import color_to_array
@@ -38,11 +37,6 @@ TF2_IS_REAL = importlib.util.find_spec("tf2_ros") is not None
 TF2_DOUBLE = Path(__file__).parent / "tf2_double"
 
 COLOR_CAMERA = CameraIntrinsics(70.0, 70.0, (WIDTH - 1) / 2, (HEIGHT - 1) / 2, WIDTH, HEIGHT)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_bundle(tmp_path_factory.mktemp("model") / "tiny.lcrseg")
 
 
 @contextmanager
@@ -132,6 +126,14 @@ def test_a_remapped_base_topic_leads_to_its_compressed_forms_and_masks_are_those
     mask = camera.gets_mask()
     assert (mask.header.frame_id, mask.encoding) == ("camera", "mono8")
     np.testing.assert_array_equal(pixels_of(mask), expected_mask(model, DEPTH_MM.astype(np.float32) * np.float32(1e-3)))
+
+
+def test_diagnostics_tell_what_decompressing_takes_and_of_no_registration(compressed_node):
+    _, camera = compressed_node
+    camera.gets_mask()
+    values = camera.peer.diagnostics(lambda values, message: "decompress_ms_p95" in values)
+    assert 0 < float(values["decompress_ms_p50"]) <= float(values["decompress_ms_p95"])
+    assert "registration_ms_p50" not in values
 
 
 def test_the_codec_may_change_at_any_time(compressed_node, model):
@@ -258,7 +260,9 @@ def test_depth_of_another_frame_is_registered_once_tf_and_camera_info_are_there(
         assert camera.gets_as_it_is(info=None)
         assert camera.gets_registered()
         assert says(process, "'depth_optical' is registered to colour of frame 'color_optical': 50.0 mm apart", "TF")
-        assert peer.diagnostics(lambda values, _: values.get("registration") == "tf")
+        values = peer.diagnostics(lambda values, _: values.get("registration") == "tf")
+        assert 0 < float(values["registration_ms_p50"]) <= float(values["registration_ms_p95"])
+        assert "decompress_ms_p50" not in values
         # A driver that registers says so by the frame: nothing is done to its depth.
         assert camera.gets_as_it_is(depth_frame="color_optical")
         assert camera.gets_registered()

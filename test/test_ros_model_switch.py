@@ -19,7 +19,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from node_under_test import START_S, node_here, start_node
+from node_under_test import active_node, node_here
 from rcl_interfaces.srv import GetParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_peer import HEIGHT, WIDTH, Peer, peer_in_domain, rgb_image
@@ -32,7 +32,7 @@ from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.image_encodings import color_to_array
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
-from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id, isolated_ros_environment
+from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id
 from lcr_seg_ros.segmenter import Segmenter
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -56,15 +56,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def environment() -> dict[str, str]:
-    return isolated_ros_environment()
-
-
-@pytest.fixture(scope="module")
 def node(models: dict[str, Path], environment: dict[str, str]) -> Iterator[ChildProcess]:
     parameters = f"model:={models['first']}", f"model_folder:={models['first'].parent}", "max_age:=0.0"
-    with start_node(environment, *parameters, "diagnostics_period:=0.2") as process:
-        assert process.wait_for_line("]: active", START_S), process.last_lines()
+    with active_node(environment, *parameters, "diagnostics_period:=0.2") as process:
         yield process
         assert process.exit_code is None, process.last_lines()
 

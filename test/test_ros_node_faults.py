@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import signal
-import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from node_under_test import START_S, active_node, start_node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_peer import (
     HEIGHT,
@@ -33,7 +33,6 @@ from ros_peer import (
 )
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, PointCloud2
-from shared_data import ROOT
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 from tiny_bundle import make_tiny_bundle, tiny_bundle
@@ -47,31 +46,13 @@ from lcr_seg_ros.ros.conversions import CLOUD_POINT, array_to_image
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.segmenter import Segmenter
 
-START_S = 60.0
 WARN = "1"
-
-
-def start_node(environment: dict[str, str], *parameters: str) -> ChildProcess:
-    given = [word for parameter in parameters for word in ("-p", parameter)]
-    command = [sys.executable, "-m", "lcr_seg_ros", "segment", "--ros-args", *given]
-    return ChildProcess("segment", command, environment | {"PYTHONPATH": str(ROOT)})
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_bundle(tmp_path_factory.mktemp("model") / "tiny.lcrseg")
-
-
-@pytest.fixture(scope="module")
-def environment() -> dict[str, str]:
-    return isolated_ros_environment()
 
 
 @pytest.fixture(scope="module")
 def node(model: Path, environment: dict[str, str]) -> Iterator[ChildProcess]:
     """One node for all tests of this file: each must leave it in good health."""
-    with start_node(environment, f"model:={model}", "max_age:=0.0", "silence_timeout:=2.0") as process:
-        assert process.wait_for_line("]: active", START_S), process.last_lines()
+    with active_node(environment, f"model:={model}", "max_age:=0.0", "silence_timeout:=2.0") as process:
         yield process
         assert process.exit_code is None, process.last_lines()
 
@@ -403,21 +384,21 @@ def test_stamps_too_far_apart_are_named_with_their_distance(peer: Peer):
 
 def test_a_missing_camera_info_is_named(model: Path):
     environment = isolated_ros_environment()
-    with start_node(environment, f"model:={model}", "max_age:=0.0") as process:
-        assert process.wait_for_line("]: active", START_S), process.last_lines()
-        with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
-            assert peer.send_until(
-                lambda: any("nothing has come on /rgb/camera_info" in line for line in list(process.lines)),
-                lambda: peer.send(rgb_image(), depth_image()),
-            ), process.last_lines()
-            assert peer.gets_masks(), process.last_lines()
+    with (
+        active_node(environment, f"model:={model}", "max_age:=0.0") as process,
+        peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer,
+    ):
+        assert peer.send_until(
+            lambda: any("nothing has come on /rgb/camera_info" in line for line in list(process.lines)),
+            lambda: peer.send(rgb_image(), depth_image()),
+        ), process.last_lines()
+        assert peer.gets_masks(), process.last_lines()
 
 
 def test_a_model_that_sees_colour_only_needs_neither_depth_nor_camera_info(tmp_path: Path):
     model = make_tiny_bundle(tmp_path / "rgb.lcrseg", modality="rgb")
     environment = isolated_ros_environment()
-    with start_node(environment, f"model:={model}", "max_age:=0.0", "label_encoding:=16UC1") as process:
-        assert process.wait_for_line("]: active", START_S), process.last_lines()
+    with active_node(environment, f"model:={model}", "max_age:=0.0", "label_encoding:=16UC1") as process:
         with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
             assert peer.send_until(lambda: bool(peer.masks), lambda: peer.send(rgb_image())), process.last_lines()
             assert peer.masks[0].encoding == "16UC1"
@@ -428,8 +409,7 @@ def test_a_model_that_sees_colour_only_needs_neither_depth_nor_camera_info(tmp_p
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_within_two_seconds_without_a_traceback(number: signal.Signals, model: Path):
-    with start_node(isolated_ros_environment(), f"model:={model}") as process:
-        assert process.wait_for_line("]: active", START_S), process.last_lines()
+    with active_node(isolated_ros_environment(), f"model:={model}") as process:
         os.kill(process.pid, number)
         # Two seconds, and what a machine that does other work besides may add.
         assert process.wait(4.0) == 0, process.last_lines()
@@ -542,19 +522,19 @@ def test_padded_rows_and_other_colour_orders_give_the_same_mask(peer: Peer, mode
 def test_qos_overrides_count_and_a_camera_that_does_not_match_them_is_named(model: Path):
     environment = isolated_ros_environment()
     override = "qos_overrides./rgb/image_rect_color.subscription.reliability:=reliable"
-    with start_node(environment, f"model:={model}", "silence_timeout:=1.0", override) as process:
-        assert process.wait_for_line("]: active", START_S), process.last_lines()
-        with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
-            assert peer.send_until(
-                lambda: any("the QoS of peer does not match ours" in line for line in list(process.lines)),
-                peer.send_good_frame,
-            ), process.last_lines()
+    with (
+        active_node(environment, f"model:={model}", "silence_timeout:=1.0", override) as process,
+        peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer,
+    ):
+        assert peer.send_until(
+            lambda: any("the QoS of peer does not match ours" in line for line in list(process.lines)),
+            peer.send_good_frame,
+        ), process.last_lines()
 
 
 def test_it_lives_by_the_simulated_clock_and_outlives_its_jumps(model: Path):
     environment = isolated_ros_environment()
-    with start_node(environment, f"model:={model}", "use_sim_time:=true", "silence_timeout:=1.0") as process:
-        assert process.wait_for_line("]: active", START_S), process.last_lines()
+    with active_node(environment, f"model:={model}", "use_sim_time:=true", "silence_timeout:=1.0") as process:
         # Timers of a clock that stands never fire: this line comes all the same.
         assert process.wait_for_line("no images to label for", 15.0), process.last_lines()
         with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:

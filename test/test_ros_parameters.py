@@ -23,15 +23,15 @@ from rclpy.signals import SignalHandlerOptions  # noqa: E402
 from lcr_seg_ros.hha.settings import HhaSettings  # noqa: E402
 from lcr_seg_ros.labels import LabelSet  # noqa: E402
 from lcr_seg_ros.resources import CONFIG  # noqa: E402
+from lcr_seg_ros.ros.map_parameters import declare_map_parameters  # noqa: E402
+from lcr_seg_ros.ros.parameter_specs import ParameterError, unknown_parameters  # noqa: E402
 from lcr_seg_ros.ros.parameters import (  # noqa: E402
     SPECS,
-    ParameterError,
     ParameterHandler,
     SegmentParameters,
     check_class_filter,
     keeps,
     read_defaults,
-    unknown_parameters,
 )
 
 
@@ -106,6 +106,16 @@ def test_descriptors_carry_description_range_and_choices(context):
             [spec.range] if spec.range and spec.type is not tuple else []
         )
         assert all(choice in descriptor.additional_constraints for choice in spec.choices)
+
+
+def test_those_of_the_map_are_described_as_well_and_cannot_change_while_it_runs(context):
+    node = Node("map", context=context)
+    assert declare_map_parameters(node).pose_source == "tf"
+    confidence = node.describe_parameter("min_confidence").floating_point_range
+    assert [(one.from_value, one.to_value) for one in confidence] == [(0.0, 1.0)]
+    assert node.describe_parameter("pose_source").additional_constraints == "One of tf, odometry, depth."
+    result = node.set_parameters([Parameter("voxel_size", value=0.1)])[0]
+    assert not result.successful and "read-only" in result.reason
 
 
 def test_values_of_the_command_line_and_of_a_file_count(context, tmp_path):
@@ -246,7 +256,7 @@ def test_a_class_that_there_is_not_is_refused_with_those_there_are(member, hint)
 
 def test_names_that_nobody_declared_are_found():
     given = ["model", "modle", "use_sim_time", "qos_overrides./rgb.subscription.depth"]
-    assert unknown_parameters(given) == ["modle"]
+    assert unknown_parameters(given, SPECS) == ["modle"]
 
 
 def with_values(**values: object) -> SegmentParameters:

@@ -21,13 +21,12 @@ pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from node_under_test import START_S, start_node
+from node_under_test import START_S, active_node, start_node
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.parameter import Parameter
 from ros_peer import HEIGHT, WIDTH, Peer, camera_info, depth_image, peer_in_domain, rgb_image
 from sensor_msgs.msg import CameraInfo, Image
 from shared_data import ROOT
-from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.conversions import array_to_image
@@ -37,11 +36,6 @@ from lcr_seg_ros.ros.stalled_subscriber import SUBSCRIBED
 
 SEED = 20
 TRACES = ("Traceback", "internal error")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_bundle(tmp_path_factory.mktemp("model") / "tiny.lcrseg")
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +58,7 @@ def environment() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def node(model: Path, environment: dict[str, str]) -> Iterator[ChildProcess]:
     """One node for nearly all of this file: each test must leave it in good health."""
-    with start_node(environment, f"model:={model}", "max_age:=0.0") as process:
-        assert process.wait_for_line("]: active", START_S), process.last_lines()
+    with active_node(environment, f"model:={model}", "max_age:=0.0") as process:
         yield process
 
 
@@ -362,8 +355,7 @@ def test_a_killed_node_can_be_started_again_in_the_same_domain(model: Path):
     environment = isolated_ros_environment()
     with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
         for _ in range(2):
-            with start_node(environment, f"model:={model}", "max_age:=0.0") as process:
-                assert process.wait_for_line("]: active", START_S), process.last_lines()
+            with active_node(environment, f"model:={model}", "max_age:=0.0") as process:
                 assert peer.gets_masks(), process.last_lines()
                 os.kill(process.pid, signal.SIGKILL)
             peer.masks.clear()

@@ -6,13 +6,13 @@ eight responses are used, for the sum and for all three gradients, while they ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from lcr_seg_ros.compiled import compiled
 
 BAND = 64
 """Rows of one piece of work. Fixed, so that sums round alike whatever the number of threads."""
@@ -20,7 +20,6 @@ THREADED_FROM = 100_000
 """Values of the maps, below which starting threads takes longer than the work."""
 
 Array = npt.NDArray[Any]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def weighted_absolute_sum(
@@ -61,23 +60,11 @@ def weighted_absolute_sum(
     return total[:1].reshape(()).astype(kind), grad_maps, grad_weights, grad_kernels
 
 
-def _compiled(**options: Any) -> Callable[[Function], Function]:
-    """``numba.njit`` that keeps its results on disk where it may, and in memory where it may not."""
-
-    def compile_(function: Function) -> Function:
-        try:
-            return numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
-        except RuntimeError:  # no folder to write to: a read-only install without a home
-            return numba.njit(nogil=True, error_model="numpy", **options)(function)
-
-    return compile_
-
-
 _FAST = {"reassoc", "contract", "nsz"}
 """Sums may be reordered for the vectoriser. NaN and infinity keep their meaning: training stops on them."""
 
 
-@_compiled(fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def _band(maps, weights, kernels, image, top, bottom, grad_maps, grad_weights, for_kernels, sums):
     """Rows ``top`` to ``bottom`` of one image: their gradients, and the share of the windows that begin there.
 
@@ -118,7 +105,7 @@ def _band(maps, weights, kernels, image, top, bottom, grad_maps, grad_weights, f
     return zero
 
 
-@_compiled(fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def _respond(a, b, d, kernel, weight, signed, size, columns):
     """One kernel along one row: |r| into ``size``, W sign(r) into ``signed``; returns sum W |r|."""
     k0, k1, k2 = kernel[0, 0], kernel[0, 1], kernel[0, 2]
@@ -140,13 +127,13 @@ def _respond(a, b, d, kernel, weight, signed, size, columns):
     return total
 
 
-@_compiled(fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def _add(target, values, columns):
     for x in range(columns):
         target[x] += values[x]
 
 
-@_compiled(fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def _correlate(a, b, d, signed, columns, part):
     """The nine sums of ``signed`` times a neighbour: the gradient by one kernel."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = signed[0] * 0
@@ -164,7 +151,7 @@ def _correlate(a, b, d, signed, columns, part):
     part[0], part[1], part[2], part[3], part[4], part[5], part[6], part[7], part[8] = s0, s1, s2, s3, s4, s5, s6, s7, s8
 
 
-@_compiled(fastmath=_FAST)
+@compiled(fastmath=_FAST)
 def _spread(signed, left, middle, right, out, w):
     """Give each pixel of a row what the windows that cover it owe: a kernel row, transposed."""
     for x in range(w):

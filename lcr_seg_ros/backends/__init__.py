@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 class Backend(Protocol):
     """A loaded network. ``name`` and ``device`` (``cpu`` or ``cuda``) say what really runs it.
 
-    ``max_batch``, where a backend has it, is the largest batch worth giving to it.
+    ``max_batch``, where a backend has it, is the largest batch worth giving to it. ``network``, where it has that, is
+    the PyTorch module itself, for :mod:`lcr_seg_ros.device_pipeline`.
     """
 
     name: str

@@ -79,10 +79,11 @@ class Vgg16(nn.Module):
                 got = layer.conv(images)
                 layer.norm.running_mean.copy_(got.mean(dim=(0, 2, 3)))
                 layer.norm.running_var.copy_(got.var(dim=(0, 2, 3)))
-                scale = layer.norm.weight * (layer.norm.running_var + layer.norm.eps).rsqrt()
-                images = got.sub_(layer.norm.running_mean[:, None, None]).mul_(scale[:, None, None])
+                factor = layer.norm.weight * (layer.norm.running_var + layer.norm.eps).rsqrt()
+                images = got.sub_(layer.norm.running_mean[:, None, None]).mul_(factor[:, None, None])
                 images = images.add_(layer.norm.bias[:, None, None]).relu_()
-            plain, images = (F.max_pool2d(x, 2, 2, ceil_mode=True) for x in (plain, images))
+            plain = F.max_pool2d(plain, 2, 2, ceil_mode=True)
+            images = F.max_pool2d(images, 2, 2, ceil_mode=True)
 
 
 def conv_layer(in_channels: int, out_channels: int, batch_norm: bool, padding: int = 1) -> nn.Sequential:

@@ -20,7 +20,7 @@ from lcr_seg_ros.ros.camera_site import CameraSite, SharedParts
 from lcr_seg_ros.ros.diagnostics import diagnostic_status
 from lcr_seg_ros.ros.frame_statistics import FrameStatistics
 from lcr_seg_ros.ros.gravity_sources import GravityReading
-from lcr_seg_ros.ros.outputs import SegmentationOutputs
+from lcr_seg_ros.ros.outputs import HHA, SegmentationOutputs
 
 if TYPE_CHECKING:
     from diagnostic_msgs.msg import DiagnosticStatus
@@ -85,6 +85,11 @@ class Camera:
         self._outputs = SegmentationOutputs(self._site, model.labels, with_depth)
 
     # The node's thread
+
+    @property
+    def wants_hha(self) -> bool:
+        """Whether somebody listens to the HHA image."""
+        return HHA in self._outputs.wanted()
 
     @property
     def frame_size(self) -> tuple[int, int] | None:

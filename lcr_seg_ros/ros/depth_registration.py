@@ -153,7 +153,10 @@ class DepthRegistration:
                 f"rgb is {size[0]}x{size[1]} but the intrinsics are for {color_camera.width}x{color_camera.height}: "
                 "use the camera_info that belongs to the colour topic"
             )
-        return register_depth(depth_m, knowledge.depth_camera, color_camera, knowledge.transform)
+        began = time.perf_counter()
+        registered = register_depth(depth_m, knowledge.depth_camera, color_camera, knowledge.transform)
+        pair.stage_ms["registration"] = 1e3 * (time.perf_counter() - began)
+        return registered
 
     def _take_camera_infos(self) -> str:
         """What is wrong with them."""

@@ -1,11 +1,14 @@
 """A camera's state as a ``diagnostic_msgs/DiagnosticStatus``; each camera of a node has one.
 
 Keys: ``state``, ``model``, ``backend``, ``device``, ``device_fallback`` (why the network runs on the CPU instead of the
-device it was loaded for; else empty), ``model_loading`` (the model that will take over when it is ready; else empty),
-``memory_mb`` (resident, of the process), ``threads``; ``pairs_in``, ``pairs_in_hz``, ``masks_out``, ``masks_out_hz``;
+device it was loaded for, or no longer the whole chain on the device; else empty), ``model_loading`` (the model that
+will take over when it is ready; else empty), ``memory_mb`` (resident, of the process), ``threads``; ``pairs_in``,
+``pairs_in_hz``, ``masks_out``, ``masks_out_hz``;
 ``dropped`` and ``dropped_REASON``; ``latency_ms_p50``, ``latency_ms_p95`` (stamp of the colour image to departure of
 the mask), ``response_ms_p50``, ``response_ms_p95`` (arrival of the colour image to departure of the mask);
-``STAGE_ms_p50``, ``STAGE_ms_p95`` for hha, preprocess, network, decode, render and publish;
+``STAGE_ms_p50``, ``STAGE_ms_p95`` for the stages that the frames went through: decompress (of compressed images, colour
+and depth) and registration (of depth, by the node); hha, preprocess, network and decode, or, with PyTorch on CUDA,
+gravity (on the CPU) and device (upload, HHA, network, decoding and download together); render and publish;
 ``age_ms_p50``, ``age_ms_p95`` (stamp of the colour image to the pair's completion here: what camera and transport
 take), ``skew_ms_p50``, ``skew_ms_p95`` (distance of the stamps of a pair);
 ``invalid_depth_share`` (0..1); of gravity ``gravity_source``, ``gravity_down`` (x y z, of the newest frame),

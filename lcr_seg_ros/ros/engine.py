@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from lcr_seg_ros.errors import BackendError
@@ -26,6 +27,8 @@ class FrameSource(Protocol):
 
     mailbox: Mailbox[ImagePair] | None
 
+    @property
+    def wants_hha(self) -> bool: ...
     def read(self, pair: ImagePair, uses_depth: bool) -> Job | None: ...
     def publish(self, job: Job, segmentation: Segmentation) -> None: ...
     def lose(self, step: str, error: Exception) -> None: ...
@@ -90,7 +93,7 @@ class Engine:
             jobs = [(camera, job) for camera, job in read if job is not None]
             for (camera, job), segmentation in zip(jobs, self._segmented(segmenter, jobs), strict=True):
                 if segmentation is not None and not abandoned.is_set():
-                    camera.publish(job, segmentation)
+                    camera.publish(job, replace(segmentation, stage_ms=job.pair.stage_ms | segmentation.stage_ms))
 
     def _senders(self, letters: list[Letter[ImagePair]]) -> list[tuple[FrameSource, ImagePair]]:
         return [(self._cameras[letter.mailbox], letter.item) for letter in letters]
@@ -102,7 +105,8 @@ class Engine:
         if not jobs:
             return []
         try:
-            return segmenter.segment_batch([job.frame for _, job in jobs], [job.tracker for _, job in jobs])
+            frames, trackers = [job.frame for _, job in jobs], [job.tracker for _, job in jobs]
+            return segmenter.segment_batch(frames, trackers, any(camera.wants_hha for camera, _ in jobs))
         except Exception as error:
             if len(jobs) == 1:
                 jobs[0][0].lose("segmenter", error)

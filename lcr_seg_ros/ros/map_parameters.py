@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-
 from lcr_seg_ros.mapping.settings import RANGES, MapSettings
 from lcr_seg_ros.resources import CONFIG
-from lcr_seg_ros.ros.parameters import ParameterError, ParameterSpec
+from lcr_seg_ros.ros.parameter_specs import (
+    ParameterSpec,
+    declare_parameters,
+    read_defaults_file,
+    warn_of_unknown_parameters,
+)
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -76,12 +78,7 @@ MAP_SPECS = {
 
 def read_map_defaults() -> dict[str, Any]:
     """The defaults of ``config/map.yaml``, by name."""
-    import yaml
-
-    defaults: dict[str, Any] = yaml.safe_load(MAP_DEFAULTS_FILE.read_text(encoding="utf-8"))["/**"]["ros__parameters"]
-    if not defaults.keys() == MAP_SPECS.keys() == {field.name for field in fields(MapParameters)}:
-        raise RuntimeError(f"{MAP_DEFAULTS_FILE} and the specs in {__file__} disagree")
-    return defaults
+    return read_defaults_file(MAP_DEFAULTS_FILE, MAP_SPECS, MapParameters)
 
 
 def declare_map_parameters(node: Node) -> MapParameters:
@@ -90,18 +87,6 @@ def declare_map_parameters(node: Node) -> MapParameters:
     Raises:
         ParameterError: a value has the wrong type or is out of range.
     """
-    values = {}
-    for name, default in read_map_defaults().items():
-        spec = MAP_SPECS[name]
-        # Types are checked here, so that `-p max_rate_hz:=10` is as good as 10.0.
-        descriptor = ParameterDescriptor(name=name, description=spec.description, read_only=True, dynamic_typing=True)
-        try:
-            declared = node.declare_parameter(name, default, descriptor)
-        except (InvalidParameterValueException, InvalidParameterTypeException) as error:
-            raise ParameterError(f"{name}: {error}") from error
-        values[name] = spec.checked(name, declared.value)
-    given = getattr(node, "_parameter_overrides", {})
-    ours_too = ("qos_overrides.", "use_sim_time", "start_type_description_service")
-    if unknown := sorted(name for name in given if name not in MAP_SPECS and not name.startswith(ours_too)):
-        node.get_logger().warning(f"there is no parameter {', '.join(unknown)}: ignored; is it misspelt?")
-    return MapParameters(**values)
+    values = MapParameters(**declare_parameters(node, read_map_defaults(), MAP_SPECS, all_fixed=True))
+    warn_of_unknown_parameters(node, MAP_SPECS)
+    return values

@@ -297,14 +297,15 @@ def _figures(
     stage_ms = {stage: _median(told, f"{stage}_ms_p50") for stage in STAGES if f"{stage}_ms_p50" in told[-1]}
     latencies = [(mask.sent_ns - mask.stamp_ns) * 1e-6 for mask in masks]
     age_ms = _median(told, "age_ms_p50")
-    before_mask = sum(stage_ms.get(stage, 0.0) for stage in ("hha", "preprocess", "network", "decode"))
+    before_mask = sum(stage_ms.get(stage, 0.0) for stage in STAGES if stage not in ("render", "publish"))
+    network = "network" if "network" in stage_ms else "device"  # of which the network is a part
     hand_over_ms = max(0.0, statistics.median(latencies) - age_ms - before_mask)
-    outside_ms = hand_over_ms + sum(ms for stage, ms in stage_ms.items() if stage != "network")
+    outside_ms = hand_over_ms + sum(ms for stage, ms in stage_ms.items() if stage != network)
     from_stamp_ms = _percentiles(latencies)
     # The last frames may have found their masks after the end; that is no loss.
     answered = {mask.stamp_ns for mask in masks}
     due = [frame for frame in published if frame.stamp_ns <= max(answered)]
-    processing_ms = outside_ms + stage_ms["network"]
+    processing_ms = outside_ms + stage_ms[network]
     edge = max(1, len(samples) // 10)
     return {
         "camera_hz": len(published) / seconds,
@@ -319,7 +320,7 @@ def _figures(
         "pair_age_ms": age_ms,
         "stage_ms": {"hand-over": hand_over_ms, **stage_ms},
         "outside_ms": outside_ms,
-        "outside_over_network": outside_ms / stage_ms["network"],
+        "outside_over_network": outside_ms / stage_ms[network],
         "processing_ms": processing_ms,
         "age_over_processing": from_stamp_ms["p95"] / processing_ms,
         "start_to_first_mask_s": chain.first_mask_s,

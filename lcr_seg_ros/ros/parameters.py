@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import array
 import difflib
-import math
-import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType, SetParametersResult
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rcl_interfaces.msg import SetParametersResult
 
 from lcr_seg_ros.errors import FrameError, LcrSegError
 from lcr_seg_ros.hha.settings import FLOORS, SMOOTHINGS, HhaSettings
@@ -22,6 +18,7 @@ from lcr_seg_ros.labels import LabelClass, LabelSet
 from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.ros.compressed_images import COLOR_TRANSPORTS, DEPTH_TRANSPORTS
 from lcr_seg_ros.ros.orientation import down_of_tilt
+from lcr_seg_ros.ros.parameter_specs import ParameterError, ParameterSpec, declare_parameters, read_defaults_file
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -35,17 +32,8 @@ REGISTRATIONS = ("auto", "off", "parameters")
 
 MAX_CAMERA_HEIGHT_M = 100.0
 
-MAX_NAMES = 256
-
 CAMERA_NAME = r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*"
 """A relative namespace of ROS."""
-
-NONE = ("",)
-"""A list of nothing as ROS can carry it: of an empty one, parameter files do not tell the type."""
-
-
-class ParameterError(LcrSegError, ValueError):
-    """A parameter that has the wrong type or is out of range."""
 
 
 class ModelChoice(NamedTuple):
@@ -133,84 +121,6 @@ class SegmentParameters:
             return replace(trained, **changes)
         except FrameError as error:
             raise ParameterError(f"min_depth, max_depth, floor or depth_smoothing cannot be used: {error}") from error
-
-
-@dataclass(frozen=True)
-class ParameterSpec:
-    """What a parameter means and may be.
-
-    Args:
-        type: bool, int, float, str, or tuple for several; an int is taken for a float as well.
-        description: one sentence.
-        range: smallest and largest number, of each if there are three.
-        choices: the strings allowed; empty for any.
-        live: can change while the node is configured.
-        items: what a tuple holds: float for three numbers, str for names (or ids), however many.
-        pattern: that each name must match.
-        optional: a string that may be empty.
-        fixed: cannot change after the start.
-    """
-
-    type: type[Any]
-    description: str
-    range: tuple[float, float] | None = None
-    choices: tuple[str, ...] = ()
-    live: bool = False
-    items: Any = float
-    pattern: str = ""
-    optional: bool = False
-    fixed: bool = False
-
-    def checked(self, name: str, value: Any) -> Any:
-        """The value in the parameter's own type.
-
-        Raises:
-            ParameterError: wrong type, out of range, or none of the choices.
-        """
-        if self.type is tuple:
-            return self._checked_vector(name, value) if self.items is float else self._checked_names(name, value)
-        if type(value) is bool and ("on" if value else "off") in self.choices:
-            value = "on" if value else "off"  # YAML takes a plain on or off for a bool
-        if self.type is float and type(value) is int:
-            value = float(value)
-        if type(value) is not self.type:
-            raise ParameterError(f"{name} must be {self.type.__name__}, got {value!r} ({type(value).__name__})")
-        if self.range and not (math.isfinite(value) and self.range[0] <= value <= self.range[1]):
-            raise ParameterError(f"{name} must be {self.range[0]:g}..{self.range[1]:g}, got {value!r}")
-        if self.choices and value not in self.choices:
-            raise ParameterError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
-        if self.type is str and not (value or self.optional):
-            raise ParameterError(f"{name} must not be empty")
-        return value
-
-    def _checked_vector(self, name: str, value: Any) -> tuple[float, ...]:
-        low, high = self.range or (-math.inf, math.inf)
-        if (
-            not isinstance(value, list | tuple | array.array)
-            or len(value) != 3
-            or not all(type(v) in (int, float) and math.isfinite(v) and low <= v <= high for v in value)
-        ):
-            shown = list(value) if isinstance(value, tuple | array.array) else value
-            raise ParameterError(
-                f"{name} must be three numbers of {low:g}..{high:g}, like [0.0, 1.0, 0.0], got {shown!r}"
-            )
-        return tuple(float(v) for v in value)
-
-    def _checked_names(self, name: str, value: Any) -> tuple[str | int, ...]:
-        members = [] if value is None else value  # None: of a file that says []
-        if not isinstance(members, list | tuple | array.array) or not all(type(v) in (str, int) for v in members):
-            raise ParameterError(f"{name} must be a list of names, like [one, two], got {value!r}")
-        names = tuple(v for v in members if v != "")
-        if len(names) > MAX_NAMES:
-            raise ParameterError(f"{name} must have at most {MAX_NAMES} members, got {len(names)}")
-        if len(set(names)) < len(names):
-            raise ParameterError(f"{name} must name each once, got {list(names)}")
-        for member in names if self.pattern else ():
-            if not re.fullmatch(self.pattern, str(member), re.ASCII):
-                raise ParameterError(
-                    f"{name} must be names of letters, digits and _ that begin with a letter, got {member!r}"
-                )
-        return names
 
 
 def keeps(class_filter: tuple[str | int, ...], one: LabelClass) -> bool:
@@ -351,15 +261,7 @@ class ParameterHandler:
         self._is_configured = is_configured
         self._on_change = on_change
         self._check = check
-        values = {}
-        for name, default in read_defaults().items():
-            try:
-                given = NONE if default == () else default
-                declared = node.declare_parameter(name, given, _descriptor(SPECS[name], name))
-            except (InvalidParameterValueException, InvalidParameterTypeException) as error:
-                raise ParameterError(f"{name}: {error}") from error
-            values[name] = SPECS[name].checked(name, declared.value)
-        self.values = SegmentParameters(**values)
+        self.values = SegmentParameters(**declare_parameters(node, read_defaults(), SPECS))
         node.add_on_set_parameters_callback(self._set)
 
     def _set(self, parameters: Iterable[Parameter[Any]]) -> SetParametersResult:
@@ -391,45 +293,4 @@ class ParameterHandler:
 
 def read_defaults() -> dict[str, Any]:
     """The defaults of ``config/segment.yaml``, by name."""
-    import yaml
-
-    defaults = yaml.safe_load(DEFAULTS_FILE.read_text(encoding="utf-8"))["/**"]["ros__parameters"]
-    names = {field.name for field in fields(SegmentParameters)}
-    if not defaults.keys() == SPECS.keys() == names:
-        odd = sorted((defaults.keys() ^ SPECS.keys()) | (SPECS.keys() ^ names))
-        raise RuntimeError(f"{DEFAULTS_FILE} and the specs in {__file__} disagree about {', '.join(odd)}")
-    return {
-        name: tuple(member for member in value if member != "") if isinstance(value, list) else value
-        for name, value in defaults.items()
-    }
-
-
-def unknown_parameters(given: Iterable[str]) -> list[str]:
-    """Names that a user gave at start and that the node does not have: ROS itself ignores them in silence."""
-    ours_too = ("qos_overrides.", "use_sim_time", "start_type_description_service")
-    return sorted(name for name in given if name not in SPECS and not name.startswith(ours_too))
-
-
-def _descriptor(spec: ParameterSpec, name: str) -> ParameterDescriptor:
-    kinds = {
-        bool: ParameterType.PARAMETER_BOOL,
-        int: ParameterType.PARAMETER_INTEGER,
-        float: ParameterType.PARAMETER_DOUBLE,
-        str: ParameterType.PARAMETER_STRING,
-        tuple: ParameterType.PARAMETER_DOUBLE_ARRAY,
-    }
-    descriptor = ParameterDescriptor(
-        name=name,
-        type=ParameterType.PARAMETER_STRING_ARRAY if spec.items is str else kinds[spec.type],
-        description=spec.description,
-        additional_constraints=f"One of {', '.join(spec.choices)}." if spec.choices else "",
-        read_only=spec.fixed,
-        # Types are checked here, so that `-p max_rate_hz:=10` is as good as 10.0, and so that a wrong type gets
-        # a line that names what was expected.
-        dynamic_typing=True,
-    )
-    if spec.range and spec.type is int:
-        descriptor.integer_range = [IntegerRange(from_value=int(spec.range[0]), to_value=int(spec.range[1]))]
-    elif spec.range and spec.type is float:
-        descriptor.floating_point_range = [FloatingPointRange(from_value=spec.range[0], to_value=spec.range[1])]
-    return descriptor
+    return read_defaults_file(DEFAULTS_FILE, SPECS, SegmentParameters)

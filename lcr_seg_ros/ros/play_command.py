@@ -142,7 +142,8 @@ def stop_on_signals() -> Iterator[threading.Event]:
         yield stop
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # Terminal and `ros2 launch` both pass Ctrl-C on: the second one must not disturb the ending.
+            signal.signal(number, signal.SIG_IGN if stop.is_set() else handler)
 
 
 def _play(

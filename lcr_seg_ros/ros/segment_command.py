@@ -117,7 +117,8 @@ def _stop_on_signals() -> Iterator[_Stop]:
         yield stop
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # Terminal and `ros2 launch` both pass Ctrl-C on: the second one must not disturb the ending.
+            signal.signal(number, signal.SIG_IGN if stop.requested else handler)
 
 
 def _initialize(ros_arguments: list[str]) -> None:

@@ -39,14 +39,8 @@ from lcr_seg_ros.ros.diagnostics import TOPIC as DIAGNOSTICS_TOPIC
 from lcr_seg_ros.ros.diagnostics import process_facts
 from lcr_seg_ros.ros.engine import Engine
 from lcr_seg_ros.ros.model_loader import ModelLoader, Wish
-from lcr_seg_ros.ros.parameters import (
-    ModelChoice,
-    ParameterError,
-    ParameterHandler,
-    SegmentParameters,
-    check_class_filter,
-    unknown_parameters,
-)
+from lcr_seg_ros.ros.parameter_specs import ParameterError, warn_of_unknown_parameters
+from lcr_seg_ros.ros.parameters import SPECS, ModelChoice, ParameterHandler, SegmentParameters, check_class_filter
 from lcr_seg_ros.ros.python_log import PythonLogForwarder
 from lcr_seg_ros.ros.throttled_log import ThrottledLog
 from lcr_seg_ros.segmenter import Segmenter
@@ -115,8 +109,7 @@ class SegmentNode(LifecycleNode):
         )
         self.create_service(SetBool, "~/enable", self._enable)
         self.get_logger().info(f"using {synchronizing}, {reading}, {announcing}")
-        if unknown := unknown_parameters(getattr(self, "_parameter_overrides", {})):
-            self.get_logger().warning(f"there is no parameter {', '.join(unknown)}: ignored; is it misspelt?")
+        warn_of_unknown_parameters(self, SPECS)
 
     @property
     def values(self) -> SegmentParameters:

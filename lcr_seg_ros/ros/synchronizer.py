@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from lcr_seg_ros.ros.compat.message_filters import StampPairs, stamp_ns
 
@@ -15,15 +16,20 @@ if TYPE_CHECKING:
 COLOR, DEPTH = 0, 1
 
 
-class ImagePair(NamedTuple):
+@dataclass(frozen=True)
+class ImagePair:
     """A colour image and the depth image taken with it (None for a model that sees colour only).
 
-    ``arrived_s`` is when the colour image came, in seconds of ``time.monotonic``.
+    Args:
+        arrived_s: when the colour image came, in seconds of ``time.monotonic``.
+        stage_ms: what it took to make arrays of them, by stage, in milliseconds: ``decompress``, ``registration``;
+            filled in by whoever does.
     """
 
     color: Image
     depth: Image | None
     arrived_s: float | None = None
+    stage_ms: dict[str, float] = field(default_factory=dict)
 
     @property
     def stamp_ns(self) -> int:

@@ -1,0 +1,197 @@
+"""What a node's parameters mean and may be, and how they are declared; shared by the nodes ``segment`` and ``map``.
+
+Defaults stand in YAML files of ``config/`` alone, in the form that ROS reads as well.
+"""
+
+from __future__ import annotations
+
+import array
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+
+from lcr_seg_ros.errors import LcrSegError
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+MAX_NAMES = 256
+
+NONE = ("",)
+"""A list of nothing as ROS can carry it: of an empty one, parameter files do not tell the type."""
+
+
+class ParameterError(LcrSegError, ValueError):
+    """A parameter that has the wrong type or is out of range."""
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """What a parameter means and may be.
+
+    Args:
+        type: bool, int, float, str, or tuple for several; an int is taken for a float as well.
+        description: one sentence.
+        range: smallest and largest number, of each if there are three.
+        choices: the strings allowed; empty for any.
+        live: can change while the node is configured.
+        items: what a tuple holds: float for three numbers, str for names (or ids), however many.
+        pattern: that each name must match.
+        optional: a string that may be empty.
+        fixed: cannot change after the start.
+    """
+
+    type: type[Any]
+    description: str
+    range: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+    items: Any = float
+    pattern: str = ""
+    optional: bool = False
+    fixed: bool = False
+
+    def checked(self, name: str, value: Any) -> Any:
+        """The value in the parameter's own type.
+
+        Raises:
+            ParameterError: wrong type, out of range, or none of the choices.
+        """
+        if self.type is tuple:
+            return self._checked_vector(name, value) if self.items is float else self._checked_names(name, value)
+        if type(value) is bool and ("on" if value else "off") in self.choices:
+            value = "on" if value else "off"  # YAML takes a plain on or off for a bool
+        if self.type is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.type:
+            raise ParameterError(f"{name} must be {self.type.__name__}, got {value!r} ({type(value).__name__})")
+        if self.range and not (math.isfinite(value) and self.range[0] <= value <= self.range[1]):
+            raise ParameterError(f"{name} must be {self.range[0]:g}..{self.range[1]:g}, got {value!r}")
+        if self.choices and value not in self.choices:
+            raise ParameterError(f"{name} must be one of {', '.join(self.choices)}, got {value!r}")
+        if self.type is str and not (value or self.optional):
+            raise ParameterError(f"{name} must not be empty")
+        return value
+
+    def _checked_vector(self, name: str, value: Any) -> tuple[float, ...]:
+        low, high = self.range or (-math.inf, math.inf)
+        if (
+            not isinstance(value, list | tuple | array.array)
+            or len(value) != 3
+            or not all(type(v) in (int, float) and math.isfinite(v) and low <= v <= high for v in value)
+        ):
+            shown = list(value) if isinstance(value, tuple | array.array) else value
+            raise ParameterError(
+                f"{name} must be three numbers of {low:g}..{high:g}, like [0.0, 1.0, 0.0], got {shown!r}"
+            )
+        return tuple(float(v) for v in value)
+
+    def _checked_names(self, name: str, value: Any) -> tuple[str | int, ...]:
+        members = [] if value is None else value  # None: of a file that says []
+        if not isinstance(members, list | tuple | array.array) or not all(type(v) in (str, int) for v in members):
+            raise ParameterError(f"{name} must be a list of names, like [one, two], got {value!r}")
+        names = tuple(v for v in members if v != "")
+        if len(names) > MAX_NAMES:
+            raise ParameterError(f"{name} must have at most {MAX_NAMES} members, got {len(names)}")
+        if len(set(names)) < len(names):
+            raise ParameterError(f"{name} must name each once, got {list(names)}")
+        for member in names if self.pattern else ():
+            if not re.fullmatch(self.pattern, str(member), re.ASCII):
+                raise ParameterError(
+                    f"{name} must be names of letters, digits and _ that begin with a letter, got {member!r}"
+                )
+        return names
+
+
+def read_defaults_file(file: Path, specs: Mapping[str, ParameterSpec], values: type[Any]) -> dict[str, Any]:
+    """The defaults of a YAML file, by name; lists as tuples.
+
+    Args:
+        file: under ``/**`` it has a value for each spec.
+        specs: of the parameters.
+        values: dataclass with a field for each.
+
+    Raises:
+        RuntimeError: the three disagree.
+    """
+    import yaml
+
+    defaults = yaml.safe_load(file.read_text(encoding="utf-8"))["/**"]["ros__parameters"]
+    names = {field.name for field in fields(values)}
+    if not defaults.keys() == specs.keys() == names:
+        odd = sorted((defaults.keys() ^ specs.keys()) | (specs.keys() ^ names))
+        raise RuntimeError(f"{file}, the specs and {values.__name__} disagree about {', '.join(odd)}")
+    return {
+        name: tuple(member for member in value if member != "") if isinstance(value, list) else value
+        for name, value in defaults.items()
+    }
+
+
+def declare_parameters(
+    node: Node, defaults: Mapping[str, Any], specs: Mapping[str, ParameterSpec], all_fixed: bool = False
+) -> dict[str, Any]:
+    """Declare parameters on a node; returns the values that they have, checked.
+
+    Args:
+        node: on which to declare.
+        defaults: by name.
+        specs: by name.
+        all_fixed: none can change after the start, whatever its spec says.
+
+    Raises:
+        ParameterError: a value that the user gave at start has the wrong type or is out of range.
+    """
+    values = {}
+    for name, default in defaults.items():
+        try:
+            given = NONE if default == () else default
+            declared = node.declare_parameter(
+                name, given, _descriptor(name, specs[name], all_fixed or specs[name].fixed)
+            )
+        except (InvalidParameterValueException, InvalidParameterTypeException) as error:
+            raise ParameterError(f"{name}: {error}") from error
+        values[name] = specs[name].checked(name, declared.value)
+    return values
+
+
+def warn_of_unknown_parameters(node: Node, specs: Mapping[str, ParameterSpec]) -> None:
+    """Name what a user gave at start and the node does not have: ROS itself ignores it in silence."""
+    if unknown := unknown_parameters(getattr(node, "_parameter_overrides", {}), specs):
+        node.get_logger().warning(f"there is no parameter {', '.join(unknown)}: ignored; is it misspelt?")
+
+
+def unknown_parameters(given: Iterable[str], specs: Mapping[str, ParameterSpec]) -> list[str]:
+    """Names among those given that are neither of the specs nor of ROS itself."""
+    of_ros = ("qos_overrides.", "use_sim_time", "start_type_description_service")
+    return sorted(name for name in given if name not in specs and not name.startswith(of_ros))
+
+
+def _descriptor(name: str, spec: ParameterSpec, is_fixed: bool) -> ParameterDescriptor:
+    kinds = {
+        bool: ParameterType.PARAMETER_BOOL,
+        int: ParameterType.PARAMETER_INTEGER,
+        float: ParameterType.PARAMETER_DOUBLE,
+        str: ParameterType.PARAMETER_STRING,
+        tuple: ParameterType.PARAMETER_DOUBLE_ARRAY,
+    }
+    descriptor = ParameterDescriptor(
+        name=name,
+        type=ParameterType.PARAMETER_STRING_ARRAY if spec.items is str else kinds[spec.type],
+        description=spec.description,
+        additional_constraints=f"One of {', '.join(spec.choices)}." if spec.choices else "",
+        read_only=is_fixed,
+        # Types are checked here, so that `-p max_rate_hz:=10` is as good as 10.0, and so that a wrong type gets
+        # a line that names what was expected.
+        dynamic_typing=True,
+    )
+    if spec.range and spec.type is int:
+        descriptor.integer_range = [IntegerRange(from_value=int(spec.range[0]), to_value=int(spec.range[1]))]
+    elif spec.range and spec.type is float:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=spec.range[0], to_value=spec.range[1])]
+    return descriptor
