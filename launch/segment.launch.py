@@ -1,9 +1,11 @@
-"""Start the segmentation node for a camera, and RViz or a view in the browser if asked.
+"""Start the segmentation node for a camera, and a map, RViz or a view in the browser if asked.
 
 ros2 launch lcr_seg_ros segment.launch.py camera:=realsense namespace:=/camera/camera rviz:=true
 ros2 launch lcr_seg_ros segment.launch.py camera:=realsense namespace:=/camera/camera viewer:=rerun
+ros2 launch lcr_seg_ros segment.launch.py camera:=realsense namespace:=/camera/camera map:=true map_frame:=odom
 
-An argument left empty keeps what config/segment.yaml (or ``params_file``) says: defaults stand there alone.
+An argument left empty keeps what config/segment.yaml and config/map.yaml (or ``params_file`` and ``map_params_file``)
+say: defaults stand there alone.
 ``ros2 launch lcr_seg_ros segment.launch.py --show-args`` lists everything.
 """
 
@@ -18,7 +20,7 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
-from lcr_seg_ros.ros.camera_presets import CAMERAS
+from lcr_seg_ros.ros.camera_presets import CAMERAS, CameraPreset
 from lcr_seg_ros.ros.environment import tuned_dds_environment
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
@@ -54,6 +56,13 @@ PARAMETERS = {
     "autostart": (bool, "configure and activate at once; false to leave that to a lifecycle manager"),
 }
 
+MAP_PARAMETERS = {
+    "pose_source": (str, "where the camera's pose comes from: tf, odometry (see odometry) or depth (a slow camera)"),
+    "map_frame": (str, "of the map; its z up for tf"),
+    "voxel_size": (float, "m, edge of a voxel"),
+}
+"""Of the node ``map``, by the same names; its ``file`` is ``map_file`` here."""
+
 
 def generate_launch_description() -> LaunchDescription:
     declared = [
@@ -77,6 +86,25 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(name, default_value="", description=f"{text}; empty: as in params_file")
             for name, (_, text) in PARAMETERS.items()
         ),
+        DeclareLaunchArgument(
+            "map",
+            default_value="false",
+            description="bring the labelled points together in a voxel map, on segmentation/map; one for each camera",
+        ),
+        DeclareLaunchArgument(
+            "map_params_file", default_value=str(CONFIG / "map.yaml"), description="parameters of the map"
+        ),
+        *(
+            DeclareLaunchArgument(name, default_value="", description=f"map: {text}; empty: as in map_params_file")
+            for name, (_, text) in MAP_PARAMETERS.items()
+        ),
+        DeclareLaunchArgument(
+            "map_file",
+            default_value="",
+            description="map: PLY file, written by /map/save and at the end, of several cameras with their names in "
+            "it; empty: as in map_params_file",
+        ),
+        DeclareLaunchArgument("odometry", default_value="", description="map: topic, for pose_source:=odometry"),
         DeclareLaunchArgument("use_sim_time", default_value="false", description="take the time from /clock"),
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error"),
         DeclareLaunchArgument(
@@ -85,8 +113,12 @@ def generate_launch_description() -> LaunchDescription:
             description="use the shipped Fast DDS profile unless you have set one; without it images of this size do "
             "not arrive, and the camera's driver needs it too",
         ),
-        DeclareLaunchArgument("rviz", default_value="false", description="show the result in RViz"),
-        DeclareLaunchArgument("fixed_frame", default_value="", description="of RViz; empty: the colour camera's"),
+        DeclareLaunchArgument(
+            "rviz", default_value="false", description="show the result, or that of the first camera, in RViz"
+        ),
+        DeclareLaunchArgument(
+            "fixed_frame", default_value="", description="of RViz; empty: map_frame with a map, else the camera's"
+        ),
         DeclareLaunchArgument(
             "viewer",
             default_value="none",
@@ -108,55 +140,106 @@ def _start(context: LaunchContext) -> list:
     def switched_on(name: str) -> bool:
         return given(name).lower() in ("true", "1", "yes", "on")
 
+    def given_parameters(known: dict) -> dict:
+        return {
+            name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+            for name, (kind, _) in known.items()
+            if given(name)
+        }
+
     preset = CAMERAS[given("camera")]
-    topics = (preset.rgb, preset.depth, preset.camera_info, preset.imu, "")
-    prefixes = [f"{name}/" for name in yaml.safe_load(given("cameras") or "[]") if name] or [""]
-    remappings = []
-    for (name, ours), usual in zip(INPUTS.items(), topics, strict=True):
-        if theirs := given(name) or usual:
-            remappings += [
-                (prefix + ours, theirs if theirs.startswith("/") else prefix + theirs) for prefix in prefixes
-            ]
-    overrides = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-        for name, (kind, _) in PARAMETERS.items()
-        if given(name)
-    }
+    cameras = [str(name) for name in yaml.safe_load(given("cameras") or "[]") if name]
+    remappings = _remappings([given(name) for name in INPUTS], preset, cameras)
+    clock = {"use_sim_time": switched_on("use_sim_time")}
+    logging = ["--ros-args", "--log-level", given("log_level")]
     environment = tuned_dds_environment() if switched_on("dds_profile") else {}
-    segment = LifecycleNode(
-        package="lcr_seg_ros",
-        executable="segment",
-        name=given("node_name"),
-        namespace=given("namespace"),
-        parameters=[given("params_file"), {**overrides, "use_sim_time": switched_on("use_sim_time")}],
-        remappings=remappings,
-        arguments=["--ros-args", "--log-level", given("log_level")],
-        output="screen",
+    actions = [SetEnvironmentVariable(name, value) for name, value in environment.items()]
+    actions.append(
+        LifecycleNode(
+            package="lcr_seg_ros",
+            executable="segment",
+            name=given("node_name"),
+            namespace=given("namespace"),
+            parameters=[given("params_file"), {**given_parameters(PARAMETERS), **clock}],
+            remappings=remappings,
+            arguments=logging,
+            output="screen",
+        )
     )
-    actions = [*(SetEnvironmentVariable(name, value) for name, value in environment.items()), segment]
+    if switched_on("map"):
+        for camera in cameras or [""]:
+            values = given_parameters({**MAP_PARAMETERS, "model": PARAMETERS["model"]})
+            file = given("map_file") or (camera and _map_value(given("map_params_file"), "file"))
+            actions.append(
+                Node(
+                    package="lcr_seg_ros",
+                    executable="map-node",
+                    name="map",
+                    namespace=_below(given("namespace"), camera),
+                    parameters=[given("map_params_file"), {**values, **_map_file(file, camera), **clock}],
+                    remappings=[("odometry", given("odometry"))] if given("odometry") else [],
+                    arguments=logging,
+                    output="screen",
+                )
+            )
     if switched_on("rviz"):
+        frame = given("fixed_frame")
+        if not frame and switched_on("map"):
+            frame = given("map_frame") or _map_value(given("map_params_file"), "map_frame")
         actions.append(
             Node(
                 package="rviz2",
                 executable="rviz2",
                 name="segment_rviz",
-                namespace=given("namespace"),
-                arguments=["-d", str(CONFIG / "segment.rviz"), "-f", given("fixed_frame") or preset.frame_id],
-                parameters=[{"use_sim_time": switched_on("use_sim_time")}],
-                remappings=remappings,
+                namespace=_below(given("namespace"), *cameras[:1]),
+                arguments=["-d", str(CONFIG / "segment.rviz"), "-f", frame or preset.frame_id],
+                parameters=[clock],
+                remappings=_remappings([given(name) for name in INPUTS], preset, []),
                 output="screen",
             )
         )
     if given("viewer") == "rerun":
+        options = [text for camera in cameras for text in ("--camera", camera)]
+        for name in ("rgb_transport", "depth_transport"):
+            options += [f"--{name.replace('_', '-')}", given(name)] if given(name) else []
         actions.append(
             Node(
                 package="lcr_seg_ros",
                 executable="view",
                 name="segment_viewer",
                 namespace=given("namespace"),
-                arguments=["--node", given("node_name"), *shlex.split(given("viewer_args"))],
+                arguments=["--node", given("node_name"), *options, *shlex.split(given("viewer_args"))],
                 remappings=remappings,
                 output="screen",
             )
         )
     return actions
+
+
+def _remappings(given: list, preset: CameraPreset, cameras: list) -> list:
+    """Of the node's inputs: what was given for each, or else what the preset calls it."""
+    usual = (preset.rgb, preset.depth, preset.camera_info, preset.imu, "")
+    prefixes = [f"{camera}/" for camera in cameras] or [""]
+    pairs = [(ours, mine or preset_name) for ours, mine, preset_name in zip(INPUTS.values(), given, usual, strict=True)]
+    return [
+        (prefix + ours, theirs if theirs.startswith("/") else prefix + theirs)
+        for ours, theirs in pairs
+        if theirs
+        for prefix in prefixes
+    ]
+
+
+def _below(*names: str) -> str:
+    return "/".join(name.rstrip("/") for name in names if name.rstrip("/"))
+
+
+def _map_value(params_file: str, name: str) -> str:
+    """A parameter of the map as its file has it, "" if it does not: RViz and the PLY files are named after it."""
+    content = yaml.safe_load(Path(params_file).read_text(encoding="utf-8")) or {}
+    return str(content.get("/**", {}).get("ros__parameters", {}).get(name, ""))
+
+
+def _map_file(file: str, camera: str) -> dict:
+    """The parameter ``file`` of one camera's map: several cameras do not write into the same."""
+    path = Path(file)
+    return {"file": str(path.with_name(f"{path.stem}_{camera}{path.suffix}") if camera else path)} if file else {}

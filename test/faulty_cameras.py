@@ -6,6 +6,7 @@ Each camera is a namespace with the node's own topic names at 10 Hz. Prints `rea
 from __future__ import annotations
 
 import signal
+import struct
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,11 +26,12 @@ class Fault:
     focal: float = 70.0
     depth_focal: float = 0.0
     depth_delay_s: float = 0.0
-    depth_midway: bool = False  # between two colour images, however far apart they are
+    depth_midway: bool = False  # between two colour images
     age_s: float = 0.0
     unit_mm: float = 1.0
     encoding: str = "rgb8"
     sends_images: bool = True
+    transports: tuple[str, str] = ("raw", "raw")
     info_size: tuple[int, int] = (WIDTH, HEIGHT)
     metres: float = 2.0
     topics: tuple[str, str, str] = field(
@@ -51,6 +53,10 @@ CAMERAS = {
     "empty": Fault(metres=0.0),
     "odd": Fault(encoding="yuv422"),
     "silent": Fault(sends_images=False),
+    "packed": Fault(transports=("compressed", "compressedDepth")),
+    "packed_tenths": Fault(transports=("compressed", "compressedDepth"), unit_mm=0.1),
+    "lossy": Fault(transports=("compressed", "compressed")),
+    "packed_silent": Fault(transports=("compressed", "compressedDepth"), sends_images=False),
 }
 
 
@@ -59,12 +65,13 @@ def main() -> None:
 
     prepare_ros_environment()
 
+    import cv2
     import rclpy
     from rclpy.duration import Duration
     from rclpy.node import Node
     from rclpy.qos import QoSProfile, ReliabilityPolicy
     from rclpy.signals import SignalHandlerOptions
-    from sensor_msgs.msg import CameraInfo, Image
+    from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
@@ -75,32 +82,43 @@ def main() -> None:
         def __init__(self, name: str, fault: Fault) -> None:
             super().__init__("driver", namespace=name)
             self.fault = fault
-            self.before: Any = None
             rgb, depth, info = fault.topics
-            self.rgb = self.create_publisher(Image, rgb, sensor)
-            self.depth = self.create_publisher(Image, depth, sensor)
+            self.rgb, self.depth = (
+                self.create_publisher(Image, topic, sensor)
+                if transport == "raw"
+                else self.create_publisher(CompressedImage, f"{topic}/{transport}", sensor)
+                for topic, transport in zip((rgb, depth), fault.transports, strict=True)
+            )
             self.info = self.create_publisher(CameraInfo, info, sensor)
             self.depth_info = self.create_publisher(CameraInfo, depth.rpartition("/")[0] + "/camera_info", sensor)
 
-        def send(self) -> None:
-            f, now = self.fault, self.get_clock().now() - Duration(seconds=self.fault.age_s)
+        def send(self, tick: Any) -> None:
+            f, now = self.fault, tick - Duration(seconds=self.fault.age_s)
             late = now + Duration(seconds=f.depth_delay_s)
             if f.depth_midway:
-                late = now - Duration(nanoseconds=(now - (self.before or now)).nanoseconds // 2)
-            self.before = now
+                late = now - Duration(seconds=PERIOD_S / 2)
             self.publish(self.info, info_message(f.info_size, f.focal), now, "optical")
             if f.depth_focal:
                 self.publish(self.depth_info, info_message(f.depth_size, f.depth_focal), late, f.depth_frame)
             if f.sends_images:
                 pixels = np.zeros((HEIGHT, WIDTH, 3 if f.encoding == "rgb8" else 2), np.uint8)
-                self.publish(self.rgb, image_message(pixels, f.encoding), now, "optical")
+                self.publish(self.rgb, message_of(pixels, f.encoding, f.transports[0]), now, "optical")
                 w, h = f.depth_size
                 millimetres = np.full((h, w), f.metres * 1000 / f.unit_mm, np.uint16)
-                self.publish(self.depth, image_message(millimetres, "16UC1"), late, f.depth_frame)
+                self.publish(self.depth, message_of(millimetres, "16UC1", f.transports[1]), late, f.depth_frame)
 
         def publish(self, publisher: Any, message: Any, stamp: Any, frame: str) -> None:
             message.header.stamp, message.header.frame_id = stamp.to_msg(), frame
             publisher.publish(message)
+
+    def message_of(pixels: np.ndarray, encoding: str, transport: str) -> Any:
+        if transport == "raw":
+            return image_message(pixels, encoding)
+        if transport == "compressedDepth":
+            data = struct.pack("<iff", 0, 0.0, 0.0) + cv2.imencode(".png", pixels)[1].tobytes()
+            return CompressedImage(format=f"{encoding}; compressedDepth png", data=data)
+        data = cv2.imencode(".jpg", pixels.astype(np.uint8))[1].tobytes()
+        return CompressedImage(format=f"{encoding}; jpeg compressed", data=data)
 
     def image_message(pixels: np.ndarray, encoding: str) -> Any:
         h, w = pixels.shape[:2]
@@ -117,9 +135,13 @@ def main() -> None:
     reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
     picky.create_subscription(Image, "/good/rgb/image_rect_color", lambda message: None, reliable)
     print("ready", flush=True)
-    while not stop.wait(PERIOD_S):
+    # Stamps are even, however late a busy machine is; what it has no time for is left out.
+    clock, tick = picky.get_clock(), picky.get_clock().now()
+    while not stop.wait(max(0.0, (tick - clock.now()).nanoseconds * 1e-9)):
         for camera in cameras:
-            camera.send()
+            camera.send(tick)
+        while tick < clock.now():
+            tick += Duration(seconds=PERIOD_S)
     rclpy.try_shutdown()
 
 

@@ -16,8 +16,10 @@ from shared_data import ROOT
 from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.ros import camera_topics
 from lcr_seg_ros.ros.camera_presets import CAMERAS
-from lcr_seg_ros.ros.camera_topics import CameraTopics, find_cameras
+from lcr_seg_ros.ros.camera_topics import CameraTopics, compressed_forms, find_cameras, likely_transport
+from lcr_seg_ros.ros.compressed_images import DEPTH_TRANSPORTS
 from lcr_seg_ros.ros.doctor import installation, machine
 from lcr_seg_ros.ros.doctor.depth import check_depth_values, check_gravity
 from lcr_seg_ros.ros.doctor.report import Check, Report
@@ -36,7 +38,7 @@ from rclpy.context import Context  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
 from lcr_seg_ros.ros.doctor.camera import CameraFindings, check_camera, check_no_camera  # noqa: E402
-from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, IMAGE, GraphListener, GraphView, Stream  # noqa: E402
+from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, GraphListener, GraphView, Stream  # noqa: E402
 from lcr_seg_ros.ros.doctor.segment_node import check_segment_nodes  # noqa: E402
 from lcr_seg_ros.ros.doctor.stamps import check_pairing  # noqa: E402
 from lcr_seg_ros.ros.parameters import read_defaults  # noqa: E402
@@ -89,6 +91,22 @@ def test_without_aligned_depth_a_realsense_is_no_realsense_yet_and_the_advice_sa
     (camera,) = find_cameras(images, ["/camera/camera/color/camera_info"], {})
     assert (camera.preset, camera.rgb, camera.depth) == ("", *images)
     assert find_cameras(BESIDE[1:], [], {}) == []
+
+
+def test_images_that_are_there_compressed_only_are_told_from_their_copies() -> None:
+    topics = ["/a/rgb/compressed", "/a/rgb/compressedDepth", "/a/depth/compressedDepth", "/b/compressed", "/c/theora"]
+    forms = compressed_forms(topics, ["/b"])
+    assert forms == {"/a/rgb": ["compressed", "compressedDepth"], "/a/depth": ["compressedDepth"]}
+    assert likely_transport("/a/rgb", forms["/a/rgb"]) == "compressed"
+    assert likely_transport("/a/depth", ["compressed", "compressedDepth"]) == "compressedDepth"
+    assert (camera_topics.RAW, camera_topics.COMPRESSED, camera_topics.COMPRESSED_DEPTH) == DEPTH_TRANSPORTS
+
+
+def test_the_launch_line_of_a_driver_whose_images_are_compressed_only_says_so() -> None:
+    images = ["/camera/camera/color/image_raw", "/camera/camera/aligned_depth_to_color/image_raw"]
+    (camera,) = find_cameras(images, [], {})
+    packed = camera.with_transports({images[0]: "compressed"})
+    assert packed.launch_line(slop=0.03).endswith("namespace:=/camera/camera rgb_transport:=compressed slop:=0.03")
 
 
 # What images hold
@@ -240,9 +258,13 @@ def has_heard_all(view: GraphView) -> bool:
 
 
 def examined(view: GraphView, name: str) -> CameraFindings:
-    cameras = find_cameras(view.of_type(IMAGE), view.of_type(CAMERA_INFO), view.encodings)
+    return check_camera(camera_of(view, name), view, read_defaults())
+
+
+def camera_of(view: GraphView, name: str) -> CameraTopics:
+    cameras = find_cameras(view.image_topics, view.of_type(CAMERA_INFO), view.encodings)
     (camera,) = (camera for camera in cameras if camera.namespace == f"/{name}")
-    return check_camera(camera, view, read_defaults())
+    return camera.with_transports(view.transports)
 
 
 def test_a_good_camera_has_no_fault(view: GraphView) -> None:
@@ -270,6 +292,9 @@ def test_a_good_camera_has_no_fault(view: GraphView) -> None:
         ("empty", "depth values", "fail", "no pixel has a depth"),
         ("odd", "colour", "fail", "encoding 'yuv422', which is not supported"),
         ("silent", "colour", "fail", f"export FASTDDS_DEFAULT_PROFILES_FILE={FASTDDS_PROFILE}"),
+        ("packed_tenths", "depth values", "fail", "are these 0.1 mm?"),
+        ("packed_silent", "depth", "fail", "/depth_registered/image_rect/compressedDepth: /packed_silent/driver publ"),
+        ("lossy", "depth", "fail", "JPEG would alter depth"),
     ],
 )
 def test_each_fault_is_named_with_its_remedy(view: GraphView, camera: str, check: str, level: str, said: str) -> None:
@@ -282,6 +307,18 @@ def test_each_fault_is_named_with_its_remedy(view: GraphView, camera: str, check
         assert 0.03 < findings.arguments["slop"] < 0.05  # type: ignore[operator]
     if camera == "silent":
         assert "camera_info comes, so it streams" in found.advice
+
+
+def test_a_camera_whose_images_are_compressed_only_is_examined_like_another(view: GraphView) -> None:
+    camera, findings = camera_of(view, "packed"), examined(view, "packed")
+    needed = "rgb_transport:=compressed depth_transport:=compressedDepth"
+    assert camera.launch_line() == f"ros2 launch lcr_seg_ros segment.launch.py namespace:=/packed {needed}"
+    assert "-p rgb_transport:=compressed -p depth_transport:=compressedDepth" in camera.command_line()
+    found = {c.name: c for c in findings.checks}
+    assert [name for name, c in found.items() if c.level != "ok"] == ["gravity"]  # its picture is one wall
+    assert found["transport"].found.endswith(f"the node needs {needed}")
+    assert "/packed/rgb/image_rect_color/compressed: 80x60 rgb8, " in found["colour"].found
+    assert "median 2.00 m" in found["depth values"].found
 
 
 def test_a_subscriber_that_asks_for_more_than_the_camera_offers_is_named(view: GraphView) -> None:

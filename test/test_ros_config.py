@@ -39,7 +39,7 @@ def test_the_dds_profile_has_room_for_images():
     assert by_type["UDPv4"]["non_blocking_send"] == "false"
 
 
-def test_rviz_shows_colour_overlay_mask_and_coloured_cloud():
+def test_rviz_shows_colour_overlay_mask_coloured_cloud_and_map():
     displays = yaml.safe_load((CONFIG / "segment.rviz").read_text())["Visualization Manager"]["Displays"]
     shown = {display["Topic"]["Value"]: display for display in displays}
     assert shown.keys() == {
@@ -47,9 +47,11 @@ def test_rviz_shows_colour_overlay_mask_and_coloured_cloud():
         "segmentation/overlay",
         "segmentation/mask",
         "segmentation/points",
+        "segmentation/map",
     }
     assert shown["rgb/image_rect_color"]["Topic"]["Reliability Policy"] == "Best Effort"
-    assert shown["segmentation/points"]["Color Transformer"] == "RGB8"
+    assert shown["segmentation/points"]["Color Transformer"] == shown["segmentation/map"]["Color Transformer"] == "RGB8"
+    assert shown["segmentation/map"]["Topic"]["Durability Policy"] == "Transient Local"  # as it is published
     assert all(display["Enabled"] for display in displays)
 
 
@@ -60,7 +62,8 @@ def test_the_launch_file_declares_its_arguments_and_defaults_only_what_is_not_in
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     arguments = {a.name: a for a in module.generate_launch_description().get_launch_arguments()}
-    parameters = yaml.safe_load((CONFIG / "segment.yaml").read_text())["/**"]["ros__parameters"]
-    assert {"camera", "rgb", "depth", "camera_info", "rviz", "dds_profile", "use_sim_time"} <= arguments.keys()
-    for name in arguments.keys() & parameters.keys():
+    files = (CONFIG / f"{node}.yaml" for node in ("segment", "map"))
+    parameters = {name for file in files for name in yaml.safe_load(file.read_text())["/**"]["ros__parameters"]}
+    assert {"camera", "rgb", "depth", "camera_info", "rviz", "dds_profile", "use_sim_time", "map"} <= arguments.keys()
+    for name in arguments.keys() & parameters:
         assert "".join(part.text for part in arguments[name].default_value) == ""

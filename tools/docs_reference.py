@@ -42,27 +42,46 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def parameters_page() -> str:
     from lcr_seg_ros.ros.parameters import DEFAULTS_FILE, SPECS
 
-    text = DEFAULTS_FILE.read_text(encoding="utf-8")
+    intro = (
+        "Of the node `segment`; those of the node `map` have [a page of their own](map_parameters.md). *Live* ones can "
+        "be changed while the node runs (`ros2 param set /segment NAME VALUE`); the others when it is unconfigured, or "
+        "in the file that it is started with (`params_file:=` of the launch file)."
+    )
+    return _parameters("Parameters", intro, DEFAULTS_FILE, SPECS)
+
+
+def map_parameters_page() -> str:
+    from lcr_seg_ros.ros.map_parameters import MAP_DEFAULTS_FILE, MAP_SPECS
+
+    intro = (
+        "Of the node `map`, which `map:=true` of the launch file or `map-node` starts. They are read at its start, "
+        "from the command line, or from the file that it is started with (`map_params_file:=` of the launch file)."
+    )
+    return _parameters("Parameters of the map", intro, MAP_DEFAULTS_FILE, MAP_SPECS)
+
+
+def _parameters(title: str, intro: str, file: Path, specs: dict[str, Any]) -> str:
+    """Of one node: a table for each section of its file of defaults, and the file."""
+    text = file.read_text(encoding="utf-8")
     defaults = yaml.safe_load(text)["/**"]["ros__parameters"]
-    lines = [
-        "# Parameters",
-        "",
-        "Of the node `segment`. *Live* ones can be changed while the node runs (`ros2 param set /segment NAME VALUE`); "
-        "the others when it is unconfigured, or in the file that it is started with "
-        "(`params_file:=` of the launch file).",
-    ]
-    for heading, names in _sections_of(text, list(SPECS)):
+    lines = [f"# {title}", "", intro]
+    for heading, names in _sections_of(text, list(specs)):
         rows = [
             (
                 f"`{name}`",
                 f"`{json.dumps(defaults[name])}`",
-                _allowed(SPECS[name]),
-                "live" if SPECS[name].live else "",
-                SPECS[name].description,
+                _allowed(specs[name]),
+                "live" if specs[name].live else "",
+                specs[name].description,
             )
             for name in names
         ]
-        lines += ["", f"## {heading}", "", *_table(("name", "default", "type and range", "", "meaning"), rows)]
+        lines += [
+            "",
+            f"## {heading or 'Input'}",
+            "",
+            *_table(("name", "default", "type and range", "", "meaning"), rows),
+        ]
     return "\n".join([*lines, "", "## The file of defaults", "", "```yaml", text.rstrip(), "```", ""])
 
 
@@ -372,6 +391,7 @@ def _markdown(docstring: str | None) -> str:
 
 PAGES = {
     "reference/parameters.md": parameters_page,
+    "reference/map_parameters.md": map_parameters_page,
     "reference/diagnostics.md": diagnostics_page,
     "reference/cameras.md": cameras_page,
     "reference/commands.md": commands_page,

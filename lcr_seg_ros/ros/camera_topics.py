@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lcr_seg_ros.image_encodings import COLOR_ENCODINGS, DEPTH_ENCODINGS
 from lcr_seg_ros.ros.camera_presets import CAMERAS, CameraPreset
+
+RAW, COMPRESSED, COMPRESSED_DEPTH = "raw", "compressed", "compressedDepth"
+"""Names of transports, as in :mod:`~lcr_seg_ros.ros.compressed_images`, which takes a second to import."""
 
 OWN_TOPICS = CameraPreset("rgb/image_rect_color", "depth_registered/image_rect", "rgb/camera_info", "imu", "")
 """The node's own names: a camera that has them needs no remapping."""
@@ -24,6 +27,7 @@ class CameraTopics:
         preset: key of :data:`~lcr_seg_ros.ros.camera_presets.CAMERAS`; ``none`` for the node's own names;
             empty: names that no preset has.
         namespace: of the preset's topics, "" for the root.
+        rgb_transport, depth_transport: in which form they are there, as the node's parameters have it.
     """
 
     rgb: str
@@ -32,6 +36,20 @@ class CameraTopics:
     imu: str = ""
     preset: str = ""
     namespace: str = ""
+    rgb_transport: str = RAW
+    depth_transport: str = RAW
+
+    def with_transports(self, transports: Mapping[str, str]) -> CameraTopics:
+        """The same camera, its images in the form that is there; raw for topics that are not among ``transports``."""
+        return replace(
+            self, rgb_transport=transports.get(self.rgb, RAW), depth_transport=transports.get(self.depth, RAW)
+        )
+
+    @property
+    def transports(self) -> dict[str, str]:
+        """Parameters of the node that these forms need."""
+        forms = {"rgb_transport": self.rgb_transport, "depth_transport": self.depth_transport}
+        return {name: transport for name, transport in forms.items() if transport != RAW}
 
     def launch_line(self, **arguments: object) -> str:
         """The ``ros2 launch`` line that starts the node on this camera."""
@@ -42,13 +60,13 @@ class CameraTopics:
         else:
             given = {"rgb": self.rgb, "depth": self.depth, "camera_info": self.camera_info}
             words += [f"{name}:={topic}" for name, topic in given.items() if topic]
-        return " ".join([*words, *(f"{name}:={value}" for name, value in arguments.items())])
+        return " ".join([*words, *(f"{name}:={value}" for name, value in {**self.transports, **arguments}.items())])
 
     def command_line(self, **parameters: object) -> str:
         """The same without the ``ros2`` command, which ROS from the Python package index does not have."""
         ours = {OWN_TOPICS.rgb: self.rgb, OWN_TOPICS.depth: self.depth, OWN_TOPICS.camera_info: self.camera_info}
         words = [f"-r {own}:={topic}" for own, topic in ours.items() if topic and topic != f"/{own}"]
-        words += [f"-p {name}:={value}" for name, value in parameters.items()]
+        words += [f"-p {name}:={value}" for name, value in {**self.transports, **parameters}.items()]
         return " ".join(["python -m lcr_seg_ros segment", *(["--ros-args", *words] if words else [])])
 
 
@@ -62,7 +80,8 @@ def find_cameras(
     """The cameras behind a set of topics, the likeliest first.
 
     Args:
-        images, camera_infos, imus: full names of topics of these types.
+        images, camera_infos, imus: full names of topics of these types; of images that are there compressed, the names
+            without the ending.
         encodings, frame_ids: of the image topics that have sent something, by name.
 
     Returns:
@@ -85,6 +104,32 @@ def find_cameras(
         default="",
     )
     return [CameraTopics(rgb, depth, camera_info_beside(rgb, camera_infos))]
+
+
+def compressed_forms(topics: Collection[str], raw: Collection[str]) -> dict[str, list[str]]:
+    """The images that are there compressed only, as image_transport names them: transports by name without ending.
+
+    Args:
+        topics: full names of topics of type CompressedImage.
+        raw: full names of topics of type Image.
+    """
+    forms: dict[str, list[str]] = {}
+    for topic in sorted(topics):
+        base, _, transport = topic.rpartition("/")
+        if base and base not in raw and transport in (COMPRESSED, COMPRESSED_DEPTH):
+            forms.setdefault(base, []).append(transport)
+    return forms
+
+
+def without_transport(topic: str) -> str:
+    """The name of an image, as the node's parameters want it, of one of its compressed forms."""
+    return topic.removesuffix(f"/{COMPRESSED}").removesuffix(f"/{COMPRESSED_DEPTH}")
+
+
+def likely_transport(base: str, offered: Collection[str]) -> str:
+    """Of the compressed forms of an image that says nothing, the one that the node should read."""
+    wanted = COMPRESSED_DEPTH if _kind(base, {}) == "depth" else COMPRESSED
+    return wanted if wanted in offered else next(iter(offered))
 
 
 def camera_info_beside(rgb: str, camera_infos: Collection[str]) -> str:

@@ -18,7 +18,7 @@ import click
 
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.files import replace_file
-from lcr_seg_ros.ros.camera_topics import CameraTopics, camera_info_beside, find_cameras
+from lcr_seg_ros.ros.camera_topics import CameraTopics, camera_info_beside, find_cameras, without_transport
 from lcr_seg_ros.ros.doctor.report import AREAS, Check, Report
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
 from lcr_seg_ros.ros.play_command import stop_on_signals
@@ -61,7 +61,7 @@ def command(
         raise click.UsageError(f"no such option or argument: {ros_arguments[0]} (ROS arguments follow --ros-args)")
     if (depth or camera_info) and not rgb:
         raise click.UsageError("--depth and --camera-info belong to a colour topic: give --rgb too")
-    asked = CameraTopics(rgb, depth, camera_info) if rgb else None
+    asked = CameraTopics(without_transport(rgb), without_transport(depth), camera_info) if rgb else None
     report = _examine(asked, seconds, ros_arguments)
     content = json.dumps(report.to_dict(), indent=1)
     click.echo(content if json_file == "-" else report.text())
@@ -105,14 +105,18 @@ def _has_ros(report: Report) -> bool:
 
 def _judge(report: Report, view: GraphView, asked: CameraTopics | None) -> None:
     from lcr_seg_ros.ros.doctor.camera import check_camera, check_no_camera
-    from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, IMAGE, IMU
+    from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, IMU
     from lcr_seg_ros.ros.doctor.segment_node import check_segment_nodes
     from lcr_seg_ros.ros.parameters import read_defaults
 
-    found = find_cameras(
-        view.of_type(IMAGE), view.of_type(CAMERA_INFO), view.encodings, view.of_type(IMU), view.frame_ids
-    )
+    found = [
+        camera.with_transports(view.transports)
+        for camera in find_cameras(
+            view.image_topics, view.of_type(CAMERA_INFO), view.encodings, view.of_type(IMU), view.frame_ids
+        )
+    ]
     camera = _completed(asked, found, view.of_type(CAMERA_INFO)) if asked else next(iter(found), None)
+    camera = camera and camera.with_transports(view.transports)
     if camera is None:
         report.checks += check_no_camera(view)
     else:

@@ -11,6 +11,7 @@ from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.image_encodings import camera_info_to_intrinsics, check_color, check_depth, depth_to_array
 from lcr_seg_ros.ros.camera_presets import CAMERAS
 from lcr_seg_ros.ros.camera_topics import CameraTopics, likely_drivers
+from lcr_seg_ros.ros.compressed_images import transport_topic
 from lcr_seg_ros.ros.doctor.depth import check_depth_values, check_gravity
 from lcr_seg_ros.ros.doctor.graph import COMPRESSED, IMAGE, GraphView, Stream
 from lcr_seg_ros.ros.doctor.report import Check
@@ -50,6 +51,9 @@ def check_camera(camera: CameraTopics, view: GraphView, defaults: dict[str, Any]
     color, color_check = _image("colour", camera.rgb, view)
     depth, depth_check = _image("depth", camera.depth, view)
     checks += [color_check, depth_check]
+    if camera.transports:
+        needed = " ".join(f"{name}:={value}" for name, value in camera.transports.items())
+        checks.append(Check(AREA, "transport", "ok", f"no raw images are there; the node needs {needed}"))
     intrinsics, info_check = _intrinsics(camera.camera_info, color, view)
     checks.append(info_check)
     if color and depth:
@@ -72,17 +76,18 @@ def check_camera(camera: CameraTopics, view: GraphView, defaults: dict[str, Any]
 
 def check_no_camera(view: GraphView) -> list[Check]:
     """Why there is no colour image topic."""
-    images, compressed = view.of_type(IMAGE), view.of_type(COMPRESSED)
+    images, compressed = view.image_topics, view.of_type(COMPRESSED)
     if images:
         listing = ", ".join(f"{topic} ({view.encodings.get(topic, 'silent')})" for topic in images[:8])
         advice = "is one of them the colour image? Then name it: --rgb TOPIC --depth TOPIC --camera-info TOPIC"
         return [Check(AREA, "topics", "fail", f"no colour images among {listing}", advice)]
     if compressed:
         advice = (
-            "the node reads them with rgb_transport:=compressed and depth_transport:=compressedDepth (parameters), on "
-            "this machine raw images are cheaper; this program looks at raw images only"
+            "image_transport calls them NAME/compressed and NAME/compressedDepth: remap them in the driver, then the "
+            "node reads them with rgb_transport:=compressed and depth_transport:=compressedDepth"
         )
-        return [Check(AREA, "topics", "fail", f"compressed images only: {', '.join(compressed[:8])}", advice)]
+        found = f"compressed images only, of names that say too little: {', '.join(compressed[:8])}"
+        return [Check(AREA, "topics", "fail", found, advice)]
     announced = [name for name, kinds in view.topics.items() if IMAGE in kinds]
     found = f"nobody publishes images; {len(view.topics)} topics are there"
     if announced:
@@ -109,6 +114,9 @@ def _image(kind: str, topic: str, view: GraphView) -> tuple[Stream | None, Check
         advice = "start the driver, or name another topic"
         return None, Check(AREA, kind, "fail", f"{topic}: nobody publishes it", advice)
     stream = view.images.get(topic)
+    topic = transport_topic(topic, stream.transport) if stream else topic
+    if stream and stream.problem:
+        return None, Check(AREA, kind, "fail", f"{topic}: {stream.problem}", "set the driver's format, or send it raw")
     if stream is None or stream.newest is None:
         return None, _silent(kind, topic, publishers, view)
     message = stream.newest

@@ -12,10 +12,14 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.ros.camera_topics import compressed_forms, likely_transport
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
+from lcr_seg_ros.ros.compressed_images import RAW, transport_topic
 from lcr_seg_ros.ros.diagnostics import TOPIC as DIAGNOSTICS_TOPIC
+from lcr_seg_ros.ros.doctor.compressed import as_image
 
 IMAGE, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 COMPRESSED, IMU = "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Imu"
@@ -37,11 +41,15 @@ class Stream:
         topic: full name.
         arrivals: (stamp in ns of the header, clock of the node in ns at its arrival, monotonic seconds), in order.
         newest: last message.
+        transport: in which form the image came; if compressed, ``topic`` is its name without the ending.
+        problem: why the newest message cannot be decoded; ``newest`` is None then.
     """
 
     topic: str
     arrivals: deque[tuple[int, int, float]] = field(default_factory=lambda: deque(maxlen=MAX_ARRIVALS))
     newest: Any = None
+    transport: str = RAW
+    problem: str = ""
 
     @property
     def rate_hz(self) -> float:
@@ -74,7 +82,7 @@ class GraphView:
         seconds: how long.
         topics: types of all topics by name.
         publishers: node names of the publishers of each topic that is an input or an output of ours.
-        images, camera_infos: what came.
+        images, camera_infos: what came; images that are there compressed only under their names without ending.
         diagnostics: newest status by name.
         misfits: ends of these topics whose types or QoS do not match.
     """
@@ -92,6 +100,17 @@ class GraphView:
         return [
             name for name, kinds in self.topics.items() if self.publishers.get(name) and any(t in kinds for t in types)
         ]
+
+    @property
+    def image_topics(self) -> list[str]:
+        """Names of images that somebody publishes, in whatever form."""
+        compressed = [name for name, stream in self.images.items() if stream.transport != RAW]
+        return [*self.of_type(IMAGE), *compressed]
+
+    @property
+    def transports(self) -> dict[str, str]:
+        """Of the images that are there compressed only."""
+        return {name: stream.transport for name, stream in self.images.items() if stream.transport != RAW}
 
     @property
     def encodings(self) -> dict[str, str]:
@@ -118,6 +137,7 @@ class GraphListener(Node):
         self._wanted = wanted
         self._view = GraphView()
         self._listened: set[str] = set()
+        self._compressed: dict[str, Stream] = {}  # by full name, until the listening ends
         self.create_subscription(DiagnosticArray, DIAGNOSTICS_TOPIC, self._take_diagnostics, QoSProfile(depth=10))
 
     def listen(self, seconds: float, is_stopped: Callable[[float], bool]) -> GraphView:
@@ -128,16 +148,17 @@ class GraphListener(Node):
             is_stopped: waits for so many seconds; True ends the listening.
         """
         began = time.monotonic()
-        is_discovered = bool(self._view.images)
+        is_discovered = bool(self._view.images or self._compressed)
         while True:
             self._look()
-            if self._view.images and not is_discovered:
+            if (self._view.images or self._compressed) and not is_discovered:
                 is_discovered, began = True, time.monotonic()
             patience = seconds if is_discovered else max(seconds, DISCOVERY_S)
             if time.monotonic() - began >= patience or is_stopped(LOOK_PERIOD_S):
                 break
         self._view.seconds = time.monotonic() - began
         self._view.misfits = self._find_misfits()
+        self._choose_compressed()
         return self._view
 
     def _look(self) -> None:
@@ -148,14 +169,21 @@ class GraphListener(Node):
                 continue
             nodes = [_full_name(end) for end in self.get_publishers_info_by_topic(name)]
             view.publishers[name] = nodes
-            if nodes and name not in self._listened and "/segmentation/" not in name:
-                self._subscribe(name, types)
+        raw = view.of_type(IMAGE)
+        for name, types in sorted(view.topics.items()):
+            if view.publishers.get(name) and name not in self._listened and "/segmentation/" not in name:
+                self._subscribe(name, types, raw)
 
-    def _subscribe(self, name: str, types: list[str]) -> None:
+    def _subscribe(self, name: str, types: list[str], raw: list[str]) -> None:
         if CAMERA_INFO in types:
             streams, message_type = self._view.camera_infos, CameraInfo
         elif IMAGE in types and (name in self._wanted or len(self._view.images) < MAX_TOPICS):
             streams, message_type = self._view.images, Image
+            if name in self._view.transports:
+                del streams[name]  # it was there compressed only, until now
+        elif COMPRESSED in types and len(self._compressed) < MAX_TOPICS and compressed_forms([name], raw):
+            # Not where raw images are: a driver would begin to compress them for us.
+            streams, message_type = self._compressed, CompressedImage
         else:
             return
         self._listened.add(name)
@@ -166,6 +194,22 @@ class GraphListener(Node):
         stream.arrivals.append((stamp_ns(message), self.get_clock().now().nanoseconds, time.monotonic()))
         stream.newest = message
 
+    def _choose_compressed(self) -> None:
+        """One form of each image that is there compressed only, its newest message decoded."""
+        view = self._view
+        for base, offered in compressed_forms(list(self._compressed), view.of_type(IMAGE)).items():
+            heard = [form for form in offered if self._compressed[transport_topic(base, form)].newest is not None]
+            # The plugin for depth sends nothing of colour images, that for colour makes a picture of depth.
+            transport = heard[-1] if heard else likely_transport(base, offered)
+            source = self._compressed[transport_topic(base, transport)]
+            stream = Stream(base, source.arrivals, transport=transport)
+            if source.newest is not None:
+                try:
+                    stream.newest = as_image(source.newest, transport, base)
+                except FrameError as error:
+                    stream.problem = str(error)
+            view.images[base], view.publishers[base] = stream, view.publishers[source.topic]
+
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status[:100]:
             self._view.diagnostics[status.name] = status
@@ -173,7 +217,7 @@ class GraphListener(Node):
     def _find_misfits(self) -> list[Misfit]:
         misfits = []
         for name, types in self._view.topics.items():
-            if not any(kind in (IMAGE, CAMERA_INFO) or "/segmentation/" in name for kind in types):
+            if not any(kind in (IMAGE, CAMERA_INFO, COMPRESSED) or "/segmentation/" in name for kind in types):
                 continue
             for publisher in self.get_publishers_info_by_topic(name):
                 for subscriber in self.get_subscriptions_info_by_topic(name):
