@@ -96,7 +96,8 @@ class ModelBundle:
         labels: one class per score channel.
         network: ONNX model: float32 (B, C, H, W) -> float32 (B, N, h, w) class probabilities.
         training: recipe, seed, commit, data digests: what it takes to make it again.
-        scores: measured scores by split, e.g. ``{"val": {"mean_iou": 0.23, "frames": 414}}``.
+        scores: measured scores by split, e.g. ``{"val": {"mean_iou": 0.23, "frames": 414}}``; where ``training`` has an
+            entry ``trial``, they are those of a model of the same recipe that was trained without that split.
         notice: origin and terms of weights and data.
     """
 

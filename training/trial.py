@@ -20,7 +20,7 @@ MAY_DIFFER = ("epochs",)
 
 
 def with_trial(final: ModelBundle, trial: ModelBundle) -> ModelBundle:
-    """The final model with the temperature of its trial, and with its record and scores under ``training["trial"]``.
+    """The final model with temperature and scores of its trial; ``training["trial"]`` says that they are.
 
     Args:
         final: of a training that is to be used; a grouped model if the trial is one, its network calibrated before.
@@ -40,20 +40,21 @@ def with_trial(final: ModelBundle, trial: ModelBundle) -> ModelBundle:
         "data": trial.training.get("data"),
         "epochs_run": trial.training.get("epochs_run"),
         "network_sha256": hashlib.sha256(trial.network).hexdigest(),
-        "scores": trial.scores,
     }
-    return replace(final, training=final.training | {"trial": record}, scores={})
+    return replace(final, training=final.training | {"trial": record}, scores=trial.scores)
 
 
 def write_with_trial(final: str | Path, trial: str | Path, out: Path) -> dict[str, Any]:
     """:func:`with_trial` of two bundles by name or path; returns the trial's scores by split."""
     made = with_trial(ModelBundle.load(final), ModelBundle.load(trial))
     made.save(out)
-    return dict(made.training["trial"]["scores"])
+    return made.scores
 
 
 def _differences(final: ModelBundle, trial: ModelBundle) -> list[str]:
     """Names of what differs: network, input, labels, and entries of the recipe."""
+    if replace(final.input, mean=trial.input.mean, std=trial.input.std) == trial.input:  # those of HHA are measured
+        final = replace(final, input=trial.input)
     apart = [name for name in ("architecture", "input", "labels") if getattr(final, name) != getattr(trial, name)]
     ours, theirs = (_entries(model.training.get("recipe", {})) for model in (final, trial))
     apart += [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
