@@ -279,3 +279,11 @@ def _laid_over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
         below = merged.get(name)
         merged[name] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
+
+
+def dotted_entries(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted names, as the command line spells them: ``{"optimizer.epochs": 70, ...}``."""
+    flat: dict[str, Any] = {}
+    for name, value in section.items():
+        flat |= dotted_entries(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

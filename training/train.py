@@ -44,7 +44,7 @@ from lcr_seg_ros.training.datasets.split_digest import digest_split
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
 from lcr_seg_ros.training.finetune import FinetuningStart, start_from_bundle
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError, architecture
-from lcr_seg_ros.training.recipe import Recipe, RecipeError
+from lcr_seg_ros.training.recipe import Recipe, RecipeError, dotted_entries
 
 log = logging.getLogger(__name__)
 
@@ -201,22 +201,14 @@ def _refuse_another_recipe(run: Path, checkpoint: dict[str, Any], recipe: Recipe
     """
     before = checkpoint[CHECKPOINT_KEY]["record"]["recipe"]
     # Entries that did not exist when the run began had their defaults.
-    old = _entries(Recipe.model_validate(before).model_dump(mode="json"))
-    new = _entries(recipe.model_dump(mode="json"))
+    old = dotted_entries(Recipe.model_validate(before).model_dump(mode="json"))
+    new = dotted_entries(recipe.model_dump(mode="json"))
     changes = [f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in sorted(old | new) if old.get(k) != new.get(k)]
     if changes:
         raise RecipeError(
             f"{run} holds a run of another recipe ({'; '.join(changes)}): "
             "choose another --out, or start over there with --no-resume"
         )
-
-
-def _entries(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted names, as the command line spells them."""
-    flat: dict[str, Any] = {}
-    for name, value in section.items():
-        flat |= _entries(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 def _refuse_other_labels(examples: Sequence[Example], labels: LabelSet, where: str, remedy: str) -> None:

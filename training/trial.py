@@ -14,6 +14,7 @@ from typing import Any
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BundleError
 from lcr_seg_ros.training.calibrate import with_temperature
+from lcr_seg_ros.training.recipe import dotted_entries
 
 MAY_DIFFER = ("epochs",)
 """Settings of the optimizer that follow from the number of frames."""
@@ -56,14 +57,6 @@ def _differences(final: ModelBundle, trial: ModelBundle) -> list[str]:
     if replace(final.input, mean=trial.input.mean, std=trial.input.std) == trial.input:  # those of HHA are measured
         final = replace(final, input=trial.input)
     apart = [name for name in ("architecture", "input", "labels") if getattr(final, name) != getattr(trial, name)]
-    ours, theirs = (_entries(model.training.get("recipe", {})) for model in (final, trial))
+    ours, theirs = (dotted_entries(model.training.get("recipe", {})) for model in (final, trial))
     apart += [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
     return [name for name in apart if name not in {f"optimizer.{entry}" for entry in MAY_DIFFER}]
-
-
-def _entries(recipe: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"optimizer.epochs": 70, ...}``."""
-    flat: dict[str, Any] = {}
-    for name, value in recipe.items():
-        flat |= _entries(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
