@@ -24,18 +24,12 @@ from lcr_seg_ros.backends.torch import TorchBackend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BackendError, FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
-from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaSettings
-from lcr_seg_ros.hha.fast import FastHha
-from lcr_seg_ros.hha.gravity import angle_deg
+from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaEncoder, HhaSettings
 from lcr_seg_ros.hha.torch import TorchHha
-from lcr_seg_ros.hha.tracking import GravityFit
 from lcr_seg_ros.preprocess import network_size
 
 MAX_SHAPES = 4
 """So many kinds of frames have their buffers and graph kept."""
-
-NO_DEPTH = "no depth is valid"
-"""The doubt of a gravity in a frame where nothing speaks for or against it."""
 
 _NUMBERS = 8
 """float64 at the start of an upload: fx, fy, cx, cy, gravity (3), camera height."""
@@ -87,7 +81,7 @@ class DevicePipeline:
         self._device = torch.device(backend.device)
         settings = hha_settings or bundle.input.hha
         self._hha = TorchHha(settings)
-        self._gravity = _GravityOnHost(settings)
+        self._encoder = HhaEncoder("fast", settings)
         self._graphed = graphed
         channels = (1, self._spec.channels, 1, 1)
         self._scale = 1.0 / torch.tensor(self._spec.std, device=self._device).reshape(channels)
@@ -113,7 +107,7 @@ class DevicePipeline:
         if not self._spec.uses_depth:
             return None
         _numbers(frame.rgb, frame.depth_m, frame.intrinsics, frame.gravity, frame.camera_height_m)  # checks them
-        return self._gravity.of(frame, tracker)
+        return self._encoder.find_gravity(frame, tracker)
 
     def segment_arrays(
         self,
@@ -198,45 +192,6 @@ class DevicePipeline:
             hha.reshape(height, width, 3) if with_hha else None,
             down.view(np.float64) if down_bytes else None,
         )
-
-
-class _GravityOnHost:
-    """Chooses and estimates gravity as :class:`lcr_seg_ros.hha.HhaEncoder` does, and computes nothing else."""
-
-    def __init__(self, settings: HhaSettings) -> None:
-        self._settings = settings
-        self._execution = FastHha(settings)
-        self._upright = _unit(settings.upright)
-
-    def of(self, frame: RgbdFrame, tracker: GravityTracker | None) -> GravityEstimate:
-        depth, camera = frame.depth_m, frame.intrinsics
-        assert depth is not None and camera is not None  # checked before
-        if frame.gravity is not None:
-            is_known = (depth >= self._settings.min_depth_m) & (depth <= self._settings.max_depth_m)
-            return GravityEstimate(_unit(frame.gravity), "" if is_known.any() else NO_DEPTH)
-        if not self._execution.load(depth, camera, None):
-            return GravityEstimate(self._upright, NO_DEPTH)
-        if tracker is not None:
-            return tracker.follow(self._fit, self._tilt_deg, frame.stamp_s, frame.camera_height_m)
-        cold = self._fit(None)
-        return GravityEstimate(cold.down, cold.evidence.doubt(self._tilt_deg(cold.down), frame.camera_height_m))
-
-    def _fit(self, start: npt.NDArray[np.float64] | None) -> GravityFit:
-        if start is None:
-            down = self._execution.gravity(self._upright, self._settings.cold_passes)
-        else:
-            down = self._execution.gravity(start, self._settings.warm_passes)
-        return GravityFit(down, self._execution.evidence(down))
-
-    def _tilt_deg(self, down: npt.NDArray[np.float64]) -> float:
-        return angle_deg(down, self._upright)
-
-
-def _unit(direction: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    vector = np.asarray(direction, np.float64)
-    vector = vector / np.abs(vector).max()  # first, so that no length overflows
-    unit: npt.NDArray[np.float64] = vector / np.linalg.norm(vector)
-    return unit
 
 
 @dataclass(frozen=True)

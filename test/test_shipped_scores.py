@@ -6,6 +6,7 @@ beside the package.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,9 @@ def test_a_model_says_on_which_frames_it_and_its_trial_were_trained(name: str) -
     assert final["trial"]["data"] == trial["data"]
     assert {split: facts["frames"] for split, facts in trial["data"]["splits"].items()} == {"fit": 381, "val": 414}
     assert final["temperature"] == trial["temperature"]
+    for record in (final, trial):
+        assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?", record["commit"])
+        assert not any(argument.startswith("/") for argument in record["command"])
 
 
 @pytest.mark.slow

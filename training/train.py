@@ -157,7 +157,7 @@ def train(
         "commit": _commit(),
         "date": date.today().isoformat(),
         "processes": trainer.world_size,
-        "command": list(command_line),
+        "command": [_without_folders(argument) for argument in command_line],
     }
     training = _training_loader(
         SegmentationDataset(examples, recipe, labels, rooms), recipe, trainer, machine, position
@@ -329,6 +329,11 @@ def _explained(recipe: Recipe) -> Iterator[None]:
             advice.append("optimizer.precision=bf16-mixed")
         advice.append(f"a smaller input.height and input.width, now {recipe.input.height}x{recipe.input.width}")
         raise TrainingError(f"memory does not suffice ({text[:200]}). Try: {'; '.join(advice)}") from error
+
+
+def _without_folders(argument: str) -> str:
+    """A bundle is passed on: where on whose disk something lay is nobody's business."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def _commit() -> str:

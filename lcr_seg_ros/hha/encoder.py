@@ -12,13 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.frame import MAX_SIDE_PX, CameraIntrinsics
+from lcr_seg_ros.frame import MAX_SIDE_PX, CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha.evidence import GravityEvidence
 from lcr_seg_ros.hha.gravity import GravityEstimate, angle_deg
 from lcr_seg_ros.hha.settings import HhaSettings
 from lcr_seg_ros.hha.tracking import GravityFit, GravityTracker
 
 MODES = ("exact", "fast", "torch")
+
+NO_DEPTH = "no depth is valid"
+"""The doubt of a gravity in a frame where nothing speaks for or against it."""
 
 Vector = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
@@ -143,17 +146,34 @@ class HhaEncoder:
         with self._lock:
             if not self._execution.load(depth_m, intrinsics, valid):
                 image[:] = 0
-                start = self._upright if down is None else down
-                return HhaImage(image, GravityEstimate(start, "no depth is valid"))
-            if down is not None:
-                estimate = GravityEstimate(down)
-            elif tracker is not None:
-                estimate = tracker.follow(self._fit, self._tilt_deg, stamp_s, camera_height_m)
-            else:
-                cold = self._fit(None)
-                estimate = GravityEstimate(cold.down, cold.evidence.doubt(self._tilt_deg(cold.down), camera_height_m))
+                return HhaImage(image, GravityEstimate(self._upright if down is None else down, NO_DEPTH))
+            estimate = GravityEstimate(down) if down is not None else self._estimate(camera_height_m, tracker, stamp_s)
             self._execution.channels(estimate.down, camera_height_m, image)
         return HhaImage(image, estimate)
+
+    def find_gravity(self, frame: RgbdFrame, tracker: GravityTracker | None = None) -> GravityEstimate:
+        """The gravity that :meth:`encode_frame` would use, without the image: for those who compute that elsewhere.
+
+        Args:
+            frame: with depth and intrinsics.
+            tracker: as for :meth:`encode_frame`.
+
+        Raises:
+            FrameError: as :meth:`encode`, or the frame has no depth or no intrinsics.
+        """
+        depth_m, intrinsics = frame.depth_m, frame.intrinsics
+        if depth_m is None or intrinsics is None:
+            raise FrameError("gravity is found in depth, with the camera's intrinsics: the frame has not both")
+        _check(depth_m, intrinsics, None)
+        _check_height(frame.camera_height_m)
+        down = _direction(frame.gravity)
+        if down is not None:  # nothing of the depth is needed but whether there is any
+            is_known = (depth_m >= self.settings.min_depth_m) & (depth_m <= self.settings.max_depth_m)
+            return GravityEstimate(down, "" if is_known.any() else NO_DEPTH)
+        with self._lock:
+            if not self._execution.load(depth_m, intrinsics, None):
+                return GravityEstimate(self._upright, NO_DEPTH)
+            return self._estimate(frame.camera_height_m, tracker, frame.stamp_s)
 
     def estimate_gravity(
         self,
@@ -175,6 +195,15 @@ class HhaEncoder:
                 return self._upright.copy()
             return self._execution.gravity(self._upright, self.settings.cold_passes)
 
+    def _estimate(
+        self, camera_height_m: float | None, tracker: GravityTracker | None, stamp_s: float | None
+    ) -> GravityEstimate:
+        """Of the depth that was loaded."""
+        if tracker is not None:
+            return tracker.follow(self._fit, self._tilt_deg, stamp_s, camera_height_m)
+        cold = self._fit(None)
+        return GravityEstimate(cold.down, cold.evidence.doubt(self._tilt_deg(cold.down), camera_height_m))
+
     def _fit(self, start: Vector | None) -> GravityFit:
         if start is None:
             down = self._execution.gravity(self._upright, self.settings.cold_passes)
@@ -195,8 +224,7 @@ class HhaEncoder:
         out: Image | None,
     ) -> tuple[Vector | None, Image]:
         _check(depth_m, intrinsics, valid)
-        if camera_height_m is not None and not 0 < camera_height_m < math.inf:
-            raise FrameError(f"camera_height_m must be > 0, got {camera_height_m!r}: leave it out if it is not known")
+        _check_height(camera_height_m)
         shape = (*depth_m.shape, 3)
         if out is None:
             out = np.empty(shape, np.uint8)
@@ -241,6 +269,11 @@ def _check(
         not isinstance(valid, np.ndarray) or valid.shape != depth_m.shape or valid.dtype != np.bool_
     ):
         raise FrameError(f"valid must be {depth_m.shape} bool like depth_m, got {_kind(valid)}")
+
+
+def _check_height(camera_height_m: float | None) -> None:
+    if camera_height_m is not None and not 0 < camera_height_m < math.inf:
+        raise FrameError(f"camera_height_m must be > 0, got {camera_height_m!r}: leave it out if it is not known")
 
 
 def _direction(gravity: npt.ArrayLike | None) -> npt.NDArray[np.float64] | None:
