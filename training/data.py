@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import RandomResizedCrop, v2
 from tqdm import tqdm
 
+from lcr_seg_ros.bundle import InputSpec
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
 from lcr_seg_ros.hha import HhaEncoder, HhaSettings
@@ -36,6 +37,9 @@ IGNORED = -1
 PADDED = -2
 """Target of pixels that an augmentation put around the image: dropped by the constraint as well."""
 _BORDER_GREY = 127
+
+_Window = tuple[int, int, int, int]
+"""Top, left, height and width of what is cut out of an image; may lie partly beyond it."""
 
 log = logging.getLogger(__name__)
 
@@ -165,13 +169,16 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
             yield [(epoch, index) for index in mine]
 
 
-class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
     """Augmented examples.
 
     Items are ``(image, guide, target)``: (C, h, w) float32 in 0..255, not yet normalised; (3, h, w) float32
     in 0..1, what the constraint looks at; (h, w) int64 score channels, ``IGNORED`` where void, ``PADDED``
-    beyond the image. An item asked for as ``(epoch, index)`` is a function of seed, epoch and index, and its size
-    that of the epoch; asked for as ``index`` it draws from PyTorch's random numbers and has the full size.
+    beyond the image. With a teacher there is a fourth, what it sees: (C', H', W') float32 in 0..255, of its own size,
+    cut and flipped alike, but with colour and depth as they were.
+
+    An item asked for as ``(epoch, index)`` is a function of seed, epoch and index, and its size that of the epoch;
+    asked for as ``index`` it draws from PyTorch's random numbers and has the full size.
 
     Args:
         examples: a list; see :func:`folder_examples`.
@@ -179,6 +186,7 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         labels: maps mask ids to score channels.
         extra: rendered examples, of which ``recipe.rooms.per_epoch`` are drawn anew each epoch.
         augment: False only resizes.
+        teacher: what a teacher wants to see.
     """
 
     def __init__(
@@ -188,8 +196,9 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         labels: LabelSet,
         extra: Sequence[Example] = (),
         augment: bool = True,
+        teacher: InputSpec | None = None,
     ) -> None:
-        self._examples, self._extra, self._recipe = examples, extra, recipe
+        self._examples, self._extra, self._recipe, self._teacher = examples, extra, recipe, teacher
         self._extra_count = min(recipe.rooms.per_epoch, len(extra)) if augment else 0
         self._channel = torch.from_numpy(labels.channel_of_id())
         self._augment = augment and recipe.augmentation.enabled
@@ -201,7 +210,7 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self._examples) + self._extra_count
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: int | tuple[int, int]) -> tuple[Tensor, ...]:
         epoch, position = index if isinstance(index, tuple) else (None, index)
         with nullcontext() if epoch is None else torch.random.fork_rng(devices=[]):
             if epoch is not None:
@@ -210,19 +219,21 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
             size = (i.width, i.height) if epoch is None else i.size_in(epoch, self._recipe.optimizer.epochs)
             return self._item(position, size)
 
-    def _item(self, index: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    def _item(self, index: int, size: tuple[int, int]) -> tuple[Tensor, ...]:
         if index < len(self._examples):
             example = self._examples[index]
         else:
             example = self._extra[int(torch.randint(len(self._extra), ()))]
-        if self._augment:
-            example = self._sense_anew(example)
-        rgb, hha, target = self._move(example, size)
+        sensed = self._sense_anew(example) if self._augment else example
+        window, flip = self._moves(*example.labels.shape)
+        rgb, hha, target = self._move(sensed, window, flip, size)
         guide = rgb if self._guides_by_rgb else hha
         seen = self._colour(rgb) if self._augment else rgb
-        modality = self._recipe.input.modality
-        channels = ([seen] if modality != "hha" else []) + ([hha] if modality != "rgb" else [])
-        return torch.cat(channels).float(), guide.float() / 255, target
+        item = _channels(seen, hha, self._recipe.input.modality), guide.float() / 255, target
+        if self._teacher is None:
+            return item
+        rgb, hha, _ = self._move(example, window, flip, (self._teacher.width, self._teacher.height))
+        return *item, _channels(rgb, hha, self._teacher.modality)
 
     def _sense_anew(self, example: Example) -> Example:
         """The frame as another camera would have delivered its depth."""
@@ -236,22 +247,25 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         worn = wear(depth_to_metres(example.depth_mm), rng)
         return replace(example, hha=self._hha.encode(worn, example.intrinsics))
 
-    def _move(self, example: Example, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    def _moves(self, height: int, width: int) -> tuple[_Window, bool]:
+        """What is cut out of an image of this size, and whether it is flipped."""
+        if not self._augment:
+            return (0, 0, height, width), False
+        window = self._window(height, width)
+        return window, bool(torch.rand(()) < self._recipe.augmentation.flip)
+
+    def _move(
+        self, example: Example, window: _Window, flip: bool, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Crop, resize and flip all three alike, with the resizing that the robot's frames go through."""
-        rgb, hha = example.rgb, example.hha
+        rgb, hha = (_cut(x, window, _BORDER_GREY) for x in (example.rgb, example.hha))
         channels = self._channel[torch.from_numpy(example.labels).long()].numpy().astype(np.int16)
-        flip = False
-        if self._augment:
-            window = self._window(*channels.shape)
-            rgb, hha = _cut(rgb, window, _BORDER_GREY), _cut(hha, window, _BORDER_GREY)
-            channels = _cut(channels, window, PADDED)
-            flip = bool(torch.rand(()) < self._recipe.augmentation.flip)
+        channels = _cut(channels, window, PADDED)
         images = [_as_tensor(resize_image(x, size), flip).permute(2, 0, 1) for x in (rgb, hha)]
         nearest = cv2.resize(channels, size, interpolation=cv2.INTER_NEAREST)
         return images[0], images[1], _as_tensor(nearest, flip).long()
 
-    def _window(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Top, left, height and width of what is cut out; may lie partly beyond the image."""
+    def _window(self, height: int, width: int) -> _Window:
         a = self._recipe.augmentation
         if a.scale is None:
             whole = torch.empty(1, height, width)
@@ -269,7 +283,11 @@ class SegmentationDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return constraint is None or constraint.guide == "rgb"
 
 
-def _cut(image: npt.NDArray[Any], window: tuple[int, int, int, int], border: int) -> npt.NDArray[Any]:
+def _channels(rgb: Tensor, hha: Tensor, modality: str) -> Tensor:
+    return torch.cat(([rgb] if modality != "hha" else []) + ([hha] if modality != "rgb" else [])).float()
+
+
+def _cut(image: npt.NDArray[Any], window: _Window, border: int) -> npt.NDArray[Any]:
     top, left, height, width = window
     bottom, right = top + height - image.shape[0], left + width - image.shape[1]
     inside = image[max(top, 0) : top + height, max(left, 0) : left + width]

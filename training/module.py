@@ -19,6 +19,7 @@ from lcr_seg_ros.training.data import IGNORED, PADDED, seed_of
 from lcr_seg_ros.training.lcr import ContextualRegularization
 from lcr_seg_ros.training.metrics import scores_from_confusion
 from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe
+from lcr_seg_ros.training.teacher import Teacher, distillation_loss
 
 CHECKPOINT_KEY = "lcr_seg_ros"
 PREVIEWS = 4
@@ -36,11 +37,13 @@ class SegmentationTraining(L.LightningModule):
         recipe: see :class:`Recipe`.
         labels: one score channel a class.
         class_weights: (N,) of the cross-entropy.
+        teacher: of ``recipe.loss.teacher``.
     """
 
-    def __init__(self, recipe: Recipe, labels: LabelSet, class_weights: Tensor) -> None:
+    def __init__(self, recipe: Recipe, labels: LabelSet, class_weights: Tensor, teacher: Teacher | None = None) -> None:
         super().__init__()
         self.recipe = recipe
+        self.teacher = teacher
         self.record: dict[str, Any] = {}
         """How this run came about; travels in the checkpoint and the bundle."""
         self.notice = ""
@@ -81,6 +84,10 @@ class SegmentationTraining(L.LightningModule):
         normalised = (image - self.mean) / self.std
         return self.network(normalised.contiguous(memory_format=torch.channels_last))
 
+    def on_fit_start(self) -> None:
+        if self.teacher is not None:
+            self.teacher.to(self.device)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Dropout of a step is a function of seed, epoch, batch and process: a resumed run has nothing to restore."""
         seed = seed_of(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank)
@@ -88,14 +95,15 @@ class SegmentationTraining(L.LightningModule):
         np.random.seed(seed % 2**32)  # noqa: NPY002 - the global state is what is to be set
         torch.manual_seed(seed)
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
-        image, guide, target = batch
+    def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
+        image, guide, target, *rest = batch
         scores = self(image).float()
         parts = {"labels": self._label_loss(scores, target)}
+        valid = _valid(target, scores.shape[-2:]) if self._pads else None
+        if self.teacher is not None:
+            parts["teacher"] = self._teacher_loss(scores, rest[0], valid)
         if self.constraint is not None:
             guide = F.interpolate(guide, size=scores.shape[-2:], mode="area")
-            # By the recipe, not the batch: all processes of a run have to take the same way.
-            valid = _valid(target, scores.shape[-2:]) if self._pads else None
             parts["constraint"] = self._constraint_loss(scores, guide, valid)
             parts["kernels"] = self.constraint.kernel_penalty()
             if self._is_logged_step:
@@ -113,6 +121,7 @@ class SegmentationTraining(L.LightningModule):
 
     @property
     def _pads(self) -> bool:
+        """By the recipe, not the batch: all processes of a run have to take the same way."""
         a = self.recipe.augmentation
         return a.enabled and a.scale is not None and a.scale[0] < 1
 
@@ -138,6 +147,12 @@ class SegmentationTraining(L.LightningModule):
     @property
     def _processes(self) -> int:
         return int(self.trainer.world_size)
+
+    def _teacher_loss(self, scores: Tensor, shown: Tensor, valid: Tensor | None) -> Tensor:
+        recipe = self.recipe.loss.teacher
+        assert self.teacher is not None and recipe is not None
+        taught = self.teacher.scores(shown).float()
+        return distillation_loss(scores, taught, recipe.temperature, valid) * recipe.weight
 
     def _constraint_loss(self, scores: Tensor, guide: Tensor, valid: Tensor | None) -> Tensor:
         """The constraint acts where the network decides: at the resolution of its scores, or below."""

@@ -127,6 +127,14 @@ class ConstraintRecipe(_Section):
     )
 
 
+class TeacherRecipe(_Section):
+    """A trained model whose probabilities the network learns beside the labels: distillation."""
+
+    model: str = Field(description="shipped name or file of a bundle of the same classes; it may see depth")
+    weight: float = Field(1.0, gt=0, description="of the divergence from it, beside the cross-entropy")
+    temperature: float = Field(1.0, gt=0, description="above 1, what it holds for unlikely counts for more")
+
+
 class LossRecipe(_Section):
     class_weights: Literal["none", "median_frequency", "paper"] = Field(
         "median_frequency",
@@ -142,6 +150,7 @@ class LossRecipe(_Section):
     constraint: ConstraintRecipe | None = Field(
         None, description="null or false: cross-entropy alone; true: as the recipe or, failing that, the defaults say"
     )
+    teacher: TeacherRecipe | None = Field(None, description="null: labels alone")
 
     @field_validator("constraint", mode="before")
     @classmethod

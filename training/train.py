@@ -45,6 +45,7 @@ from lcr_seg_ros.training.export_run import export_run, read_checkpoint
 from lcr_seg_ros.training.finetune import FinetuningStart, start_from_bundle
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError, architecture
 from lcr_seg_ros.training.recipe import Recipe, RecipeError, dotted_entries
+from lcr_seg_ros.training.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
@@ -125,15 +126,18 @@ def train(
         del before
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     labels = LabelSet.load(recipe.labels)
-    hha = None if recipe.input.modality == "rgb" else recipe.input.hha_settings
-    wears_depth = hha is not None and recipe.augmentation.worn_depth > 0
+    taught = recipe.loss.teacher
+    teacher = None if taught is None else Teacher.load(taught.model, labels, recipe.input)
+    sees_hha = recipe.input.modality != "rgb"
+    hha = recipe.input.hha_settings if sees_hha or (teacher and teacher.sees.uses_depth) else None
+    wears_depth = sees_hha and recipe.augmentation.worn_depth > 0
     examples = folder_examples(DatasetFolder(data, fit), cache, hha, keep_depth=wears_depth)
     rooms = room_examples(recipe, cache) if recipe.rooms.rooms else []
     relabel = "make a copy with `prepare relabel`, or train with labels=NAME of the set that they follow"
     _refuse_other_labels(examples, labels, f"{data}, split {fit}", relabel)
     _refuse_other_labels(rooms, labels, "the rendered rooms", "set rooms.rooms=0")
 
-    module = SegmentationTraining(recipe, labels, class_weights(examples, labels, recipe.loss))
+    module = SegmentationTraining(recipe, labels, class_weights(examples, labels, recipe.loss), teacher)
     start: ImagenetStart | FinetuningStart | None = None
     if recipe.network.finetune is not None:
         start = start_from_bundle(module.network, architecture(recipe, labels), labels, recipe.network.finetune)
@@ -147,24 +151,27 @@ def train(
 
     if isinstance(start, ImagenetStart) and "batch norms" in start.untouched and recipe.network.start_batch_norms:
         module.start_batch_norms(_typical_images(examples, recipe, labels), start)
-    dataset = SegmentationDataset(examples, recipe, labels, rooms)
+    dataset = SegmentationDataset(examples, recipe, labels, rooms, teacher=teacher.sees if teacher else None)
     steps = max(1, len(dataset) // recipe.optimizer.batch_size)
     trainer = _trainer(recipe, out, labels, validate_every, min(20, steps), machine, callbacks)
     module.record = {
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": _without_folders_in(recipe),
         "start": start.origin if start else "random",
+        "teacher": teacher.origin if teacher else None,
         "data": {"fit": fit, "splits": {s: digest_split(data, s) for s in (fit, val) if s}, "hha": HHA_MODE},
         "commit": _commit(),
         "date": date.today().isoformat(),
         "processes": trainer.world_size,
         "command": [_without_folders(argument) for argument in command_line],
     }
-    training = _training_loader(
-        SegmentationDataset(examples, recipe, labels, rooms), recipe, trainer, machine, position
-    )
+    if teacher and val and teacher.trained_on != module.record["data"]["splits"][fit]["sha256"]:
+        log.warning(
+            "the teacher, %s, was not trained on split %s alone: scores on %s may be too good", teacher.origin, fit, val
+        )
+    training = _training_loader(dataset, recipe, trainer, machine, position)
     validation = None
     if val:
-        seen = folder_examples(DatasetFolder(data, val), cache, hha)
+        seen = folder_examples(DatasetFolder(data, val), cache, recipe.input.hha_settings if sees_hha else None)
         _refuse_other_labels(seen, labels, f"{data}, split {val}", relabel)
         validation = _validation_loader(SegmentationDataset(seen, recipe, labels, augment=False), recipe, trainer)
     with _explained(recipe), warnings.catch_warnings():
@@ -201,8 +208,8 @@ def _refuse_another_recipe(run: Path, checkpoint: dict[str, Any], recipe: Recipe
     """
     before = checkpoint[CHECKPOINT_KEY]["record"]["recipe"]
     # Entries that did not exist when the run began had their defaults.
-    old = dotted_entries(Recipe.model_validate(before).model_dump(mode="json"))
-    new = dotted_entries(recipe.model_dump(mode="json"))
+    old = dotted_entries(_without_folders_in(Recipe.model_validate(before)))
+    new = dotted_entries(_without_folders_in(recipe))
     changes = [f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in sorted(old | new) if old.get(k) != new.get(k)]
     if changes:
         raise RecipeError(
@@ -334,6 +341,16 @@ def _explained(recipe: Recipe) -> Iterator[None]:
 def _without_folders(argument: str) -> str:
     """A bundle is passed on: where on whose disk something lay is nobody's business."""
     return Path(argument).name if Path(argument).is_absolute() else argument
+
+
+def _without_folders_in(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain values, for the record. The label set keeps its path: an export reads it again."""
+    values = recipe.model_dump(mode="json")
+    network, teacher = values["network"], values["loss"]["teacher"] or {}
+    for section, entry in ((network, "weights"), (network, "finetune"), (teacher, "model")):
+        if section.get(entry):
+            section[entry] = _without_folders(section[entry])
+    return values
 
 
 def _commit() -> str:

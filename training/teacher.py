@@ -1,0 +1,98 @@
+"""Distillation: a trained model answers for every pixel of a training image, and the network learns its answer too."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lcr_seg_ros.backends.torch import TorchBackend
+from lcr_seg_ros.bundle import HHA_OF_TRAINING, InputSpec, ModelBundle
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.training.recipe import InputRecipe, RecipeError
+
+
+class Teacher:
+    """A model bundle with its weights fixed. Not a module: nothing of it is trained, averaged or kept in checkpoints.
+
+    Labels leave pixels void and name one class each; a teacher answers everywhere and says what else it could be. One
+    that sees depth teaches a network of colour alone what depth shows (Hinton et al., 2015; Vapnik and Vashist, 2009).
+
+    Attributes:
+        sees: the images that it wants.
+        origin: for the run's record.
+        trained_on: digest of the split that it was trained on; None where its bundle does not say.
+    """
+
+    def __init__(self, bundle: ModelBundle) -> None:
+        self.sees: InputSpec = bundle.input
+        self.origin = f"model {bundle.name}, network {hashlib.sha256(bundle.network).hexdigest()[:16]}"
+        data = bundle.training.get("data", {})
+        self.trained_on: str | None = data.get("splits", {}).get(data.get("fit"), {}).get("sha256")
+        self._network = TorchBackend(bundle, "cpu", 0).network.requires_grad_(False)
+        self._mean, self._std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (self.sees.mean, self.sees.std))
+
+    @classmethod
+    def load(cls, model: str, labels: LabelSet, student: InputRecipe) -> Teacher:
+        """A shipped model's name or the path of a bundle.
+
+        Args:
+            model: see above.
+            labels: the student's classes.
+            student: HHA is computed once for both, as it says.
+
+        Raises:
+            RecipeError: the model has other classes, or wants HHA that is computed otherwise.
+            BundleError: no such model, or not one.
+            BackendError: its network cannot be rebuilt, as one of int8.
+        """
+        bundle = ModelBundle.load(model)
+        if bundle.labels.names != labels.names:
+            raise RecipeError(
+                f"loss.teacher.model {model} has the {len(bundle.labels)} classes of {bundle.labels.name}, the recipe "
+                f"the {len(labels)} of {labels.name}: a teacher needs the same classes in the same order"
+            )
+        mine = student.hha_settings
+        differ = [k for k in HHA_OF_TRAINING if getattr(bundle.input.hha, k) != getattr(mine, k)]
+        if bundle.input.uses_depth and differ:
+            entries = " ".join(f"input.hha.{k}={getattr(bundle.input.hha, k)}" for k in differ)
+            raise RecipeError(f"loss.teacher.model {model} wants HHA computed in another way: set {entries}")
+        return cls(bundle)
+
+    def to(self, device: torch.device) -> None:
+        """Move it to where the student is trained."""
+        self._network.to(device)
+        self._mean, self._std = self._mean.to(device), self._std.to(device)
+
+    @torch.no_grad()
+    def scores(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) float32 in 0..255, as ``sees`` says -> (B, N, h, w) scores at the teacher's stride."""
+        scores: Tensor = self._network((images - self._mean) / self._std)
+        return scores
+
+
+def distillation_loss(scores: Tensor, taught: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
+    """Kullback-Leibler divergence of the student's from the teacher's probabilities, mean over pixels.
+
+    Both are softened by the temperature T, and the loss is multiplied by T^2, so that its gradients keep their size
+    (Hinton et al., Distilling the knowledge in a neural network, 2015, section 2.1).
+
+    Args:
+        scores: (B, N, h, w) of the student.
+        taught: (B, N, h', w') of the teacher, of the same classes; interpolated to h x w.
+        temperature: T > 0.
+        valid: (B, h, w) bool; pixels that are False count as perfectly learnt.
+
+    Returns:
+        A scalar >= 0.
+    """
+    if taught.shape[-2:] != scores.shape[-2:]:
+        taught = F.interpolate(taught, size=scores.shape[-2:], mode="bilinear", align_corners=False)
+    wanted = (taught / temperature).softmax(1)
+    got = (scores / temperature).log_softmax(1)
+    divergence = F.kl_div(got, wanted, reduction="none").sum(1)
+    if valid is not None:
+        divergence = divergence * valid
+    return divergence.mean() * temperature**2
