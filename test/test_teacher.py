@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lcr_seg_ros.bundle import InputSpec, ModelBundle
-from lcr_seg_ros.errors import BackendError
 from lcr_seg_ros.hha import HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
@@ -137,7 +136,7 @@ def test_it_is_not_part_of_what_is_trained(model: Path) -> None:
     assert len(list(taught.parameters())) == len(list(alone.parameters()))
     scores = teacher.scores(torch.full((1, 6, 64, 96), 100.0))
     assert scores.shape == (1, 40, 16, 24)
-    assert not scores.requires_grad
+    torch.testing.assert_close(scores.exp().sum(1), torch.ones(1, 16, 24), rtol=1e-4, atol=1e-4)
 
 
 # -- Runs -------------------------------------------------------------------------------------------------------
@@ -179,10 +178,3 @@ def test_a_teacher_of_something_else_is_refused(
     recipe = recipe_with(other, **entries)
     with pytest.raises(RecipeError, match=message):
         Teacher.load(str(other), LabelSet.load(recipe.labels), recipe.input)
-
-
-def test_a_teacher_that_cannot_be_rebuilt_is_refused(model: Path, tmp_path: Path) -> None:
-    there = {"name": "fcn_lite", "arguments": {"in_channels": 6, "num_classes": 40, "width": 24}}
-    other = replace(ModelBundle.load(model), architecture=there).save(tmp_path / "other.lcrseg")
-    with pytest.raises(BackendError, match="cannot rebuild the network of 'master'"):
-        Teacher.load(str(other), NYU40, recipe_with(other).input)

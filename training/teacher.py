@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lcr_seg_ros.backends.torch import TorchBackend
+from lcr_seg_ros.backends import create_backend
 from lcr_seg_ros.bundle import HHA_OF_TRAINING, InputSpec, ModelBundle
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.training.recipe import InputRecipe, RecipeError
 
+SMALLEST = 1e-7
+"""Probabilities below are as good as none."""
+
 
 class Teacher:
-    """A model bundle with its weights fixed. Not a module: nothing of it is trained, averaged or kept in checkpoints.
+    """A model bundle that answers, on whatever runs it fastest: PyTorch takes as long for it as for a training step.
 
     Labels leave pixels void and name one class each; a teacher answers everywhere and says what else it could be. One
     that sees depth teaches a network of colour alone what depth shows (Hinton et al., 2015; Vapnik and Vashist, 2009).
@@ -31,8 +35,13 @@ class Teacher:
         self.origin = f"model {bundle.name}, network {hashlib.sha256(bundle.network).hexdigest()[:16]}"
         data = bundle.training.get("data", {})
         self.trained_on: str | None = data.get("splits", {}).get(data.get("fit"), {}).get("sha256")
-        self._network = TorchBackend(bundle, "cpu", 0).network.requires_grad_(False)
-        self._mean, self._std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (self.sees.mean, self.sees.std))
+        self._bundle = bundle
+        self._backend = create_backend(bundle, device="cpu")
+        self._mean, self._std = (np.array(v, np.float32).reshape(1, -1, 1, 1) for v in (self.sees.mean, self.sees.std))
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Teacher:
+        """Itself: nothing of it changes, and a runtime cannot be copied."""
+        return self
 
     @classmethod
     def load(cls, model: str, labels: LabelSet, student: InputRecipe) -> Teacher:
@@ -46,7 +55,7 @@ class Teacher:
         Raises:
             RecipeError: the model has other classes, or wants HHA that is computed otherwise.
             BundleError: no such model, or not one.
-            BackendError: its network cannot be rebuilt, as one of int8.
+            BackendError: no backend can run its network.
         """
         bundle = ModelBundle.load(model)
         if bundle.labels.names != labels.names:
@@ -62,15 +71,18 @@ class Teacher:
         return cls(bundle)
 
     def to(self, device: torch.device) -> None:
-        """Move it to where the student is trained."""
-        self._network.to(device)
-        self._mean, self._std = self._mean.to(device), self._std.to(device)
+        """Move it to where the student is trained.
 
-    @torch.no_grad()
+        Raises:
+            BackendError: nothing there can run it.
+        """
+        if device.type == "cuda":
+            self._backend = create_backend(self._bundle, device="cuda")
+
     def scores(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) float32 in 0..255, as ``sees`` says -> (B, N, h, w) scores at the teacher's stride."""
-        scores: Tensor = self._network((images - self._mean) / self._std)
-        return scores
+        """(B, C, H, W) float32 in 0..255, as ``sees`` says -> (B, N, h, w) log probabilities at its stride."""
+        probabilities = self._backend.infer((images.cpu().numpy() - self._mean) / self._std)
+        return torch.from_numpy(probabilities).to(images.device).clamp(min=SMALLEST).log()
 
 
 def distillation_loss(scores: Tensor, taught: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
