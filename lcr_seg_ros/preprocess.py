@@ -36,11 +36,14 @@ class Preprocessor:
         spec: of the model bundle.
         hha_mode: execution of HHA, see :class:`~lcr_seg_ros.hha.HhaEncoder`.
         hha_settings: default: those that the network was trained with.
+        num_threads: of HHA, see there.
     """
 
-    def __init__(self, spec: InputSpec, hha_mode: str = "fast", hha_settings: HhaSettings | None = None) -> None:
+    def __init__(
+        self, spec: InputSpec, hha_mode: str = "fast", hha_settings: HhaSettings | None = None, num_threads: int = 1
+    ) -> None:
         self.spec = spec
-        self._hha = HhaEncoder(hha_mode, hha_settings or spec.hha)
+        self._hha = HhaEncoder(hha_mode, hha_settings or spec.hha, num_threads)
 
     def __call__(self, frame: RgbdFrame) -> NetworkInput:
         """See :meth:`encode_hha` and :meth:`to_tensor`.

@@ -89,6 +89,7 @@ class Segmenter:
             or the device is lost. It is asked once. Default: the failure is raised.
         device_pipeline: whether frames go through :class:`lcr_seg_ros.device_pipeline.DevicePipeline`, for which the
             backend has to be PyTorch's. Default: where that runs on CUDA, unless ``hha_mode`` is "exact".
+        num_threads: CPU threads of HHA, see :class:`lcr_seg_ros.hha.HhaEncoder`. The backend has its own number.
 
     Raises:
         BackendError: a device pipeline with another backend.
@@ -102,6 +103,7 @@ class Segmenter:
         hha_settings: HhaSettings | None = None,
         fall_back: Callable[[], Backend] | None = None,
         device_pipeline: bool | None = None,
+        num_threads: int = 0,
     ) -> None:
         self.bundle = bundle
         self.device_fallback = ""
@@ -111,6 +113,7 @@ class Segmenter:
         self._fall_back = fall_back
         self._hha_mode = hha_mode
         self._hha_settings = hha_settings
+        self._num_threads = num_threads
         self._preprocessors: dict[tuple[int, ...], Preprocessor] = {}
         self._ids = bundle.labels.ids
         if device_pipeline is None:
@@ -135,7 +138,8 @@ class Segmenter:
 
         Args:
             model: shipped name or path of a bundle.
-            backend, device, num_threads: see :func:`lcr_seg_ros.backends.create_backend`.
+            backend, device: see :func:`lcr_seg_ros.backends.create_backend`.
+            num_threads: CPU threads of the backend and of HHA; 0 leaves both their own choice.
             hha_mode: see :class:`lcr_seg_ros.hha.HhaEncoder`.
             hha_settings: default: those that the network was trained with.
             device_pipeline: see :class:`Segmenter`.
@@ -146,7 +150,7 @@ class Segmenter:
         """
         bundle = ModelBundle.load(model)
         runtime = create_backend(bundle, backend, device, num_threads)
-        return cls(bundle, runtime, hha_mode, hha_settings, device_pipeline=device_pipeline)
+        return cls(bundle, runtime, hha_mode, hha_settings, None, device_pipeline, num_threads)
 
     @property
     def labels(self) -> LabelSet:
@@ -294,7 +298,9 @@ class Segmenter:
         if shape not in self._preprocessors:
             while len(self._preprocessors) >= KEPT_SIZES:
                 del self._preprocessors[next(iter(self._preprocessors))]
-            self._preprocessors[shape] = Preprocessor(self.bundle.input, self._hha_mode, self._hha_settings)
+            self._preprocessors[shape] = Preprocessor(
+                self.bundle.input, self._hha_mode, self._hha_settings, self._num_threads
+            )
         return self._preprocessors[shape]
 
 

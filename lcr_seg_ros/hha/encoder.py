@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import MAX_SIDE_PX, CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.hha.bands import MOST_THREADS, usable_threads
 from lcr_seg_ros.hha.evidence import GravityEvidence
 from lcr_seg_ros.hha.gravity import GravityEstimate, angle_deg
 from lcr_seg_ros.hha.settings import HhaSettings
@@ -60,23 +61,28 @@ class HhaEncoder:
         mode: "exact" is the MATLAB reference in float64; "fast" is the same in float32 on one CPU core at camera
             rate (compiled on the first frame, which takes seconds once); "torch" the same in PyTorch, for a GPU.
         settings: deviations from the reference, see :class:`~lcr_seg_ros.hha.HhaSettings`.
+        num_threads: of "fast", that share the rows of a frame, at most 4; the result is the same. 0: as many as this
+            process has processors.
 
     Without a tracker the result depends on the arguments alone, never on frames that came before. May be
     called from several threads, which then take turns, and sent to other processes.
 
     Raises:
-        FrameError: an unknown mode.
+        FrameError: an unknown mode, or a number of threads below 0.
     """
 
-    def __init__(self, mode: str = "fast", settings: HhaSettings | None = None) -> None:
+    def __init__(self, mode: str = "fast", settings: HhaSettings | None = None, num_threads: int = 1) -> None:
+        if num_threads < 0:
+            raise FrameError(f"num_threads must be 0 or more, got {num_threads}")
         self.mode = mode
         self.settings = settings or HhaSettings()
-        self._execution = _execution(mode, self.settings)
+        self._num_threads = min(num_threads, MOST_THREADS) or usable_threads()
+        self._execution = _execution(mode, self.settings, self._num_threads)
         self._upright = _unit(np.array(self.settings.upright))
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[type[HhaEncoder], tuple[str, HhaSettings]]:
-        return HhaEncoder, (self.mode, self.settings)
+    def __reduce__(self) -> tuple[type[HhaEncoder], tuple[str, HhaSettings, int]]:
+        return HhaEncoder, (self.mode, self.settings, self._num_threads)
 
     def encode(
         self,
@@ -233,7 +239,7 @@ class HhaEncoder:
         return _direction(gravity), out
 
 
-def _execution(mode: str, settings: HhaSettings) -> Execution:
+def _execution(mode: str, settings: HhaSettings, num_threads: int) -> Execution:
     if mode == "exact":
         from lcr_seg_ros.hha.exact import ExactHha
 
@@ -241,7 +247,7 @@ def _execution(mode: str, settings: HhaSettings) -> Execution:
     if mode == "fast":
         from lcr_seg_ros.hha.fast import FastHha
 
-        return FastHha(settings)
+        return FastHha(settings, num_threads)
     if mode == "torch":
         from lcr_seg_ros.hha.torch import TorchExecution
 

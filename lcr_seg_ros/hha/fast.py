@@ -1,4 +1,4 @@
-"""HHA at camera rate: the channels of :mod:`lcr_seg_ros.hha.exact` in float32 on one CPU core.
+"""HHA at camera rate: the channels of :mod:`lcr_seg_ros.hha.exact` in float32, on one CPU core or a few.
 
 It differs from exact in precision, and in the windows of gravity's normals: 11x11 cells of 2x2 pixels.
 """
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.hha import coarse, floor, kernels
 from lcr_seg_ros.hha import definition as hha
+from lcr_seg_ros.hha.bands import Bands
 from lcr_seg_ros.hha.evidence import (
     ALIGNED_DEG,
     AZIMUTH_BINS,
@@ -41,12 +42,17 @@ PAD, CELL_PAD = kernels.PAD, kernels.CELL_PAD
 class FastHha:
     """One frame at a time (an :class:`~lcr_seg_ros.hha.encoder.Execution`), in buffers kept from frame to frame.
 
-    Results never depend on what was in the buffers before.
+    Results never depend on what was in the buffers before, nor on the number of threads.
+
+    Args:
+        settings: deviations from the reference.
+        num_threads: that share the rows of a frame, >= 1.
     """
 
-    def __init__(self, settings: HhaSettings) -> None:
+    def __init__(self, settings: HhaSettings, num_threads: int = 1) -> None:
         self._settings = settings
-        self._buffers = _Buffers.of_size(1, 1)
+        self._bands = Bands(num_threads)
+        self._buffers = _Buffers.of_size(1, 1, num_threads)
         self._camera = _Camera.of(CameraIntrinsics(1.0, 1.0, 0.0, 0.0, 1, 1))
         self._normals_are_there = False
 
@@ -54,7 +60,7 @@ class FastHha:
         self, depth_m: npt.NDArray[np.floating], intrinsics: CameraIntrinsics, valid: npt.NDArray[np.bool_] | None
     ) -> bool:
         if self._buffers.disparity.shape != depth_m.shape:
-            self._buffers = _Buffers.of_size(depth_m.shape[1], depth_m.shape[0])
+            self._buffers = _Buffers.of_size(depth_m.shape[1], depth_m.shape[0], self._bands.threads)
         if self._camera.intrinsics != intrinsics:
             self._camera = _Camera.of(intrinsics)
         self._normals_are_there = False
@@ -107,11 +113,17 @@ class FastHha:
         else:
             floor_cm = floor.floor_by_reference(kernels.lowest_cm(z, height, width, of_column, of_row))
         kernels.height_channel(z, height, width, of_column, of_row, np.float32(floor_cm), buffers.height_cm)
-        kernels.angle_channel(
-            self._inverse_for_angle(), buffers.measured, buffers.missing, height, width, camera.fx, camera.fy,
-            camera.offset_u, camera.offset_v, down.astype(np.float32), buffers.columns, buffers.missing_below,
-            buffers.angle,
-        )  # fmt: skip
+        gates_m, down32 = self._smoothing_gates_m(), down.astype(np.float32)
+
+        def write_angles(thread: int, first: int, last: int) -> None:
+            inverse = buffers.inverse if gates_m is None else self._smoothed_inverse(gates_m, thread, first, last)
+            kernels.angle_channel(
+                inverse, buffers.measured, buffers.missing, width, camera.fx, camera.fy, camera.offset_u,
+                camera.offset_v, down32, buffers.columns[thread], buffers.missing_below[thread], buffers.angle,
+                first, last,
+            )  # fmt: skip
+
+        self._bands.each(height, write_angles)
         cv2.merge([buffers.disparity, buffers.height_cm, buffers.angle], out)
 
     def _normals(self) -> Plane:
@@ -121,25 +133,33 @@ class FastHha:
             kernels.pool_2x2(buffers.inverse, buffers.measured, height, width, buffers.cells, buffers.cell_weights)
             kernels.gravity_normals(
                 buffers.cells, buffers.cell_weights, buffers.missing, camera.cell_fx, camera.cell_fy, camera.cell_u,
-                camera.cell_v, buffers.columns, buffers.missing_below, buffers.normals,
+                camera.cell_v, buffers.columns[0], buffers.missing_below[0], buffers.normals,
             )  # fmt: skip
             self._normals_are_there = True
         return buffers.normals
 
-    def _inverse_for_angle(self) -> Plane:
+    def _smoothing_gates_m(self) -> Plane | None:
+        """(BINS,) metres; None where nothing is to be smoothed."""
         if self._settings.smoothing == "off":
-            return self._buffers.inverse
+            return None
+        buffers = self._buffers
+        height, width = buffers.disparity.shape
+        kernels.count_steps(buffers.levels[0][0], buffers.measured, height, width, buffers.steps)
+        gates_m = coarse.gates_m(coarse.steps_of_counts(buffers.steps), self._settings.smoothing)
+        return gates_m.astype(np.float32) if gates_m.any() else None
+
+    def _smoothed_inverse(self, gates_m: Plane, thread: int, first: int, last: int) -> Plane:
+        """1/Z of smoothed depth in the rows that the angles of a band depend on."""
         buffers, (height, width) = self._buffers, self._buffers.disparity.shape
-        z, _ = buffers.levels[0]
-        kernels.count_steps(z, buffers.measured, height, width, buffers.steps)
-        gates = coarse.gates_m(coarse.steps_of_counts(buffers.steps), self._settings.smoothing).astype(np.float32)
-        if not gates.any():
-            return buffers.inverse
-        if not buffers.smoothing:
+        if thread not in buffers.smoothing:
             work = np.full((2, *buffers.inverse.shape), kernels.NOWHERE_M, np.float32)
-            buffers.smoothing.extend((work, np.zeros_like(buffers.inverse)))
-        work, inverse = buffers.smoothing
-        kernels.smooth(z, buffers.measured, height, width, gates, coarse.radius_px((height, width)), work, inverse)
+            buffers.smoothing[thread] = work, np.zeros_like(buffers.inverse)
+        work, inverse = buffers.smoothing[thread]
+        above, below = max(first - hha.ANGLE_RADIUS, 0), min(last + hha.ANGLE_RADIUS, height)
+        kernels.smooth(
+            buffers.levels[0][0], buffers.measured, height, width, gates_m, coarse.radius_px((height, width)), work,
+            inverse, above, below,
+        )  # fmt: skip
         return inverse
 
     def _sampled_heights_cm(self, down: Vector) -> Plane:
@@ -199,8 +219,9 @@ class _Buffers:
     measured: Plane
     missing: npt.NDArray[np.int32]
     between: Plane
-    missing_below: npt.NDArray[np.int32]
-    columns: Plane
+    missing_below: list[npt.NDArray[np.int32]]
+    """Scratch of each thread, as ``columns``."""
+    columns: list[Plane]
     cells: Plane
     cell_weights: Plane
     normals: Plane
@@ -209,14 +230,14 @@ class _Buffers:
     counts: npt.NDArray[np.int32]
     sampled_heights: Plane
     steps: npt.NDArray[np.int32]
-    smoothing: list[npt.NDArray[np.float32]]
-    """Room to smooth coarse depth in, made when it first comes."""
+    smoothing: dict[int, tuple[Plane, Plane]]
+    """Room to smooth coarse depth in, of each thread, made when it first comes."""
     disparity: npt.NDArray[np.uint8]
     height_cm: npt.NDArray[np.uint8]
     angle: npt.NDArray[np.uint8]
 
     @classmethod
-    def of_size(cls, width: int, height: int) -> _Buffers:
+    def of_size(cls, width: int, height: int, threads: int) -> _Buffers:
         sizes = [(height, width)]
         while sizes[-1] != (1, 1):
             sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
@@ -229,8 +250,8 @@ class _Buffers:
             measured=_zeros(rows, granules * kernels.GRANULE),
             missing=np.full((rows, granules), kernels.GRANULE, np.int32),
             between=np.zeros((width + 1) // 2 + 2, np.float32),
-            missing_below=np.zeros(granules, np.int32),
-            columns=_zeros(14, kernels.WINDOW_COLUMNS),
+            missing_below=[np.zeros(granules, np.int32) for _ in range(threads)],
+            columns=[_zeros(14, kernels.WINDOW_COLUMNS) for _ in range(threads)],
             cells=_zeros(cell_rows + 2 * CELL_PAD, cell_columns + 2 * CELL_PAD),
             cell_weights=_zeros(cell_rows + 2 * CELL_PAD, cell_columns + 2 * CELL_PAD),
             normals=np.zeros((3, cell_rows, cell_columns), np.float32),
@@ -238,7 +259,7 @@ class _Buffers:
             scatter=np.zeros(24),
             sampled_heights=np.zeros(floor.sampled_shape((height, width)), np.float32),
             steps=np.zeros((2, coarse.BINS, coarse.LARGEST_STEP_MM + 1), np.int32),
-            smoothing=[],
+            smoothing={},
             counts=np.zeros(3 + AZIMUTH_BINS, np.int32),
             disparity=np.zeros((height, width), np.uint8),
             height_cm=np.zeros((height, width), np.uint8),

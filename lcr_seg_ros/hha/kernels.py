@@ -4,6 +4,9 @@ All are written for the vectoriser: rows as slices, no branches inside a row, nu
 literal would widen float32 to float64). The small windows of the angle channel are summed afresh at every
 row in float32, where running sums would drift; the large ones of gravity run on in float64.
 
+Loops that take most of the time work on the rows ``first`` to ``last``, not included, of the image: threads share them
+out (:mod:`lcr_seg_ros.hha.bands`), and a row comes out the same whatever band it is in.
+
 Images for windows are padded by ``PAD`` zeros on every side, so that a window cut by the border is a
 window with pixels missing, and nothing tests for borders.
 """
@@ -205,24 +208,31 @@ def _count_step(one: Number, other: Number, counts: Counts) -> None:
 
 @compiled(fastmath=True)
 def smooth(
-    z: Plane, measured: Plane, height: int, width: int, gates: Plane, radius: int, buffer: Plane, inverse: Plane
-) -> None:
+    z: Plane, measured: Plane, height: int, width: int, gates: Plane, radius: int, buffer: Plane, inverse: Plane,
+    first: int, last: int,
+) -> None:  # fmt: skip
     """As :func:`lcr_seg_ros.hha.coarse.smooth`, and its inverse into the padded ``inverse``, 0 where not measured.
+
+    Rows around a band are smoothed along with it as far as they have a say in it.
 
     Args:
         z: (>= H, >= W) depth in metres. measured: (H + 2 PAD, >= W + 2 PAD) 1 / 0.
         gates: (BINS,) float32 metres.
-        buffer: (2, H + 2 PAD, >= W + 2 PAD) float32 scratch, ``NOWHERE_M`` in the padding.
+        buffer: (2, H + 2 PAD, >= W + 2 PAD) float32 scratch of this band, ``NOWHERE_M`` in the padding.
     """
     here, there = buffer[0], buffer[1]
-    for y in range(height):
+    around = coarse.ROUNDS * radius
+    for y in range(max(first - around, 0), min(last + around, height)):
         source, target, mask = z[y], here[y + PAD][PAD:], measured[y + PAD][PAD:]
         for x in range(width):
             target[x] = source[x] if mask[x] != _0 else _NOWHERE
     for _ in range(coarse.ROUNDS):
-        _smooth_one_way(here, height, width, gates, radius, 0, 1, there)
-        _smooth_one_way(there, height, width, gates, radius, 1, 0, here)
-    for y in range(height):
+        top, bottom = max(first - around, 0), min(last + around, height)
+        _smooth_one_way(here, top, bottom, width, gates, radius, 0, 1, there)
+        around -= radius
+        top, bottom = max(first - around, 0), min(last + around, height)
+        _smooth_one_way(there, top, bottom, width, gates, radius, 1, 0, here)
+    for y in range(first, last):
         target, source, mask = inverse[y + PAD][PAD:], here[y + PAD][PAD:], measured[y + PAD][PAD:]
         for x in range(width):
             target[x] = mask[x] / source[x]
@@ -230,7 +240,7 @@ def smooth(
 
 @compiled(fastmath=True)
 def _smooth_one_way(
-    z: Plane, height: int, width: int, gates: Plane, radius: int, step_y: int, step_x: int, out: Plane
+    z: Plane, first: int, last: int, width: int, gates: Plane, radius: int, step_y: int, step_x: int, out: Plane
 ) -> None:
     """Pixels that are not measured lie so far away that no gate reaches them.
 
@@ -238,7 +248,7 @@ def _smooth_one_way(
     nearest cache, and are fetched and stored once for four.
     """
     gate, total, number = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    for y in range(PAD, height + PAD):
+    for y in range(PAD + first, PAD + last):
         row, out_row = z[y][PAD:], out[y][PAD:]
         for start in range(0, width, _SMOOTHED):
             size = min(_SMOOTHED, width - start)
@@ -781,7 +791,6 @@ def angle_channel(
     inverse: Plane,
     measured: Plane,
     missing: Counts,
-    height: int,
     width: int,
     fx: Number,
     fy: Number,
@@ -791,6 +800,8 @@ def angle_channel(
     columns: Plane,
     missing_below: Counts,
     out: Bytes,
+    first: int,
+    last: int,
 ) -> None:
     """Degrees between the normal of the 7x7 window and gravity + 38, rounded.
 
@@ -807,9 +818,9 @@ def angle_channel(
     granules = missing.shape[1]
     for g in range(granules):
         missing_below[g] = 0
-        for y in range(left, left + side - 1):
+        for y in range(first + left, first + left + side - 1):
             missing_below[g] += missing[y, g]
-    for y in range(height):
+    for y in range(first, last):
         top = y + left
         entering, leaving = missing[top + side - 1], missing[top]
         for g in range(granules):
@@ -818,14 +829,14 @@ def angle_channel(
         while start + size < width:
             start += size
             size, is_full = _run(missing_below, start, width, 1, left, left + side - 2)
-            first = start + left
-            _sum_down(inverse, top, first, size + side - 1, s0, s1)
+            column = start + left
+            _sum_down(inverse, top, column, size + side - 1, s0, s1)
             if is_full:
                 _angle_of_full_windows(
                     s0, s1, size, fx, fy, offset_u[start:], offset_v[y], down_x, down_y, down_z, out[y][start:]
                 )
             else:
-                _sum_mask_down(measured, top, first, size + side - 1, m0, m1, m2)
+                _sum_mask_down(measured, top, column, size + side - 1, m0, m1, m2)
                 _angle_of_windows(
                     s0, s1, m0, m1, m2, size, fx, fy, offset_u[start:], offset_v[y], down_x, down_y, down_z,
                     out[y][start:],

@@ -153,7 +153,9 @@ SPECS = {
         str, "What runs the network.", choices=("auto", "openvino", "onnxruntime", "torch"), live=True
     ),
     "device": ParameterSpec(str, "Where the network runs: auto, cpu or cuda.", live=True),
-    "num_threads": ParameterSpec(int, "CPU threads of the network; 0: the backend decides.", (0, 256), live=True),
+    "num_threads": ParameterSpec(
+        int, "CPU threads of the network, and of HHA up to 4; 0: as many as seem best.", (0, 256), live=True
+    ),
     "autostart": ParameterSpec(bool, "Configure and activate at start, without a lifecycle manager.", fixed=True),
     "enabled": ParameterSpec(bool, "Label frames; false: unsubscribe and rest.", live=True),
     "cameras": ParameterSpec(

@@ -242,6 +242,7 @@ class SegmentNode(LifecycleNode):
             self._make_backend(bundle, choice.backend, choice.device, choice.num_threads),
             hha_settings=wish.values.hha_settings(bundle.input.hha),
             fall_back=lambda: self._make_backend(bundle, "auto", "cpu", choice.num_threads),
+            num_threads=choice.num_threads,
         )
         for size in wish.sizes:
             for batch in {1, min(segmenter.max_batch, len(self._cameras))}:
