@@ -51,6 +51,10 @@ def camera_info(width: int = WIDTH, height: int = HEIGHT, focal: float = 70.0) -
     return CameraInfo(width=width, height=height, k=k)
 
 
+MEETING_S = 0.5
+"""In which both ends of a service have found each other."""
+
+
 class Peer(Node):
     """Publishes as a camera under the node's own topic names and keeps what the node answers."""
 
@@ -58,6 +62,8 @@ class Peer(Node):
         super().__init__("peer", context=context, namespace=namespace)
         self.node_name = node_name
         self._received: dict[str, list[Any]] = {}
+        self._met: set[Any] = set()
+        """Clients that have been in touch with their service."""
         self._rgb = self.create_publisher(Image, "rgb/image_rect_color", BEST_EFFORT)
         self._depth = self.create_publisher(Image, "depth_registered/image_rect", BEST_EFFORT)
         self._info = self.create_publisher(CameraInfo, "rgb/camera_info", BEST_EFFORT)
@@ -117,13 +123,18 @@ class Peer(Node):
 
     def set_parameter(self, name: str, value: Any, timeout_s: float = 15.0) -> Any:
         """Ask the node to change a parameter; returns its SetParametersResult."""
-        assert self._parameters.wait_for_service(timeout_s), "the node offers no parameter service"
+        if self.masks:  # the node has long met all of this one
+            self._met.add(self._parameters)
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
         return self.call(self._parameters, request, timeout_s).results[0]
 
     def call(self, client: Any, request: Any, timeout_s: float = 15.0) -> Any:
         """The response of a service that some other node offers."""
         assert client.wait_for_service(timeout_s), f"nobody offers {client.srv_name}"
+        if client not in self._met:
+            # We know the service; it may not know us yet, and an answer to a client unknown is lost.
+            time.sleep(MEETING_S)
+            self._met.add(client)
         future = client.call_async(request)
         deadline = time.monotonic() + timeout_s
         while not future.done():

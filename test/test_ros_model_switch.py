@@ -162,7 +162,7 @@ def test_under_load_no_mask_is_missing_and_no_subscription_is_dropped(peer: Peer
 def test_the_old_model_serves_until_the_new_one_is_warm(models: dict[str, Path]):
     def make(bundle: ModelBundle, *arguments: Any) -> Any:
         if bundle.name == "four":
-            time.sleep(2.0)  # as long as a large network takes to compile
+            time.sleep(4.0)  # as long as a large network takes to compile
         return create_backend(bundle, *arguments)
 
     domain = free_domain_id()
@@ -176,11 +176,10 @@ def test_the_old_model_serves_until_the_new_one_is_warm(models: dict[str, Path])
         assert time.monotonic() - began < 1.0
         loading = peer.diagnostics(lambda values, message: values["model_loading"] != "")
         assert loading["model"] == "first" and loading["model_loading"] == str(models["four"])
-        before, until = len(peer.masks), time.monotonic() + 1.0
-        peer.send_until(lambda: time.monotonic() > until, peer.send_good_frame)
-        assert len(peer.masks) - before >= 5
+        before = len(peer.masks)
+        assert peer.send_until(lambda: len(peer.masks) - before >= 3, peer.send_good_frame, timeout_s=3.0)
         in_use(peer, "four")
-        assert time.monotonic() - began > 1.5
+        assert time.monotonic() - began > 3.5
 
 
 def test_to_a_model_of_colour_only_and_back_topics_of_depth_go_and_come(
