@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shared_data import shared_data
@@ -46,7 +47,21 @@ def test_the_scores_inside_a_model_are_measured_again_with_its_trial(name: str, 
     # The label images have the 40 classes; a model of fewer is scored on what its classes are made of.
     annotated = None if bundle.labels.name == "nyu40" else LabelSet.load("nyu40")
     trial = replace(trial_of(name), name=name).save(tmp_path / f"{name}.lcrseg")
-    stored, measured = bundle.scores["val"], evaluate(load_segmenter(trial), folder, annotated=annotated).scores()
+    assert_scores(bundle.scores["val"], evaluate(load_segmenter(trial), folder, annotated=annotated).scores())
+
+
+@pytest.mark.slow
+def test_the_scores_inside_the_model_of_colour_alone_are_measured_again() -> None:
+    """It does not ship yet, so that its trial stands for itself."""
+    path = TRIAL.with_name("nyu40-rgb_fit.lcrseg")
+    training = ModelBundle.load(path).training
+    assert training["teacher"].startswith("model nyu40, network ")
+    assert training["data"]["fit"] == "fit"
+    folder = DatasetFolder(shared_data("nyudv2"), "val")
+    assert_scores(ModelBundle.load(path).scores["val"], evaluate(load_segmenter(path), folder).scores())
+
+
+def assert_scores(stored: dict[str, Any], measured: dict[str, Any]) -> None:
     assert measured["frames"] == stored["frames"] == 414
     for score in ("pixel_acc", "mean_acc", "mean_iou", "fw_iou", "calibration_error"):
         # Runtimes differ in the last bits between processors, and a few of 127 million pixels with them.
