@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 BANDS_A_THREAD = 2
 """Rows do not all take as long, so that a thread that is through with a band takes another."""
 
-LEAST_ROWS = 32
+LEAST_ROWS = 80
 """A band of fewer costs more to hand over than it saves."""
 
 MOST_THREADS = 4
