@@ -395,8 +395,9 @@ def test_a_missing_camera_info_is_named(model: Path):
         assert peer.gets_masks(), process.last_lines()
 
 
-def test_a_model_that_sees_colour_only_needs_neither_depth_nor_camera_info(tmp_path: Path):
-    model = make_tiny_bundle(tmp_path / "rgb.lcrseg", modality="rgb")
+@pytest.mark.parametrize("shipped", [None, "nyu40-rgb"])
+def test_a_model_that_sees_colour_only_needs_neither_depth_nor_camera_info(shipped: str | None, tmp_path: Path):
+    model = shipped or make_tiny_bundle(tmp_path / "rgb.lcrseg", modality="rgb")
     environment = isolated_ros_environment()
     with active_node(environment, f"model:={model}", "max_age:=0.0", "label_encoding:=16UC1") as process:
         with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
