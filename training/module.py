@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -18,7 +19,7 @@ from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.training.data import IGNORED, PADDED, seed_of
 from lcr_seg_ros.training.lcr import ContextualRegularization
 from lcr_seg_ros.training.metrics import scores_from_confusion
-from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe
+from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe, RecipeError
 from lcr_seg_ros.training.teacher import Teacher, distillation_loss
 
 CHECKPOINT_KEY = "lcr_seg_ros"
@@ -51,6 +52,8 @@ class SegmentationTraining(L.LightningModule):
         self.num_classes = len(labels)
         self.network = create_network(**architecture(recipe, labels)).to(memory_format=torch.channels_last)
         constraint = recipe.loss.constraint
+        self.inner_classifiers = _inner_classifiers(self.network, recipe, self.num_classes)
+        """Of deep supervision; no part of the network, so that they stay behind at its export."""
         own = {"guide", "kernel_lr_scale", "downsample", "ramp_share"}
         self.constraint = ContextualRegularization(**constraint.model_dump(exclude=own)) if constraint else None
         self.register_buffer("mean", torch.full((1, 1, 1, 1), 127.5), persistent=False)
@@ -81,8 +84,10 @@ class SegmentationTraining(L.LightningModule):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, h, w) float32 in 0..255 -> scores at the network's stride."""
-        normalised = (image - self.mean) / self.std
-        return self.network(normalised.contiguous(memory_format=torch.channels_last))
+        return self.network(self._normalised(image))  # type: ignore[no-any-return]
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        return ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def on_fit_start(self) -> None:
         if self.teacher is not None:
@@ -97,11 +102,19 @@ class SegmentationTraining(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
         image, guide, target, *rest = batch
-        scores = self(image).float()
-        parts = {"labels": self._label_loss(scores, target)}
+        taught = None if self.teacher is None else self.teacher.scores(rest[0]).float()
+        inner: list[Tensor] = []
+        if self.inner_classifiers:
+            scores, inner = self.network.scores_and_inner(self._normalised(image))  # type: ignore[operator]
+        else:
+            scores = self(image)
+        scores = scores.float()
+        parts = self._supervision(scores, target, taught)
+        for features, classifier in zip(inner, self.inner_classifiers, strict=True):
+            within = self._supervision(classifier(features).float(), target, taught)
+            share = self.recipe.loss.deep_supervision * torch.stack(list(within.values())).sum()
+            parts["inner"] = parts.get("inner", 0) + share
         valid = _valid(target, scores.shape[-2:]) if self._pads else None
-        if self.teacher is not None:
-            parts["teacher"] = self._teacher_loss(scores, rest[0], valid)
         if self.constraint is not None:
             guide = F.interpolate(guide, size=scores.shape[-2:], mode="area")
             parts["constraint"] = self._constraint_loss(scores, guide, valid)
@@ -114,6 +127,16 @@ class SegmentationTraining(L.LightningModule):
         for name, part in parts.items():
             self.log(f"loss/{name}", part, prog_bar=True)
         return torch.stack(list(parts.values())).sum()
+
+    def _supervision(self, scores: Tensor, target: Tensor, taught: Tensor | None) -> dict[str, Tensor]:
+        """What labels and teacher say of scores, of whatever stride."""
+        parts = {"labels": self._label_loss(scores, target)}
+        if taught is not None:
+            recipe = self.recipe.loss.teacher
+            assert recipe is not None
+            valid = _valid(target, scores.shape[-2:]) if self._pads else None
+            parts["teacher"] = distillation_loss(scores, taught, recipe.temperature, valid) * recipe.weight
+        return parts
 
     @property
     def _is_logged_step(self) -> bool:
@@ -147,12 +170,6 @@ class SegmentationTraining(L.LightningModule):
     @property
     def _processes(self) -> int:
         return int(self.trainer.world_size)
-
-    def _teacher_loss(self, scores: Tensor, shown: Tensor, valid: Tensor | None) -> Tensor:
-        recipe = self.recipe.loss.teacher
-        assert self.teacher is not None and recipe is not None
-        taught = self.teacher.scores(shown).float()
-        return distillation_loss(scores, taught, recipe.temperature, valid) * recipe.weight
 
     def _constraint_loss(self, scores: Tensor, guide: Tensor, valid: Tensor | None) -> Tensor:
         """The constraint acts where the network decides: at the resolution of its scores, or below."""
@@ -222,12 +239,14 @@ class SegmentationTraining(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         o, constraint = self.recipe.optimizer, self.recipe.loss.constraint
-        weights, plain, biases = _by_kind(self.network)
-        groups: list[dict[str, Any]] = [
-            {"params": weights, "weight_decay": o.weight_decay, "lr": o.learning_rate},
-            {"params": plain, "weight_decay": 0.0, "lr": o.learning_rate},
-            {"params": biases, "weight_decay": 0.0, "lr": o.learning_rate * o.bias_lr_scale},
-        ]
+        groups: list[dict[str, Any]] = []
+        for modules, rate in self._modules_and_rates():
+            weights, plain, biases = _by_kind(modules)
+            groups += [
+                {"params": weights, "weight_decay": o.weight_decay, "lr": rate},
+                {"params": plain, "weight_decay": 0.0, "lr": rate},
+                {"params": biases, "weight_decay": 0.0, "lr": rate * o.bias_lr_scale},
+            ]
         groups = [group for group in groups if group["params"]]
         if self.constraint is not None and self.constraint.kernels.requires_grad and constraint is not None:
             rate = o.learning_rate * constraint.kernel_lr_scale
@@ -239,6 +258,17 @@ class SegmentationTraining(L.LightningModule):
             optimizer = torch.optim.AdamW(groups, lr=o.learning_rate)
         schedule = _schedule(optimizer, o, max(int(self.trainer.estimated_stepping_batches), 3))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _modules_and_rates(self) -> list[tuple[list[nn.Module], float]]:
+        """All trained modules but the constraint, the encoder apart where its rate is another."""
+        o = self.recipe.optimizer
+        modules = [*self.network.modules(), *self.inner_classifiers.modules()]
+        if o.encoder_lr_scale == 1:
+            return [(modules, o.learning_rate)]
+        encoders = [m for name, m in self.network.named_modules() if name.rpartition(".")[2] == "encoder"]
+        within = {m for encoder in encoders for m in encoder.modules()}
+        rest = [m for m in modules if m not in within]
+        return [([m for m in modules if m in within], o.learning_rate * o.encoder_lr_scale), (rest, o.learning_rate)]
 
     def configure_gradient_clipping(
         self,
@@ -293,10 +323,27 @@ def _valid(target: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(padded, size=size, mode="area")[:, 0] == 0
 
 
-def _by_kind(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+def _inner_classifiers(network: nn.Module, recipe: Recipe, classes: int) -> nn.ModuleList:
+    """One for each map that deep supervision looks at; none where it is off.
+
+    Raises:
+        RecipeError: the network has no such maps.
+    """
+    if not recipe.loss.deep_supervision:
+        return nn.ModuleList()
+    channels = getattr(network, "inner_channels", None)
+    if channels is None:
+        raise RecipeError(
+            f"loss.deep_supervision is {recipe.loss.deep_supervision}, but network {recipe.network.name} has no inner "
+            "stages to supervise: set it to 0, or train segnet"
+        )
+    return nn.ModuleList(nn.Conv2d(count, classes, 1) for count in channels)
+
+
+def _by_kind(modules: Sequence[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
     """Trained weights, parameters of norms, and biases of layers that have weights."""
     weights, plain, biases = [], [], []
-    for module in network.modules():
+    for module in modules:
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue

@@ -151,6 +151,12 @@ class LossRecipe(_Section):
         None, description="null or false: cross-entropy alone; true: as the recipe or, failing that, the defaults say"
     )
     teacher: TeacherRecipe | None = Field(None, description="null: labels alone")
+    deep_supervision: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the same losses, without the constraint, at each inner stage of segnet, through a "
+        "classifier that stays behind after training; 0: at the end alone",
+    )
 
     @field_validator("constraint", mode="before")
     @classmethod
@@ -172,6 +178,9 @@ class OptimizerRecipe(_Section):
     )
     weight_decay: float = Field(0.02, ge=0, description="of weights; biases and batch norms have none")
     bias_lr_scale: float = Field(1.0, gt=0, description="learning rate of biases over that of weights; Caffe has 2")
+    encoder_lr_scale: float = Field(
+        1.0, gt=0, le=1, description="learning rate of an encoder that starts from ImageNet over that of the rest"
+    )
     gradient_clip: float = Field(5.0, ge=0, description="largest norm of the network's gradient; 0: any")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="of the running mean of the weights; 0 keeps the last ones")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"

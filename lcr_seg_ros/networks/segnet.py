@@ -28,6 +28,9 @@ class SegNet(nn.Module):
         width: channels of the first stage; ImageNet weights need 64.
         dropout: probability of dropping each value after the three inner encoder and decoder stages, as Bayesian
             SegNet does (Kendall et al., BMVC 2017) with 0.5; 0 is SegNet.
+
+    Attributes:
+        inner_channels: of the maps that :meth:`scores_and_inner` returns beside the scores.
     """
 
     stride = 1
@@ -47,20 +50,31 @@ class SegNet(nn.Module):
                 layers[f"conv{s}_{k}_d"] = conv_layer(channels[s - 1], after, batch_norm=True)
             self.decoder.append(nn.Sequential(layers))
         self.score = nn.Conv2d(channels[0], num_classes, 3, padding=1)  # conv1_1_d
+        self.inner_channels = (channels[4], channels[3], channels[2], channels[1])
         self.dropout = nn.Dropout(dropout)
         init_he(self.decoder)
         init_he(self.score)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.scores_and_inner(x)[0]
+
+    def scores_and_inner(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Scores, and what deep supervision looks at: ``inner_channels`` maps of strides 32, 16, 8 and 4.
+
+        They are what leaves the encoder and the decoder's stages 5 to 3.
+        """
         places = []
         for s, stage in enumerate(self.encoder.stages, start=1):
             x, place = max_pool(stage(x), by_selection=not self.training)
             places.append(place)
             x = self.dropout(x) if s >= 3 else x
+        inner = [x]
         for s, stage in zip(range(len(STAGES), 0, -1), self.decoder, strict=True):
             x = stage(max_unpool(x, places.pop()))
-            x = self.dropout(x) if s >= 3 else x
-        return self.score(x)
+            if s >= 3:
+                x = self.dropout(x)
+                inner.append(x)
+        return self.score(x), inner
 
     def load_imagenet(self, source: str | Path | None = None) -> ImagenetStart:
         """Start the encoder from VGG-16, with or without batch norm; see :meth:`Vgg16Weights.read` for ``source``.
