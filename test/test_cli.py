@@ -102,7 +102,9 @@ def test_benchmark_node_measures_the_three_processes(tmp_path: Path) -> None:
     run("benchmark", "node", *arguments, "--json", tmp_path / "b.json", "--plot", tmp_path / "b.png", cwd=tmp_path)
     figures = json.loads((tmp_path / "b.json").read_text())["figures"]["scenarios"]["stalled"]
     assert figures["masks_received"] >= 2 and 0 <= figures["dropped_share"] < 1
-    assert {"hand-over", "hha", "preprocess", "network", "decode", "render", "publish"} == set(figures["stage_ms"])
+    assert {"wait", "conversion", "hha", "preprocess", "network", "decode", "render", "publish"} == set(
+        figures["stage_ms"]
+    )
     assert 0 < figures["from_stamp_ms"]["p50"] <= figures["from_stamp_ms"]["p95"]
     assert figures["start_to_first_mask_s"] > 0 and figures["memory_mb"] > 0
     assert (tmp_path / "b.png").is_file()

@@ -23,7 +23,10 @@ pytest.importorskip("onnxruntime", reason="quantises")
 pytest.importorskip("onnx", reason="quantises")
 
 from lcr_seg_ros.training import quantize
+from lcr_seg_ros.training.evaluate import evaluate
 from lcr_seg_ros.training.quantize import Attempt, QuantizationError, write_quantized
+
+TRIAL = ROOT / "models" / "nyu40_fit.lcrseg"
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +97,9 @@ def test_what_is_int8_already_is_refused(made: tuple[Path, str], room: Path, tmp
 def test_where_every_attempt_loses_too_much_nothing_is_written(
     room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize, "ATTEMPTS", (Attempt(3, 7),))
+    monkeypatch.setattr(quantize, "ATTEMPTS", (Attempt(3),))
     folder = DatasetFolder(room, "fit", limit=1)
-    with pytest.raises(QuantizationError, match=r"costs 'nyu40' more than -100 points .*7-bit weights.*nothing was"):
+    with pytest.raises(QuantizationError, match=r"costs 'nyu40' more than -100 points .*the first 3 and .*nothing was"):
         write_quantized("nyu40", tmp_path / "out.lcrseg", folder, "fit", 1, folder, "fit", max_loss=-100.0)
     assert not list(tmp_path.iterdir())
 
@@ -108,6 +111,30 @@ def test_without_a_validation_split_it_says_that_nothing_was_measured(
     assert "scores" not in record
     assert ModelBundle.load(tmp_path / "out.lcrseg").scores == {}
     assert any("was not measured" in message for message in caplog.messages)
+
+
+def test_what_a_trial_loses_decides_for_a_model_trained_on_every_frame(room: Path, tmp_path: Path) -> None:
+    folder, out = DatasetFolder(room, "fit", limit=2), tmp_path / "out.lcrseg"
+    record = write_quantized("nyu40", out, folder, "fit", 1, folder, "fit", max_loss=100.0, trial=TRIAL)
+    float_scores = {name: evaluate(Segmenter.load(name), folder).scores()["pixel_acc"] for name in ("nyu40", TRIAL)}
+    assert record["scores"]["fit"]["openvino"]["float"]["pixel_acc"] == pytest.approx(float_scores[TRIAL])
+    assert float_scores[TRIAL] != pytest.approx(float_scores["nyu40"])
+    # The result is the model, not its trial.
+    made, whole = ModelBundle.load(out), ModelBundle.load("nyu40")
+    assert made.input == whole.input != ModelBundle.load(TRIAL).input
+    assert record["float_network_sha256"] == whole.manifest()["network_sha256"]
+
+
+def test_a_trial_of_another_recipe_is_refused(room: Path, tmp_path: Path) -> None:
+    folder = DatasetFolder(room, "fit")
+    with pytest.raises(BundleError, match=r"'nyu40-rgb' and its trial must be of one recipe, but differ in"):
+        write_quantized("nyu40-rgb", tmp_path / "out.lcrseg", folder, "fit", 1, folder, trial=TRIAL)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_sums_of_probabilities_of_a_grouped_model_stay_float(backend: str, room: Path) -> None:
+    confidence = Segmenter.load("nyu4-int8", backend).segment(DatasetFolder(room, "fit")[0].frame).confidence
+    assert len(np.unique(confidence)) > 1000
 
 
 def test_a_network_of_too_few_layers_is_refused(room: Path, tmp_path: Path) -> None:

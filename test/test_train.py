@@ -61,8 +61,9 @@ def command_line(rooms: Path, out: Path, *settings: str) -> list[str]:
     return [sys.executable, "-m", "lcr_seg_ros", *map(str, command)]
 
 
-def train(rooms: Path, out: Path, *settings: str) -> ModelBundle:
-    answer = subprocess.run(command_line(rooms, out, *settings), capture_output=True, text=True, timeout=250)
+def train(rooms: Path, out: Path, *settings: str, recipe: str = "nyu40") -> ModelBundle:
+    command = [*command_line(rooms, out, *settings), "--recipe", recipe]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert answer.returncode == 0, answer.stderr[-3000:]
     return ModelBundle.load(out / "model.lcrseg")
 
@@ -232,6 +233,54 @@ def test_biases_get_their_rate_and_no_decay() -> None:
     assert by_parameter[id(module.network.encoder.bn1.bias)] == (1e-3, 0.0)
     assert by_parameter[id(module.constraint.kernels)] == (1e-4, 0.0)  # type: ignore[union-attr]
     assert len(by_parameter) == len(list(module.parameters()))
+
+
+# The decoder of SegNet is deep: its inner stages are supervised as well, and its encoder moves slowly.
+DEEPLY = {
+    "network.imagenet": False,
+    "network.arguments.width": 8,
+    "network.arguments.dropout": 0,
+    "loss.deep_supervision": 0.3,
+    "optimizer.encoder_lr_scale": 0.1,
+}
+
+
+def test_an_encoder_from_imagenet_can_move_more_slowly_than_the_rest() -> None:
+    module = SegmentationTraining(Recipe.load("segnet_modern", DEEPLY), NYU40, torch.ones(40))
+    module.trainer = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    module.trainer.fit_loop.epoch_loop.max_steps = 10
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    highest = {id(p): g["max_lr"] for g in groups for p in g["params"]}
+    assert {highest[id(p)] for p in module.network.encoder.parameters()} == {5e-5}  # type: ignore[union-attr]
+    others = (module.network.decoder, module.network.score, module.inner_classifiers)
+    assert {highest[id(p)] for part in others for p in part.parameters()} == {5e-4}  # type: ignore[union-attr]
+    assert len(highest) == len(list(module.parameters()))
+
+
+def test_inner_stages_are_supervised_by_labels_at_every_scale_through_classifiers_that_stay_behind(
+    rooms: Path, tmp_path: Path
+) -> None:
+    module = SegmentationTraining(Recipe.load("segnet_modern", DEEPLY), NYU40, torch.ones(40))
+    scores, inner = module.network.scores_and_inner(torch.zeros(1, 3, 64, 96))  # type: ignore[operator]
+    assert scores.shape == (1, 40, 64, 96)
+    assert [map_.shape[-2:] for map_ in inner] == [(2, 3), (4, 6), (8, 12), (16, 24)]
+    assert [c(map_).shape[1] for c, map_ in zip(module.inner_classifiers, inner, strict=True)] == [40] * 4
+
+    run = tmp_path / "run"
+    arguments = [f"{name}={value}" for name, value in DEEPLY.items()]
+    bundle = train(rooms, run, "optimizer.epochs=1", *arguments, recipe="segnet_modern")
+    with next((run / "log").glob("*/metrics.csv")).open() as file:
+        inner_losses = [float(row["loss/inner"]) for row in csv.DictReader(file) if row["loss/inner"]]
+    # Of four stages, each a chance of 1 in 40 at first, weighed by 0.3.
+    assert inner_losses[0] == pytest.approx(4 * 0.3 * np.log(40), rel=0.5)
+    assert read_checkpoint(run / "last.ckpt")["state_dict"].keys() >= {"inner_classifiers.0.weight"}
+    assert not any("inner" in name for name in state_dict_from_onnx(bundle.network))
+
+
+def test_a_network_without_inner_stages_says_that_it_has_none() -> None:
+    recipe = Recipe.load("nyu40", {"network.imagenet": False, "loss.deep_supervision": 0.3})
+    with pytest.raises(RecipeError, match=r"loss.deep_supervision is 0.3, but network fcn_lite has no inner"):
+        SegmentationTraining(recipe, NYU40, torch.ones(40))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_which_part_and_what_to_try(

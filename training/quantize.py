@@ -1,8 +1,9 @@
 """From a trained bundle to one of int8: ONNX Runtime's static quantisation, scored before and after.
 
-Weights are rounded per output channel, what flows between layers per tensor over the range that it had on the
-calibration frames. The result is a network with QuantizeLinear and DequantizeLinear nodes, which openvino and
-onnxruntime turn into integer arithmetic. No PyTorch.
+Weights are rounded per output channel, to 7 of the 8 bits: CPUs without VNNI instructions add products of two int8 in
+16 bits, which saturate at 8 (fcn_lite then loses two points of mean IU). What flows between layers is rounded per
+tensor, over the range that it had on the calibration frames. The result is a network with QuantizeLinear and
+DequantizeLinear nodes, which openvino and onnxruntime turn into integer arithmetic. No PyTorch.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from tqdm import tqdm
 from lcr_seg_ros.backends import create_backend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BundleError, LcrSegError
+from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.preprocess import Preprocessor
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.training.evaluate import evaluate
+from lcr_seg_ros.training.trial import require_one_recipe
 
 INT8_BACKENDS = ("openvino", "onnxruntime")
 SCORES = ("pixel_acc", "mean_acc", "mean_iou", "fw_iou")
@@ -48,17 +51,15 @@ class Attempt:
         float_layers: so many layers with weights, counted from the image, stay float. Of ``fcn_lite`` they are the ones
             that suffer: few channels of very different range. The layer that scores classes and the softmax stay float
             always: 256 levels are too few for a confidence.
-        weight_bits: 7 leaves room in the 16-bit sums of CPUs without VNNI instructions, which saturate at 8.
     """
 
     float_layers: int
-    weight_bits: int = 8
 
     def __str__(self) -> str:
-        return f"{self.weight_bits}-bit weights, the first {self.float_layers} and the last layer float"
+        return f"the first {self.float_layers} and the last layer float"
 
 
-ATTEMPTS = (Attempt(3), Attempt(6), Attempt(12), Attempt(12, 7))
+ATTEMPTS = (Attempt(3), Attempt(6), Attempt(12))
 """Made in this order until one loses little enough."""
 
 
@@ -71,6 +72,7 @@ def write_quantized(
     val: DatasetFolder | None = None,
     val_split: str = "val",
     max_loss: float = 0.5,
+    trial: str | Path | None = None,
 ) -> dict[str, Any]:
     """Quantise a bundle, and write it if it loses little enough.
 
@@ -83,6 +85,8 @@ def write_quantized(
         val: annotated frames to score before and after on; None: unmeasured, the first of :data:`ATTEMPTS` is taken.
         val_split: their name.
         max_loss: points of mean IU (of 100) that it may lose on the worst of the installed backends.
+        trial: of a model that was trained on every frame there is: a bundle of the same recipe that never saw those of
+            ``val``. What it loses, quantised in the same way, decides, and its scores are those of the result.
 
     Returns:
         The record, also in the bundle's training record under :data:`RECORD`: ``precision``, ``attempt``,
@@ -90,29 +94,31 @@ def write_quantized(
 
     Raises:
         QuantizationError: every attempt loses more; nothing is written.
-        BundleError: the model is of int8 already.
+        BundleError: the model is of int8 already, or the trial is not one of it.
         SourceError: a frame cannot be read, or has no label image to score with.
     """
     bundle = ModelBundle.load(model)
     if RECORD in bundle.training:
         raise BundleError(f"{model} is of int8 already: give the float model it was made of")
-    tensors = _calibration_tensors(bundle, calibration, frames)
+    judged = bundle
+    if trial is not None:
+        judged = ModelBundle.load(trial)
+        require_one_recipe(bundle, judged)
     measured_on = [name for name in INT8_BACKENDS if find_spec(name)]
-    before = {} if val is None else {name: _scores(bundle, name, val) for name in measured_on}
+    before = {} if val is None else {name: _scores(judged, name, val) for name in measured_on}
     record: dict[str, Any] = {
         "precision": "int8",
-        "calibration": {"split": split, "frames": len(tensors)},
+        "calibration": {"split": split, "frames": min(frames, len(calibration))},
         "float_network_sha256": hashlib.sha256(bundle.network).hexdigest(),
     }
     losses = []
     for attempt in ATTEMPTS:
         record["attempt"] = str(attempt)
-        quantized = replace(bundle, name=out.stem, network=quantize_network(bundle.network, tensors, attempt))
         if val is None:
             log.warning("what int8 costs was not measured: give --val SPLIT, a list of annotated frames")
-            replace(quantized, training=bundle.training | {RECORD: record}, scores={}).save(out)
-            return record
-        after = {name: _scores(quantized, name, val) for name in measured_on}
+            break
+        small = _quantized(judged, calibration, frames, attempt)
+        after = {name: _scores(small, name, val) for name in measured_on}
         loss = 100 * max(before[name]["mean_iou"] - after[name]["mean_iou"] for name in measured_on)
         losses.append(f"{attempt}: {loss:.2f}")
         log.info("%s: loses %.2f points of mean IU", attempt, loss)
@@ -122,14 +128,22 @@ def write_quantized(
                     name: {"float": _summary(before[name]), "int8": _summary(after[name])} for name in measured_on
                 }
             }
-            scores = {val_split: after[measured_on[0]]}
-            replace(quantized, training=bundle.training | {RECORD: record}, scores=scores).save(out)
-            return record
-    raise QuantizationError(
-        f"int8 costs {bundle.name!r} more than {max_loss:g} points of mean IU on {len(val or [])} frames of "
-        f"{val_split} ({'; '.join(losses)}): nothing was written. Calibrate on more frames, or allow more with "
-        "--max-loss"
-    )
+            break
+    else:
+        raise QuantizationError(
+            f"int8 costs {bundle.name!r} more than {max_loss:g} points of mean IU on {len(val or [])} frames of "
+            f"{val_split} ({'; '.join(losses)}): nothing was written. Calibrate on more frames, or allow more with "
+            "--max-loss"
+        )
+    result = small if val is not None and judged is bundle else _quantized(bundle, calibration, frames, attempt)
+    scores = {} if val is None else {val_split: after[measured_on[0]]}
+    replace(result, name=out.stem, training=bundle.training | {RECORD: record}, scores=scores).save(out)
+    return record
+
+
+def _quantized(bundle: ModelBundle, calibration: DatasetFolder, frames: int, attempt: Attempt) -> ModelBundle:
+    tensors = _calibration_tensors(bundle, calibration, frames)
+    return replace(bundle, network=quantize_network(bundle.network, tensors, attempt))
 
 
 def quantize_network(network: bytes, tensors: Sequence[npt.NDArray[np.float32]], attempt: Attempt) -> bytes:
@@ -157,7 +171,7 @@ def quantize_network(network: bytes, tensors: Sequence[npt.NDArray[np.float32]],
                 _Reader(tensors),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
-                reduce_range=attempt.weight_bits == 7,
+                reduce_range=True,  # 7 bits of weights
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=_float_layers(folded, attempt),
@@ -201,12 +215,13 @@ def _float_layers(path: Path, attempt: Attempt) -> list[str]:
     """Names of the nodes that are not quantised."""
     import onnx
 
-    nodes = onnx.load(path).graph.node
-    layers = [node.name for node in nodes if node.op_type in ("Conv", "Gemm", "MatMul")]
+    nodes = list(onnx.load(path).graph.node)
+    probabilities = next((k for k, node in enumerate(nodes) if node.op_type == "Softmax"), len(nodes))
+    layers = [node.name for node in nodes[:probabilities] if node.op_type in ("Conv", "Gemm", "MatMul")]
     if len(layers) <= attempt.float_layers + 1:
         raise QuantizationError(f"the network has {len(layers)} layers with weights: too few for {attempt}")
-    kept = [*layers[: attempt.float_layers], layers[-1]]
-    return kept + [node.name for node in nodes if node.op_type == "Softmax"]
+    # A grouped network goes on after its softmax, with sums of probabilities.
+    return [*layers[: attempt.float_layers], layers[-1], *(node.name for node in nodes[probabilities:])]
 
 
 class _Reader:
@@ -229,7 +244,9 @@ def _calibration_tensors(bundle: ModelBundle, folder: DatasetFolder, frames: int
 
 
 def _scores(bundle: ModelBundle, backend: str, folder: DatasetFolder) -> dict[str, Any]:
-    return evaluate(Segmenter(bundle, create_backend(bundle, backend, "cpu")), folder).scores()
+    made_of = bundle.training.get("grouped", {}).get("labels")  # then the label images have the finer classes
+    annotated = None if made_of is None else LabelSet.load(made_of)
+    return evaluate(Segmenter(bundle, create_backend(bundle, backend, "cpu")), folder, annotated=annotated).scores()
 
 
 def _summary(scores: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,11 @@ Examples:
     help="points of mean IU that it may lose on --val; if it loses more, nothing is written",
 )  # fmt: skip
 @click.option(
+    "--trial",
+    metavar="MODEL",
+    help="of a model trained on every frame: one of the same recipe that never saw --val, which speaks for it",
+)
+@click.option(
     "--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: DATA/intrinsics.yaml]"
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="model bundle to write")
@@ -38,6 +43,7 @@ def command(
     val: str | None,
     limit: int | None,
     max_loss: float,
+    trial: str | None,
     intrinsics: str | None,
     out: Path,
 ) -> None:
@@ -61,6 +67,7 @@ def command(
         annotated,
         val or "",
         max_loss,
+        trial,
     )
     for of_split, backends in record.get("scores", {}).items():
         for backend, scores in backends.items():

@@ -32,8 +32,7 @@ def with_trial(final: ModelBundle, trial: ModelBundle) -> ModelBundle:
     """
     if not trial.scores:
         raise BundleError(f"trial {trial.name!r} has no scores: export it with --data, on frames it was not trained on")
-    if apart := _differences(final, trial):
-        raise BundleError(f"{final.name!r} and its trial must be of one recipe, but differ in {', '.join(apart)}")
+    require_one_recipe(final, trial)
     has, wants = (float(model.training.get("temperature", 1.0)) for model in (final, trial))
     if has != wants:
         final = with_temperature(final, wants / has)
@@ -52,9 +51,20 @@ def write_with_trial(final: str | Path, trial: str | Path, out: Path) -> dict[st
     return made.scores
 
 
+def require_one_recipe(final: ModelBundle, trial: ModelBundle) -> None:
+    """See that one may speak for the other.
+
+    Raises:
+        BundleError: they differ; lists in what.
+    """
+    if apart := _differences(final, trial):
+        raise BundleError(f"{final.name!r} and its trial must be of one recipe, but differ in {', '.join(apart)}")
+
+
 def _differences(final: ModelBundle, trial: ModelBundle) -> list[str]:
     """Names of what differs: network, input, labels, and entries of the recipe."""
-    if replace(final.input, mean=trial.input.mean, std=trial.input.std) == trial.input:  # those of HHA are measured
+    measured = {"mean": trial.input.mean, "std": trial.input.std}  # those of HHA, on the frames
+    if final.input.modality == trial.input.modality and replace(final.input, **measured) == trial.input:
         final = replace(final, input=trial.input)
     apart = [name for name in ("architecture", "input", "labels") if getattr(final, name) != getattr(trial, name)]
     ours, theirs = (dotted_entries(model.training.get("recipe", {})) for model in (final, trial))

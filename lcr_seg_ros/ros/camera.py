@@ -233,6 +233,8 @@ class Camera:
             pair: of this camera.
             uses_depth: whether the model sees depth.
         """
+        began = time.monotonic()
+        pair.stage_ms["wait"] = 1e3 * (began - pair.completed_s)
         step = "too_old"
         try:
             if not self._is_fresh(pair):
@@ -270,6 +272,8 @@ class Camera:
                 stamp_s=pair.stamp_ns * 1e-9 if pair.stamp_ns else None,
             )
             tracker = None if self._gravity is None else self._gravity.tracker_for(intrinsics)
+            apart = sum(pair.stage_ms.get(stage, 0.0) for stage in ("decompress", "registration"))
+            pair.stage_ms["conversion"] = 1e3 * (time.monotonic() - began) - apart
             return Job(pair, frame, reading, tracker)
         except Exception as error:
             self.lose(step, error)

@@ -6,7 +6,8 @@ will take over when it is ready; else empty), ``memory_mb`` (resident, of the pr
 ``pairs_in_hz``, ``masks_out``, ``masks_out_hz``;
 ``dropped`` and ``dropped_REASON``; ``latency_ms_p50``, ``latency_ms_p95`` (stamp of the colour image to departure of
 the mask), ``response_ms_p50``, ``response_ms_p95`` (arrival of the colour image to departure of the mask);
-``STAGE_ms_p50``, ``STAGE_ms_p95`` for the stages that the frames went through: decompress (of compressed images, colour
+``STAGE_ms_p50``, ``STAGE_ms_p95`` for the stages that the frames went through: wait (for the worker, which is busy with
+the frame before), conversion (of messages to arrays), decompress (of compressed images, colour
 and depth) and registration (of depth, by the node); hha, preprocess, network and decode, or, with PyTorch on CUDA,
 gravity (on the CPU) and device (upload, HHA, network, decoding and download together); render and publish;
 ``age_ms_p50``, ``age_ms_p95`` (stamp of the colour image to the pair's completion here: what camera and transport

@@ -12,13 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 STAGES = (
-    *("decompress", "registration"),
+    *("wait", "conversion", "decompress", "registration"),
     *("hha", "preprocess", "network", "decode"),
     *("gravity", "device"),
     *("render", "publish"),
 )
-"""Where the time of a frame goes, in the order of its way. No frame goes through all of them: the first two are for
-compressed images and for depth that the node registers; the next four are the way stage by stage, the two after them
+"""Where the time of a frame goes, in the order of its way. ``wait`` is for the worker, which is busy with the frame
+before. No frame goes through all of them: decompress and registration are for compressed images and for depth that the
+node registers; the next four are the way stage by stage, the two after them
 that of the device pipeline (see :class:`lcr_seg_ros.segmenter.Segmentation`)."""
 
 WINDOW_S = 5.0

@@ -24,6 +24,7 @@ import click
 from lcr_seg_ros.bundle import ModelBundle, find_model
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.ros.environment import prepare_ros_environment
+from lcr_seg_ros.ros.frame_statistics import STAGES
 from lcr_seg_ros.ros.play_command import PUBLISHING, stop_on_signals
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.ros.stalled_subscriber import SUBSCRIBED
@@ -38,7 +39,6 @@ SETTLE_S = 2.0
 """Between the first mask and the measurement."""
 
 SAMPLE_S = 1.0
-STAGES = ("hha", "preprocess", "network", "decode", "render", "publish")
 
 
 class Scenario(NamedTuple):
@@ -290,17 +290,14 @@ def _figures(
     ``from_stamp_ms`` is what it takes from the stamp of the colour image until the mask has left the node, and
     ``from_arrival_ms`` the same from the arrival of the colour image, as the node tells it: medians over the run of the
     percentiles that it reports each second.
-    ``outside_ms`` is all of a frame but the network: conversion and hand-over, which is what remains of the latency
-    when the stages before the mask are taken off, and the other stages. ``processing_ms`` is that and the network.
+    ``outside_ms`` is the work on a frame but for the network: conversion and the stages after it. ``processing_ms`` is
+    that and the network. What a frame ``wait``s for the one before it is in the latencies and in neither of these.
     """
     told = list(chain.seen.diagnostics)
     stage_ms = {stage: _median(told, f"{stage}_ms_p50") for stage in STAGES if f"{stage}_ms_p50" in told[-1]}
     latencies = [(mask.sent_ns - mask.stamp_ns) * 1e-6 for mask in masks]
-    age_ms = _median(told, "age_ms_p50")
-    before_mask = sum(stage_ms.get(stage, 0.0) for stage in STAGES if stage not in ("render", "publish"))
     network = "network" if "network" in stage_ms else "device"  # of which the network is a part
-    hand_over_ms = max(0.0, statistics.median(latencies) - age_ms - before_mask)
-    outside_ms = hand_over_ms + sum(ms for stage, ms in stage_ms.items() if stage != network)
+    outside_ms = sum(ms for stage, ms in stage_ms.items() if stage not in (network, "wait"))
     from_stamp_ms = _percentiles(latencies)
     # The last frames may have found their masks after the end; that is no loss.
     answered = {mask.stamp_ns for mask in masks}
@@ -317,8 +314,8 @@ def _figures(
         "dropped": {k.removeprefix("dropped_"): int(v) for k, v in told[-1].items() if k.startswith("dropped_")},
         "from_stamp_ms": from_stamp_ms,
         "from_arrival_ms": {name: _median(told, f"response_ms_{name}") for name in from_stamp_ms},
-        "pair_age_ms": age_ms,
-        "stage_ms": {"hand-over": hand_over_ms, **stage_ms},
+        "pair_age_ms": _median(told, "age_ms_p50"),
+        "stage_ms": stage_ms,
         "outside_ms": outside_ms,
         "outside_over_network": outside_ms / stage_ms[network],
         "processing_ms": processing_ms,

@@ -22,14 +22,16 @@ class ImagePair:
 
     Args:
         arrived_s: when the colour image came, in seconds of ``time.monotonic``.
-        stage_ms: what it took to make arrays of them, by stage, in milliseconds: ``decompress``, ``registration``;
-            filled in by whoever does.
+        stage_ms: time spent on the pair, by stage, in milliseconds: ``wait`` for the worker, then ``conversion`` to
+            arrays and, apart from it, ``decompress`` and ``registration``; filled in by whoever does.
+        completed_s: when both were there, in seconds of ``time.monotonic``.
     """
 
     color: Image
     depth: Image | None
     arrived_s: float | None = None
     stage_ms: dict[str, float] = field(default_factory=dict)
+    completed_s: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def stamp_ns(self) -> int:
