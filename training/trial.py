@@ -63,10 +63,11 @@ def require_one_recipe(final: ModelBundle, trial: ModelBundle) -> None:
 
 def _differences(final: ModelBundle, trial: ModelBundle) -> list[str]:
     """Names of what differs: network, input, labels, and entries of the recipe."""
-    measured = {"mean": trial.input.mean, "std": trial.input.std}  # those of HHA, on the frames
-    if final.input.modality == trial.input.modality and replace(final.input, **measured) == trial.input:
-        final = replace(final, input=trial.input)
+    ours, theirs = final.input, trial.input
+    # Mean and deviation of HHA are measured on the frames.
+    if ours.modality == theirs.modality and replace(ours, mean=theirs.mean, std=theirs.std) == theirs:
+        final = replace(final, input=theirs)
     apart = [name for name in ("architecture", "input", "labels") if getattr(final, name) != getattr(trial, name)]
-    ours, theirs = (dotted_entries(model.training.get("recipe", {})) for model in (final, trial))
-    apart += [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
+    one, other = (dotted_entries(model.training.get("recipe", {})) for model in (final, trial))
+    apart += [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
     return [name for name in apart if name not in {f"optimizer.{entry}" for entry in MAY_DIFFER}]
