@@ -33,6 +33,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 prepare_ros_environment()
 
 import rclpy  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue  # noqa: E402
 from faulty_cameras import CAMERAS as FAULTS  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
@@ -325,6 +326,26 @@ def test_a_subscriber_that_asks_for_more_than_the_camera_offers_is_named(view: G
     (check,) = (c for c in check_segment_nodes(view) if c.name.startswith("QoS"))
     assert (check.name, check.level) == ("QoS of /good/rgb/image_rect_color", "warn")
     assert check.found.startswith("/picky hears nothing from /good/driver") and "eliab" in check.found
+
+
+@pytest.mark.parametrize(
+    ("model", "masks_hz", "level", "advice"),
+    [
+        ("nyu40", 21.0, "warn", "ros2 param set /segment model nyu40-int8 asks a third less of the CPU; or ros2 param"),
+        ("nyu40-int8", 21.0, "warn", "every frame: ros2 param set /segment max_rate_hz 19.0"),
+        ("nyu40", 29.0, "ok", ""),
+    ],
+)
+def test_a_node_that_cannot_label_every_frame_is_told_what_would_be_less_work(
+    model: str, masks_hz: float, level: str, advice: str
+) -> None:
+    told = {"model": model, "pairs_in_hz": "30.0", "masks_out_hz": str(masks_hz), "dropped_replaced_by_newer": "70"}
+    status = DiagnosticStatus(name="segment: segmentation", level=DiagnosticStatus.OK)
+    status.values = [KeyValue(key=key, value=value) for key, value in told.items()]
+    view = GraphView(publishers={"/segmentation/mask": ["/segment"]}, diagnostics={status.name: status})
+    (check,) = check_segment_nodes(view)
+    assert (check.name, check.level) == ("/segment", level)
+    assert advice in check.advice if advice else not check.advice
 
 
 def test_an_empty_graph_says_what_to_start() -> None:

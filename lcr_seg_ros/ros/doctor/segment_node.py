@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from lcr_seg_ros.bundle import shipped_models
 from lcr_seg_ros.ros.doctor.graph import MASK_TOPIC, GraphView
 from lcr_seg_ros.ros.doctor.report import Check
 
 AREA = "node"
 
 SHOWN_KEYS = ("state", "model", "backend", "device", "masks_out_hz", "pairs_in_hz", "latency_ms_p50", "latency_ms_p95")
+
+KEEPS_UP = 0.9
+"""Share of the frames that a node has to label."""
 
 
 def check_segment_nodes(view: GraphView) -> list[Check]:
@@ -51,8 +57,19 @@ def _node(name: str, status: DiagnosticStatus | None) -> Check:
     drops = {key.removeprefix("dropped_"): value for key, value in values.items() if key.startswith("dropped_")}
     lost = "; dropped: " + ", ".join(f"{count} {reason}" for reason, count in drops.items()) if drops else ""
     if _byte(status.level) == _byte(DiagnosticStatus.OK):
-        return Check(AREA, name, "ok", f"{shown}{lost}")
+        advice = _remedy_of_slowness(name, values)
+        return Check(AREA, name, "warn" if advice else "ok", f"{shown}{lost}", advice)
     return Check(AREA, name, "warn", f"{status.message} ({shown}{lost})", "see the checks of the camera above")
+
+
+def _remedy_of_slowness(name: str, values: Mapping[str, str]) -> str:
+    """What to do about a node that labels clearly fewer frames than come, for want of time; empty if it keeps up."""
+    pairs_hz, masks_hz = (float(values.get(key, "0")) for key in ("pairs_in_hz", "masks_out_hz"))
+    if "dropped_replaced_by_newer" not in values or masks_hz > KEEPS_UP * pairs_hz:
+        return ""
+    smaller = f"{values.get('model')}-int8"
+    switch = f"ros2 param set {name} model {smaller} asks a third less of the CPU; or " * (smaller in shipped_models())
+    return f"it cannot label every frame: {switch}ros2 param set {name} max_rate_hz {0.9 * masks_hz:.0f}.0"
 
 
 def _byte(level: bytes | int) -> bytes:
