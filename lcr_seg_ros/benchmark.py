@@ -6,7 +6,7 @@ import itertools
 import json
 import platform
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.util import find_spec
@@ -29,6 +29,7 @@ Case = Callable[[], object]
 
 BACKEND_NAMES = ("auto", "openvino", "onnxruntime", "torch")
 NODE_SCENARIOS = ("standard", "60hz", "720p", "stalled")
+TRAINED_NETWORKS = ("segnet", "fcn32s", "fcn_lite")
 
 
 @click.command(
@@ -39,9 +40,10 @@ Examples:
   python -m lcr_seg_ros benchmark network --model nyu40 --seconds 20 --json network.json
   python -m lcr_seg_ros benchmark frame --plot stages.png
   python -m lcr_seg_ros benchmark frame --backend torch --device cuda
+  python -m lcr_seg_ros benchmark training --network segnet --seconds 120
   python -m lcr_seg_ros benchmark node --scenario standard --seconds 600"""
 )
-@click.argument("what", type=click.Choice(["hha", "constraint", "network", "frame", "node"]))
+@click.argument("what", type=click.Choice(["hha", "constraint", "training", "network", "frame", "node"]))
 @click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0.1), help="time spent measuring")
 @click.option("--model", default="nyu40", show_default=True, help="for network, frame and node")
 @click.option(
@@ -49,6 +51,7 @@ Examples:
 )
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), help="for network and frame")
 @click.option("--data", type=click.Path(path_type=Path), help="for hha: a dataset folder, its first 10 frames")
+@click.option("--network", type=click.Choice(TRAINED_NETWORKS), help="for training: only this one; all when left out")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="also write the figures here")
 @click.option("--scenario", type=click.Choice(NODE_SCENARIOS), help="for node: only this one; all when left out")
 @click.option("--plot", type=click.Path(path_type=Path), help="also draw them here, as PNG; needs matplotlib")
@@ -59,19 +62,21 @@ def command(
     backend: str,
     device: str,
     data: Path | None,
+    network: str | None,
     json_path: Path | None,
     scenario: str | None,
     plot: Path | None,
 ) -> None:
     """Time one part of the chain.
 
-    hha: depth to HHA, every execution on one thread, holes filled within, on rendered Kinect frames and on
-    those of --data; "live" follows gravity from frame to frame, as the node does; torch, and CUDA graphs of
-    it, on the GPU where there is one. constraint: the training loss, ours and the plain convolution
-    formulation, forward and backward. network: the network alone on every installed backend. frame: one frame
-    from camera image to labels on each of them, by stage; of torch, on a GPU or if asked for, also all of it on the
-    device. node: camera, node and observer as processes over DDS;
-    then at 60 Hz, at 1280x720 and beside a subscriber that never reads, a quarter of the time each.
+    hha: depth to HHA, every execution on one thread, holes filled within, on rendered Kinect frames and on those of
+    --data; "live" follows gravity from frame to frame, as the node does; torch, and CUDA graphs of it, on the GPU
+    where there is one. constraint: the training loss, ours and the plain convolution formulation, forward and
+    backward. training: a whole step with it and without, time and peak memory, at the paper's sizes; --seconds is for
+    each network. network: the network alone on every installed backend. frame: one frame from camera image to labels
+    on each of them, by stage; of torch, on a GPU or if asked for, also all of it on the device. node: camera, node
+    and observer as processes over DDS; then at 60 Hz, at 1280x720 and beside a subscriber that never reads, a quarter
+    of the time each.
 
     Cases take turns, so that a machine that slows down slows all of them; a ratio of two medians from one
     run can be trusted where an absolute time cannot.
@@ -80,6 +85,8 @@ def command(
         raise click.UsageError(f"--data goes with hha only, not with {what}")
     if scenario is not None and what != "node":
         raise click.UsageError(f"--scenario goes with node only, not with {what}")
+    if network is not None and what != "training":
+        raise click.UsageError(f"--network goes with training only, not with {what}")
     if (backend, device) != ("auto", "auto") and what not in ("network", "frame"):
         raise click.UsageError(f"--backend and --device go with network and frame only, not with {what}")
     figures: dict[str, Any]
@@ -89,6 +96,8 @@ def command(
         figures = benchmark_node(seconds, model, scenario)
     elif what == "hha":
         figures = _hha(seconds, data)
+    elif what == "training":
+        figures = _training(seconds, TRAINED_NETWORKS if network is None else (network,))
     elif what == "frame":
         from lcr_seg_ros.frame_benchmark import benchmark_frame
 
@@ -149,6 +158,30 @@ def _medians(
         }
         for name, taken in times.items()
     }
+
+
+def _training(seconds: float, networks: Sequence[str]) -> dict[str, dict[str, float]]:
+    import torch
+
+    from lcr_seg_ros.training.step_benchmark import peak_memory_mib, training_steps
+
+    figures: dict[str, dict[str, float]] = {}
+    for name in networks:
+        steps = training_steps(name)
+        rows = _medians({f"{name} with": steps[True], f"{name} without": steps[False]}, seconds)
+        del steps
+        with_it, without = rows.values()
+        for row, constrained in ((with_it, True), (without, False)):
+            row["peak_memory_mib"] = peak_memory_mib(name, constrained, torch.get_num_threads())
+        _echo(rows)
+        time_ratio = with_it["wall_ms"] / without["wall_ms"]
+        memory_ratio = with_it["peak_memory_mib"] / without["peak_memory_mib"]
+        click.echo(
+            f"{name}: with the constraint a step takes {time_ratio:.3f} times as long and {memory_ratio:.3f} times the "
+            f"memory ({with_it['peak_memory_mib']:.0f} MiB)"
+        )
+        figures |= rows
+    return figures
 
 
 def _hha(seconds: float, data: Path | None) -> dict[str, dict[str, float]]:

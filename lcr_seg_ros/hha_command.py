@@ -56,7 +56,7 @@ STEEP_DEG = 60.0
 Examples:
   python -m lcr_seg_ros hha --data nyudv2 --split val --out hha
   python -m lcr_seg_ros hha --data kitchen --frame 000060 --explain
-  python -m lcr_seg_ros hha --explain --out docs/images     (the pictures of docs/hha.md)"""
+  python -m lcr_seg_ros hha --explain --out docs/images     # the pictures of docs/hha.md"""
 )
 @click.option("--data", type=click.Path(path_type=Path), help="dataset folder  [default: the rendered room]")
 @click.option("--split", help="name of a list, e.g. val for DATA/val.txt  [default: every image]")

@@ -42,7 +42,7 @@ DEFAULTS = MapSettings()
 @click.command(
     epilog="""\b
 Examples:
-  python -m lcr_seg_ros map --poses exact --out room_map              (the rendered room)
+  python -m lcr_seg_ros map --poses exact --out room_map              # the rendered room
   python -m lcr_seg_ros map --data recording.mcap --out kitchen_map
   python -m lcr_seg_ros map --data kitchen --intrinsics 585,585,320,240 --voxel-size 0.03
   python -m lcr_seg_ros map --data DIR --poses slam.txt --class floor --class chair --class table"""

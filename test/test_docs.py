@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from shared_data import ROOT
 
 import lcr_seg_ros
 from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.cli import COMMANDS, group
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 
 DOCS = ROOT / "docs"
@@ -65,7 +68,6 @@ def test_a_reader_of_the_site_sends_no_request_to_another_host(site: Path) -> No
 
 
 def test_the_reference_names_every_parameter_command_recipe_and_class(site: Path) -> None:
-    from lcr_seg_ros.cli import COMMANDS
     from lcr_seg_ros.labels import LabelSet
 
     expected = {
@@ -121,6 +123,53 @@ def test_every_link_to_a_file_in_the_texts_at_the_top_leads_somewhere() -> None:
     for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / name).read_text(encoding="utf-8"))
         assert not [target for target in targets if not (ROOT / target).exists()], name
+
+
+# ------------------------------------------------------------------------------------------------ command lines
+
+CALL = re.compile(r"(?:python -m|ros2 run) lcr_seg_ros ([^`\n|]+)")
+TEXTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "models" / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """The arguments of each call of a command in a text, or in the examples of another's help."""
+    joined = re.sub(r"\\\n\s*", " ", text)
+    calls = [shlex.split(call, comments=True) for call in CALL.findall(joined)]
+    return [call for call in calls if call[0] != "--version" and "NAME" not in call[:2]]
+
+
+def parse(arguments: list[str]) -> None:
+    """Let click read a command line, without running it.
+
+    Raises:
+        click.UsageError: no such command, option or choice.
+    """
+    command: click.Command = group
+    name: str | None = "lcr_seg_ros"
+    while isinstance(command, click.Group):
+        name, found, arguments = command.resolve_command(click.Context(command), arguments)
+        assert found is not None
+        command = found
+    command.make_context(name, arguments)
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_line_in_the_texts_is_one_that_the_commands_take(path: Path) -> None:
+    for arguments in command_lines(path.read_text(encoding="utf-8")):
+        try:
+            parse(arguments)
+        except (click.UsageError, click.exceptions.Exit) as error:
+            pytest.fail(f"{path.name}: {' '.join(arguments)}: {getattr(error, 'message', 'shows its help')}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_in_a_commands_help_is_one_that_it_takes(name: str) -> None:
+    _, command, _ = group.resolve_command(click.Context(group), [name])
+    assert command is not None
+    examples = command_lines(command.epilog or "")
+    assert examples, f"{name} has no example"
+    for arguments in examples:
+        parse(arguments)
 
 
 # ------------------------------------------------------------------------------------------------ tutorials

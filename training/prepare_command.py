@@ -16,7 +16,7 @@ _LAYOUTS = ("fcn", "rgb_hha_label", "esanet", "folder")
 Examples:
   python -m lcr_seg_ros prepare rooms --out rooms --rooms 8 --frames 20
   python -m lcr_seg_ros prepare nyudv2 --download --out nyudv2
-  python -m lcr_seg_ros prepare COMMAND --help"""
+  python -m lcr_seg_ros prepare NAME --help"""
 )
 def command() -> None:
     """Make dataset folders that train, evaluate, predict and play read."""
