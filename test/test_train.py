@@ -251,9 +251,9 @@ def test_an_encoder_from_imagenet_can_move_more_slowly_than_the_rest() -> None:
     module.trainer.fit_loop.epoch_loop.max_steps = 10
     groups = module.configure_optimizers()["optimizer"].param_groups
     highest = {id(p): g["max_lr"] for g in groups for p in g["params"]}
-    assert {highest[id(p)] for p in module.network.encoder.parameters()} == {5e-5}  # type: ignore[union-attr]
+    assert {highest[id(p)] for p in module.network.encoder.parameters()} == {1e-4}  # type: ignore[union-attr]
     others = (module.network.decoder, module.network.score, module.inner_classifiers)
-    assert {highest[id(p)] for part in others for p in part.parameters()} == {5e-4}  # type: ignore[union-attr]
+    assert {highest[id(p)] for part in others for p in part.parameters()} == {1e-3}  # type: ignore[union-attr]
     assert len(highest) == len(list(module.parameters()))
 
 
