@@ -94,6 +94,16 @@ def test_the_scores_inside_an_int8_model_that_never_saw_the_frames_are_measured_
     assert_scores(ModelBundle.load(name).scores["val"], measured, within=3e-3)  # integer kernels round by processor
 
 
+def test_the_segnet_beside_the_package_was_trained_with_the_constraint_on_fit_alone() -> None:
+    bundle = ModelBundle.load(TRIAL.parent / "segnet.lcrseg")
+    assert (bundle.architecture["name"], bundle.input.modality) == ("segnet", "rgb")
+    assert (bundle.input.height, bundle.input.width) == (200, 264)
+    assert bundle.training["recipe"]["loss"]["constraint"]["learnable"]
+    assert bundle.training["data"]["fit"] == "fit"
+    assert bundle.scores["val"]["frames"] == 414
+    assert "Silberman" in bundle.notice and "Simonyan" in bundle.notice
+
+
 def assert_scores(stored: dict[str, Any], measured: dict[str, Any], within: float = 5e-4) -> None:
     assert measured["frames"] == stored["frames"] == 414
     for score in ("pixel_acc", "mean_acc", "mean_iou", "fw_iou", "calibration_error"):
