@@ -331,7 +331,7 @@ def test_a_subscriber_that_asks_for_more_than_the_camera_offers_is_named(view: G
 @pytest.mark.parametrize(
     ("model", "masks_hz", "level", "advice"),
     [
-        ("nyu40", 21.0, "warn", "ros2 param set /segment model nyu40-int8 asks a quarter less of the CPU; or ros2 param"),
+        ("nyu40", 21.0, "warn", "ros2 param set /segment model nyu40-int8 takes a quarter less CPU; or ros2 param"),
         ("nyu40-int8", 21.0, "warn", "every frame: ros2 param set /segment max_rate_hz 19.0"),
         ("nyu40", 29.0, "ok", ""),
     ],
