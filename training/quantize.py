@@ -1,8 +1,7 @@
 """From a trained bundle to one of int8: ONNX Runtime's static quantisation, scored before and after.
 
-Weights are rounded per output channel, to 7 of the 8 bits: CPUs without VNNI instructions add products of two int8 in
-16 bits, which saturate at 8 (fcn_lite then loses two points of mean IU). What flows between layers is rounded per
-tensor, over the range that it had on the calibration frames. The result is a network with QuantizeLinear and
+Weights are rounded per output channel, to 7 of the 8 bits, as ONNX Runtime advises for CPUs without VNNI instructions:
+sums of products in 16 bits may saturate at 8. What flows between layers is rounded per tensor, over the range that it had on the calibration frames. The result is a network with QuantizeLinear and
 DequantizeLinear nodes, which openvino and onnxruntime turn into integer arithmetic. No PyTorch.
 """
 
