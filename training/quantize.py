@@ -1,8 +1,9 @@
 """From a trained bundle to one of int8: ONNX Runtime's static quantisation, scored before and after.
 
 Weights are rounded per output channel, to 7 of the 8 bits, as ONNX Runtime advises for CPUs without VNNI instructions:
-sums of products in 16 bits may saturate at 8. What flows between layers is rounded per tensor, over the range that it had on the calibration frames. The result is a network with QuantizeLinear and
-DequantizeLinear nodes, which openvino and onnxruntime turn into integer arithmetic. No PyTorch.
+sums of products in 16 bits may saturate at 8. What flows between layers is rounded per tensor, over the range that it
+had on the calibration frames. The result is a network with QuantizeLinear and DequantizeLinear nodes, which openvino
+and onnxruntime turn into integer arithmetic. No PyTorch.
 """
 
 from __future__ import annotations
