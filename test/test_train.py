@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from lcr_seg_ros.bundle import InputSpec, ModelBundle
 from lcr_seg_ros.errors import SourceError
@@ -38,7 +39,8 @@ from lcr_seg_ros.training.data import (
 from lcr_seg_ros.training.export_run import read_checkpoint
 from lcr_seg_ros.training.module import SegmentationTraining, TrainingError, _schedule
 from lcr_seg_ros.training.recipe import LossRecipe, OptimizerRecipe, Recipe, RecipeError
-from lcr_seg_ros.training.train import _explained
+from lcr_seg_ros.training.train import Machine, _explained
+from lcr_seg_ros.training.train import train as run_training
 from lcr_seg_ros.weights import state_dict_from_onnx
 
 NYU40 = LabelSet.load("nyu40")
@@ -277,9 +279,65 @@ def test_inner_stages_are_supervised_by_labels_at_every_scale_through_classifier
     assert not any("inner" in name for name in state_dict_from_onnx(bundle.network))
 
 
+class KeepEveryEpoch(Callback):
+    """Copies of the network's state before the first epoch and after each."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, torch.Tensor]] = []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._keep(pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._keep(pl_module)
+
+    def _keep(self, module: L.LightningModule) -> None:
+        state = module.network.state_dict()  # type: ignore[operator, union-attr]
+        self.states.append({name: value.clone() for name, value in state.items()})
+
+
+def states_of_epochs(rooms: Path, out: Path, **changes: object) -> list[dict[str, torch.Tensor]]:
+    """Of a deeply supervised SegNet."""
+    small = {"input.height": 64, "input.width": 96, "optimizer.batch_size": 4, "optimizer.ema_decay": 0.0}
+    recipe = Recipe.load("segnet_modern", {**DEEPLY, **small, **{k.replace("__", "."): v for k, v in changes.items()}})
+    kept = KeepEveryEpoch()
+    machine = Machine("cpu", threads=1, workers=0)
+    run_training(recipe, rooms, "fit", None, out, cache=out / "cache", machine=machine, callbacks=[kept])
+    return kept.states
+
+
+def test_early_epochs_may_end_at_the_last_inner_stage_and_leave_the_outer_decoder_as_it_was(
+    rooms: Path, tmp_path: Path
+) -> None:
+    start, within, after = states_of_epochs(rooms, tmp_path / "run", loss__inner_share=0.5, optimizer__epochs=2)
+    for name in ("decoder.3.conv2_2_d.conv.weight", "decoder.4.conv1_2_d.norm.running_mean", "score.weight"):
+        assert torch.equal(within[name], start[name]), name
+        assert not torch.equal(after[name], within[name]), name
+    for name in ("decoder.2.conv3_1_d.conv.weight", "encoder.stages.0.conv1_1.conv.weight"):
+        assert not torch.equal(within[name], start[name]), name
+
+
+def test_frozen_stages_keep_weights_and_batch_norms(rooms: Path, tmp_path: Path) -> None:
+    start, after = states_of_epochs(rooms, tmp_path / "run", network__frozen_stages=2, optimizer__epochs=1)
+    changed = {name for name, value in start.items() if not torch.equal(after[name], value)}
+    assert not [name for name in changed if name.startswith(("encoder.stages.0.", "encoder.stages.1."))]
+    assert {"encoder.stages.2.conv3_1.conv.weight", "encoder.stages.2.conv3_1.norm.running_mean"} <= changed
+
+
+def test_an_early_end_within_needs_classifiers_there() -> None:
+    with pytest.raises(RecipeError, match=r"inner_share is 0.5: it needs deep_supervision above 0"):
+        Recipe.load("segnet_modern", {"loss.deep_supervision": 0, "loss.inner_share": 0.5})
+
+
 def test_a_network_without_inner_stages_says_that_it_has_none() -> None:
     recipe = Recipe.load("nyu40", {"network.imagenet": False, "loss.deep_supervision": 0.3})
     with pytest.raises(RecipeError, match=r"loss.deep_supervision is 0.3, but network fcn_lite has no inner"):
+        SegmentationTraining(recipe, NYU40, torch.ones(40))
+
+
+def test_a_network_without_vgg_says_that_it_has_no_stages_to_freeze() -> None:
+    recipe = Recipe.load("nyu40", {"network.imagenet": False, "network.frozen_stages": 1})
+    with pytest.raises(RecipeError, match=r"network.frozen_stages is 1, but fcn_lite has no VGG-16"):
         SegmentationTraining(recipe, NYU40, torch.ones(40))
 
 

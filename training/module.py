@@ -16,6 +16,7 @@ from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.networks.pretrained import ImagenetStart
+from lcr_seg_ros.networks.vgg16 import Vgg16
 from lcr_seg_ros.training.data import IGNORED, PADDED, seed_of
 from lcr_seg_ros.training.lcr import ContextualRegularization
 from lcr_seg_ros.training.metrics import scores_from_confusion
@@ -52,6 +53,9 @@ class SegmentationTraining(L.LightningModule):
         self.num_classes = len(labels)
         self.network = create_network(**architecture(recipe, labels)).to(memory_format=torch.channels_last)
         constraint = recipe.loss.constraint
+        self._frozen = _frozen_stages(self.network, recipe)
+        for stage in self._frozen:
+            stage.requires_grad_(False)
         self.inner_classifiers = _inner_classifiers(self.network, recipe, self.num_classes)
         """Of deep supervision; no part of the network, so that they stay behind at its export."""
         own = {"guide", "kernel_lr_scale", "downsample", "ramp_share"}
@@ -76,6 +80,8 @@ class SegmentationTraining(L.LightningModule):
 
     def train(self, mode: bool = True) -> SegmentationTraining:
         super().train(mode)
+        for stage in self._frozen:
+            stage.eval()
         if self.recipe.network.freeze_batch_norm:
             for module in self.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -103,15 +109,10 @@ class SegmentationTraining(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
         image, guide, target, *rest = batch
         taught = None if self.teacher is None else self.teacher.scores(rest[0]).float()
-        inner: list[Tensor] = []
-        if self.inner_classifiers:
-            scores, inner = self.network.scores_and_inner(self._normalised(image))  # type: ignore[operator]
-        else:
-            scores = self(image)
-        scores = scores.float()
+        scores, *inner = (each.float() for each in self._scores_and_inner_scores(image))
         parts = self._supervision(scores, target, taught)
-        for features, classifier in zip(inner, self.inner_classifiers, strict=True):
-            within = self._supervision(classifier(features).float(), target, taught)
+        for within_scores in inner:
+            within = self._supervision(within_scores, target, taught)
             share = self.recipe.loss.deep_supervision * torch.stack(list(within.values())).sum()
             parts["inner"] = parts.get("inner", 0) + share
         valid = _valid(target, scores.shape[-2:]) if self._pads else None
@@ -127,6 +128,22 @@ class SegmentationTraining(L.LightningModule):
         for name, part in parts.items():
             self.log(f"loss/{name}", part, prog_bar=True)
         return torch.stack(list(parts.values())).sum()
+
+    def _scores_and_inner_scores(self, image: Tensor) -> list[Tensor]:
+        """Of the network's end, or in early epochs of its last inner stage; then those of the stages before it."""
+        if not self.inner_classifiers:
+            return [self(image)]
+        x = self._normalised(image)
+        network: Any = self.network
+        if self._ends_within:
+            *before, last = [c(each) for c, each in zip(self.inner_classifiers, network.inner_maps(x), strict=True)]
+            return [last, *before]
+        scores, inner = network.scores_and_inner(x)
+        return [scores, *(c(each) for c, each in zip(self.inner_classifiers, inner, strict=True))]
+
+    @property
+    def _ends_within(self) -> bool:
+        return self.current_epoch < self.recipe.loss.inner_share * self.recipe.optimizer.epochs
 
     def _supervision(self, scores: Tensor, target: Tensor, taught: Tensor | None) -> dict[str, Tensor]:
         """What labels and teacher say of scores, of whatever stride."""
@@ -321,6 +338,22 @@ def _valid(target: Tensor, size: torch.Size) -> Tensor:
     """(B, h, w) bool, False where a score lies on padding."""
     padded = (target == PADDED)[:, None].float()
     return F.interpolate(padded, size=size, mode="area")[:, 0] == 0
+
+
+def _frozen_stages(network: nn.Module, recipe: Recipe) -> list[nn.Module]:
+    """First stages of every VGG-16 encoder in the network that are not trained.
+
+    Raises:
+        RecipeError: the network has no such encoder.
+    """
+    count = recipe.network.frozen_stages
+    encoders = [module for module in network.modules() if isinstance(module, Vgg16)]
+    if count and not encoders:
+        raise RecipeError(
+            f"network.frozen_stages is {count}, but {recipe.network.name} has no VGG-16: set it to 0, or train segnet "
+            "or fcn32s"
+        )
+    return [stage for encoder in encoders for stage in encoder.stages[:count]]
 
 
 def _inner_classifiers(network: nn.Module, recipe: Recipe, classes: int) -> nn.ModuleList:

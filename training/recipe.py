@@ -35,6 +35,13 @@ class NetworkRecipe(_Section):
     freeze_batch_norm: bool = Field(
         False, description="keep the statistics of batch norms as they start: for batches of few images"
     )
+    frozen_stages: int = Field(
+        0,
+        ge=0,
+        le=4,
+        description="so many first stages of the VGG-16 encoder keep their weights and batch norms: they see edges "
+        "and colours, and are the slowest to train",
+    )
     arguments: dict[str, Any] = Field(default_factory=dict, description="passed on to the network")
 
     @field_validator("name")
@@ -157,11 +164,24 @@ class LossRecipe(_Section):
         description="weight of the same losses, without the constraint, at each inner stage of segnet, through a "
         "classifier that stays behind after training; 0: at the end alone",
     )
+    inner_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="so many of the epochs, from the first, end at the last inner stage, which has a quarter of the "
+        "resolution: what segnet's outer decoder costs, half of a step, is then saved. Needs deep_supervision",
+    )
 
     @field_validator("constraint", mode="before")
     @classmethod
     def _switch(cls, value: Any) -> Any:
         return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _inner_stages_have_classifiers(self) -> LossRecipe:
+        if self.inner_share and not self.deep_supervision:
+            raise ValueError(f"inner_share is {self.inner_share}: it needs deep_supervision above 0")
+        return self
 
 
 class OptimizerRecipe(_Section):

@@ -177,6 +177,7 @@ def train(
     with _explained(recipe), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # its sampler is: EpochBatches
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # frozen stages are
         trainer.fit(
             module,
             training,
@@ -261,7 +262,7 @@ def _trainer(
         accelerator=machine.accelerator,
         devices=machine.devices,
         num_nodes=machine.nodes,
-        strategy=DDPStrategy() if several else "auto",
+        strategy=DDPStrategy(find_unused_parameters=recipe.loss.inner_share > 0) if several else "auto",
         sync_batchnorm=several and machine.accelerator != "cpu" and torch.cuda.is_available(),
         use_distributed_sampler=False,  # EpochBatches shares out
         max_epochs=o.epochs,

@@ -30,7 +30,7 @@ class SegNet(nn.Module):
             SegNet does (Kendall et al., BMVC 2017) with 0.5; 0 is SegNet.
 
     Attributes:
-        inner_channels: of the maps that :meth:`scores_and_inner` returns beside the scores.
+        inner_channels: of :meth:`inner_maps`.
     """
 
     stride = 1
@@ -59,22 +59,31 @@ class SegNet(nn.Module):
         return self.scores_and_inner(x)[0]
 
     def scores_and_inner(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Scores, and what deep supervision looks at: ``inner_channels`` maps of strides 32, 16, 8 and 4.
+        """Scores, and what deep supervision looks at: see :meth:`inner_maps`."""
+        inner, places = self._inner_maps_and_places(x)
+        x = inner[-1]
+        for stage in self.decoder[len(inner) - 1 :]:
+            x = stage(max_unpool(x, places.pop()))
+        return self.score(x), inner
 
-        They are what leaves the encoder and the decoder's stages 5 to 3.
+    def inner_maps(self, x: Tensor) -> list[Tensor]:
+        """What leaves the encoder and the decoder's stages 5 to 3: ``inner_channels`` maps of strides 32, 16, 8 and 4.
+
+        The stages after them are not computed.
         """
+        return self._inner_maps_and_places(x)[0]
+
+    def _inner_maps_and_places(self, x: Tensor) -> tuple[list[Tensor], list[Place]]:
         places = []
         for s, stage in enumerate(self.encoder.stages, start=1):
             x, place = max_pool(stage(x), by_selection=not self.training)
             places.append(place)
             x = self.dropout(x) if s >= 3 else x
         inner = [x]
-        for s, stage in zip(range(len(STAGES), 0, -1), self.decoder, strict=True):
-            x = stage(max_unpool(x, places.pop()))
-            if s >= 3:
-                x = self.dropout(x)
-                inner.append(x)
-        return self.score(x), inner
+        for stage in self.decoder[: len(self.inner_channels) - 1]:
+            x = self.dropout(stage(max_unpool(x, places.pop())))
+            inner.append(x)
+        return inner, places
 
     def load_imagenet(self, source: str | Path | None = None) -> ImagenetStart:
         """Start the encoder from VGG-16, with or without batch norm; see :meth:`Vgg16Weights.read` for ``source``.
