@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
+import numpy.typing as npt
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,3 +29,10 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
             return numba.njit(nogil=True, error_model="numpy", **options)(function)
 
     return compile_
+
+
+def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Read-only, contiguous and aligned: one type for numba, whatever the caller's array is like."""
+    view = np.require(array, requirements=["C", "A"]).view()
+    view.flags.writeable = False
+    return view

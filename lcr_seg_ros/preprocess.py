@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.bundle import InputSpec
+from lcr_seg_ros.compiled import compiled, frozen
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.hha import GravityTracker, HhaEncoder, HhaImage, HhaSettings
@@ -43,6 +44,7 @@ class Preprocessor:
         self, spec: InputSpec, hha_mode: str = "fast", hha_settings: HhaSettings | None = None, num_threads: int = 1
     ) -> None:
         self.spec = spec
+        self._normalised = _normalised_values(spec)
         self._hha = HhaEncoder(hha_mode, hha_settings or spec.hha, num_threads)
 
     def __call__(self, frame: RgbdFrame) -> NetworkInput:
@@ -83,13 +85,25 @@ class Preprocessor:
         tensor = np.empty((1, self.spec.channels, size[1], size[0]), np.float32)
         for k, image in enumerate(images):
             assert image is not None
-            resized = resize_image(image, size)
-            for c in range(3):
-                channel = 3 * k + c
-                scale = 1.0 / self.spec.std[channel]
-                np.multiply(resized[:, :, c], np.float32(scale), out=tensor[0, channel])
-                tensor[0, channel] -= np.float32(self.spec.mean[channel] * scale)
+            channels = slice(3 * k, 3 * k + 3)
+            _normalise(frozen(resize_image(image, size)), self._normalised[channels], tensor[0, channels])
         return tensor
+
+
+def _normalised_values(spec: InputSpec) -> npt.NDArray[np.float32]:
+    """(C, 256) float32: what becomes of each value of each channel."""
+    scale = 1.0 / np.array(spec.std)
+    values = np.arange(256, dtype=np.float32) * scale.astype(np.float32)[:, None]
+    return values - (np.array(spec.mean) * scale).astype(np.float32)[:, None]  # type: ignore[no-any-return]
+
+
+@compiled()
+def _normalise(image, table, out):  # type: ignore[no-untyped-def]
+    """(h, w, 3) bytes to (3, h, w) values of the (3, 256) table."""
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            for c in range(3):
+                out[c, y, x] = table[c, image[y, x, c]]
 
 
 def network_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:

@@ -9,12 +9,12 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from lcr_seg_ros.compiled import frozen
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.hha import coarse, floor, kernels
 from lcr_seg_ros.hha import definition as hha
@@ -64,14 +64,14 @@ class FastHha:
         if self._camera.intrinsics != intrinsics:
             self._camera = _Camera.of(intrinsics)
         self._normals_are_there = False
-        buffers, depth = self._buffers, _frozen(depth_m)
+        buffers, depth = self._buffers, frozen(depth_m)
         z, known = buffers.levels[0]
         number = kernels.ingest(depth, self._settings.min_depth_m, self._settings.max_depth_m, z, known)
         if number == 0:
             return False
         if number < depth.size:
             _fill_holes(buffers)
-        mask = _NO_MASK if valid is None else _frozen(valid.view(np.uint8))
+        mask = _NO_MASK if valid is None else frozen(valid.view(np.uint8))
         kernels.disparity_and_inverse(
             depth, depth.dtype == np.float64, z, known, mask, valid is not None, buffers.disparity, buffers.inverse,
             buffers.measured, buffers.missing,
@@ -295,15 +295,8 @@ def _fill_holes(buffers: _Buffers) -> None:
         )
 
 
-def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Read-only, contiguous and aligned: one type for numba, whatever the caller's array is like."""
-    view = np.require(array, requirements=["C", "A"]).view()
-    view.flags.writeable = False
-    return view
-
-
 def _zeros(height: int, width: int) -> Plane:
     return np.zeros((height, width), np.float32)
 
 
-_NO_MASK = _frozen(np.zeros((1, 1), np.uint8))
+_NO_MASK = frozen(np.zeros((1, 1), np.uint8))
