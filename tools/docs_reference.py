@@ -327,10 +327,10 @@ def _swatch(color: list[int]) -> str:
     return f'<span style="background: rgb({", ".join(map(str, color))}); padding: 0 1.5em;"></span>'
 
 
-def results_page() -> str:
+def class_scores_page() -> str:
     from lcr_seg_ros.bundle import ModelBundle, shipped_models
 
-    lines = ["# Results", "", readme_section("Results so far"), "", "## Class by class"]
+    lines = ["# Class by class"]
     for name in shipped_models():
         bundle = ModelBundle.load(name)
         for split, scores in bundle.scores.items():
@@ -346,20 +346,6 @@ def results_page() -> str:
                 *_table(("class", "IU in %"), [(label, f"{100 * (iu or 0):.1f}") for label, iu in ranked]),
             ]
     return "\n".join([*lines, ""])
-
-
-def readme_section(title: str) -> str:
-    """The text below a heading of the README, its links made to fit the site."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    if not found:
-        raise ValueError(f"README.md has no section {title!r}, which a page of the site is made of")
-
-    def link(match: re.Match[str]) -> str:
-        label, target = match.groups()
-        return f"[{label}]({target.removeprefix('docs/')})" if target.startswith("docs/") else label
-
-    return re.sub(r"(?<!!)\[([^]]+)\]\(([^)#:]+)\)", link, found[1]).strip()
 
 
 # ---------------------------------------------------------------------------------------------------- Markdown
@@ -398,5 +384,5 @@ PAGES = {
     "reference/recipes.md": recipes_page,
     "reference/bundle.md": bundle_page,
     "reference/classes.md": classes_page,
-    "results.md": results_page,
+    "reference/class_scores.md": class_scores_page,
 }
