@@ -169,7 +169,7 @@ class LossRecipe(_Section):
         ge=0,
         lt=1,
         description="so many of the epochs, from the first, end at the last inner stage, which has a quarter of the "
-        "resolution: what segnet's outer decoder costs, half of a step, is then saved. Needs deep_supervision",
+        "resolution: what the outer decoder costs, a quarter of a step, is then saved. Needs deep_supervision",
     )
 
     @field_validator("constraint", mode="before")
