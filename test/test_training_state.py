@@ -123,6 +123,20 @@ def test_two_processes_end_with_the_weights_of_one_with_the_same_batch(rooms: Pa
     print(f"largest difference of a bias of the score layer: {moved.abs().max():.2g}")
 
 
+@pytest.mark.slow
+def test_two_processes_may_leave_the_outer_decoder_out_of_early_epochs(rooms: Path, tmp_path: Path) -> None:
+    entries = (
+        *("network.name=segnet", "network.imagenet=false", "network.arguments={width: 8}", "network.frozen_stages=1"),
+        *("input.modality=rgb", "loss.deep_supervision=0.3", "loss.inner_share=0.5"),
+    )
+    done = run(rooms, tmp_path / "run", *entries, processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    checkpoint = read_checkpoint(tmp_path / "run" / "last.ckpt")
+    assert checkpoint["lcr_seg_ros"]["record"]["processes"] == 2
+    assert checkpoint["global_step"] == 6
+    assert (tmp_path / "run" / "model.lcrseg").is_file()
+
+
 def test_batches_are_a_function_of_seed_and_epoch() -> None:
     first, again = EpochBatches(10, 4, seed=3), EpochBatches(10, 4, seed=3)
     assert list(first) == list(again)

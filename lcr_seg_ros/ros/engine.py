@@ -3,7 +3,7 @@
 Each camera leaves its newest pair in a mailbox; the engine takes turns among those that have one, and on a GPU takes
 several together. Nothing overlaps: HHA of the next frame beside the network of this one, and begun just in time for it,
 was tried on two cores. With the int8 network on one of them the node labelled a sixth more frames, each of which came a
-third later; with the network on both, no more frames. A robot is better off with what is newer.
+third later; with the network on both, hardly more frames. A robot is better off with what is newer.
 """
 
 from __future__ import annotations
