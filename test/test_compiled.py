@@ -1,4 +1,4 @@
-"""Compiled loops where nothing can be kept on disk: in a read-only installation, for a user without a home."""
+"""Compiled loops: the same from disk as from the compiler, and at work where nothing can be kept on disk."""
 
 from __future__ import annotations
 
@@ -63,6 +63,26 @@ print(labels.tolist(), confidence.round(2).min())
 """
     assert run_in(frozen_copy, code) == "[[7, 7, 7, 7], [7, 7, 7, 7]] 0.8\n"
     assert not list(frozen_copy.rglob("*.nbi"))
+
+
+def test_the_process_that_compiles_sees_what_those_see_that_read_its_files(tmp_path: Path) -> None:
+    code = """
+import hashlib
+import numpy as np
+from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.hha import HhaEncoder
+camera = CameraIntrinsics(fx=525.0, fy=525.0, cx=319.5, cy=239.5, width=640, height=480)
+random = np.random.default_rng(0)
+v = (np.arange(480.0) - camera.cy)[:, None] / camera.fy
+depth = np.minimum(1.2 / np.maximum(v, 1e-3), 4.0 + 0.3 * np.sin(np.arange(640.0) / 40))
+depth += random.normal(0, 0.004, depth.shape)
+depth[random.random(depth.shape) < 0.05] = 0
+print(hashlib.sha256(HhaEncoder("fast").encode(depth.astype(np.float32), camera)).hexdigest())
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(PACKAGE.parent)}
+    said = [subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) for _ in range(2)]
+    assert list(tmp_path.rglob("*.nbi"))
+    assert said[0] == said[1]
 
 
 def test_no_module_asks_numba_by_itself() -> None:

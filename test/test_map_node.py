@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import signal
 import sys
@@ -27,14 +28,15 @@ from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2, PointField
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
-from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.labels import LabelClass, LabelSet
 from lcr_seg_ros.mapping.trajectory import pose_of, quaternion_of
 from lcr_seg_ros.ros.conversions import segmentation_to_cloud
+from lcr_seg_ros.ros.label_announcements import labels_to_json
 from lcr_seg_ros.ros.labelled_cloud import intrinsics_of, read_labelled_cloud
 from lcr_seg_ros.ros.map_parameters import MAP_SPECS, read_map_defaults
 from lcr_seg_ros.ros.pose_sources import OdometryPoses
@@ -258,15 +260,16 @@ class TestNode:
         clouds = peer.create_publisher(PointCloud2, "segmentation/points", 1)
         poses = peer.create_publisher(Odometry, "odometry", 10)
 
+        is_broken = itertools.cycle([False, True])
+
         def send(ns: int) -> None:
             poses.publish(odometry(SIDEWAYS, ns * 1e-9 - 0.05))
-            clouds.publish(stamp(cloud(), ns))
-            broken = stamp(cloud(), ns)
-            broken.row_step = 1
-            clouds.publish(broken)
+            message = stamp(cloud(), ns)
+            if next(is_broken):
+                message.row_step = 1
+            clouds.publish(message)
             poses.publish(odometry(SIDEWAYS, ns * 1e-9 + 0.05))
 
-        # Every second cloud is broken; which of the two is the newest when the node looks is a matter of chance.
         seen = sent_until(peer, maps, send, lambda message: message.width > 0)
         assert seen.header.frame_id == "odom"
         shown, wanted = cells_of(seen), expected_cells(SIDEWAYS)
@@ -303,6 +306,32 @@ class TestNode:
         _, vertices = read_ply(tmp_path / "map.ply")
         assert len(vertices) == seen.width and set(vertices["label"]) == {CHAIR}
         for publisher in (clouds, transforms):
+            peer.destroy_publisher(publisher)
+
+    def test_classes_are_those_that_the_node_tells_and_others_begin_a_new_map(self, peer, start, tmp_path):
+        own = LabelSet("kitchen", (LabelClass(WALL, "cupboard", (250, 10, 20)), LabelClass(7, "kettle", (1, 2, 3))))
+        told = peer.create_publisher(String, "segmentation/label_info_json", LATCHED)
+        told.publish(labels_to_json(own, 0.0, Header()))
+        start("pose_source:=odometry", "voxel_size:=0.1", "min_views:=1")
+        maps = peer.listen(PointCloud2, "segmentation/map", LATCHED)
+        clouds = peer.create_publisher(PointCloud2, "segmentation/points", 1)
+        poses = peer.create_publisher(Odometry, "odometry", 10)
+
+        def send(ns: int) -> None:
+            poses.publish(odometry(SIDEWAYS, ns * 1e-9 - 0.05))
+            clouds.publish(stamp(cloud(), ns))
+            poses.publish(odometry(SIDEWAYS, ns * 1e-9 + 0.05))
+
+        save = peer.create_client(Trigger, "map/save")
+        for labels, name in ((own, "cupboard"), (NYU40, "wall")):
+            told.publish(labels_to_json(labels, 0.0, Header()))
+            sent_until(peer, maps, send, lambda message: message.width > 0)
+            sent_until(peer, maps, send, lambda message: message.width > 0)
+            assert peer.call(save, Trigger.Request()).success
+            header, vertices = read_ply(tmp_path / "map.ply")
+            assert f"comment class {WALL} {name}" in header and set(vertices["label"]) == {WALL}
+            assert {(v["red"], v["green"], v["blue"]) for v in vertices} == {tuple(labels.palette[WALL].tolist())}
+        for publisher in (told, clouds, poses):
             peer.destroy_publisher(publisher)
 
     def test_maps_by_depth_alone_with_a_camera_in_the_hand(self, peer, start):

@@ -14,12 +14,14 @@ import pytest
 pytest.importorskip("sensor_msgs", reason="needs ROS 2's messages")
 
 from shared_data import ROOT
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 
+from lcr_seg_ros.errors import LabelSetError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.compat.cv_bridge import choose_image_readers
 from lcr_seg_ros.ros.compat.message_filters import choose_stamp_pairs
 from lcr_seg_ros.ros.compat.vision_msgs import choose_label_info
+from lcr_seg_ros.ros.label_announcements import labels_of_json, labels_to_json
 
 WORKING_CV_BRIDGE = """
 import numpy as np
@@ -80,14 +82,25 @@ def test_each_choice_says_what_is_used():
 def test_label_info_lists_the_ids_of_the_mask_with_their_names():
     labels = LabelSet.load("nyu40")
     form, choice = choose_label_info()
+    if form is None:
+        pytest.skip(f"vision_msgs has no LabelInfo here: {choice.reason}")
     message = form.build(labels, 0.25, Header(frame_id="camera"))
-    if choice.used:
-        ids = {c.class_id: c.class_name for c in message.class_map}
-        threshold = message.threshold
-    else:
-        content = json.loads(message.data)
-        ids = {c["class_id"]: c["class_name"] for c in content["class_map"]}
-        threshold = content["threshold"]
-        assert content["header"]["frame_id"] == "camera"
-    assert ids == dict(zip(labels.ids.tolist(), labels.names, strict=True))
-    np.testing.assert_allclose(threshold, 0.25)
+    assert {c.class_id: c.class_name for c in message.class_map} == {c.id: c.name for c in labels.classes}
+    np.testing.assert_allclose(message.threshold, 0.25)
+
+
+def test_labels_as_json_hold_what_a_viewer_needs():
+    labels = LabelSet.load("nyu40")
+    message = labels_to_json(labels, 0.25, Header(frame_id="camera"))
+    content = json.loads(message.data)
+    assert content["header"]["frame_id"] == "camera" and content["threshold"] == 0.25
+    assert {c["class_id"]: c["class_name"] for c in content["class_map"]} == {c.id: c.name for c in labels.classes}
+    read = labels_of_json(message)
+    assert (read.name, read.void, read.names) == (labels.name, labels.void, labels.names)
+    np.testing.assert_array_equal(read.palette, labels.palette)
+
+
+@pytest.mark.parametrize("data", ["", "{", "[]", '{"class_map": [{"class_id": 1}]}', '{"class_map": 7, "name": "a"}'])
+def test_json_of_others_is_refused(data: str):
+    with pytest.raises(LabelSetError):
+        labels_of_json(String(data=data))

@@ -25,7 +25,7 @@ from test_folder import frames
 from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
-from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.labels import LabelClass, LabelSet
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.segmenter import Segmentation
@@ -44,11 +44,12 @@ from geometry_msgs.msg import TransformStamped, Vector3Stamped  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from ros_peer import Peer, camera_info, depth_image, peer_in_domain, rgb_image  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
-from std_msgs.msg import String  # noqa: E402
+from std_msgs.msg import Header, String  # noqa: E402
 
 from lcr_seg_ros.image_encodings import color_to_array  # noqa: E402
 from lcr_seg_ros.ros.conversions import array_to_image  # noqa: E402
-from lcr_seg_ros.ros.viewer_command import SERVING, labels_with_names  # noqa: E402
+from lcr_seg_ros.ros.label_announcements import labels_to_json  # noqa: E402
+from lcr_seg_ros.ros.viewer_command import SERVING  # noqa: E402
 from lcr_seg_ros.ros.viewer_state import read_status  # noqa: E402
 from lcr_seg_ros.viewer import RecordingFile, SegmentationView, ViewerServer  # noqa: E402
 from lcr_seg_ros.viewer.server import (  # noqa: E402
@@ -149,16 +150,6 @@ def test_the_view_stands_upright_whatever_the_tilt(down):
 
 def test_a_level_camera_looks_along_x_with_its_right_along_minus_y():
     np.testing.assert_allclose(upright_pose(np.array([0, 1.0, 0]))[:3, :3], [[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
-
-
-def test_names_of_the_node_win_and_colours_come_from_the_label_set():
-    labels = labels_with_names(NYU40, {1: "floor", 2: "robot", 3: "robot", 0: "void", 255: "open", -1: "none"})
-    assert {c.id: c.name for c in labels.classes} == {1: "floor", 2: "robot", 3: "robot (3)"}
-    floor = next(c.color for c in NYU40.classes if c.name == "floor")
-    colors = {c.id: c.color for c in labels.classes}
-    assert colors[1] == floor
-    assert len({*colors.values()}) == 3
-    assert labels_with_names(NYU40, {}) is NYU40
 
 
 # What is recorded
@@ -382,8 +373,8 @@ class NodeStandIn:
         self._gravity = peer.create_publisher(Vector3Stamped, "segmentation/gravity", RELIABLE)
         self._diagnostics = peer.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
         label_info = peer.create_publisher(String, "segmentation/label_info_json", LATCHED)
-        classes = [{"class_id": 1, "class_name": "wall"}, {"class_id": 7, "class_name": "teapot"}]
-        label_info.publish(String(data=json.dumps({"class_map": classes, "threshold": 0.0})))
+        classes = (LabelClass(1, "wall", (10, 20, 30)), LabelClass(7, "teapot", (200, 100, 0)))
+        label_info.publish(labels_to_json(LabelSet("kitchenware", classes), 0.0, Header()))
         self.mask = np.full((60, 80), 7, np.uint8)
 
     def send(self) -> None:

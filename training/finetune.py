@@ -88,7 +88,7 @@ def finetuning_entries(model: str, data: Path, recipe: str, given: dict[str, Any
         entries["labels"] = _name_of(bundle.labels, data)
     entries |= given
     log.info(
-        "going on from %s with learning rate %g (optimizer.learning_rate; the recipe's is for training from the start)",
+        "going on from %s with learning rate %s (optimizer.learning_rate; the recipe's is for training from the start)",
         bundle.name,
         entries["optimizer.learning_rate"],
     )

@@ -41,6 +41,11 @@ WINDOW_COLUMNS = _BLOCK + 2 * CELL_PAD
 
 _ROW = WINDOW_COLUMNS
 
+IN_ORDER = {"nnan", "ninf", "nsz"}
+"""fastmath for loops in parts: sums as they are written, none fused with a product. Full fastmath leaves that to each
+copy LLVM makes of a part, and the process that compiles runs another copy than those that read the compiled caller from
+disk: the same depth came out 1 apart in a few pixels."""
+
 _0, _1, _2, _3, _4, _5, _9, _16, _25 = (np.float32(i) for i in (0, 1, 2, 3, 4, 5, 9, 16, 25))
 _EDGE = np.float32(0.75)
 _SPREAD = np.float32((2 * (1 + 4 + 9 + 16) + 2 * 0.75 * 25) / (9 + 2 * 0.75))  # mean of du^2 over a window of cells
@@ -348,7 +353,7 @@ def pool_2x2(inverse: Plane, measured: Plane, height: int, width: int, sums: Pla
             )
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def gravity_normals(
     cells: Plane,
     weights: Plane,
@@ -441,7 +446,7 @@ def _is_full(missing_below: Counts, first: int, last: int) -> bool:
     return absent == 0
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _sum_cells_down(cells: Plane, top: int, first: int, size: int, s0: Plane, s1: Plane) -> None:
     """Sums of d and dv d over the 11 rows from ``top``, for ``size`` columns from ``first``."""
     a0, a1, a2, a3 = cells[top][first:], cells[top + 1][first:], cells[top + 2][first:], cells[top + 3][first:]
@@ -455,7 +460,7 @@ def _sum_cells_down(cells: Plane, top: int, first: int, size: int, s0: Plane, s1
         )
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _sum_cells_square_down(cells: Plane, top: int, first: int, size: int, s2: Plane) -> None:
     """Sum of dv^2 d over the 11 rows from ``top``, for ``size`` columns from ``first``."""
     a0, a1, a2, a3 = cells[top][first:], cells[top + 1][first:], cells[top + 2][first:], cells[top + 3][first:]
@@ -470,7 +475,7 @@ def _sum_cells_square_down(cells: Plane, top: int, first: int, size: int, s2: Pl
 # LLVM vectorises a loop only if few pairs of arrays could overlap: hence the loops of the next two, one array each.
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _slopes_of_full_windows(s0: Plane, s1: Plane, size: int, a: Plane, b: Plane, c: Plane) -> None:
     """Where no pixel lacks, du, dv and 1 are orthogonal; a and b in units of the mean of du^2."""
     _sum_along_first(s0, size, a)
@@ -480,7 +485,7 @@ def _slopes_of_full_windows(s0: Plane, s1: Plane, size: int, a: Plane, b: Plane,
         c[x] *= _SPREAD
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _sum_along(s: Plane, size: int, out: Plane) -> None:
     """Sums over the 11 columns of windows."""
     for x in range(size):
@@ -488,7 +493,7 @@ def _sum_along(s: Plane, size: int, out: Plane) -> None:
         out[x] = _EDGE * (s[x] + s[x + 10]) + (pairs + s[x + 5])
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _sum_along_first(s: Plane, size: int, out: Plane) -> None:
     """Sums times du."""
     for x in range(size):
@@ -497,7 +502,7 @@ def _sum_along_first(s: Plane, size: int, out: Plane) -> None:
         )
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _sum_along_second(s: Plane, size: int, out: Plane) -> None:
     """Sums times du^2."""
     for x in range(size):
@@ -506,7 +511,7 @@ def _sum_along_second(s: Plane, size: int, out: Plane) -> None:
         )
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _normals_of_slopes(
     a: Plane,
     b: Plane,
@@ -536,7 +541,7 @@ def _normals_of_slopes(
         nz[x] *= c[x]
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _normals_of_windows(
     s0: Plane,
     s1: Plane,
@@ -786,7 +791,7 @@ def height_channel(
             out_row[x] = np.uint8(np.int32(min(max(above, _0), _255) + _HALF))
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def angle_channel(
     inverse: Plane,
     measured: Plane,
@@ -845,7 +850,7 @@ def angle_channel(
             missing_below[g] -= leaving[g]
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _sum_down(inverse: Plane, top: int, first: int, size: int, s0: Plane, s1: Plane) -> None:
     """Sums of d and dv d over the 7 rows from ``top``, for ``size`` columns from ``first``."""
     a0, a1, a2, a3 = inverse[top][first:], inverse[top + 1][first:], inverse[top + 2][first:], inverse[top + 3][first:]
@@ -855,7 +860,7 @@ def _sum_down(inverse: Plane, top: int, first: int, size: int, s0: Plane, s1: Pl
         s1[x] = _3 * (a6[x] - a0[x]) + _2 * (a5[x] - a1[x]) + (a4[x] - a2[x])
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _sum_mask_down(measured: Plane, top: int, first: int, size: int, m0: Plane, m1: Plane, m2: Plane) -> None:
     """Sums of m, dv m and dv^2 m over the 7 rows from ``top``, for ``size`` columns from ``first``."""
     a0, a1, a2 = measured[top][first:], measured[top + 1][first:], measured[top + 2][first:]
@@ -867,7 +872,7 @@ def _sum_mask_down(measured: Plane, top: int, first: int, size: int, m0: Plane, 
         m2[x] = _9 * (a6[x] + a0[x]) + _4 * (a5[x] + a1[x]) + (a4[x] + a2[x])
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _angle_of_full_windows(
     s0: Plane,
     s1: Plane,
@@ -894,7 +899,7 @@ def _angle_of_full_windows(
         out[x] = np.uint8(np.int32(_acos_deg(cosine) + _OFFSET + _HALF))
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _angle_of_windows(
     s0: Plane,
     s1: Plane,
@@ -943,7 +948,7 @@ _P0, _P1, _P2, _P3 = (np.float32(np.degrees(a)) for a in (1.5707963050, -0.21459
 _P4, _P5, _P6, _P7 = (np.float32(np.degrees(a)) for a in (0.0308918810, -0.0170881256, 0.0066700901, -0.0012624911))
 
 
-@compiled(fastmath=True)
+@compiled(fastmath=IN_ORDER)
 def _acos_deg(cosine: Number) -> Number:
     """Arc cosine in degrees as exact as float32 is, without branches (Abramowitz and Stegun 4.4.46)."""
     x = min(abs(cosine), _1)

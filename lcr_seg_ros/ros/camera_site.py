@@ -36,7 +36,7 @@ class SharedParts:
     is_active: Callable[[], bool]
     stamp_pairs: type[StampPairs]
     image_readers: ImageReaders
-    label_info: LabelInfoFormat
+    label_info: LabelInfoFormat | None
 
 
 class CameraSite:

@@ -15,10 +15,12 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from lcr_seg_ros.bundle import ModelBundle
-from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.errors import FrameError, LabelSetError
+from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.mapping import VoxelMap
 from lcr_seg_ros.mapping.ply import write_ply
-from lcr_seg_ros.mapping.settings import class_channels
+from lcr_seg_ros.mapping.settings import MapError, class_channels
+from lcr_seg_ros.ros.label_announcements import AnnouncedLabels
 from lcr_seg_ros.ros.labelled_cloud import LabelledCloud, read_labelled_cloud, voxels_to_cloud
 from lcr_seg_ros.ros.map_parameters import declare_map_parameters
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
@@ -47,6 +49,7 @@ class MapNode(Node):
         super().__init__("map")
         self._values = p = declare_map_parameters(self)
         self._labels = ModelBundle.load(p.model).labels
+        self._announced = AnnouncedLabels(self)
         self._classes = [str(name) for name in p.class_filter]
         class_channels(self._labels, self._classes)  # raises now rather than when something is shown
         self._map = VoxelMap(self._labels, p.settings)
@@ -86,6 +89,7 @@ class MapNode(Node):
 
     def _take_in(self) -> None:
         self._poses.update()
+        self._follow_labels()
         now = time.monotonic()
         if self._waiting is None and now >= self._due_at:
             for message in self._clouds.take():
@@ -95,6 +99,29 @@ class MapNode(Node):
         elif now - self._heard_at > SILENCE_S:
             self._log.warning("silence", self._why_silent())
             self._heard_at = now
+
+    def _follow_labels(self) -> None:
+        """Points are of the classes that the node tells, whatever the parameter ``model`` says."""
+        try:
+            labels = self._announced.take()
+        except LabelSetError as error:
+            self._log.warning("labels", f"what the points mean is taken from the parameter model: {error}")
+            return
+        if labels is None or _meanings(labels) == _meanings(self._labels):
+            return
+        if len(self._map):
+            self.get_logger().warning(
+                f"the node now labels with the {len(labels)} classes of {labels.name}, not those of "
+                f"{self._labels.name}: the map begins anew"
+            )
+        try:
+            class_channels(labels, self._classes)
+        except MapError as error:
+            self.get_logger().warning(f"class_filter is left out, all classes are shown: {error}")
+            self._classes = []
+        self._labels, self._map = labels, VoxelMap(labels, self._values.settings)
+        self._waiting = None
+        self._is_published = False
 
     def _accept(self, message: PointCloud2, now: float) -> None:
         self._heard_at = now
@@ -166,3 +193,7 @@ class MapNode(Node):
         if not self.count_publishers(topic):
             return f"nobody publishes {topic}: start `segment` with a model that sees depth, or remap {POINTS_TOPIC}"
         return f"nothing comes on {topic}, which has a publisher: does the camera deliver, and is `segment` enabled?"
+
+
+def _meanings(labels: LabelSet) -> list[tuple[int, str, tuple[int, int, int]]]:
+    return [(one.id, one.name, one.color) for one in labels.classes]

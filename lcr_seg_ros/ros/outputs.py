@@ -19,12 +19,15 @@ import numpy as np
 import numpy.typing as npt
 from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import String
 
 from lcr_seg_ros import render
 from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.image_encodings import LABEL_ENCODINGS
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
+from lcr_seg_ros.ros.compat.vision_msgs import LabelInfoFormat
 from lcr_seg_ros.ros.conversions import array_to_image, segmentation_to_cloud
+from lcr_seg_ros.ros.label_announcements import JSON_TOPIC, labels_to_json
 from lcr_seg_ros.ros.parameters import keeps
 
 if TYPE_CHECKING:
@@ -58,9 +61,12 @@ class SegmentationOutputs:
     def __init__(self, site: CameraSite, labels: LabelSet, with_depth: bool) -> None:
         self._site = site
         self._publishers: dict[str, Any] = {}
-        label_info, latched = site.shared.label_info, DurabilityPolicy.TRANSIENT_LOCAL
+        latched = DurabilityPolicy.TRANSIENT_LOCAL
         self.use_labels(labels, with_depth)
-        self._label_info = site.create_publisher(label_info.message_type, label_info.topic, latched)
+        forms = [LabelInfoFormat(JSON_TOPIC, String, labels_to_json), site.shared.label_info]
+        self._label_infos = {
+            form: site.create_publisher(form.message_type, form.topic, latched) for form in forms if form is not None
+        }
         self._legend = site.create_publisher(Image, LEGEND, latched)
 
     def use_labels(self, labels: LabelSet, with_depth: bool) -> None:
@@ -75,7 +81,7 @@ class SegmentationOutputs:
 
     def destroy(self) -> None:
         """Take all publishers away."""
-        for publisher in (*self._publishers.values(), self._label_info, self._legend):
+        for publisher in (*self._publishers.values(), *self._label_infos.values(), self._legend):
             self._site.destroy_publisher(publisher)
         self._publishers.clear()
 
@@ -85,8 +91,8 @@ class SegmentationOutputs:
 
     def announce(self, parameters: SegmentParameters, header: Header) -> None:
         """Tell what the mask values mean, and show how they are drawn; whoever subscribes later gets it as well."""
-        build = self._site.shared.label_info.build
-        self._label_info.publish(build(self._labels, parameters.confidence_threshold, header))
+        for form, publisher in self._label_infos.items():
+            publisher.publish(form.build(self._labels, parameters.confidence_threshold, header))
         shown = [one for one in self._labels.classes if keeps(parameters.class_filter, one)]
         self._legend.publish(array_to_image(render.class_legend(shown), "rgb8", header))
 

@@ -6,7 +6,6 @@ python -m lcr_seg_ros view --rate 2 --width 320 --host 0.0.0.0 --save run.rrd
 
 from __future__ import annotations
 
-import colorsys
 import os
 import threading
 import time
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lcr_seg_ros.labels import UNLABELLED, LabelClass, LabelSet
+from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
 from lcr_seg_ros.ros.play_command import stop_on_signals
 
@@ -56,7 +55,7 @@ Examples:
 @click.option("--save-limit", type=click.IntRange(1), default=4096, show_default=True, help="MB; recording ends there.")
 @click.option("--node", "node_name", default="segment", show_default=True, help="Name of the node.")
 @click.option("--camera", "cameras", multiple=True, help="A camera of a node with several; repeat for each.")
-@click.option("--labels", default="nyu40", show_default=True, help="Gives the colours: label set, YAML file or model.")
+@click.option("--labels", default="nyu40", show_default=True, help="Until the node tells its own: set, YAML or model.")
 @click.option("--fixed-frame", help=f"World of the camera's pose in TF  [default: the first of {', '.join(FRAMES)}]")
 @click.option("--rgb-transport", type=click.Choice(["raw", "compressed"]), default="raw", show_default=True)
 @click.option(
@@ -94,7 +93,7 @@ def command(context: click.Context, **options: Any) -> None:
         _say(f"{SERVING} {server.url}")
         if options["open_browser"]:
             webbrowser.open(server.url)
-        _Show(view, labels, recording, options).run(ros_arguments, cameras, stop)
+        _Show(view, recording, options).run(ros_arguments, cameras, stop)
     if recording is not None and recording.path.is_file():
         _say(f"recording: {recording.path}")
 
@@ -102,11 +101,8 @@ def command(context: click.Context, **options: Any) -> None:
 class _Show:
     """Carries what comes from ROS to the view, until it is stopped."""
 
-    def __init__(
-        self, view: SegmentationView, labels: LabelSet, recording: RecordingFile | None, options: dict[str, Any]
-    ) -> None:
+    def __init__(self, view: SegmentationView, recording: RecordingFile | None, options: dict[str, Any]) -> None:
         self._view = view
-        self._labels = labels
         self._recording = recording
         self._options = options
         self._frames_shown = 0
@@ -137,10 +133,9 @@ class _Show:
 
     def _step(self) -> None:
         for camera in self._watched:
-            names = camera.class_names()
-            if names:
-                self._labels = labels_with_names(self._labels, names)
-                self._view.show_labels(self._labels)
+            labels = camera.labels()
+            if labels is not None:
+                self._view.show_labels(labels)
             sight = camera.sight()
             if sight is None:
                 continue
@@ -190,31 +185,6 @@ def _labels(name: str) -> LabelSet:
     from lcr_seg_ros.bundle import ModelBundle
 
     return ModelBundle.load(name).labels
-
-
-def labels_with_names(labels: LabelSet, names: dict[int, str]) -> LabelSet:
-    """A label set for the classes that a node tells of.
-
-    Args:
-        labels: gives colours, by name.
-        names: by mask id.
-
-    Returns:
-        Its classes have the names given, each once; one without a colour gets one of its own.
-    """
-    colors = {c.name: c.color for c in labels.classes}
-    classes: dict[str, LabelClass] = {}
-    for number, name in sorted(names.items()):
-        if 0 <= number < UNLABELLED and number != labels.void:
-            unique = name if name not in classes else f"{name} ({number})"
-            classes[unique] = LabelClass(number, unique, colors.get(name, _color_of(number)))
-    return LabelSet(labels.name, tuple(classes.values()), labels.void) if classes else labels
-
-
-def _color_of(number: int) -> tuple[int, int, int]:
-    """Neighbouring numbers far apart in hue."""
-    red, green, blue = colorsys.hsv_to_rgb((number * 0.618034) % 1.0, 0.65, 0.9)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _say(line: str) -> None:

@@ -6,21 +6,18 @@ out of depth, mask and class names. So the node has no code for the viewer, and 
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from geometry_msgs.msg import Vector3Stamped
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import String
 
-from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.errors import FrameError, LabelSetError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.image_encodings import (
     LABEL_ENCODINGS,
@@ -28,16 +25,15 @@ from lcr_seg_ros.image_encodings import (
     color_to_array,
     depth_to_array,
 )
-from lcr_seg_ros.labels import UNLABELLED
+from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
-from lcr_seg_ros.ros.compat.vision_msgs import JSON_TOPIC
-from lcr_seg_ros.ros.compat.vision_msgs import TOPIC as LABEL_INFO_TOPIC
 from lcr_seg_ros.ros.compressed_images import (
     RAW,
     compressed_color_to_array,
     compressed_depth_to_array,
     transport_topic,
 )
+from lcr_seg_ros.ros.label_announcements import JSON_TOPIC, AnnouncedLabels
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
 from lcr_seg_ros.segmenter import Segmentation
 
@@ -54,8 +50,6 @@ PATIENCE_POLLS = 2
 """A mask is shown without its HHA or confidence when they have not come after so many polls."""
 
 DOWN_STALE_NS = 5 * 10**9
-
-NamesReader = Callable[[Any], "dict[int, str] | None"]
 
 IMAGES = ("rgb", "depth", "mask", "confidence", "hha")
 
@@ -113,7 +107,7 @@ class ViewedCamera:
         self._subscriptions: dict[str, PolledSubscription] = {}
         self._infos = self._subscribe(CameraInfo, self._topic("rgb/camera_info"), _best_effort(1))
         self._downs = self._subscribe(Vector3Stamped, self._topic("segmentation/gravity"), _best_effort(1))
-        self._label_infos = self._subscribe_to_label_info()
+        self._announced = AnnouncedLabels(node, self._topic(JSON_TOPIC))
         self._waiting: dict[str, OrderedDict[int, Any]] = {kind: OrderedDict() for kind in IMAGES}
         self._seen_kinds: set[str] = set()
         self._polls_waited = 0
@@ -126,13 +120,13 @@ class ViewedCamera:
         """What a view needs and has never come."""
         return [kind for kind in ("rgb", "mask") if kind not in self._seen_kinds]
 
-    def class_names(self) -> dict[int, str] | None:
-        """Names by mask id, if the node has told them since the last time."""
-        newest = None
-        for subscription, read in self._label_infos:
-            for message in subscription.take():
-                newest = read(message)
-        return newest
+    def labels(self) -> LabelSet | None:
+        """Of the node's model, if it has told them since the last time."""
+        try:
+            return self._announced.take()
+        except LabelSetError as error:
+            self._warn(str(error))
+            return None
 
     def sight(self) -> Sight | None:
         """The newest frame that is complete and was not returned before, if there is one."""
@@ -154,12 +148,8 @@ class ViewedCamera:
 
     def destroy(self) -> None:
         """Listen no more."""
-        for subscription in (
-            *self._subscriptions.values(),
-            self._infos,
-            self._downs,
-            *(subscription for subscription, _ in self._label_infos),
-        ):
+        self._announced.destroy()
+        for subscription in (*self._subscriptions.values(), self._infos, self._downs):
             subscription.destroy()
 
     def _take_in(self) -> None:
@@ -251,21 +241,6 @@ class ViewedCamera:
     def _subscribe(self, message_type: type[Any], topic: str, qos: QoSProfile) -> PolledSubscription:
         return PolledSubscription(self._node, message_type, topic, qos)
 
-    def _subscribe_to_label_info(self) -> list[tuple[PolledSubscription, NamesReader]]:
-        latched = QoSProfile(
-            depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-        )
-        formats: list[tuple[PolledSubscription, NamesReader]] = [
-            (self._subscribe(String, self._topic(JSON_TOPIC), latched), _names_of_json)
-        ]
-        if find_spec("vision_msgs") is not None:
-            try:
-                from vision_msgs.msg import LabelInfo
-            except ImportError:  # before version 4
-                return formats
-            formats.append((self._subscribe(LabelInfo, self._topic(LABEL_INFO_TOPIC), latched), _names_of_label_info))
-        return formats
-
 
 def _best_effort(depth: int) -> QoSProfile:
     return QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -288,14 +263,3 @@ def _single_channel(message: Image) -> npt.NDArray[np.uint8]:
     rows = np.frombuffer(message.data, np.uint8)[: message.step * message.height].reshape(message.height, message.step)
     ids = np.ascontiguousarray(rows[:, : message.width * dtype.itemsize]).view(dtype)
     return np.where((ids >= 0) & (ids < UNLABELLED), ids, UNLABELLED).astype(np.uint8)
-
-
-def _names_of_json(message: String) -> dict[int, str] | None:
-    try:
-        return {int(entry["class_id"]): str(entry["class_name"]) for entry in json.loads(message.data)["class_map"]}
-    except (ValueError, KeyError, TypeError):  # of another node
-        return None
-
-
-def _names_of_label_info(message: Any) -> dict[int, str] | None:
-    return {int(entry.class_id): str(entry.class_name) for entry in message.class_map}

@@ -3,7 +3,7 @@
 - ``message_filters`` pairs colour with depth by stamp; without it :class:`.message_filters.NearestStampPairs` does the
   same;
 - ``cv_bridge`` reads images; without it :mod:`lcr_seg_ros.ros.conversions` gives the same pixels;
-- ``vision_msgs`` has the message ``LabelInfo``; without it the same content goes out as JSON on another topic.
+- ``vision_msgs`` has the message ``LabelInfo``; without it the JSON that goes out in any case has to do.
 
 Each package is tried out with a real message before it is trusted, and the node says once which are used.
 """

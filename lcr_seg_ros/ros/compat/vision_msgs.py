@@ -1,8 +1,10 @@
-"""Which class a mask id means: ``vision_msgs/LabelInfo`` where it is installed, else the same content as JSON."""
+"""Which class a mask id means, as ``vision_msgs/LabelInfo`` where it is installed.
+
+The same goes out as JSON in any case: :mod:`lcr_seg_ros.ros.label_announcements`.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from std_msgs.msg import Header
 
 TOPIC = "segmentation/label_info"
-JSON_TOPIC = "segmentation/label_info_json"
 
 
 class LabelInfoFormat(NamedTuple):
@@ -29,8 +30,8 @@ class LabelInfoFormat(NamedTuple):
     build: Callable[[LabelSet, float, Header], Any]
 
 
-def choose_label_info() -> tuple[LabelInfoFormat, Choice]:
-    """The format to publish here."""
+def choose_label_info() -> tuple[LabelInfoFormat | None, Choice]:
+    """The format to publish here; None where there is none."""
     reason = "not installed"
     if find_spec("vision_msgs") is not None:
         try:
@@ -40,9 +41,7 @@ def choose_label_info() -> tuple[LabelInfoFormat, Choice]:
             return LabelInfoFormat(TOPIC, LabelInfo, _label_info), Choice("vision_msgs", True)
         except Exception as error:  # LabelInfo came with vision_msgs 4: older ones lack it
             reason = f"unusable: {type(error).__name__}: {error}"
-    from std_msgs.msg import String
-
-    return LabelInfoFormat(JSON_TOPIC, String, _label_json), Choice("vision_msgs", False, reason)
+    return None, Choice("vision_msgs", False, reason)
 
 
 def _label_info(labels: LabelSet, threshold: float, header: Header) -> Any:
@@ -51,17 +50,3 @@ def _label_info(labels: LabelSet, threshold: float, header: Header) -> Any:
     message = LabelInfo(header=header, threshold=float(threshold))
     message.class_map = [VisionClass(class_id=c.id, class_name=c.name) for c in labels.classes]
     return message
-
-
-def _label_json(labels: LabelSet, threshold: float, header: Header) -> Any:
-    from std_msgs.msg import String
-
-    content = {
-        "header": {
-            "stamp": {"sec": header.stamp.sec, "nanosec": header.stamp.nanosec},
-            "frame_id": header.frame_id,
-        },
-        "class_map": [{"class_id": c.id, "class_name": c.name} for c in labels.classes],
-        "threshold": float(threshold),
-    }
-    return String(data=json.dumps(content))

@@ -1,0 +1,95 @@
+"""What the mask values of a running node mean, as JSON on a latched topic: ids, names and colours.
+
+Beside ``vision_msgs/LabelInfo``, which has no colours and is not installed everywhere. The viewer and the map of this
+package read it, so that they show the classes of the model that runs, whichever that is.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from std_msgs.msg import String
+
+from lcr_seg_ros.errors import LabelSetError
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.ros.polled_subscription import PolledSubscription
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from std_msgs.msg import Header
+
+JSON_TOPIC = "segmentation/label_info_json"
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def labels_to_json(labels: LabelSet, threshold: float, header: Header) -> String:
+    """The fields of ``vision_msgs/LabelInfo``, with ``color`` (RGB, 0..255) in each class, ``name`` and ``void``.
+
+    Args:
+        labels: of the model.
+        threshold: 0..1, confidence below which a pixel is left unlabelled.
+        header: of the images that it is about.
+    """
+    content = {
+        "header": {
+            "stamp": {"sec": header.stamp.sec, "nanosec": header.stamp.nanosec},
+            "frame_id": header.frame_id,
+        },
+        "name": labels.name,
+        "void": labels.void,
+        "class_map": [{"class_id": c.id, "class_name": c.name, "color": list(c.color)} for c in labels.classes],
+        "threshold": float(threshold),
+    }
+    return String(data=json.dumps(content))
+
+
+def labels_of_json(message: String) -> LabelSet:
+    """The inverse of :func:`labels_to_json`.
+
+    Raises:
+        LabelSetError: the message is of another kind.
+    """
+    try:
+        content = json.loads(message.data)
+        classes = [
+            {"id": entry["class_id"], "name": entry["class_name"], "color": entry["color"]}
+            for entry in content["class_map"]
+        ]
+        return LabelSet.from_dict({"name": content["name"], "void": content["void"], "classes": classes})
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, LabelSetError):
+            raise
+        raise LabelSetError(f"not what a node of this package says of its labels: {error!r}") from error
+
+
+class AnnouncedLabels:
+    """Listens to what a node says of its labels; the node that listens need not be spun.
+
+    Args:
+        node: subscribes.
+        topic: as resolved, by default that of the node's own namespace.
+    """
+
+    def __init__(self, node: Node, topic: str = JSON_TOPIC) -> None:
+        self._topic = topic
+        self._messages = PolledSubscription(node, String, topic, LATCHED)
+
+    def take(self) -> LabelSet | None:
+        """The labels, if they were told since the last time.
+
+        Raises:
+            LabelSetError: what came is not of a node of this package.
+        """
+        newest = None
+        for message in self._messages.take():
+            try:
+                newest = labels_of_json(message)
+            except LabelSetError as error:
+                raise LabelSetError(f"{self._topic}: {error}") from error
+        return newest
+
+    def destroy(self) -> None:
+        """Listen no more."""
+        self._messages.destroy()
