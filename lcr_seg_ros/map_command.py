@@ -60,6 +60,9 @@ Examples:
 )
 @click.option("--split", help="of a folder: name of a list, e.g. val for DATA/val.txt  [default: every image]")
 @click.option("--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: of the data]")
+@click.option("--rgb-topic", help="of a bag: colour  [default: found by encoding and name]")
+@click.option("--depth-topic", help="of a bag: depth registered to colour  [default: found by encoding and name]")
+@click.option("--info-topic", help="of a bag: camera_info of the colour camera  [default: beside the colour topic]")
 @click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames")
 @click.option("--frames", default=120, show_default=True, type=click.IntRange(min=1), help="of the rendered room")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="which rendered room")
@@ -83,6 +86,9 @@ def command(
     poses: str,
     split: str | None,
     intrinsics: str | None,
+    rgb_topic: str | None,
+    depth_topic: str | None,
+    info_topic: str | None,
     limit: int | None,
     frames: int,
     seed: int,
@@ -107,11 +113,12 @@ def command(
     Odometry aligns depth with depth: consecutive frames, a camera that moves slowly, and more in view than one wall.
     """
     settings = MapSettings(voxel_size, min_range, max_range, min_confidence, min_views, max_voxels)
-    source = _open(data, split, intrinsics, limit, frames, seed)
+    topics = {"rgb_topic": rgb_topic, "depth_topic": depth_topic, "info_topic": info_topic}
+    source = _open(data, split, intrinsics, topics, limit, frames, seed)
     table = _pose_table(poses, source)
     segmenter = Segmenter.load(model, backend=backend, device=device)
     class_channels(segmenter.labels, classes)  # a wrong name is told before the work begins
-    identity = _identity(model, data, split, intrinsics, poses, frames, seed, settings)
+    identity = _identity(model, data, split, intrinsics, topics, poses, frames, seed, settings)
     file = out / PROGRESS_FILE
     progress = load_progress(file, identity, segmenter.labels, settings) if resume else None
     if progress is None:
@@ -128,17 +135,27 @@ def command(
 
 
 def _open(
-    data: Path | None, split: str | None, intrinsics: str | None, limit: int | None, frames: int, seed: int
+    data: Path | None,
+    split: str | None,
+    intrinsics: str | None,
+    topics: dict[str, str | None],
+    limit: int | None,
+    frames: int,
+    seed: int,
 ) -> Source:
+    is_bag = data is not None and (data.suffix in BAG_SUFFIXES or (data / "metadata.yaml").is_file())
+    for name, topic in topics.items():
+        if topic is not None and not is_bag:
+            raise SourceError(f"--{name.replace('_', '-')} {topic} is for a bag, and --data names none")
     given = parse_intrinsics(intrinsics) if intrinsics else None
     if data is None:
         if split or intrinsics:
             raise SourceError("--split and --intrinsics belong to a dataset folder or bag: give --data as well")
         return RenderedRoom(frames, seed)
-    if data.suffix in BAG_SUFFIXES or (data / "metadata.yaml").is_file():
+    if is_bag:
         if split:
             raise SourceError("--split belongs to a dataset folder, not to a bag")
-        return BagSource(data, intrinsics=given, limit=limit)
+        return BagSource(data, topics["rgb_topic"], topics["depth_topic"], topics["info_topic"], given, limit)
     folder = DatasetFolder(data, split, given, limit)
     if not folder.has_depth:
         raise SourceError(f"{data} has no depth/: a map is made of labels and depth")
@@ -161,6 +178,7 @@ def _identity(
     data: Path | None,
     split: str | None,
     intrinsics: str | None,
+    topics: dict[str, str | None],
     poses: str,
     frames: int,
     seed: int,
@@ -170,7 +188,7 @@ def _identity(
     votes = {name: value for name, value in asdict(settings).items() if name != "min_views"}
     parts = {
         "model": hashlib.sha256(find_model(model).read_bytes()).hexdigest(),
-        "data": ["room", frames, seed] if data is None else [str(data.resolve()), split, intrinsics],
+        "data": ["room", frames, seed] if data is None else [str(data.resolve()), split, intrinsics, *topics.values()],
         "poses": poses if poses in ("odometry", "exact") else hashlib.sha256(Path(poses).read_bytes()).hexdigest(),
         "settings": votes,
     }

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_typestore
+from test_compressed_images import config_header, rvl
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import CameraIntrinsics
@@ -236,6 +237,35 @@ def test_compressed_images_are_decoded(tmp_path):
     (item,) = source
     assert np.array_equal(item.frame.rgb, rgb_image(0))
     assert np.array_equal(np.rint(item.frame.depth_m * 1000).astype(np.uint16), depth_image(0))
+
+
+@pytest.mark.parametrize("codec", ["png", "rvl"])
+def test_compressed_depth_is_decoded(tmp_path, codec):
+    depth = depth_image(0)
+    file = rvl(depth) if codec == "rvl" else cv2.imencode(".png", depth)[1].tobytes()
+    with Recorder(tmp_path / "bag") as bag:
+        bag.info("/camera_info", SECOND)
+        bag.compressed("/rgb/compressed", SECOND, rgb_image(0)[..., ::-1].copy(), ".png", "rgb8; png compressed bgr8")
+        data, form = np.frombuffer(config_header() + file, np.uint8), f"16UC1; compressedDepth {codec}"
+        bag.write("/depth/compressedDepth", "CompressedImage", SECOND, format=form, data=data)
+    source = BagSource(tmp_path / "bag")
+    assert source.depth_topic == "/depth/compressedDepth"
+    (item,) = source
+    assert np.array_equal(np.rint(item.frame.depth_m * 1000).astype(np.uint16), depth)
+
+
+def test_colour_alone_needs_no_depth_topic_and_leaves_no_image_out(tmp_path):
+    with Recorder(tmp_path / "bag") as bag:
+        bag.info("/camera_info", SECOND)
+        for k in (0, 2, 1):
+            bag.image("/rgb", SECOND + k * PERIOD, rgb_image(k), "rgb8")
+    with pytest.raises(SourceError, match="no depth images"):
+        BagSource(tmp_path / "bag")
+    source = BagSource(tmp_path / "bag", with_depth=False)
+    assert source.depth_topic is None and len(source) == 3
+    for k, item in enumerate(source):
+        assert np.array_equal(item.frame.rgb, rgb_image(k)) and item.frame.depth_m is None
+        assert (item.stamp_ns, item.frame_id, item.depth_frame_id) == (SECOND + k * PERIOD, "camera_optical", "")
 
 
 def test_raw_topics_are_preferred_to_compressed_ones(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "lcr_seg_ros"
 
 WITH_COMPILED_LOOPS = [
-    *("decode", "hha.kernels", "mapping.pictures", "mapping.voxels", "registration", "ros.compressed_images"),
+    *("decode", "hha.kernels", "mapping.pictures", "mapping.voxels", "registration", "compressed_images"),
     *("sources.rooms.camera", "sources.rooms.raycast", "sources.rooms.shading"),
 ]
 

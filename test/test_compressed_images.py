@@ -17,13 +17,13 @@ pytest.importorskip("sensor_msgs", reason="needs ROS 2's messages")
 
 from sensor_msgs.msg import CompressedImage
 
-from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.ros.compressed_images import (
+from lcr_seg_ros.compressed_images import (
     MAX_PIXELS,
     compressed_color_to_array,
     compressed_depth_to_array,
     transport_topic,
 )
+from lcr_seg_ros.errors import FrameError
 
 SIZES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 SEEDS = st.integers(0, 2**32 - 1)

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from shared_data import ROOT
 from tiny_bundle import make_tiny_bundle
 
+from lcr_seg_ros.compressed_images import DEPTH_TRANSPORTS
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.ros import camera_topics
 from lcr_seg_ros.ros.camera_presets import CAMERAS
 from lcr_seg_ros.ros.camera_topics import CameraTopics, compressed_forms, find_cameras, likely_transport
-from lcr_seg_ros.ros.compressed_images import DEPTH_TRANSPORTS
 from lcr_seg_ros.ros.doctor import installation, machine
 from lcr_seg_ros.ros.doctor.depth import check_depth_values, check_gravity
 from lcr_seg_ros.ros.doctor.report import Check, Report

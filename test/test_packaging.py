@@ -5,6 +5,7 @@ Nothing here needs a network: dependencies come from the environment that runs t
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -230,6 +231,20 @@ def test_package_xml_is_valid_and_names_what_is_imported():
         imported |= set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
     ros = {d for d in imported if d in ROS_PACKAGES or d.endswith("_msgs")}
     assert ros <= named, f"package.xml does not name {sorted(ros - named)}"
+
+
+def test_package_xml_names_what_pip_would_install():
+    requirements = re.findall(r"^[\w-]+", "\n".join(setup_lists("BASE")), re.MULTILINE)
+    keys = {"PyYAML": "yaml", "opencv-python-headless": "opencv", "rosbags": "rosbags-pip"}
+    wanted = {f"python3-{keys.get(name, name)}" for name in requirements if name != "openvino"}  # rosdep has no key
+    named = {one.text for one in ElementTree.parse(ROOT / "package.xml").getroot().iter("exec_depend")}
+    assert "python3-tqdm" in wanted and wanted <= named, f"package.xml does not name {sorted(wanted - named)}"
+
+
+def setup_lists(name: str) -> list[str]:
+    """A list of strings that setup.py gives a name."""
+    assigned = (node for node in ast.parse((ROOT / "setup.py").read_text()).body if isinstance(node, ast.Assign))
+    return next(ast.literal_eval(node.value) for node in assigned if node.targets[0].id == name)  # type: ignore[attr-defined]
 
 
 ROS_PACKAGES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
 import yaml
 from shared_data import ROOT
@@ -39,20 +40,34 @@ def test_the_dds_profile_has_room_for_images():
     assert by_type["UDPv4"]["non_blocking_send"] == "false"
 
 
-def test_rviz_shows_colour_overlay_mask_coloured_cloud_and_map():
+def test_rviz_shows_colour_overlay_classes_with_their_legend_coloured_cloud_and_map():
     displays = yaml.safe_load((CONFIG / "segment.rviz").read_text())["Visualization Manager"]["Displays"]
     shown = {display["Topic"]["Value"]: display for display in displays}
     assert shown.keys() == {
         "rgb/image_rect_color",
         "segmentation/overlay",
-        "segmentation/mask",
+        "segmentation/color",  # RViz draws a mask's ids as nearly black
+        "segmentation/legend",
         "segmentation/points",
         "segmentation/map",
     }
     assert shown["rgb/image_rect_color"]["Topic"]["Reliability Policy"] == "Best Effort"
     assert shown["segmentation/points"]["Color Transformer"] == shown["segmentation/map"]["Color Transformer"] == "RGB8"
-    assert shown["segmentation/map"]["Topic"]["Durability Policy"] == "Transient Local"  # as it is published
+    latched = {topic for topic, one in shown.items() if one["Topic"]["Durability Policy"] == "Transient Local"}
+    assert latched == {"segmentation/map", "segmentation/legend"}  # as they are published
     assert all(display["Enabled"] for display in displays)
+
+
+def test_rviz_looks_from_behind_the_camera_with_its_up_on_top():
+    """In the camera's optical frame, which has z ahead and y down; Orbit turns about the frame's z."""
+    view = yaml.safe_load((CONFIG / "segment.rviz").read_text())["Visualization Manager"]["Views"]["Current"]
+    assert view["Class"] == "rviz_default_plugins/Orbit" and not view["Invert Z Axis"]
+    yaw, pitch = view["Yaw"], view["Pitch"]
+    back = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
+    eye = np.array([view["Focal Point"][axis] for axis in "XYZ"]) + view["Distance"] * back
+    assert eye[2] < 0 and eye[1] < 0 and abs(eye[0]) < 0.01  # behind and above the camera
+    up = np.array([0, 0, 1]) - back[2] * back  # of the picture: what is left of z at a right angle to the view
+    assert up[1] < 0
 
 
 def test_the_launch_file_declares_its_arguments_and_defaults_only_what_is_not_in_the_parameter_file():

@@ -16,14 +16,14 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
-from lcr_seg_ros.ros.compressed_images import (
+from lcr_seg_ros.compressed_images import (
     RAW,
     compressed_color_to_array,
     compressed_depth_to_array,
     transport_topic,
 )
+from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
 from lcr_seg_ros.ros.depth_registration import DepthRegistration
 from lcr_seg_ros.ros.silence import explain_silence, look_at_topic
 from lcr_seg_ros.ros.synchronizer import COLOR, DEPTH, ImagePair, RgbdSynchronizer

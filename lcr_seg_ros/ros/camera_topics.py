@@ -9,7 +9,7 @@ from lcr_seg_ros.image_encodings import COLOR_ENCODINGS, DEPTH_ENCODINGS
 from lcr_seg_ros.ros.camera_presets import CAMERAS, CameraPreset
 
 RAW, COMPRESSED, COMPRESSED_DEPTH = "raw", "compressed", "compressedDepth"
-"""Names of transports, as in :mod:`~lcr_seg_ros.ros.compressed_images`, which takes a second to import."""
+"""Names of transports, as in :mod:`~lcr_seg_ros.compressed_images`, which takes a second to import."""
 
 OWN_TOPICS = CameraPreset("rgb/image_rect_color", "depth_registered/image_rect", "rgb/camera_info", "imu", "")
 """The node's own names: a camera that has them needs no remapping."""

@@ -19,6 +19,11 @@ PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES
 _BEFORE_FASTDDS_3 = ("foxy", "galactic", "humble", "iron", "jazzy")
 
 
+def profile_variable() -> str:
+    """What the Fast DDS of the sourced ROS 2 reads; the newest one's where none is sourced."""
+    return PROFILE_VARIABLES[1] if os.environ.get("ROS_DISTRO") in _BEFORE_FASTDDS_3 else PROFILE_VARIABLES[0]
+
+
 def prepare_ros_environment() -> None:
     """Make rclpy importable and complete in this process; call it before rclpy is imported.
 

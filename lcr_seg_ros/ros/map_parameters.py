@@ -53,9 +53,7 @@ class MapParameters:
 
 
 MAP_SPECS = {
-    "model": ParameterSpec(
-        str, "Whose classes points are of, until the node tells: a shipped name, or .lcrseg file."
-    ),
+    "model": ParameterSpec(str, "Whose classes points are of, until the node tells: a shipped name, or .lcrseg file."),
     "max_rate_hz": ParameterSpec(float, "Clouds taken in a second; 0: as many as come.", (0.0, 1000.0)),
     "pose_source": ParameterSpec(str, "Where the camera's pose comes from.", choices=POSE_SOURCES),
     "map_frame": ParameterSpec(str, "For tf: frame of the map; for depth: its name."),

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from rcl_interfaces.msg import SetParametersResult
 
+from lcr_seg_ros.compressed_images import COLOR_TRANSPORTS, DEPTH_TRANSPORTS
 from lcr_seg_ros.errors import FrameError, LcrSegError
 from lcr_seg_ros.hha.settings import FLOORS, SMOOTHINGS, HhaSettings
 from lcr_seg_ros.image_encodings import LABEL_ENCODINGS
 from lcr_seg_ros.labels import LabelClass, LabelSet
 from lcr_seg_ros.resources import CONFIG
-from lcr_seg_ros.ros.compressed_images import COLOR_TRANSPORTS, DEPTH_TRANSPORTS
 from lcr_seg_ros.ros.orientation import down_of_tilt
 from lcr_seg_ros.ros.parameter_specs import ParameterError, ParameterSpec, declare_parameters, read_defaults_file
 

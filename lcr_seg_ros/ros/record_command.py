@@ -25,7 +25,6 @@ from lcr_seg_ros.sources.recording import RecordingFolder
 if TYPE_CHECKING:
     from lcr_seg_ros.frame import CameraIntrinsics
     from lcr_seg_ros.ros.pair_listener import PairListener
-    from lcr_seg_ros.ros.synchronizer import ImagePair
 
 HELD_PAIRS = 8
 """Pairs that wait for the disk: 20 MB at 640x480."""
@@ -52,9 +51,20 @@ Examples:
 @click.option("--count", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Stop after N new ones.")
 @click.option("--interval", type=click.FloatRange(0), metavar="S", help="At most one frame in S seconds.  [default: 1]")
 @click.option("--every", type=click.IntRange(1), metavar="N", help="Every N-th frame, instead of --interval.")
-@click.option("--rgb", default="", metavar="TOPIC", help="Colour topic (else found by type and name).")
-@click.option("--depth", default="", metavar="TOPIC", help="Topic of the depth registered to colour (else found).")
-@click.option("--camera-info", default="", metavar="TOPIC", help="camera_info of the colour camera (else found).")
+@click.option(
+    "--rgb", "--rgb-topic", "rgb", default="", metavar="TOPIC", help="Colour topic (else found by type and name)."
+)
+@click.option(
+    "--depth", "--depth-topic", "depth", default="", metavar="TOPIC", help="Of depth registered to colour (else found)."
+)
+@click.option(
+    "--camera-info",
+    "--info-topic",
+    "camera_info",
+    default="",
+    metavar="TOPIC",
+    help="Of the colour camera (else found).",
+)
 @click.option("--intrinsics", metavar="FX,FY,CX,CY[,W,H]", help="Used instead of the camera_info.")
 @click.option("--no-depth", is_flag=True, help="Record colour alone.")
 @click.option(
@@ -124,7 +134,12 @@ def _record_bag(
     if not is_bag(str(path)):
         raise SourceError(f"{path} is no bag (a rosbag2 folder, .mcap, .db3 or .bag file)")
     topics = {"rgb_topic": options["rgb"], "depth_topic": options["depth"], "info_topic": options["camera_info"]}
-    bag = BagSource(path, **{k: v or None for k, v in topics.items()}, intrinsics=_given_intrinsics(options))
+    bag = BagSource(
+        path,
+        **{k: v or None for k, v in topics.items()},
+        intrinsics=_given_intrinsics(options),
+        with_depth=not options["no_depth"],
+    )
     there = written = 0
     with _progress(count) as bar:
         for item in bag:
@@ -135,8 +150,9 @@ def _record_bag(
             if folder.has(item.stamp_ns):
                 there += 1
                 continue
-            frame = replace(item.frame, depth_m=None) if options["no_depth"] else item.frame
-            folder.add(frame, item.stamp_ns, item.frame_id)
+            if written == 0:
+                _warn_of_unregistered_depth(item.frame_id, item.depth_frame_id)
+            folder.add(item.frame, item.stamp_ns, item.frame_id)
             written += 1
             bar.update()
     return f"; {there} of this bag were there already" if there else ""
@@ -194,7 +210,9 @@ def _write_frames(
             if taken is not None:
                 frame, pair = taken
                 if written == 0:
-                    _warn_of_unregistered_depth(pair)
+                    _warn_of_unregistered_depth(
+                        pair.color.header.frame_id, pair.depth.header.frame_id if pair.depth is not None else ""
+                    )
                 folder.add(frame, pair.stamp_ns, pair.color.header.frame_id)
                 written, problem, last = written + 1, "", time.monotonic()
                 bar.update()
@@ -206,9 +224,9 @@ def _write_frames(
     return bad
 
 
-def _warn_of_unregistered_depth(pair: ImagePair) -> None:
-    color = pair.color.header.frame_id
-    if pair.depth is not None and (depth := pair.depth.header.frame_id) != color:
+def _warn_of_unregistered_depth(color: str, depth: str) -> None:
+    """Of images in these coordinate frames; "" for no depth."""
+    if depth not in ("", color):
         click.echo(
             f"warning: colour is in frame {color!r}, depth in {depth!r}: is depth registered to colour? "
             "`python -m lcr_seg_ros doctor` says how to get it",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lcr_seg_ros.ros.environment import FASTDDS_PROFILE, PROFILE_VARIABLES
+from lcr_seg_ros.ros.environment import FASTDDS_PROFILE, profile_variable
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -91,7 +91,7 @@ def _why_nothing(topic: InputTopic) -> str:
         return "fallen silent, a publisher is there but sends nothing more"
     return (
         "a publisher is there, but no message has come; is the camera streaming? If so: with Fast DDS, images need "
-        f"larger buffers than the stock ones, set {PROFILE_VARIABLES[0]}={FASTDDS_PROFILE} for the camera's driver "
+        f"larger buffers than the stock ones, set {profile_variable()}={FASTDDS_PROFILE} for the camera's driver "
         "and for this node"
     )
 

@@ -17,6 +17,12 @@ from geometry_msgs.msg import Vector3Stamped
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from lcr_seg_ros.compressed_images import (
+    RAW,
+    compressed_color_to_array,
+    compressed_depth_to_array,
+    transport_topic,
+)
 from lcr_seg_ros.errors import FrameError, LabelSetError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.image_encodings import (
@@ -27,12 +33,6 @@ from lcr_seg_ros.image_encodings import (
 )
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
-from lcr_seg_ros.ros.compressed_images import (
-    RAW,
-    compressed_color_to_array,
-    compressed_depth_to_array,
-    transport_topic,
-)
 from lcr_seg_ros.ros.label_announcements import JSON_TOPIC, AnnouncedLabels
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
 from lcr_seg_ros.segmenter import Segmentation
@@ -77,7 +77,7 @@ class ViewedCamera:
     Args:
         node: subscribes; it need not be spun.
         name: of the camera, the namespace of its topics; empty for a node with one camera.
-        rgb_transport, depth_transport: how images come, see :mod:`lcr_seg_ros.ros.compressed_images`.
+        rgb_transport, depth_transport: how images come, see :mod:`lcr_seg_ros.compressed_images`.
         warn: called with what cannot be shown and why.
     """
 

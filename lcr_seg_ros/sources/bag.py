@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.errors import FrameError, SourceError
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.image_encodings import (
     COLOR_ENCODINGS,
     DEPTH_ENCODINGS,
@@ -47,10 +47,12 @@ class RecordedFrame(SourceFrame):
     Args:
         stamp_ns: stamp of the colour image, nanoseconds since the epoch.
         frame_id: coordinate frame of the colour image.
+        depth_frame_id: that of the depth image; "" if there is none.
     """
 
     stamp_ns: int = 0
     frame_id: str = ""
+    depth_frame_id: str = ""
 
 
 class BagSource:
@@ -59,14 +61,15 @@ class BagSource:
     Args:
         path: rosbag2 folder, a single ``.mcap`` or ``.db3`` file, or a rosbag1 ``.bag`` file.
         rgb_topic: Image or CompressedImage (JPEG, PNG) topic; found by encoding and name when None.
-        depth_topic: Image (16UC1 or mono16 in mm, 32FC1 in m) or PNG-compressed Image topic that is
-            registered to colour; found by encoding and name when None.
+        depth_topic: Image (16UC1 or mono16 in mm, 32FC1 in m) or CompressedImage (PNG, or compressedDepth in PNG or
+            RVL) topic that is registered to colour; found by encoding and name when None.
         info_topic: CameraInfo of the colour camera; the one beside the colour topic when None.
         intrinsics: used instead of the recorded ones, scaled to the image.
         limit: use only the first ``limit`` pairs.
+        with_depth: False for colour alone, of every image; ``depth_topic`` is then not asked for.
 
     Attributes:
-        rgb_topic, depth_topic, info_topic: the topics in use (``info_topic`` is None if there is none).
+        rgb_topic, depth_topic, info_topic: the topics in use, the last two None if there is none.
         intrinsics: of the colour images.
 
     A colour image goes with the depth image nearest in time, at most half a frame period away, and a
@@ -86,17 +89,18 @@ class BagSource:
         info_topic: str | None = None,
         intrinsics: CameraIntrinsics | None = None,
         limit: int | None = None,
+        with_depth: bool = True,
     ) -> None:
         self.path = Path(path)
         with _open_bag(self.path) as bag:
             images = _image_topics(bag, self.path)
             self.rgb_topic = _choose_topic(images, "colour", rgb_topic, self.path)
-            self.depth_topic = _choose_topic(images, "depth", depth_topic, self.path)
+            self.depth_topic = _choose_topic(images, "depth", depth_topic, self.path) if with_depth else None
             width, height = images[self.rgb_topic].width, images[self.rgb_topic].height
             self.info_topic = None if intrinsics else _choose_info_topic(bag, info_topic, self.rgb_topic, self.path)
             recorded = intrinsics or _read_intrinsics(bag, self.info_topic, width, height, self.path)
             self.intrinsics = recorded.scaled_to(width, height)
-            self._pairs = _pair_up(*_read_stamps(bag, self.rgb_topic, self.depth_topic))[:limit]
+            self._pairs = self._find_pairs(bag)[:limit]
         if not self._pairs:
             raise SourceError(
                 f"{self.path}: no image of {self.rgb_topic} has a depth image of {self.depth_topic} within half "
@@ -106,18 +110,28 @@ class BagSource:
     def __len__(self) -> int:
         return len(self._pairs)
 
+    def _find_pairs(self, bag: AnyReader) -> list[_Pair]:
+        if self.depth_topic is None:
+            (stamps,) = _read_stamps(bag, self.rgb_topic)
+            one_a_stamp = {stamp: _Pair(i, None, stamp) for i, stamp in reversed(list(enumerate(stamps)))}
+            return [one_a_stamp[stamp] for stamp in sorted(one_a_stamp)]
+        return _pair_up(*_read_stamps(bag, self.rgb_topic, self.depth_topic))
+
     def __iter__(self) -> Iterator[RecordedFrame]:
-        partner = {pair.depth: pair.rgb for pair in self._pairs}
+        partner = {pair.depth: pair.rgb for pair in self._pairs if pair.depth is not None}
         stamps = {pair.rgb: pair.stamp_ns for pair in self._pairs}
         order = iter(stamps)
         due = next(order)
         colour: dict[int, Any] = {}
         depth: dict[int, Any] = {}
         with _open_bag(self.path) as bag:
-            for topic, ordinal, message in _messages(bag, (self.rgb_topic, self.depth_topic)):
+            topics = tuple(topic for topic in (self.rgb_topic, self.depth_topic) if topic is not None)
+            for topic, ordinal, message in _messages(bag, topics):
                 # Kept undecoded while they wait for each other, which is a few images at most.
                 if topic == self.rgb_topic and ordinal in stamps:
                     colour[ordinal] = message
+                    if self.depth_topic is None:
+                        depth[ordinal] = None
                 if topic == self.depth_topic and ordinal in partner:
                     depth[partner[ordinal]] = message
                 while due in colour and due in depth:
@@ -130,10 +144,13 @@ class BagSource:
     def _frame(self, stamp_ns: int, colour: Any, depth: Any) -> RecordedFrame:
         name = f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"
         try:
-            frame = RgbdFrame(_to_rgb(colour), _to_depth(depth), self.intrinsics)
+            frame = RgbdFrame(_to_rgb(colour), None if depth is None else _to_depth(depth), self.intrinsics)
         except (FrameError, SourceError) as error:
             raise SourceError(f"{self.path}, image at {name} s: {error}") from error
-        return RecordedFrame(name, frame, stamp_ns=stamp_ns, frame_id=colour.header.frame_id)
+        depth_frame_id = "" if depth is None else depth.header.frame_id
+        return RecordedFrame(
+            name, frame, stamp_ns=stamp_ns, frame_id=colour.header.frame_id, depth_frame_id=depth_frame_id
+        )
 
 
 @contextmanager
@@ -180,11 +197,11 @@ def _image_topics(bag: AnyReader, path: Path) -> dict[str, _ImageTopic]:
 def _examine(message: Any) -> _ImageTopic:
     if not hasattr(message, "encoding"):
         try:
-            image = _decompress(message)
-        except SourceError as error:
+            kind = "depth" if _holds_depth(message) else "colour"
+            height, width = (_to_depth(message) if kind == "depth" else _to_rgb(message)).shape[:2]
+        except FrameError as error:
             return _ImageTopic(str(error), 0, 0)
-        height, width = image.shape[:2]
-        return _ImageTopic("depth" if image.dtype == np.uint16 and image.ndim == 2 else "colour", width, height)
+        return _ImageTopic(kind, width, height)
     kind = f"encoding {message.encoding!r} is neither colour nor depth"
     if message.encoding in COLOR_ENCODINGS or message.encoding in _UNNAMED:
         kind = "colour"
@@ -248,7 +265,7 @@ def _read_intrinsics(bag: AnyReader, topic: str | None, width: int, height: int,
 @dataclass(frozen=True)
 class _Pair:
     rgb: int
-    depth: int
+    depth: int | None
     stamp_ns: int
 
 
@@ -304,31 +321,28 @@ def _to_rgb(message: Any) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8, red first, from an Image or CompressedImage."""
     if hasattr(message, "encoding"):
         return color_to_array(_named(message))
-    image = _decompress(message)
-    if image.dtype != np.uint8:
-        raise SourceError(f"the colour topic carries {image.dtype} pixels")
-    if image.ndim == 2:
-        return np.repeat(image[:, :, None], 3, axis=2)
-    return np.ascontiguousarray(image[:, :, 2::-1])  # OpenCV decodes to blue first
+    from lcr_seg_ros.compressed_images import compressed_color_to_array
+
+    return compressed_color_to_array(message)
 
 
 def _to_depth(message: Any) -> npt.NDArray[np.float32]:
     """(H, W) float32 metres from an Image or CompressedImage."""
-    return depth_to_array(message) if hasattr(message, "encoding") else depth_to_metres(_decompress(message))
+    if hasattr(message, "encoding"):
+        return depth_to_array(message)
+    from lcr_seg_ros.compressed_images import compressed_depth_to_array
+
+    return compressed_depth_to_array(message)
+
+
+def _holds_depth(message: Any) -> bool:
+    """Whether a CompressedImage is one of depth: by its format, or by the 16 bits of a grey PNG that tells nothing."""
+    encoding, _, how = message.format.partition(";")
+    if "compressedDepth" in how or encoding.strip() in DEPTH_ENCODINGS:
+        return True
+    return not how and message.data[:4].tobytes() == b"\x89PNG" and message.data[24:26].tolist() == [16, 0]
 
 
 def _named(message: Any) -> Any:
     """The same image with its colour order spelled out: OpenCV's unnamed encodings are blue first."""
     return replace(message, encoding=_UNNAMED.get(message.encoding, message.encoding))
-
-
-def _decompress(message: Any) -> npt.NDArray[Any]:
-    """(H, W) or (H, W, 3 or 4), blue first as OpenCV has it, from a CompressedImage."""
-    import cv2
-
-    if "compressedDepth" in message.format:
-        raise SourceError("compressedDepth images are not read yet: record the raw depth topic")
-    image = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise SourceError(f"a compressed image (format {message.format!r}) cannot be decoded")
-    return image

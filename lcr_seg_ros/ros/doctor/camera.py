@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from lcr_seg_ros.compressed_images import transport_topic
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.image_encodings import camera_info_to_intrinsics, check_color, check_depth, depth_to_array
 from lcr_seg_ros.ros.camera_presets import CAMERAS
 from lcr_seg_ros.ros.camera_topics import CameraTopics, likely_drivers
-from lcr_seg_ros.ros.compressed_images import transport_topic
 from lcr_seg_ros.ros.doctor.depth import check_depth_values, check_gravity
 from lcr_seg_ros.ros.doctor.graph import COMPRESSED, IMAGE, GraphView, Stream
 from lcr_seg_ros.ros.doctor.report import Check

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lcr_seg_ros.ros.compressed_images import COMPRESSED_DEPTH, compressed_color_to_array, compressed_depth_to_array
+from lcr_seg_ros.compressed_images import COMPRESSED_DEPTH, compressed_color_to_array, compressed_depth_to_array
 from lcr_seg_ros.ros.conversions import array_to_image
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from lcr_seg_ros.compressed_images import RAW, transport_topic
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.ros.camera_topics import compressed_forms, likely_transport
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
-from lcr_seg_ros.ros.compressed_images import RAW, transport_topic
 from lcr_seg_ros.ros.diagnostics import TOPIC as DIAGNOSTICS_TOPIC
 from lcr_seg_ros.ros.doctor.compressed import as_image
 
