@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import platform
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ import click
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.json_output import JsonOutput, json_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ Examples:
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]), help="for network and frame")
 @click.option("--data", type=click.Path(path_type=Path), help="for hha: a dataset folder, its first 10 frames")
 @click.option("--network", type=click.Choice(TRAINED_NETWORKS), help="for training: only this one; all when left out")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="also write the figures here")
+@json_option("the figures")
 @click.option("--scenario", type=click.Choice(NODE_SCENARIOS), help="for node: only this one; all when left out")
 @click.option("--plot", type=click.Path(path_type=Path), help="also draw them here, as PNG; needs matplotlib")
 def command(
@@ -63,7 +63,7 @@ def command(
     device: str,
     data: Path | None,
     network: str | None,
-    json_path: Path | None,
+    json_output: JsonOutput | None,
     scenario: str | None,
     plot: Path | None,
 ) -> None:
@@ -107,11 +107,9 @@ def command(
             _network_cases(model, backend, device) if what == "network" else _constraint_cases(), seconds
         )
         _echo(figures)
-    if json_path is not None:
+    if json_output is not None:
         where = {"machine": platform.processor() or platform.machine(), "date": date.today().isoformat()}
-        replace_file(
-            json_path, (json.dumps({"benchmark": what, **where, "figures": figures}, indent=1) + "\n").encode()
-        )
+        json_output.write({"benchmark": what, **where, "figures": figures})
     if plot is not None:
         replace_file(plot, _picture(what, figures))
 

@@ -25,8 +25,8 @@ from lcr_seg_ros.errors import LcrSegError
 PROGRAM = "lcr_seg_ros"
 SHELLS = ("bash", "zsh", "fish")
 
-CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""Of an OSError: a disk that is full or read-only is for the user to mend."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Of an OSError: a disk that is full or read-only."""
 
 COMMANDS = {
     # name: (module that holds `command`, pip extra that brings what it needs, one line)
@@ -157,9 +157,13 @@ def main(arguments: list[str] | None = None, command_name: str | None = None) ->
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     except OSError as error:
-        if error.errno not in CANNOT_WRITE:
+        # A file that cannot be read or written is for the user to mend; what names no file is a fault of ours.
+        if error.errno in FULL_DISK:
+            click.echo(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}", err=True)
+        elif error.filename is not None:
+            click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        else:
             raise
-        click.echo(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}", err=True)
         sys.exit(1)
 
 

@@ -18,6 +18,7 @@ from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.hha import HhaEncoder, HhaSettings
+from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.mapping import DepthOdometry, MapError, MapSettings, VoxelMap, Voxels
 from lcr_seg_ros.mapping.pictures import map_picture, small_png
 from lcr_seg_ros.mapping.ply import write_ply
@@ -76,7 +77,7 @@ Examples:
 @click.option("--max-voxels", default=DEFAULTS.max_voxels, show_default=True, help="bounds the memory")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="show this class only; repeatable")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="go on with what is in --out")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="also write the figures here")
+@json_option("the figures")
 @click.option("--backend", default="auto", show_default=True)
 @click.option("--device", default="auto", show_default=True)
 def command(
@@ -100,7 +101,7 @@ def command(
     max_voxels: int,
     classes: tuple[str, ...],
     resume: bool,
-    json_path: Path | None,
+    json_output: JsonOutput | None,
     backend: str,
     device: str,
 ) -> None:
@@ -129,8 +130,8 @@ def command(
     picture = map_picture(voxels, segmenter.labels, list(progress.trajectory.values()))
     replace_file(out / "map.png", small_png(picture))
     write_poses(out / "poses.txt", progress.trajectory)
-    if json_path is not None:
-        replace_file(json_path, (json.dumps(_figures(progress, voxels), indent=1) + "\n").encode())
+    if json_output is not None:
+        json_output.write(_figures(progress, voxels))
     _report(progress, voxels, out)
 
 

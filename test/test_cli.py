@@ -126,6 +126,7 @@ def test_benchmark_node_measures_the_three_processes(tmp_path: Path) -> None:
         (["train", "--data", "DATA", "--set", "optimizer.epochs=-1"], "optimizer.epochs"),
         (["train", "--data", "DATA", "--set", "optimiser.epochs=1"], "optimiser"),
         (["export", "--run", "nowhere", "--out", "x.lcrseg"], "has no last.ckpt"),
+        (["check-data", "DATA", "--json", "/dev/null/x.json"], "error: /dev/null"),
     ],
 )
 def test_a_mistake_is_answered_with_one_line_and_exit_code_1(
@@ -137,6 +138,12 @@ def test_a_mistake_is_answered_with_one_line_and_exit_code_1(
     answer = run(*(places.get(a, a) for a in arguments), code=1)
     assert said in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_json_to_standard_output_has_that_alone_there(dataset: Path, model: Path) -> None:
+    said = run("evaluate", "--data", dataset, "--split", "val", "--model", model, "--json", "-")
+    assert json.loads(said.stdout)["frames"] > 0
+    assert "mean IU" in said.stderr
 
 
 def test_a_mistyped_option_is_wrong_usage() -> None:

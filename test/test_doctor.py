@@ -396,7 +396,7 @@ def test_a_playing_realsense_and_a_running_node_are_examined_from_the_command_li
 def test_without_a_camera_it_fails_and_says_so(environment: dict[str, str]) -> None:
     alone = isolated_ros_environment() | {"PYTHONPATH": str(ROOT)}
     lines = doctor(alone, "--seconds", 1, "--json", "-", code=1)
-    report = json.loads("\n".join(line for line in lines if not line.startswith("listening")))
+    report = json.loads("\n".join(lines[lines.index("{") : lines.index("}") + 1]))
     assert report["verdict"] == "fail" and report["launch"] == ""
     assert [c["name"] for c in report["checks"] if c["level"] == "fail"] == ["topics"]
     assert any("belong to a colour topic" in line for line in doctor(alone, "--depth", "/x", code=2))

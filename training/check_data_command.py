@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from lcr_seg_ros.errors import SourceError
-from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.training.datasets.check import Finding, FolderReport, check_folder
 from lcr_seg_ros.training.datasets.grouping import LABELS_FILE
@@ -26,8 +25,8 @@ Examples:
 @click.argument("data", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--labels", help=f"shipped name or YAML file of the label set  [default: DIR/{LABELS_FILE}, else nyu40]")
 @click.option("--limit", type=click.IntRange(min=1), help="read only so many frames, evenly spread")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="also write the report here")
-def command(data: Path, labels: str | None, limit: int | None, json_path: Path | None) -> None:
+@json_option("the report")
+def command(data: Path, labels: str | None, limit: int | None, json_output: JsonOutput | None) -> None:
     """Look for faults that training would suffer from silently, and count the classes.
 
     Void confused with a class, ids that name no class, depth in another unit, sizes that differ, missing partners,
@@ -38,8 +37,8 @@ def command(data: Path, labels: str | None, limit: int | None, json_path: Path |
     for finding in report.findings:
         click.echo(_shown(finding))
     click.echo(_verdict(report))
-    if json_path is not None:
-        replace_file(json_path, (json.dumps(report.to_dict(), indent=1) + "\n").encode())
+    if json_output is not None:
+        json_output.write(report.to_dict())
     if report.errors:
         raise click.exceptions.Exit(1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from lcr_seg_ros.errors import SourceError
-from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
 from lcr_seg_ros.training.evaluate import (
@@ -56,7 +55,7 @@ Examples:
     "--flicker", is_flag=True,
     help="also the share of pixels that change class from frame to frame of a sequence; needs no label images",
 )  # fmt: skip
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="also write the scores here")
+@json_option("the scores")
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
@@ -76,7 +75,7 @@ def command(
     depth: str,
     flip_test: bool,
     flicker: bool,
-    json_path: Path | None,
+    json_output: JsonOutput | None,
     report: Path | None,
     backend: str,
     device: str,
@@ -109,8 +108,8 @@ def command(
     if flicker:
         scores["flicker"] = measure_flicker(segmenter, folder)
     _print(scores, segmenter.labels)
-    if json_path is not None:
-        replace_file(json_path, (json.dumps(scores, indent=1) + "\n").encode())
+    if json_output is not None:
+        json_output.write(scores)
     if report is not None and evaluation is not None:
         from lcr_seg_ros.training.evaluate_report import write_evaluation_report
 

@@ -7,7 +7,6 @@ python -m lcr_seg_ros demo --viewer rerun
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -24,7 +23,7 @@ import click
 
 from lcr_seg_ros.bundle import ModelBundle, find_model
 from lcr_seg_ros.errors import LcrSegError
-from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.play_command import PUBLISHING, stop_on_signals
@@ -113,8 +112,8 @@ Examples:
     show_default=True,
     help="Folder for the pictures.",
 )
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the report here too.")
-def command(json_file: Path | None, **options: Any) -> None:
+@json_option("the report")
+def command(json_output: JsonOutput | None, **options: Any) -> None:
     """Publish RGB-D at camera rate, segment it, and check and report what arrives: three processes over real DDS.
 
     Ends by itself: exit code 0 if masks arrived and each carries the header and size of its image.
@@ -132,8 +131,8 @@ def command(json_file: Path | None, **options: Any) -> None:
     report = _report(settings, bundle, outcome)
     report["pictures"] = _write_pictures(settings.out, outcome.pictures, bundle.labels)
     _print_report(report)
-    if json_file is not None:
-        replace_file(json_file, json.dumps(report, indent=1).encode())
+    if json_output is not None:
+        json_output.write(report)
     if report["header_faults"]:
         first = report["header_faults"][0]
         raise DemoError(f"{len(report['header_faults'])} of {report['masks_received']} masks are wrong; first: {first}")

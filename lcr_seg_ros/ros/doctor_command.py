@@ -6,18 +6,16 @@ python -m lcr_seg_ros doctor --rgb /my/image --depth /my/depth --json -
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from lcr_seg_ros.errors import LcrSegError
-from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.ros.camera_topics import CameraTopics, camera_info_beside, find_cameras, without_transport
 from lcr_seg_ros.ros.doctor.report import AREAS, Check, Report
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
@@ -44,12 +42,10 @@ Examples:
 @click.option("--rgb", default="", metavar="TOPIC", help="Colour topic to look at (else the likeliest camera).")
 @click.option("--depth", default="", metavar="TOPIC", help="Depth topic that belongs to it.")
 @click.option("--camera-info", default="", metavar="TOPIC", help="Its camera_info.")
-@click.option(
-    "--json", "json_file", metavar="FILE", help="Write the findings here as JSON; - prints them in place of the text."
-)
+@json_option("the findings")
 @click.pass_context
 def command(
-    context: click.Context, seconds: float, rgb: str, depth: str, camera_info: str, json_file: str | None
+    context: click.Context, seconds: float, rgb: str, depth: str, camera_info: str, json_output: JsonOutput | None
 ) -> None:
     """Look at topics, QoS, rates, encodings, registration, stamps, intrinsics, depth, gravity, and at what is
     installed; print OK, WARN or FAIL with what to do, and the line that starts the node on the camera that was found.
@@ -63,10 +59,9 @@ def command(
         raise click.UsageError("--depth and --camera-info belong to a colour topic: give --rgb too")
     asked = CameraTopics(without_transport(rgb), without_transport(depth), camera_info) if rgb else None
     report = _examine(asked, seconds, ros_arguments)
-    content = json.dumps(report.to_dict(), indent=1)
-    click.echo(content if json_file == "-" else report.text())
-    if json_file not in (None, "-"):
-        replace_file(Path(json_file), f"{content}\n".encode())
+    click.echo(report.text())
+    if json_output is not None:
+        json_output.write(report.to_dict())
     sys.exit(1 if report.verdict == "fail" else 0)
 
 
