@@ -59,6 +59,8 @@ PARAMETERS = {
 MAP_PARAMETERS = {
     "pose_source": (str, "where the camera's pose comes from: tf, odometry (see odometry) or depth (a slow camera)"),
     "map_frame": (str, "of the map; its z up for tf"),
+    "camera_xyz": (List[float], "'[0.1, 0.0, 0.4]': for odometry, m, the optical frame in the frame that moves"),  # noqa: UP006
+    "camera_rpy": (List[float], "'[-1.5708, 0.0, -1.5708]': for odometry, rad, of a camera that looks ahead"),  # noqa: UP006
     "voxel_size": (float, "m, edge of a voxel"),
 }
 """Of the node ``map``, by the same names; its ``file`` is ``map_file`` here."""

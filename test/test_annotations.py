@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,49 @@ def test_label_studio_reads_brush_polygon_and_rectangle_and_strips_the_prefix_of
     assert (labels == NYU40["chair"]).sum() == pytest.approx(0.15 * WIDTH * 0.15 * HEIGHT, rel=0.25)
 
 
+def test_label_studio_reads_ellipses_and_names_that_stand_apart_from_their_regions(data: Path) -> None:
+    def part(kind: str, number: str, **value: Any) -> dict[str, Any]:
+        return {"type": kind, "id": number, "original_width": WIDTH, "original_height": HEIGHT, "value": value}
+
+    square = [[25, 25], [75, 25], [75, 75], [25, 75]]
+    turned = {"x": 50, "y": 50, "radiusX": 25, "radiusY": 100 / 8, "rotation": 90}
+    results = (
+        part("polygon", "a", points=square),
+        part("labels", "a", points=square, labels=["wall"]),
+        part("ellipselabels", "b", **turned, ellipselabels=["chair"]),
+        part("keypointlabels", "c", x=1, y=1, width=1, keypointlabels=["bed"]),
+    )
+    task = {"id": 1, "data": {"image": "/data/000001.png"}, "annotations": [{"result": results}]}
+    (data / "export.json").write_text(json.dumps([task]))
+    import_annotations(data, data / "export.json")
+    labels = labels_of(data)
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    # Of 16 by 6 pixels, turned: upright, and as long as percents of the width make it.
+    inside = ((x - WIDTH / 2) / (HEIGHT / 8)) ** 2 + ((y - HEIGHT / 2) / (WIDTH / 4)) ** 2
+    assert (labels[inside < 0.8] == NYU40["chair"]).all() and (labels[inside > 1.3] != NYU40["chair"]).all()
+    assert (labels[13:35, 17:24] == NYU40["wall"]).all() and (labels[:, :15] == 0).all()
+    assert NYU40["bed"] not in labels
+
+
+def test_labelme_rectangles_of_four_corners_are_filled(data: Path) -> None:
+    corners = [[10, 10], [30, 10], [30, 20], [10, 20]]
+    shape = {"label": "wall", "points": corners, "shape_type": "rectangle"}
+    import_annotations(data, write_labelme(data / "000001.json", shape))
+    assert (labels_of(data)[11:19, 11:29] == NYU40["wall"]).all()
+
+
+def test_masks_of_labelme2voc_are_read_by_vocs_palette(data: Path) -> None:
+    export = data / "voc"
+    (export / "SegmentationClassPNG" / "train").mkdir(parents=True)
+    (export / "class_names.txt").write_text("_background_\nwall\nfloor\n")
+    mask = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    mask[:10], mask[10:20], mask[20:25] = (128, 0, 0), (0, 128, 0), (224, 224, 192)  # ids 1, 2 and 255
+    cv2.imwrite(str(export / "SegmentationClassPNG" / "train" / "000001.png"), mask[..., ::-1])
+    import_annotations(data, export)
+    rows = labels_of(data)[:, 0]
+    assert rows.tolist() == [NYU40["wall"]] * 10 + [NYU40["floor"]] * 10 + [0] * (HEIGHT - 20)
+
+
 def test_masks_are_read_by_cvats_colours_by_those_of_the_label_set_and_as_ids(data: Path) -> None:
     export = data.parent / "cvat"
     (export / "SegmentationClass").mkdir(parents=True)
@@ -301,6 +345,13 @@ def test_exports_that_cannot_be_used_get_one_line(data: Path, content: str, said
     with pytest.raises(SourceError, match=said.replace(".", r"\.")):
         import_annotations(data, source)
     assert not list(data.glob("label40/*"))
+
+
+def test_an_archive_is_to_be_unpacked(data: Path) -> None:
+    with zipfile.ZipFile(data.parent / "export.zip", "w") as archive:
+        archive.writestr("labelmap.txt", "")
+    with pytest.raises(SourceError, match="unpack it"):
+        import_annotations(data, data.parent / "export.zip")
 
 
 def test_labels_of_other_images_or_of_another_size_are_refused(data: Path) -> None:

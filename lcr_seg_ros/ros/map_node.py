@@ -74,6 +74,11 @@ class MapNode(Node):
         self.create_service(Trigger, "~/clear", self._clear)
         self.create_timer(POLL_S, self._log.guarded(self._take_in))
         self.create_timer(p.publish_period, self._log.guarded(self._publish))
+        if p.pose_source == "odometry" and not any(p.camera_rpy):
+            self.get_logger().warning(
+                "camera_rpy is 0: the camera's optical frame, z ahead, is taken for the frame that the odometry moves, "
+                "x ahead, and the map lies on its side; of a camera that looks ahead it is [-1.5708, 0.0, -1.5708]"
+            )
         self.get_logger().info(
             f"mapping {self.resolve_topic_name(POINTS_TOPIC)} with poses from {p.pose_source}, voxels of "
             f"{p.voxel_size:g} m, on {self.resolve_topic_name(MAP_TOPIC)}"

@@ -1,8 +1,9 @@
 """What labelling tools export, read into one form: named regions of an image.
 
 ``labelme``: one JSON file an image (polygon, rectangle, circle, mask). ``coco``: one JSON file (polygons, and RLE, as
-text or as counts). ``labelstudio``: the JSON export (polygons, rectangles, brush). ``masks``: a folder of PNG images,
-of class ids or of class colours, with CVAT's ``labelmap.txt`` ("Segmentation mask 1.1") or the label set's colours.
+text or as counts). ``labelstudio``: the JSON export (polygons, rectangles, ellipses, brush). ``masks``: a folder of PNG
+images, of class ids or of class colours, with CVAT's ``labelmap.txt`` ("Segmentation mask 1.1"), with labelme2voc's
+``class_names.txt``, or in the label set's colours.
 
 Coordinates count from the corner of the upper left pixel, as these tools have it. Sizes are checked before memory is
 taken.
@@ -13,10 +14,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 import math
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,8 @@ from lcr_seg_ros.frame import MAX_SIDE_PX
 from lcr_seg_ros.training.datasets.run_lengths import brush_mask, coco_mask
 
 Mask = npt.NDArray[np.bool_]
+
+log = logging.getLogger(__name__)
 
 FORMATS = ("labelme", "coco", "labelstudio", "masks")
 MAX_JSON_BYTES = 512 << 20
@@ -89,6 +95,8 @@ def detect_format(source: Path) -> str:
         if _mask_files(source):
             return "masks"
         raise SourceError(f"{source} holds neither .json files (labelme) nor .png masks: give another --from")
+    if zipfile.is_zipfile(source):
+        raise SourceError(f"{source} is a zip archive: unpack it, and give what is in it to --from")
     content = _json(source)
     if isinstance(content, dict) and "shapes" in content:
         return "labelme"
@@ -130,14 +138,15 @@ def mask_files(source: Path) -> dict[str, Path]:
 
 
 def read_colormap(source: Path) -> dict[tuple[int, int, int], str]:
-    """Class names by colour (r, g, b) of CVAT's ``labelmap.txt``; empty if there is none.
+    """Class names by colour (r, g, b), of CVAT's ``labelmap.txt`` or labelme2voc's ``class_names.txt``; empty if there
+    is neither.
 
     Raises:
         SourceError: it cannot be read.
     """
     path = source / "labelmap.txt"
     if not path.is_file():
-        return {}
+        return _voc_colormap(source / "class_names.txt")
     names = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.strip() or line.startswith("#"):
@@ -150,9 +159,31 @@ def read_colormap(source: Path) -> dict[tuple[int, int, int], str]:
     return names
 
 
+def _voc_colormap(path: Path) -> dict[tuple[int, int, int], str]:
+    """Names in the order of their ids, from ``_background_`` = 0, by PASCAL VOC's palette; 255 is what is ignored."""
+    if not path.is_file():
+        return {}
+    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if len(names) > 255:
+        raise SourceError(f"{path} names {len(names)} classes; at most 255 are read")
+    return {_voc_color(i): name for i, name in enumerate(names)} | {_voc_color(255): "__ignore__"}
+
+
+def _voc_color(number: int) -> tuple[int, int, int]:
+    """The bits of the id, three at a time, from the highest bit of red, green and blue down."""
+    red, green, blue = (sum((number >> (3 * k + c) & 1) << (7 - k) for k in range(3)) for c in range(3))
+    return red, green, blue
+
+
 def _mask_files(source: Path) -> dict[str, Path]:
-    folder = source / "SegmentationClass" if (source / "SegmentationClass").is_dir() else source
-    return {path.stem: path for path in sorted(folder.glob("*.png")) if not path.name.startswith(".")}
+    for name in ("SegmentationClass", "SegmentationClassPNG"):  # CVAT has a folder a subset below it
+        if (source / name).is_dir():
+            return _by_stem((source / name).rglob("*.png"))
+    return _by_stem(source.glob("*.png"))
+
+
+def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(paths) if not path.name.startswith(".")}
 
 
 def _labelme(source: Path) -> list[AnnotatedImage]:
@@ -160,14 +191,21 @@ def _labelme(source: Path) -> list[AnnotatedImage]:
     if not paths:
         raise SourceError(f"{source} holds no .json files of labelme")
     images = []
+    flat: Counter[str] = Counter()
     for path in paths:
         content = _json(path)
         if not isinstance(content, dict) or "shapes" not in content:
             raise SourceError(f"{path} has no 'shapes', so it is not labelme's")
         image = _image(content.get("imagePath") or path.stem, content["imageWidth"], content["imageHeight"], path)
         image.file = path.with_suffix(".png").name  # the JSON has its image's name; imagePath may be that of a copy
-        image.regions = [region for shape in content["shapes"] if (region := _labelme_region(shape, path))]
+        for shape in content["shapes"]:
+            region = _labelme_region(shape, path)
+            if region is None:
+                flat[str(shape.get("shape_type"))] += 1
+            else:
+                image.regions.append(region)
         images.append(image)
+    _tell_what_is_left_out(flat)
     return images
 
 
@@ -176,8 +214,8 @@ def _labelme_region(shape: dict[str, Any], path: Path) -> Region | None:
     points = _points(shape["points"], path)
     if kind == "polygon":
         return Region(name, (points,)) if len(points) >= 3 else None
-    if kind == "rectangle":
-        return Region(name, (_rectangle(*points[0], *points[1]),))
+    if kind == "rectangle":  # two opposite corners, or all four
+        return Region(name, (_rectangle(*points[0], *points[1]) if len(points) == 2 else points,))
     if kind == "circle":
         angles = np.linspace(0, 2 * np.pi, CIRCLE_POINTS, endpoint=False)
         radius = float(np.hypot(*(points[1] - points[0])))
@@ -206,8 +244,15 @@ def _coco(source: Path) -> list[AnnotatedImage]:
     return list(images.values())
 
 
+def _tell_what_is_left_out(kinds: Counter[str]) -> None:
+    if kinds:
+        shown = ", ".join(f"{count} of kind {kind}" for kind, count in kinds.items())
+        log.warning("regions are left out that have no area, or no name: %s", shown)
+
+
 def _labelstudio(source: Path) -> list[AnnotatedImage]:
     images = []
+    left_out: Counter[str] = Counter()
     for task in _json(source):
         done = [a for a in task["annotations"] if not a.get("was_cancelled")]
         results = [r for r in done[-1]["result"] if "original_width" in r] if done else []  # the newest one
@@ -220,29 +265,45 @@ def _labelstudio(source: Path) -> list[AnnotatedImage]:
         if len(files) != 1:
             raise SourceError(f"{source}, task {task.get('id')}: its data name {len(files)} images, not one")
         image = _image(files[0], *sizes.pop(), source)
+        # With <Polygon> and <Labels> apart, a region and its name are two results of one id.
+        names = {r.get("id"): r["value"]["labels"][0] for r in results if r["value"].get("labels")}
         for result in results:
-            image.regions += _labelstudio_regions(result, image, source)
+            kind = result["type"]
+            given = result["value"].get(kind) or ([names[result.get("id")]] if result.get("id") in names else [])
+            shape = _labelstudio_shape(kind.removesuffix("labels"), result["value"], image, source) if given else None
+            if shape is not None:
+                image.regions.append(replace(shape, name=str(given[0])))
+            elif kind != "labels":
+                left_out[kind] += 1
         images.append(image)
+    _tell_what_is_left_out(left_out)
     return images
 
 
-def _labelstudio_regions(result: dict[str, Any], image: AnnotatedImage, source: Path) -> Iterator[Region]:
-    kind, value = result["type"], result["value"]
-    names = value.get(kind, [])
-    if not names:
-        return
+def _labelstudio_shape(kind: str, value: dict[str, Any], image: AnnotatedImage, source: Path) -> Region | None:
+    """A region that has no name yet; None for what has no area."""
     scale = np.array([image.width, image.height]) / 100  # coordinates are percents
-    if kind == "polygonlabels":
-        yield Region(str(names[0]), (_points(value["points"], source) * scale,))
-    elif kind == "rectanglelabels":
+    if kind == "polygon":
+        return Region("", (_points(value["points"], source) * scale,))
+    if kind == "rectangle":
         corners = _rectangle(0, 0, *(np.array([value["width"], value["height"]], np.float64) * scale))
-        angle = math.radians(float(value.get("rotation") or 0))
-        turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-        yield Region(str(names[0]), (corners @ turn + np.array([value["x"], value["y"]]) * scale,))
-    elif kind == "brushlabels":
+        return Region("", (_turned(corners, value) + np.array([value["x"], value["y"]]) * scale,))
+    if kind == "ellipse":
+        angles = np.linspace(0, 2 * np.pi, CIRCLE_POINTS, endpoint=False)
+        radii = np.array([value["radiusX"], value["radiusY"]], np.float64) * scale
+        outline = radii * np.stack([np.cos(angles), np.sin(angles)], 1)
+        return Region("", (_turned(outline, value) + np.array([value["x"], value["y"]]) * scale,))
+    if kind == "brush":
         if value.get("format", "rle") != "rle":
             raise SourceError(f"{source}: brush strokes in format {value['format']!r}, only rle is known")
-        yield Region(str(names[0]), run_lengths=("brush", value["rle"]))
+        return Region("", run_lengths=("brush", value["rle"]))
+    return None
+
+
+def _turned(outline: npt.NDArray[np.float64], value: dict[str, Any]) -> npt.NDArray[np.float64]:
+    """Clockwise, as seen, about the origin."""
+    angle = math.radians(float(value.get("rotation") or 0))
+    return outline @ np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
 
 
 def _stored_mask(stored: tuple[Any, ...], width: int, height: int) -> Mask:

@@ -139,7 +139,9 @@ def _import_regions(
 def _import_masks(data: Path, source: Path, images: Mapping[str, Path], rules: ImportRules) -> Imported:
     files, colors = mask_files(source), read_colormap(source)
     if not colors and rules.labels == NEW:
-        raise SourceError(f"{source} has no labelmap.txt that names the classes: give a label set with --labels FILE")
+        raise SourceError(
+            f"{source} has no labelmap.txt or class_names.txt to name the classes: give a label set with --labels FILE"
+        )
     labels, ids = _classes(data, Counter(colors.values()), rules)
     by_color = {color: ids[name] for color, name in colors.items()} or {c.color: c.id for c in labels.classes}
     done = Imported(labels)
