@@ -19,7 +19,7 @@ unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH _ROS_WHEELS_BOO
 help:
 	@echo "make demo [SOURCE=folder] [MODEL=name or file]   see it work (installs under 1 GB, no torch)"
 	@echo "make demo VIEWER=rerun   the same with a live view in the browser (installs 0.7 GB more)"
-	@echo "make test      lint, types, arrow rules, tests (installs torch: 7 GB)"
+	@echo "make test      lint, types, arrow rules, tests (installs torch: 8 GB)"
 	@echo "make docs      the documentation site, in site/ (installs under 1 GB, no torch)"
 	@echo "make lint      the first three of these"
 	@echo "make format    put the sources into the form that lint asks for"

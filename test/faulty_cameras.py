@@ -43,6 +43,7 @@ CAMERAS = {
     "good": Fault(),
     "smaller": Fault(depth_size=(64, 48), depth_frame="depth_optical"),
     "other_frame": Fault(depth_frame="depth_optical"),
+    "for_the_node": Fault(depth_size=(64, 48), depth_frame="depth_optical", depth_focal=50.0),
     "other_focal": Fault(depth_focal=50.0),
     "uncalibrated": Fault(focal=0.0),
     "other_info": Fault(info_size=(640, 480)),

@@ -278,11 +278,20 @@ def test_a_good_camera_has_no_fault(view: GraphView) -> None:
     assert view.images["/good/rgb/image_rect_color"].rate_hz == pytest.approx(10, rel=0.3)
 
 
+def test_depth_that_the_node_can_register_gets_its_camera_info_into_the_line_that_starts_it(view: GraphView) -> None:
+    camera, arguments = camera_of(view, "for_the_node"), examined(view, "for_the_node").arguments
+    info = "/for_the_node/depth_registered/camera_info"
+    assert arguments == {"depth_camera_info": info}
+    assert f" depth_camera_info:={info}" in camera.launch_line(**arguments)
+    assert f" -r depth/camera_info:={info}" in camera.command_line(**arguments)
+
+
 @pytest.mark.parametrize(
     ("camera", "check", "level", "said"),
     [
         ("smaller", "registration", "fail", "colour is 80x60, depth is 64x48: depth is not registered"),
         ("other_frame", "registration", "fail", "colour is in frame 'optical', depth in 'depth_optical'"),
+        ("for_the_node", "registration", "warn", "colour is 80x60, depth is 64x48: depth is not registered"),
         ("other_focal", "registration", "warn", "fx is 70.0 for colour and 50.0 for depth"),
         ("uncalibrated", "intrinsics", "fail", "K is all zero"),
         ("other_info", "intrinsics", "fail", "at 640x480, but the colour image is 80x60"),
@@ -331,7 +340,7 @@ def test_a_subscriber_that_asks_for_more_than_the_camera_offers_is_named(view: G
 @pytest.mark.parametrize(
     ("model", "masks_hz", "level", "advice"),
     [
-        ("nyu40", 21.0, "warn", "ros2 param set /segment model nyu40-int8 takes a quarter less CPU; or ros2 param"),
+        ("nyu40", 21.0, "warn", "ros2 param set /segment model nyu40-int8 has a quicker network; or ros2 param"),
         ("nyu40-int8", 21.0, "warn", "every frame: ros2 param set /segment max_rate_hz 19.0"),
         ("nyu40", 29.0, "ok", ""),
     ],

@@ -19,6 +19,10 @@ _COLOR_WORDS, _NOT_COLOR = ("rgb", "color", "colour"), ("depth", "infra", "/ir",
 _DEPTH_WORDS, _NOT_DEPTH = ("registered", "aligned", "depth_to_rgb", "depth_to_color"), ("infra", "/ir")
 
 
+DEPTH_CAMERA_INFO = "depth_camera_info"
+"""The argument of the launch file that names the depth camera's own camera_info, a topic and no parameter."""
+
+
 @dataclass(frozen=True)
 class CameraTopics:
     """The topics of one camera, as full names; empty where there is none.
@@ -66,6 +70,8 @@ class CameraTopics:
         """The same without the ``ros2`` command, which ROS from the Python package index does not have."""
         ours = {OWN_TOPICS.rgb: self.rgb, OWN_TOPICS.depth: self.depth, OWN_TOPICS.camera_info: self.camera_info}
         words = [f"-r {own}:={topic}" for own, topic in ours.items() if topic and topic != f"/{own}"]
+        depth_info = parameters.pop(DEPTH_CAMERA_INFO, None)
+        words += [f"-r depth/camera_info:={depth_info}"] if depth_info else []
         words += [f"-p {name}:={value}" for name, value in {**self.transports, **parameters}.items()]
         return " ".join(["python -m lcr_seg_ros segment", *(["--ros-args", *words] if words else [])])
 

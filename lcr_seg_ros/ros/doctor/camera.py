@@ -11,7 +11,7 @@ from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.image_encodings import camera_info_to_intrinsics, check_color, check_depth, depth_to_array
 from lcr_seg_ros.ros.camera_presets import CAMERAS
-from lcr_seg_ros.ros.camera_topics import CameraTopics, likely_drivers
+from lcr_seg_ros.ros.camera_topics import DEPTH_CAMERA_INFO, CameraTopics, likely_drivers
 from lcr_seg_ros.ros.doctor.depth import check_depth_values, check_gravity
 from lcr_seg_ros.ros.doctor.graph import COMPRESSED, IMAGE, GraphView, Stream
 from lcr_seg_ros.ros.doctor.report import Check
@@ -58,6 +58,8 @@ def check_camera(camera: CameraTopics, view: GraphView, defaults: dict[str, Any]
     checks.append(info_check)
     if color and depth:
         checks += [_rates(color, depth), _registered(camera, color, depth, view)]
+        if own := _own_camera_info(camera, color, depth, view):
+            findings.arguments[DEPTH_CAMERA_INFO] = own
     for name, stream in (("colour stamps", color), ("depth stamps", depth)):
         if stream:
             checks.append(check_stamps(name, stream, float(defaults["max_age"])))
@@ -210,13 +212,20 @@ def _registered(camera: CameraTopics, color: Stream, depth: Stream, view: GraphV
         f"let the driver align depth to colour: {_how_to_register(camera)}. Or let the node do it (parameter "
         "`registration`), with TF between the two frames and remapped depth/camera_info"
     )
+    found = ""
     if (rgb.width, rgb.height) != (deep.width, deep.height):
         found = f"colour is {rgb.width}x{rgb.height}, depth is {deep.width}x{deep.height}: depth is not registered"
-        return Check(AREA, name, "fail", found, advice)
-    if rgb.header.frame_id != deep.header.frame_id:
+    elif rgb.header.frame_id != deep.header.frame_id:
         found = f"colour is in frame {rgb.header.frame_id!r}, depth in {deep.header.frame_id!r}: it is not registered"
+    if found and _own_camera_info(camera, color, depth, view) is None:
         return Check(AREA, name, "fail", found, advice)
-    beside = view.camera_infos.get(f"{camera.depth.rpartition('/')[0]}/camera_info")
+    if found:
+        advice = (
+            f"the node registers it where TF knows the two: ros2 run tf2_ros tf2_echo {rgb.header.frame_id} "
+            f"{deep.header.frame_id}. Better, in the driver: {_how_to_register(camera)}"
+        )
+        return Check(AREA, name, "warn", found, advice)
+    beside = view.camera_infos.get(_camera_info_of_depth(camera))
     mine = view.camera_infos.get(camera.camera_info)
     if beside and mine and beside.newest and mine.newest and mine.newest.k[0] > 0:
         of_color, of_depth = mine.newest.k[0], beside.newest.k[0]
@@ -224,6 +233,18 @@ def _registered(camera: CameraTopics, color: Stream, depth: Stream, view: GraphV
             found = f"same frame and size, but fx is {of_color:.1f} for colour and {of_depth:.1f} for depth"
             return Check(AREA, name, "warn", found, f"do their edges meet? See it in RViz. Otherwise {advice}")
     return Check(AREA, name, "ok", f"same size and frame {rgb.header.frame_id!r}")
+
+
+def _own_camera_info(camera: CameraTopics, color: Stream, depth: Stream, view: GraphView) -> str | None:
+    """The topic that the node needs to register depth, where it is to do so and the topic is there."""
+    topic = _camera_info_of_depth(camera)
+    told = view.camera_infos.get(topic)
+    is_one_frame = color.newest.header.frame_id == depth.newest.header.frame_id
+    return topic if not is_one_frame and topic != camera.camera_info and told and told.newest else None
+
+
+def _camera_info_of_depth(camera: CameraTopics) -> str:
+    return f"{camera.depth.rpartition('/')[0]}/camera_info"
 
 
 def _how_to_register(camera: CameraTopics) -> str:

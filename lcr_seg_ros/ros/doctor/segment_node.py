@@ -68,7 +68,7 @@ def _remedy_of_slowness(name: str, values: Mapping[str, str]) -> str:
     if "dropped_replaced_by_newer" not in values or masks_hz > KEEPS_UP * pairs_hz:
         return ""
     smaller = f"{values.get('model')}-int8"
-    switch = f"ros2 param set {name} model {smaller} takes a quarter less CPU; or " * (smaller in shipped_models())
+    switch = f"ros2 param set {name} model {smaller} has a quicker network; or " * (smaller in shipped_models())
     return f"it cannot label every frame: {switch}ros2 param set {name} max_rate_hz {0.9 * masks_hz:.0f}.0"
 
 
