@@ -199,6 +199,20 @@ def test_ctrl_c_ends_it_in_order(tmp_path: Path, environment: dict[str, str], ca
     assert len(rows_of(out)) == len(folder)
 
 
+@pytest.mark.parametrize("ending", ["", "/compressed"])
+def test_a_camera_that_sends_compressed_images_alone_is_recorded(tmp_path: Path, ending: str) -> None:
+    environment = isolated_ros_environment() | {"PYTHONPATH": f"{ROOT}:{ROOT / 'test'}"}
+    cameras = [sys.executable, str(ROOT / "test/faulty_cameras.py")]  # one of which is just packed
+    rgb, depth = f"/packed/rgb/image_rect_color{ending}", "/packed/depth_registered/image_rect"
+    out = tmp_path / "mine"
+    with ChildProcess("cameras", cameras, environment) as process:
+        assert process.wait_for_line("ready", 30), process.last_lines()
+        recorded(environment, "--out", out, "--rgb", rgb, "--depth", depth, "--count", 2, "--interval", 0.1)
+    frames = list(DatasetFolder(out))
+    assert len(frames) == 2
+    assert (frames[0].frame.depth_m == 2.0).all() and frames[0].frame.rgb.shape == (60, 80, 3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -8,8 +8,9 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from lcr_seg_ros.compressed_images import RAW, compressed_color_to_array, compressed_depth_to_array, transport_topic
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.image_encodings import camera_info_to_intrinsics, color_to_array, depth_to_array
@@ -24,7 +25,7 @@ class PairListener(Node):
     """Subscribes to a camera as the segmentation node does, and keeps pairs until they are taken.
 
     Args:
-        camera: its topics; without a depth topic every colour image is a frame.
+        camera: its topics and transports; without a depth topic every colour image is a frame.
         slop_s: colour and depth stamps nearer than this are a pair.
         is_wanted: called with each pair's stamp in ns; pairs that are not wanted are let go at once.
         held: pairs that wait at most; further ones are dropped and counted.
@@ -52,9 +53,12 @@ class PairListener(Node):
         self._is_wanted = is_wanted
         self._waiting: queue.Queue[ImagePair] = queue.Queue(held)
         self._synchronizer = RgbdSynchronizer(choose_stamp_pairs()[0], QUEUE_SIZE, slop_s, bool(camera.depth))
-        for side, topic in ((COLOR, camera.rgb), (DEPTH, camera.depth)):
+        self._camera = camera
+        sides = ((COLOR, camera.rgb, camera.rgb_transport), (DEPTH, camera.depth, camera.depth_transport))
+        for side, topic, transport in sides:
             if topic:
-                self.create_subscription(Image, topic, self._taker(side, topic), _qos())
+                kind = Image if transport == RAW else CompressedImage
+                self.create_subscription(kind, transport_topic(topic, transport), self._taker(side, topic), _qos())
         if camera.camera_info:
             self.create_subscription(CameraInfo, camera.camera_info, self._take_camera_info, _qos())
 
@@ -73,14 +77,16 @@ class PairListener(Node):
             pair = self._waiting.get(timeout=timeout_s)
         except queue.Empty:
             return None
-        depth_m = None if pair.depth is None else depth_to_array(pair.depth)
+        read_color = color_to_array if self._camera.rgb_transport == RAW else compressed_color_to_array
+        read_depth = depth_to_array if self._camera.depth_transport == RAW else compressed_depth_to_array
+        rgb, depth_m = read_color(pair.color), None if pair.depth is None else read_depth(pair.depth)
         intrinsics = self._intrinsics
         if self._given and intrinsics is not None:
-            intrinsics = intrinsics.scaled_to(pair.color.width, pair.color.height)
-        return RgbdFrame(color_to_array(pair.color), depth_m, intrinsics), pair
+            intrinsics = intrinsics.scaled_to(rgb.shape[1], rgb.shape[0])
+        return RgbdFrame(rgb, depth_m, intrinsics), pair
 
-    def _taker(self, side: int, topic: str) -> Callable[[Image], None]:
-        def take(message: Image) -> None:
+    def _taker(self, side: int, topic: str) -> Callable[[Any], None]:
+        def take(message: Any) -> None:
             self.received[topic] += 1
             pair = self._synchronizer.add(side, message)
             if pair is None:

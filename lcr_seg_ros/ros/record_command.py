@@ -17,7 +17,7 @@ import click
 
 from lcr_seg_ros.errors import FrameError, LcrSegError, SourceError
 from lcr_seg_ros.frame import RgbdFrame
-from lcr_seg_ros.ros.camera_topics import CameraTopics, camera_info_beside, find_cameras
+from lcr_seg_ros.ros.camera_topics import CameraTopics, camera_info_beside, find_cameras, without_transport
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
 from lcr_seg_ros.ros.play_command import is_bag, stop_on_signals
 from lcr_seg_ros.sources.recording import RecordingFolder
@@ -251,26 +251,31 @@ def _why_nothing(listener: PairListener, camera: CameraTopics, timeout_s: float,
 
 def _camera(options: dict[str, Any], stop: threading.Event) -> CameraTopics | None:
     """The camera to record: what the user named, else what is found within ``--timeout``; None if stopped."""
-    from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, IMAGE, GraphListener
+    from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, GraphListener
     from lcr_seg_ros.ros.spin import spinning
 
-    rgb, depth, info, no_depth = options["rgb"], options["depth"], options["camera_info"], options["no_depth"]
+    rgb, depth = without_transport(options["rgb"]), without_transport(options["depth"])
+    info, no_depth = options["camera_info"], options["no_depth"]
+    # What the user called NAME/compressed is NAME in that form.
+    named = {base: full.removeprefix(f"{base}/") for base, full in ((rgb, options["rgb"]), (depth, options["depth"]))}
+    transports = {base: form for base, form in named.items() if base and form != base}
     if rgb and (depth or no_depth) and info:
-        return CameraTopics(rgb, "" if no_depth else depth, info)
+        return CameraTopics(rgb, "" if no_depth else depth, info).with_transports(transports)
     deadline = time.monotonic() + options["timeout"]
     looker = GraphListener((rgb, depth))
     try:
         with spinning(looker):
             while not stop.is_set():
                 view = looker.listen(LOOK_S, stop.wait)
-                found = find_cameras(view.of_type(IMAGE), view.of_type(CAMERA_INFO), view.encodings)
+                found = find_cameras(view.image_topics, view.of_type(CAMERA_INFO), view.encodings)
                 camera = next((c for c in found if rgb in ("", c.rgb)), None)
                 if rgb and (camera is None or depth):
                     camera = CameraTopics(rgb, depth, camera_info_beside(rgb, view.of_type(CAMERA_INFO)))
                 if camera is not None and (camera.depth or no_depth):
-                    return replace(
+                    camera = replace(
                         camera, depth="" if no_depth else depth or camera.depth, camera_info=info or camera.camera_info
                     )
+                    return camera.with_transports(view.transports | transports)
                 if time.monotonic() > deadline:
                     lack = "no colour and depth topics" if camera is None else f"no depth topic beside {camera.rgb}"
                     raise RecordError(
