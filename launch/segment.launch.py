@@ -21,7 +21,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
 from lcr_seg_ros.ros.camera_presets import CAMERAS, CameraPreset
-from lcr_seg_ros.ros.environment import tuned_dds_environment
+from lcr_seg_ros.ros.environment import PROFILE_SWITCH, tuned_dds_environment
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 
@@ -107,7 +107,9 @@ def generate_launch_description() -> LaunchDescription:
             "it; empty: as in map_params_file",
         ),
         DeclareLaunchArgument("odometry", default_value="", description="map: topic, for pose_source:=odometry"),
-        DeclareLaunchArgument("use_sim_time", default_value="false", description="take the time from /clock"),
+        DeclareLaunchArgument(
+            "use_sim_time", default_value="", description="take the time from /clock; empty: as in the parameter files"
+        ),
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error"),
         DeclareLaunchArgument(
             "dds_profile",
@@ -150,11 +152,12 @@ def _start(context: LaunchContext) -> list:
         }
 
     preset = CAMERAS[given("camera")]
-    cameras = [str(name) for name in yaml.safe_load(given("cameras") or "[]") if name]
+    cameras = yaml.safe_load(given("cameras")) if given("cameras") else _value_in(given("params_file"), "cameras")
+    cameras = [str(name) for name in cameras or [] if name]
     remappings = _remappings([given(name) for name in INPUTS], preset, cameras)
-    clock = {"use_sim_time": switched_on("use_sim_time")}
+    clock = {"use_sim_time": switched_on("use_sim_time")} if given("use_sim_time") else {}
     logging = ["--ros-args", "--log-level", given("log_level")]
-    environment = tuned_dds_environment() if switched_on("dds_profile") else {}
+    environment = tuned_dds_environment() if switched_on("dds_profile") else {PROFILE_SWITCH: "off"}
     actions = [SetEnvironmentVariable(name, value) for name, value in environment.items()]
     actions.append(
         LifecycleNode(
@@ -171,7 +174,7 @@ def _start(context: LaunchContext) -> list:
     if switched_on("map"):
         for camera in cameras or [""]:
             values = given_parameters({**MAP_PARAMETERS, "model": PARAMETERS["model"]})
-            file = given("map_file") or (camera and _map_value(given("map_params_file"), "file"))
+            file = given("map_file") or (camera and _value_in(given("map_params_file"), "file"))
             actions.append(
                 Node(
                     package="lcr_seg_ros",
@@ -187,7 +190,7 @@ def _start(context: LaunchContext) -> list:
     if switched_on("rviz"):
         frame = given("fixed_frame")
         if not frame and switched_on("map"):
-            frame = given("map_frame") or _map_value(given("map_params_file"), "map_frame")
+            frame = given("map_frame") or _value_in(given("map_params_file"), "map_frame")
         actions.append(
             Node(
                 package="rviz2",
@@ -235,10 +238,21 @@ def _below(*names: str) -> str:
     return "/".join(name.rstrip("/") for name in names if name.rstrip("/"))
 
 
-def _map_value(params_file: str, name: str) -> str:
-    """A parameter of the map as its file has it, "" if it does not: RViz and the PLY files are named after it."""
+def _value_in(params_file: str, name: str):
+    """A parameter as a file has it, under whatever node's name; "" if it does not: topics, RViz's frame and the PLY
+    files are named after it."""
     content = yaml.safe_load(Path(params_file).read_text(encoding="utf-8")) or {}
-    return str(content.get("/**", {}).get("ros__parameters", {}).get(name, ""))
+    found = [node["ros__parameters"][name] for node in _nodes_of(content) if name in node["ros__parameters"]]
+    return found[-1] if found else ""
+
+
+def _nodes_of(content: dict) -> list:
+    """The parts of a parameter file that hold parameters; namespaces may lie around them."""
+    found = []
+    for part in content.values():
+        if isinstance(part, dict):
+            found += [part] if isinstance(part.get("ros__parameters"), dict) else _nodes_of(part)
+    return found
 
 
 def _map_file(file: str, camera: str) -> dict:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -202,9 +203,10 @@ class ModelBundle:
             ) from error
         except (BundleError, FrameError, LabelSetError) as error:
             raise BundleError(f"{path}: {error}") from error
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BundleError(f"{path}: the manifest is damaged ({type(error).__name__}: {error})") from error
-        except (OSError, RuntimeError, NotImplementedError) as error:  # the last two: zipfile, of encrypted members
+        except (OSError, EOFError, RuntimeError, NotImplementedError, struct.error) as error:
+            # EOFError and the last three come from zipfile, of members that are cut, encrypted or damaged.
             raise BundleError(f"{path} cannot be read: {error}") from error
 
 
@@ -225,10 +227,14 @@ def find_model(name_or_path: str | Path) -> Path:
     Raises:
         BundleError: there is none.
     """
-    path = Path(name_or_path).expanduser()
-    if path.suffix != SUFFIX and not path.exists() and len(path.parts) == 1:
-        path = MODELS / f"{path.name}{SUFFIX}"
-    if not path.is_file():
+    try:
+        path = Path(name_or_path).expanduser()
+        if path.suffix != SUFFIX and not path.exists() and len(path.parts) == 1:
+            path = MODELS / f"{path.name}{SUFFIX}"
+        is_there = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # not to be looked at, no such user, a null character
+        raise BundleError(f"no model at {str(name_or_path)[:200]!r}: {error}") from error
+    if not is_there:
         raise BundleError(
             f"no model at {name_or_path!s}; give the path of a {SUFFIX} file or a shipped name: "
             f"{', '.join(shipped_models()) or 'none ships with this install'}"

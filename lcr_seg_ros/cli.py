@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -146,6 +147,8 @@ def _load(name: str) -> click.Command:
 
 def main(arguments: list[str] | None = None, command_name: str | None = None) -> None:
     """Run a command and end the process, with one of the exit codes above."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by __main__ for the time of the first imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments = sys.argv[1:] if arguments is None else arguments
     if command_name is not None:
         arguments = [command_name, *arguments]

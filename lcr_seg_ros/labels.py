@@ -112,7 +112,7 @@ class LabelSet:
                 for c in data["classes"]
             )
             return cls(name=str(data["name"]), classes=classes, void=int(data.get("void", 0)))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             if isinstance(error, LabelSetError):
                 raise
             raise LabelSetError(

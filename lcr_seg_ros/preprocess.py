@@ -21,6 +21,9 @@ from lcr_seg_ros.hha import GravityTracker, HhaEncoder, HhaImage, HhaSettings
 SIZE_MULTIPLE = 8
 """Network input sides are multiples of this many pixels; the encoder halves five times, rounding up."""
 
+MAX_ASPECT = 8
+"""Of frames: a panorama of four cameras side by side has 16:3."""
+
 
 @dataclass(frozen=True)
 class NetworkInput:
@@ -110,7 +113,15 @@ def network_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
     """(width, height) in pixels at which a frame of this size enters the network.
 
     The aspect ratio of the frame is kept; its shorter side becomes that of the training size.
+
+    Raises:
+        FrameError: a side more than :data:`MAX_ASPECT` times as long as the other, as in a damaged message: what the
+            network would make of it has no bound.
     """
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise FrameError(
+            f"a frame of {width}x{height} px is too thin to be labelled: one side may be {MAX_ASPECT} times the other"
+        )
     scale = min(spec.height, spec.width) / min(width, height)
 
     def side(length: int) -> int:

@@ -105,6 +105,19 @@ class TestTheChoice:
             assert create_backend(_bundle_of_onnxruntimes_own_operator(), "auto", "cpu").name == "onnxruntime"
         assert any("not openvino on cpu: openvino cannot" in message for message in caplog.messages)
 
+    def test_auto_passes_over_a_runtime_that_breaks_while_it_loads(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pytest.importorskip("onnxruntime")
+
+        def broken(*arguments: object) -> None:
+            raise ImportError("libtbb.so.12: cannot open shared object file")
+
+        monkeypatch.setattr("lcr_seg_ros.backends.openvino.OpenVinoBackend", broken)
+        with caplog.at_level(logging.INFO, "lcr_seg_ros"):
+            assert create_backend(tiny_bundle(), "auto", "cpu").name == "onnxruntime"
+        assert any("'openvino' fails on cpu: ImportError: libtbb" in message for message in caplog.messages)
+
     def test_where_nothing_runs_a_network_the_error_lists_what_each_said(self) -> None:
         for backend in ("onnxruntime", "torch"):
             pytest.importorskip(BACKENDS[backend][0])

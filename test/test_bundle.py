@@ -101,6 +101,8 @@ def test_a_zip_bomb_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
         (lambda m: m["input"].update(mean=[0.0]), "6 means and 6 deviations"),
         (lambda m: m["input"].update(height=10**9), "px a side"),
         (lambda m: m["input"].update(height="tall"), "manifest is damaged"),
+        (lambda m: m["input"].update(height=float("inf")), "manifest is damaged"),
+        (lambda m: m["labels"]["classes"][4].update(id=float("inf")), "OverflowError"),
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_refused_with_the_reason(
@@ -109,6 +111,21 @@ def test_a_manifest_that_contradicts_itself_is_refused_with_the_reason(
     path = rewrite(make_tiny_bundle(tmp_path / "a.lcrseg"), change)
     with pytest.raises(BundleError, match=message):
         ModelBundle.load(path)
+
+
+def test_a_member_that_claims_more_than_the_file_has_is_refused(tmp_path: Path) -> None:
+    whole = bytearray(make_tiny_bundle(tmp_path / "a.lcrseg").read_bytes())
+    at = whole.rindex(b"PK\x01\x02", 0, whole.rindex(b"network.onnx"))
+    whole[at + 20 : at + 28] = (1 << 30).to_bytes(4, "little") * 2  # within what may be read
+    (tmp_path / "a.lcrseg").write_bytes(whole)
+    with pytest.raises(BundleError, match=r"a\.lcrseg"):
+        ModelBundle.load(tmp_path / "a.lcrseg")
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x.lcrseg", "x" * 5000, "a\0b.lcrseg"])
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(BundleError, match="no model at"):
+        ModelBundle.load(name)
 
 
 def test_a_missing_model_lists_those_that_ship() -> None:

@@ -20,7 +20,9 @@ pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from node_under_test import active_node, node_here
-from rcl_interfaces.srv import GetParameters
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_peer import HEIGHT, WIDTH, Peer, peer_in_domain, rgb_image
 from sensor_msgs.msg import Image
@@ -29,6 +31,7 @@ from tiny_bundle import make_tiny_bundle, tiny_bundle
 
 from lcr_seg_ros.backends import create_backend
 from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.errors import BackendError
 from lcr_seg_ros.image_encodings import color_to_array
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
@@ -270,6 +273,46 @@ def test_a_file_that_is_no_model_is_refused_at_once_and_the_old_model_stays(
     result = peer.set_parameter("model", str(path))
     assert not result.successful and str(path) in result.reason
     assert model_parameter(peer) == str(models["first"])
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x.lcrseg", "x" * 5000, "/dev/null/x.lcrseg"])
+def test_a_name_that_no_file_can_have_is_refused_and_the_node_lives_on(name: str, peer: Peer):
+    result = peer.set_parameter("model", name)
+    assert not result.successful and "no model at" in result.reason
+
+
+def test_a_request_that_rclpy_itself_cannot_take_does_not_end_the_node(peer: Peer, node: ChildProcess):
+    client = peer.create_client(SetParameters, "segment/set_parameters")
+    broken = ParameterMessage(name="model", value=ParameterValue(type=42))
+    lines = len(node.lines)
+    client.call_async(SetParameters.Request(parameters=[broken]))
+    masks = len(peer.masks)
+    assert peer.send_until(lambda: len(peer.masks) > masks + 5, peer.send_good_frame)
+    assert node.exit_code is None
+    assert any("internal error, going on" in line for line in list(node.lines)[lines:])
+
+
+def test_a_class_filter_for_a_model_that_does_not_come_is_taken_back(models: dict[str, Path]):
+    may_load = threading.Event()
+
+    def make(bundle: ModelBundle, *arguments: Any) -> Any:
+        if bundle.name == "four":
+            may_load.wait(30)
+            raise BackendError("no memory for it")
+        return create_backend(bundle, *arguments)
+
+    domain = free_domain_id()
+    with (
+        node_here(domain, f"model:={models['first']}", "max_age:=0.0", make_backend=make),
+        peer_in_domain(domain) as peer,
+    ):
+        assert peer.set_parameter("model", str(models["four"])).successful
+        assert peer.set_parameter("class_filter", ["furniture"]).successful  # which only the new one has
+        may_load.set()
+        assert peer.send_until(lambda: model_parameter(peer) == str(models["first"]), peer.send_good_frame)
+        masks = len(peer.masks)
+        assert peer.send_until(lambda: len(peer.masks) > masks + 1, peer.send_good_frame)
+        assert set(peer.masks[-1].data) != {255}
 
 
 def test_a_model_outside_of_the_allowed_folder_is_refused(peer: Peer, models: dict[str, Path], tmp_path: Path):

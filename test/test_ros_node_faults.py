@@ -159,6 +159,13 @@ def test_max_rate_limits_the_masks(peer: Peer):
         before, until = len(peer.masks), time.monotonic() + 4.0
         peer.send_until(lambda: time.monotonic() > until, peer.send_good_frame)
         assert 4 <= len(peer.masks) - before <= 11
+        # From a mask in a hundred seconds to ten a second: at once.
+        assert peer.set_parameter("max_rate_hz", 0.01).successful
+        until = time.monotonic() + 1.5
+        peer.send_until(lambda: time.monotonic() > until, peer.send_good_frame)
+        assert peer.set_parameter("max_rate_hz", 10.0).successful
+        before = len(peer.masks)
+        assert peer.send_until(lambda: len(peer.masks) > before + 3, peer.send_good_frame)
     finally:
         assert peer.set_parameter("max_rate_hz", 0).successful
 

@@ -171,6 +171,15 @@ def test_each_kind_of_line_is_shown_at_once_and_then_once_in_a_while(monkeypatch
     assert logger.lines[-1] == "first kind (2 more since the last message)"
 
 
+def test_kinds_made_of_what_comes_over_the_network_have_an_end():
+    logger = Lines()
+    log = throttled_log.ThrottledLog(logger)  # type: ignore[arg-type]
+    for n in range(5 * throttled_log.MAX_KINDS):
+        log.warning(f"encoding {n}", "x" * 10**6)
+    assert len(logger.lines) == throttled_log.MAX_KINDS + 1
+    assert all(len(line) <= throttled_log.MAX_TEXT for line in logger.lines)
+
+
 def test_lines_of_one_of_several_cameras_name_it_and_do_not_hide_those_of_the_others():
     logger = Lines()
     for name in ("front", "rear"):

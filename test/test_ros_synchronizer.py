@@ -12,6 +12,7 @@ pytest.importorskip("sensor_msgs", reason="needs ROS 2's messages")
 
 from sensor_msgs.msg import Image
 
+from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.ros.compat.message_filters import MessageFiltersPairs, NearestStampPairs, choose_stamp_pairs
 from lcr_seg_ros.ros.synchronizer import COLOR, DEPTH, RgbdSynchronizer
 
@@ -134,3 +135,12 @@ def test_our_stand_in_pairs_as_message_filters_does(arrivals, queue_size, slop):
     for side, ms in arrivals:
         message = image(ms)
         assert theirs.add(side, message) == ours.add(side, message)
+
+
+@pytest.mark.parametrize("side", [COLOR, DEPTH])
+def test_a_stamp_before_the_beginning_of_time_is_refused_and_leaves_no_trace(side: int):
+    pairs = synchronizer()
+    with pytest.raises(FrameError, match="before the beginning of time"):
+        pairs.add(side, image(-5000))
+    pairs.add(COLOR, image(1000))
+    assert pairs.add(DEPTH, image(1000)) is not None

@@ -71,7 +71,16 @@ def test_a_colour_model_needs_neither_depth_nor_intrinsics(tmp_path: Path) -> No
     assert result.labels.shape == (120, 160)
 
 
-@pytest.mark.parametrize("size", [(160, 120), (161, 97), (97, 161), (33, 40)])
+@pytest.mark.parametrize("size", [(640, 1), (1, 640), (161, 20)])
+def test_a_frame_too_thin_for_any_camera_is_refused_before_memory_is_taken(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    segmenter = Segmenter.load(make_tiny_bundle(tmp_path / "t.lcrseg", "rgb"))
+    with pytest.raises(FrameError, match="too thin"):
+        segmenter.segment(RgbdFrame(np.zeros((size[1], size[0], 3), np.uint8)))
+
+
+@pytest.mark.parametrize("size", [(160, 120), (161, 97), (97, 161), (33, 40), (160, 20)])
 def test_labels_and_confidence_have_the_size_of_the_frame(tmp_path: Path, size: tuple[int, int]) -> None:
     segmenter = Segmenter.load(make_tiny_bundle(tmp_path / "t.lcrseg"))
     result = segmenter.segment(random_frame(*size))

@@ -104,5 +104,10 @@ def _create(bundle: ModelBundle, name: str, device: str, num_threads: int) -> Ba
     if find_spec(requirement) is None:
         raise BackendError(f"backend {name!r} is not installed: pip install {requirement}, or use backend auto")
     module, _, class_name = place.partition(":")
-    created: Backend = getattr(import_module(module), class_name)(bundle, device, num_threads)
+    try:
+        created: Backend = getattr(import_module(module), class_name)(bundle, device, num_threads)
+    except BackendError:
+        raise
+    except Exception as error:  # a library that is missing or broken, a device without memory: another may do
+        raise BackendError(f"backend {name!r} fails on {device}: {type(error).__name__}: {error}") from error
     return created

@@ -18,7 +18,7 @@ from lcr_seg_ros.ros.camera_gravity import CameraGravity
 from lcr_seg_ros.ros.camera_input import DEPTH_TOPIC, RGB_TOPIC, CameraInput
 from lcr_seg_ros.ros.camera_site import CameraSite, SharedParts
 from lcr_seg_ros.ros.diagnostics import diagnostic_status
-from lcr_seg_ros.ros.frame_statistics import FrameStatistics
+from lcr_seg_ros.ros.frame_statistics import WINDOW_S, FrameStatistics
 from lcr_seg_ros.ros.gravity_sources import GravityReading
 from lcr_seg_ros.ros.outputs import HHA, SegmentationOutputs
 
@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 
 DOUBTFUL_GRAVITY_SHARE = 0.1
 """In so many of the recent frames gravity must have been in doubt for the status to become WARN."""
+
+NO_LOSS = ("not_subscribed", "rate_limit")
+"""Reasons for which nobody misses a frame."""
+
+LOST_SHARE = 0.1
+"""So many of the recent frames must have been lost, other than to newer ones, for the status to become WARN."""
+
+MAX_ERROR_TEXT = 400
+"""Characters of an error that are logged: it may quote what a message says of itself."""
 
 JUMP_S = 0.5
 """Stamps that go back by less are out of order; by more, the time has begun anew."""
@@ -179,11 +188,15 @@ class Camera:
         """
         report = self._statistics.report()
         if self._is_started:
-            problem = self._silence() or _loss(report) or problem or _doubt(report)
+            problem = self._silence() or _loss(report) or self._misfit() or problem or _doubt(report)
         if self._gravity is not None:
             facts = {**facts, "gravity_source": self._gravity.source_name, "registration": self._input.registration}
         about = f"{name.lstrip('/')}: segmentation{' ' if self.name else ''}{self.name}"
         return diagnostic_status(about, device, facts, report, problem)
+
+    def _misfit(self) -> str | None:
+        """Why depth is used, or dropped, that belongs to other pixels than it should."""
+        return self._input.registration if self._input.registration.startswith("none: ") else None
 
     def _silence(self) -> str | None:
         quiet_s = time.monotonic() - self._statistics.last_pair
@@ -211,6 +224,7 @@ class Camera:
         if rate_hz == 0:
             return True
         period, now = 1.0 / rate_hz, time.monotonic()
+        self._next_due = min(self._next_due, now + period)  # of a slower rate until now
         if now < self._next_due:
             return False
         self._next_due = self._next_due + period if now < self._next_due + period else now + period
@@ -291,9 +305,10 @@ class Camera:
         if isinstance(error, LcrSegError):
             self._statistics.frame_dropped(step)
             topic = self._site.full_name(DEPTH_TOPIC if step == "bad_depth" else RGB_TOPIC)
-            # One kind a message, whatever the numbers in it.
-            kind = re.sub(r"\d+", "#", f"{step} {error}")
-            self._site.log.warning(kind, f"frame dropped ({step}), {topic}: {error}")
+            # One kind a message, whatever the numbers and quotations in it.
+            text = f"{error!s:.{MAX_ERROR_TEXT}}"
+            kind = re.sub(r"'[^']*'?|\d+", "#", f"{step} {text}")
+            self._site.log.warning(kind, f"frame dropped ({step}), {topic}: {text}")
         elif self._site.node.context.ok():  # else it is shutting down: publishers are gone
             self._internal_error()
             trace = "".join(traceback.format_exception(error))
@@ -351,10 +366,13 @@ class Camera:
 
 
 def _loss(report: Report) -> str | None:
-    if report.masks_out_hz > 0:
-        return None
-    lost = {r: n for r, n in report.dropped_recently.items() if r not in ("not_subscribed", "rate_limit")}
-    return f"no frame could be labelled: {', '.join(f'{n} {r}' for r, n in lost.items())}" if lost else None
+    lost = {r: n for r, n in report.dropped_recently.items() if r not in NO_LOSS}
+    shown = ", ".join(f"{n} {r}" for r, n in lost.items())
+    if report.masks_out_hz == 0:
+        return f"no frame could be labelled: {shown}" if lost else None
+    faults = sum(n for r, n in lost.items() if r != "replaced_by_newer")
+    frames = report.pairs_in_hz * WINDOW_S
+    return f"{faults} of {frames:.0f} frames could not be labelled: {shown}" if faults > LOST_SHARE * frames else None
 
 
 def _doubt(report: Report) -> str | None:

@@ -205,7 +205,12 @@ class CameraInput:
 
     def _take_in(self, side: int, message: Image) -> None:
         self._on_image()
-        pair = self._synchronizer.add(side, message)
+        try:
+            pair = self._synchronizer.add(side, message)
+        except FrameError as error:
+            topic = self._site.full_name(RGB_TOPIC if side == COLOR else DEPTH_TOPIC)
+            self._site.log.warning("bad_stamp", f"an image on {topic} is left out: {error}")
+            return
         if pair is not None:
             self._received = dict.fromkeys(self._received, 0)
             self._registration.prepare(pair)

@@ -16,6 +16,9 @@ FASTDDS_PROFILE = CONFIG / "fastdds.xml"
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 """What Fast DDS reads: the first since its version 3 (ROS 2 Kilted), the second before."""
 
+PROFILE_SWITCH = "LCR_SEG_ROS_DDS_PROFILE"
+"""Set to ``off``, it leaves Fast DDS as it is."""
+
 _BEFORE_FASTDDS_3 = ("foxy", "galactic", "humble", "iron", "jazzy")
 
 
@@ -50,9 +53,10 @@ def tuned_dds_environment() -> dict[str, str]:
     """Environment variables that give this process (before rclpy starts) or a child the shipped Fast DDS profile.
 
     Returns:
-        Empty if the user has set a profile of their own, which then holds for the child as well.
+        Empty if the user has set a profile of their own, which then holds for the child as well, or wants none
+        (:data:`PROFILE_SWITCH`).
     """
-    if any(os.environ.get(variable) for variable in PROFILE_VARIABLES):
+    if os.environ.get(PROFILE_SWITCH) == "off" or any(os.environ.get(variable) for variable in PROFILE_VARIABLES):
         return {}
     # Newer releases load the file once for each variable, and complain about the second time.
     variables = PROFILE_VARIABLES if os.environ.get("ROS_DISTRO") in _BEFORE_FASTDDS_3 else PROFILE_VARIABLES[:1]

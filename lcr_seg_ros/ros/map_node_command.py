@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from contextlib import suppress
 
 import click
 
@@ -55,7 +54,6 @@ def run(ros_arguments: list[str], stop: threading.Event) -> int:
     os.environ.update(tuned_dds_environment())
     prepare_ros_environment()
     import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
     try:
@@ -64,13 +62,10 @@ def run(ros_arguments: list[str], stop: threading.Event) -> int:
         raise LcrSegError(f"ROS does not take these arguments: {' '.join(str(error).split())}") from error
     try:
         from lcr_seg_ros.ros.map_node import MapNode
+        from lcr_seg_ros.ros.spin import serve
 
         node = MapNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        with suppress(ExternalShutdownException):
-            while not stop.is_set():
-                executor.spin_once(timeout_sec=0.2)
+        serve(node, stop.is_set)
         return 0 if node.finish() else 1
     finally:
         rclpy.try_shutdown()

@@ -151,6 +151,8 @@ class SegmentationOutputs:
         if MASK not in wanted:
             on_mask_sent()
         for topic in wanted:
+            if topic == HHA and segmentation.hha is None:
+                continue  # on a GPU it is made for those who listened when the frame began
             began = time.perf_counter()
             message = makers[topic]()
             made = time.perf_counter()

@@ -286,8 +286,9 @@ class ParameterHandler:
             before, now = self.values, replace(self.values, **changed)
             try:
                 self._check(before, now)
-            except LcrSegError as error:
-                return SetParametersResult(successful=False, reason=str(error))
+            except Exception as error:  # whatever a wish for a strange file leads to, the node goes on as it was
+                kind = "" if isinstance(error, LcrSegError) else f"{type(error).__name__}: "
+                return SetParametersResult(successful=False, reason=f"{kind}{error}")
             self.values = now
             self._on_change(before, now)
         return SetParametersResult(successful=True)

@@ -11,16 +11,13 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 import click
 
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
-
-SIGNAL_CHECK_S = 0.2
-"""How soon a signal is noticed while nothing comes in: Python handles it between two waits."""
 
 PATIENCE_S = 1.5
 """From a signal to the end by force."""
@@ -65,23 +62,19 @@ def run(ros_arguments: list[str]) -> int:
 
 def _serve(ros_arguments: list[str], stop: _Stop) -> int:
     import rclpy
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     _initialize(ros_arguments)
     node = None
     try:
         from lcr_seg_ros.ros.segment_node import SegmentNode
+        from lcr_seg_ros.ros.spin import serve
 
         if stop.requested:
             return 0
         node = SegmentNode()
         if not node.start(is_cancelled=lambda: stop.requested):
             return 1
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        with suppress(ExternalShutdownException):
-            while not stop.requested:
-                executor.spin_once(timeout_sec=SIGNAL_CHECK_S)
+        serve(node, lambda: stop.requested)
         return 0
     finally:
         if node is not None:

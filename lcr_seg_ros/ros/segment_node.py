@@ -39,7 +39,7 @@ from lcr_seg_ros.ros.diagnostics import TOPIC as DIAGNOSTICS_TOPIC
 from lcr_seg_ros.ros.diagnostics import process_facts
 from lcr_seg_ros.ros.engine import Engine
 from lcr_seg_ros.ros.model_loader import ModelLoader, Wish
-from lcr_seg_ros.ros.parameter_specs import ParameterError, warn_of_unknown_parameters
+from lcr_seg_ros.ros.parameter_specs import NONE, ParameterError, warn_of_unknown_parameters
 from lcr_seg_ros.ros.parameters import SPECS, ModelChoice, ParameterHandler, SegmentParameters, check_class_filter
 from lcr_seg_ros.ros.python_log import PythonLogForwarder
 from lcr_seg_ros.ros.throttled_log import ThrottledLog
@@ -264,7 +264,20 @@ class SegmentNode(LifecycleNode):
         text = f"model {wish.values.model} cannot be used, {self._in_use.model} stays: {kind}{outcome}"
         self.get_logger().error(" ".join(text.split()))
         self._use_cameras_with(self._engine.segmenter.bundle)
-        self.set_parameters([Parameter(name, value=value) for name, value in self._in_use._asdict().items()])
+        self._go_back_to(self._in_use)
+
+    def _go_back_to(self, choice: ModelChoice) -> None:
+        """The parameters say again what is in use, all at once: what lies between is nobody's wish."""
+        assert self._engine is not None
+        values = choice._asdict()
+        try:
+            check_class_filter(self.values.class_filter, self._engine.segmenter.labels)
+        except LcrSegError as error:  # it was set for the model that did not come
+            self.get_logger().warning(f"class_filter is taken back: {error}")
+            values["class_filter"] = list(NONE)
+        result = self.set_parameters_atomically([Parameter(name, value=value) for name, value in values.items()])
+        if not result.successful:
+            self.get_logger().error(f"the parameters do not say what is in use, which is {choice}: {result.reason}")
 
     def _switch(self, segmenter: Segmenter) -> None:
         assert self._engine is not None

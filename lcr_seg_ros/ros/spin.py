@@ -1,13 +1,39 @@
-"""A node that is served by a thread while the main thread does its work."""
+"""Serving a node: in this thread until it is told to stop, or in one of its own beside the caller's work."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+
+WAIT_S = 0.2
+"""How soon a signal is noticed while nothing comes in: Python handles it between two waits."""
+
+PAUSE_S = 0.1
+"""After an error, lest one that repeats itself takes the whole machine."""
+
+
+def serve(node: Node, is_stopped: Callable[[], bool]) -> None:
+    """Run the node's callbacks until ``is_stopped``, or ROS is shut down.
+
+    A callback that raises is logged, and the others go on: not all of them are ours. rclpy's own service for
+    parameters raises at a request that names a type which does not exist.
+    """
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    while not is_stopped():
+        try:
+            executor.spin_once(timeout_sec=WAIT_S)
+        except ExternalShutdownException:
+            return
+        except Exception:
+            node.get_logger().error(f"internal error, going on:\n{traceback.format_exc()}")
+            time.sleep(PAUSE_S)
 
 
 @contextmanager
@@ -21,7 +47,7 @@ def spinning(node: Node) -> Iterator[None]:
     def spin() -> None:
         with suppress(ExternalShutdownException):
             while not stop.is_set():
-                executor.spin_once(timeout_sec=0.2)
+                executor.spin_once(timeout_sec=WAIT_S)
 
     thread = threading.Thread(target=spin, name=f"spin-{node.get_name()}", daemon=True)
     thread.start()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.ros.compat.message_filters import StampPairs, stamp_ns
 
 if TYPE_CHECKING:
@@ -81,8 +82,14 @@ class RgbdSynchronizer:
         self._arrivals.clear()
 
     def add(self, side: int, image: Image) -> ImagePair | None:
-        """Take in an image of side ``COLOR`` or ``DEPTH``; returns the pair that it completes."""
+        """Take in an image of side ``COLOR`` or ``DEPTH``; returns the pair that it completes.
+
+        Raises:
+            FrameError: its stamp is before 1970, which ROS has no time for.
+        """
         stamp = stamp_ns(image)
+        if stamp < 0:
+            raise FrameError(f"the stamp is {stamp * 1e-9:.3f} s, before the beginning of time")
         recent = self._recent[side]
         if recent and stamp < recent[-1]:
             step = (recent[-1] - stamp) * 1e-9

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 PERIOD_S = 10.0
 
+MAX_KINDS = 200
+"""Further kinds share one turn: a kind may be made of what came over the network, and that has no end."""
+
+MAX_TEXT = 4000
+"""Characters of a line; the rest is cut."""
+
 
 class ThrottledLog:
     """Shows each kind of message at once, then at most every :data:`PERIOD_S` seconds, with how many were left out.
@@ -35,18 +41,18 @@ class ThrottledLog:
 
     def warning(self, kind: str, text: str) -> None:
         if (suffix := self._turn(kind)) is not None:
-            self._logger.warning(self._prefix + text + suffix)
+            self._logger.warning(self._prefix + text[:MAX_TEXT] + suffix)
 
     def error(self, kind: str, text: str) -> None:
         if (suffix := self._turn(kind)) is not None:
-            self._logger.error(self._prefix + text + suffix)
+            self._logger.error(self._prefix + text[:MAX_TEXT] + suffix)
 
     def warning_once(self, kind: str, text: str) -> None:
         with self._lock:
             if kind in self._shown:
                 return
             self._shown[kind] = float("inf")
-        self._logger.warning(self._prefix + text)
+        self._logger.warning(self._prefix + text[:MAX_TEXT])
 
     def guarded(
         self, callback: Callable[..., None], on_error: Callable[[], None] = lambda: None
@@ -72,6 +78,8 @@ class ThrottledLog:
     def _turn(self, kind: str) -> str | None:
         now = time.monotonic()
         with self._lock:
+            if kind not in self._shown and len(self._shown) >= MAX_KINDS:
+                kind = "others"
             if kind in self._shown and now - self._shown[kind] < PERIOD_S:
                 self._left_out[kind] = self._left_out.get(kind, 0) + 1
                 return None
