@@ -181,6 +181,24 @@ def test_several_cameras_have_a_map_and_a_view_each(environment: dict[str, str],
         interrupted(process)
 
 
+def test_what_the_parameter_file_says_holds_where_the_line_says_nothing(
+    environment: dict[str, str], model: Path, tmp_path: Path
+):
+    content = yaml.safe_load((ROOT / "config/segment.yaml").read_text())
+    content["/**"]["ros__parameters"] |= {"cameras": ["front", "rear"], "use_sim_time": True, "model": str(model)}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    words = ("camera:=realsense", f"params_file:={tmp_path / 'mine.yaml'}", "map:=true", "pose_source:=depth")
+    with (
+        launched(environment, tmp_path, *words) as process,
+        peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer,
+    ):
+        assert process.wait_for_line("]: active", START_S), process.last_lines(40)
+        assert parameters(peer, "segment", "use_sim_time", "model") == {"use_sim_time": True, "model": str(model)}
+        assert parameters(peer, "/rear/map", "file", "use_sim_time") == {"file": "map_rear.ply", "use_sim_time": False}
+        assert peer.send_until(lambda: peer.count_subscribers("/rear/color/image_raw") == 1, lambda: None)
+        interrupted(process)
+
+
 @pytest.mark.parametrize("delay_s", [0.0, 0.5])
 def test_ctrl_c_while_it_starts_ends_it_in_order(
     environment: dict[str, str], model: Path, tmp_path: Path, delay_s: float
