@@ -4,6 +4,6 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     # Until a command has its own way to end, Ctrl-C ends the process at once and without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from lcr_seg_ros.cli import main  # noqa: E402
+from lcr_seg_ros.cli import main
 
 main()

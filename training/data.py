@@ -262,7 +262,8 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
         channels = self._channel[torch.from_numpy(example.labels).long()].numpy().astype(np.int16)
         channels = _cut(channels, window, PADDED)
         images = [_as_tensor(resize_image(x, size), flip).permute(2, 0, 1) for x in (rgb, hha)]
-        nearest = cv2.resize(channels, size, interpolation=cv2.INTER_NEAREST)
+        # Exact: at the middle of each pixel, where the others are centred as well; the plain one takes its corner.
+        nearest = cv2.resize(channels, size, interpolation=cv2.INTER_NEAREST_EXACT)
         return images[0], images[1], _as_tensor(nearest, flip).long()
 
     def _window(self, height: int, width: int) -> _Window:

@@ -168,7 +168,7 @@ class SegmentationTraining(L.LightningModule):
     def _label_loss(self, scores: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy over the labelled pixels of all processes' batches, as if they were one batch."""
         loss = self.recipe.loss
-        target = target[:, :: loss.label_stride, :: loss.label_stride]
+        target = self._sampled(target)
         known = target >= 0
         if scores.shape[-2:] != target.shape[-2:]:
             scores = F.interpolate(scores, size=target.shape[-2:], mode="bilinear", align_corners=False)
@@ -183,6 +183,12 @@ class SegmentationTraining(L.LightningModule):
         if self._processes > 1:
             torch.distributed.all_reduce(count)
         return total * self._processes / count.clamp(min=1)
+
+    def _sampled(self, target: Tensor) -> Tensor:
+        """Every so many pixels, from another corner at each step: from one alone, labels would lie half a stride beside
+        the middle of what a score stands for, and boundaries with them."""
+        stride, step = self.recipe.loss.label_stride, self.global_step
+        return target[:, step % stride :: stride, step // stride % stride :: stride]
 
     @property
     def _processes(self) -> int:

@@ -1,7 +1,9 @@
 """The engine: one thread that labels the frames of all cameras with one network.
 
 Each camera leaves its newest pair in a mailbox; the engine takes turns among those that have one, and takes several
-together where the backend gains by it: ONNX Runtime on CUDA, and PyTorch there without the device pipeline. Nothing overlaps: HHA of the next frame beside the network of this one, and begun just in time for it,
+together where the backend gains by it: ONNX Runtime on CUDA, and PyTorch there without the device pipeline.
+
+Nothing overlaps: HHA of the next frame beside the network of this one, and begun just in time for it,
 was tried on two cores. With the int8 network on one of them the node labelled a sixth more frames, each of which came a
 third later; with the network on both, hardly more frames. A robot is better off with what is newer.
 """
