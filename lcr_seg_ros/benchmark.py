@@ -72,11 +72,11 @@ def command(
     hha: depth to HHA, every execution on one thread, holes filled within, on rendered Kinect frames and on those of
     --data; "live" follows gravity from frame to frame, as the node does; torch, and CUDA graphs of it, on the GPU
     where there is one. constraint: the training loss, ours and the plain convolution formulation, forward and
-    backward. training: a whole step with it and without, time and peak memory, at the paper's sizes; --seconds is for
-    each network. network: the network alone on every installed backend. frame: one frame from camera image to labels
-    on each of them, by stage; of torch, on a GPU or if asked for, also all of it on the device. node: camera, node
-    and observer as processes over DDS; then at 60 Hz, at 1280x720 and beside a subscriber that never reads, a quarter
-    of the time each.
+    backward: time, memory, and by how much the two differ. training: a whole step with it and without, time and peak
+    memory, at the paper's sizes; --seconds is for each network. network: the network alone on every installed backend.
+    frame: one frame from camera image to labels on each of them, by stage; of torch, on a GPU or if asked for, also
+    all of it on the device. node: camera, node and observer as processes over DDS; then at 60 Hz, at 1280x720 and
+    beside a subscriber that never reads, a quarter of the time each.
 
     Cases take turns, so that a machine that slows down slows all of them; a ratio of two medians from one
     run can be trusted where an absolute time cannot.
@@ -102,10 +102,10 @@ def command(
         from lcr_seg_ros.frame_benchmark import benchmark_frame
 
         figures = benchmark_frame(seconds, model, backend, device)
+    elif what == "constraint":
+        figures = _constraint(seconds)
     else:
-        figures = _medians(
-            _network_cases(model, backend, device) if what == "network" else _constraint_cases(), seconds
-        )
+        figures = _medians(_network_cases(model, backend, device), seconds)
         _echo(figures)
     if json_output is not None:
         where = {"machine": platform.processor() or platform.machine(), "date": date.today().isoformat()}
@@ -344,35 +344,32 @@ def _network_cases(model: str, backend: str, device: str) -> dict[str, Case]:
     return cases
 
 
-def _constraint_cases() -> dict[str, Case]:
+def _constraint(seconds: float) -> dict[str, dict[str, float]]:
     import torch
+
+    from lcr_seg_ros.training.constraint_benchmark import SIZES, ConstraintSteps, extra_memory_mib
 
     torch.set_num_threads(1)
-    return _constraint_at(4, 40, 200, 264) | _constraint_at(1, 40, 480, 640)
-
-
-def _constraint_at(images: int, classes: int, height: int, width: int) -> dict[str, Case]:
-    """Forward and backward on class probabilities, as we compute it and as plain convolutions of every class."""
-    import torch
-    from torch.nn import functional as F
-
-    from lcr_seg_ros.training.lcr import ContextualRegularization
-
-    module = ContextualRegularization()
-    maps = torch.randn(images, classes, height, width).softmax(1).requires_grad_()
-    guide = torch.rand(images, 3, height, width)
-
-    def plain() -> torch.Tensor:
-        response = F.conv2d(maps.reshape(-1, 1, height, width), module.kernels[:, None])
-        response = response.reshape(images, classes, -1, height - 2, width - 2)
-        return module.weight * (module.contextual_weights(guide)[:, None] * response.abs()).mean()
-
-    def step(value: Callable[[], torch.Tensor]) -> None:
-        maps.grad = module.kernels.grad = None
-        value().backward()
-
-    size = f"{images}x{classes}x{height}x{width}"
-    return {
-        f"constraint, ours {size}": lambda: step(lambda: module(maps, guide)),
-        f"constraint, plain {size}": lambda: step(plain),
+    steps = {size: ConstraintSteps(size) for size in SIZES}
+    cases = {
+        f"constraint, {way} {_times(size)}": case for size, one in steps.items() for way, case in one.cases().items()
     }
+    figures = _medians(cases, seconds)
+    for size, one in steps.items():
+        ours, plain = (figures[f"constraint, {way} {_times(size)}"] for way in ("ours", "plain"))
+        ours["largest_difference"] = one.largest_difference()
+        for row, way in ((ours, "ours"), (plain, "plain")):
+            row["extra_memory_mib"] = extra_memory_mib(size, way)
+    _echo(figures)
+    for size in SIZES:
+        ours, plain = (figures[f"constraint, {way} {_times(size)}"] for way in ("ours", "plain"))
+        click.echo(
+            f"{_times(size)}: ours is {plain['wall_ms'] / ours['wall_ms']:.1f} times as fast as plain convolutions, in "
+            f"{ours['extra_memory_mib']:.0f} MiB in place of {plain['extra_memory_mib']:.0f}; values and gradients "
+            f"differ by {ours['largest_difference']:.1e} of the largest"
+        )
+    return figures
+
+
+def _times(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))

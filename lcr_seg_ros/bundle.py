@@ -159,6 +159,11 @@ class ModelBundle:
                 archive.writestr(zipfile.ZipInfo(name), data)
         return replace_file(path, buffer.getvalue())
 
+    @property
+    def origin(self) -> str:
+        """How records of other models name this one."""
+        return f"model {self.name}, network {hashlib.sha256(self.network).hexdigest()[:16]}"
+
     @classmethod
     def load(cls, name_or_path: str | Path) -> ModelBundle:
         """Read a bundle by name (one that ships with the package) or from a file.

@@ -24,14 +24,16 @@ pytest.importorskip("pydantic", reason="training needs the extra: pip install 'l
 pytest.importorskip("matplotlib", reason="charts need the extra: pip install 'lcr_seg_ros[train]'")
 
 from shared_data import ROOT
+from tiny_bundle import tiny_bundle
 
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder, write_png
 from lcr_seg_ros.sources.rooms import RenderedRoom
-from lcr_seg_ros.training.ablate import RunResult, RunSettings, check_data, estimate, run_all, state_of
+from lcr_seg_ros.training.ablate import RunResult, RunSettings, _is_trained, check_data, estimate, run_all, state_of
 from lcr_seg_ros.training.ablate_command import command, duration
 from lcr_seg_ros.training.ablate_grid import FOLDER, Grid, GridError, PlannedRun, plan
 from lcr_seg_ros.training.ablate_report import Spread, paired_differences, write_ablation_report
+from lcr_seg_ros.training.recipe import Recipe, without_folders_in
 
 SMALL = {
     "input.modality": "rgb",
@@ -82,6 +84,24 @@ def test_the_four_losses_of_the_shipped_grid_differ_in_the_loss_only() -> None:
     }  # fmt: skip
     for recipe in first.values():
         assert recipe.model_copy(update={"loss": first["none"].loss}) == first["none"]
+
+
+def test_a_bundle_belongs_to_its_plan_although_it_keeps_no_folders(tmp_path: Path) -> None:
+    (run, *_) = plan(Grid.load("fcn_lite_losses"))
+    run = replace(run, recipe=Recipe.load("nyu40", {"network.weights": "/somewhere/else/weights.npz"}))
+    bundle = tiny_bundle()
+    stored = without_folders_in(run.recipe)
+    assert stored["network"]["weights"] == "weights.npz"
+    replace(bundle, training=bundle.training | {"recipe": stored}).save(tmp_path / "a.lcrseg")
+    assert _is_trained(run, tmp_path / "a.lcrseg")
+    other = replace(run, recipe=Recipe.load("nyu40", {"seed": 7}))
+    assert not _is_trained(other, tmp_path / "a.lcrseg")
+
+
+def test_entries_after_the_dashes_are_refused_before_anything_is_trained() -> None:
+    words = ["--grid", "fcn_lite_losses", "--data", ".", "--", "optimizer.precision=bf16-mixed"]
+    answer = CliRunner().invoke(command, words)
+    assert answer.exit_code == 2 and "would change the recipe of every run" in answer.output
 
 
 def test_a_point_of_lambda_zero_is_the_baseline_and_is_trained_once_for_all_kinds_of_kernels() -> None:

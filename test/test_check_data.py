@@ -245,8 +245,10 @@ def test_empty_lists_and_unknown_names_are_errors(folder: Path) -> None:
     (folder / "empty.txt").write_text("\n")
     (folder / "other.txt").write_text("00\n99\n")
     (folder / "suffixed.txt").write_text("rgb/00.png\n01.png\n")
+    (folder / "README.txt").write_bytes("Recorded by G\u00fcnther in the kitchen.\n".encode("latin-1"))
     report = check_folder(folder, LABELS)
     assert codes(report) == {"empty_list", "unknown_frame"}
+    assert [f.text.split()[0] for f in report.warnings if f.code == "no_list"] == ["README.txt"]
     unknown = {f.text.split()[0]: f for f in report.errors if f.code == "unknown_frame"}
     assert unknown["other.txt"].frames == ("99",)
     assert "without folder and suffix" in unknown["suffixed.txt"].advice

@@ -76,6 +76,10 @@ def test_benchmark_prints_medians_and_writes_them(what: str, model: Path, tmp_pa
     figures = json.loads((tmp_path / "b.json").read_text())["figures"]
     assert len(figures) >= 2
     assert all(row["wall_ms"] > 0 and row["runs"] >= 1 for row in figures.values())
+    if what == "constraint":
+        ours = [row for name, row in figures.items() if "ours" in name]
+        assert len(ours) == 2 and all(row["largest_difference"] < 1e-5 for row in ours)
+        assert all(row["extra_memory_mib"] > 0 for row in figures.values())
 
 
 def test_benchmark_hha_times_rendered_frames_and_those_of_a_folder_and_tells_ratio_and_memory(

@@ -55,7 +55,8 @@ def test_a_group_has_the_summed_probabilities_of_its_members(model: ModelBundle,
     grouped = group_bundle(model.save(tmp_path / "fine.lcrseg"), "nyu4", "coarse")
     x = np.random.default_rng(0).standard_normal((1, 3, 64, 96), dtype=np.float32)
     fine, coarse = answers(model, backend, x), answers(grouped, backend, x)
-    assert grouped.labels == NYU4 and grouped.training["grouped"] == {"model": model.name, "labels": "nyu40"}
+    made_of = {"model": model.name, "labels": "nyu40", "label_set": model.labels.to_dict()}
+    assert grouped.labels == NYU4 and grouped.training["grouped"] == made_of
     for k, group in enumerate(NYU4.names):
         members = [c for c, label in enumerate(NYU40.classes) if label.group == group]
         assert np.allclose(coarse[:, k], fine[:, members].sum(1), atol=1e-4), group
@@ -115,6 +116,13 @@ def test_a_calibrated_model_needs_no_second_calibration(model: ModelBundle, data
     assert scores["val"]["calibration_error"] <= evaluate(load_segmenter(file), folder).scores()["calibration_error"]
 
 
+def test_labels_of_other_classes_give_no_temperature_and_no_file(model: ModelBundle, data: Path, tmp_path: Path):
+    four = replace(model, labels=NYU4, architecture=model.architecture)
+    with pytest.raises(SourceError, match="does not have: calibrate with frames of its own classes"):
+        write_calibrated(four.save(tmp_path / "four.lcrseg"), tmp_path / "out.lcrseg", data, "val")
+    assert not (tmp_path / "out.lcrseg").exists()
+
+
 def test_a_temperature_that_is_none_and_a_network_without_a_last_layer_are_refused(model: ModelBundle, tmp_path: Path):
     with pytest.raises(BundleError, match="> 0, got -1"):
         with_temperature(model, -1.0)
@@ -156,6 +164,17 @@ def test_a_final_model_takes_temperature_and_scores_of_its_trial_over(model: Mod
     x = np.random.default_rng(0).standard_normal((1, 3, 64, 96), dtype=np.float32)
     assert np.allclose(answers(final, "onnxruntime", x), answers(trial, "onnxruntime", x), atol=1e-6)
     assert with_trial(final, trial).training["temperature"] == 1.3  # as for a group of a model that has its own
+
+
+def test_a_model_may_have_gone_on_from_its_trial_with_all_frames(model: ModelBundle) -> None:
+    trial = replace(with_temperature(of_recipe(model), 1.3), scores=SCORES)
+    other = of_recipe(model, epochs=22, loss={"constraint": 20})
+    with pytest.raises(BundleError, match="of one recipe"):
+        with_trial(other, trial)
+    went_on = replace(other, training=other.training | {"start": f"{trial.origin}, 40 of 40 classes kept"})
+    final = with_trial(went_on, trial)
+    assert final.training["trial"]["went_on_from_it"] and final.scores == SCORES
+    assert final.training["temperature"] == 1.3
 
 
 def test_a_trial_without_scores_or_of_another_recipe_is_refused(model: ModelBundle) -> None:

@@ -567,6 +567,39 @@ def test_esanets_folder_becomes_ours(official: OfficialFiles, tmp_path: Path) ->
         assert (tmp_path / "out" / f"{split}.txt").read_text() == (tmp_path / "ours" / f"{split}.txt").read_text()
 
 
+OWN_255 = {
+    "name": "mine",
+    "void": 255,
+    "classes": [{"id": k, "name": name, "color": [k, 9, 9]} for k, name in enumerate(("wall", "floor"))],
+}
+
+
+def own_folder(root: Path) -> None:
+    """Names with dots, ids from 0, 255 for void, and a label set that says so."""
+    write_folder([replace(f, name=f"1305.{k}") for k, f in enumerate(folder_frames(2))], root, split="val")
+    for path in (root / "label40").glob("*.png"):
+        labels = np.zeros((60, 80), np.uint8)
+        labels[:20], labels[20:40] = 1, 255
+        cv2.imwrite(str(path), labels)
+    (root / "labels.yaml").write_text(yaml.safe_dump(OWN_255))
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_a_folder_of_ours_keeps_its_void_its_label_set_and_names_with_dots(tmp_path: Path, shifted: bool) -> None:
+    own_folder(tmp_path / "theirs")
+    settings = ImportSettings(shifted=shifted)
+    import_folder(tmp_path / "theirs", "folder", tmp_path / "out", settings)
+    labels = LabelSet.load(tmp_path / "out" / "labels.yaml")
+    by_name = {c.name: c.id for c in labels.classes} | {"void": labels.void}
+    assert by_name == ({"wall": 1, "floor": 2, "void": 0} if shifted else {"wall": 0, "floor": 1, "void": 255})
+    items = list(DatasetFolder(tmp_path / "out", "val"))
+    assert [item.name for item in items] == ["1305.0", "1305.1"]
+    for item in items:
+        rows = item.labels[:, 0].tolist()
+        assert rows == [by_name["floor"]] * 20 + [by_name["void"]] * 20 + [by_name["wall"]] * 20
+    assert check_folder(tmp_path / "out", labels).errors == []
+
+
 def test_an_import_goes_on_and_takes_up_what_changed(tmp_path: Path) -> None:
     rgbx_folder(tmp_path / "theirs")
     import_folder(tmp_path / "theirs", "rgb_hha_label", tmp_path / "out")

@@ -36,6 +36,7 @@ from lcr_seg_ros.training.data import (
     class_weights,
     folder_examples,
 )
+from lcr_seg_ros.training.datasets.grouping import write_label_set
 from lcr_seg_ros.training.export_run import read_checkpoint
 from lcr_seg_ros.training.module import SegmentationTraining, TrainingError, _schedule
 from lcr_seg_ros.training.recipe import LossRecipe, OptimizerRecipe, Recipe, RecipeError
@@ -133,6 +134,11 @@ def test_a_run_that_was_stopped_goes_on_to_its_end_and_never_under_another_recip
     assert other.returncode == 1
     assert "holds a run of another recipe (optimizer.epochs was 8, now 9)" in other.stderr
     assert "Traceback" not in other.stderr
+
+    mixed = [*command_line(rooms, out, "optimizer.epochs=8"), "--fit", "val"]
+    other = subprocess.run(mixed, capture_output=True, text=True, timeout=120)
+    assert other.returncode == 1
+    assert "holds a run on split 'fit' of 8 frames" in other.stderr and "now it is 'val' of 4" in other.stderr
 
     record = train(rooms, out, "optimizer.epochs=8").training
     assert (record["epochs_run"], record["steps_run"]) == (8, 16)
@@ -335,6 +341,33 @@ def test_a_network_without_inner_stages_says_that_it_has_none() -> None:
         SegmentationTraining(recipe, NYU40, torch.ones(40))
 
 
+@pytest.mark.parametrize(("name", "margin"), [("segnet", 0), ("fcn32s", 99)])
+def test_w_can_be_taken_from_the_first_features_of_a_vgg(name: str, margin: int) -> None:
+    small = {"width": 4} if name == "segnet" else {"width": 4, "head_channels": 8}
+    entries = {"network.arguments": small, "network.imagenet": False, "loss.constraint.source": "conv1_2"}
+    module = SegmentationTraining(Recipe.load(f"{name}_paper", entries), NYU40, torch.ones(40))
+    image = torch.rand(1, 3, 40, 56) * 255
+    module(image)
+    guide = module._feature_guide(image.shape[-2:])
+    assert guide.shape == (1, 4, 40, 56) and not guide.requires_grad
+    lengths = guide.square().sum(1).sqrt()
+    assert torch.allclose(lengths[lengths > 0], torch.ones(()), atol=1e-4)
+    whole = module._features
+    assert whole is not None and whole.shape[-2:] == (40 + 2 * margin, 56 + 2 * margin)
+    assert torch.equal(guide > 0, whole[:, :, margin : margin + 40, margin : margin + 56] > 0)
+    constraint = module.constraint
+    assert constraint is not None
+    value = constraint(torch.rand(1, 40, 40, 56).softmax(1).requires_grad_(), guide)
+    value.backward()
+    assert constraint.kernels.grad is not None and bool(constraint.kernels.grad.isfinite().all())
+
+
+def test_w_from_features_needs_a_vgg() -> None:
+    recipe = Recipe.load("nyu40", {"loss.constraint.source": "conv1_2", "network.imagenet": False})
+    with pytest.raises(RecipeError, match="conv1_2, a layer that fcn_lite does not have"):
+        SegmentationTraining(recipe, NYU40, torch.ones(40))
+
+
 def test_a_network_without_vgg_says_that_it_has_no_stages_to_freeze() -> None:
     recipe = Recipe.load("nyu40", {"network.imagenet": False, "network.frozen_stages": 1})
     with pytest.raises(RecipeError, match=r"network.frozen_stages is 1, but fcn_lite has no VGG-16"):
@@ -394,6 +427,45 @@ def test_geometry_moves_colour_hha_labels_and_guide_together() -> None:
         assert torch.allclose(image[:3] / 255, guide)
         sure = (image[0] - 65).abs() > 3
         assert ((image[0] > 65).long() == target)[sure].all()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_labels_lie_where_the_image_does_to_a_fraction_of_a_pixel(axis: int) -> None:
+    """An edge is compared by the share of the picture on its bright side; over many crops, none may be favoured."""
+    size = (97, 131)
+    bright = np.arange(size[axis]) > 50
+    plane = np.broadcast_to(bright[:, None] if axis == 0 else bright, size).astype(np.uint8)
+    example = Example(np.stack([200 * plane] * 3, 2), np.stack([200 * plane] * 3, 2), plane + 1)
+    still = {f"augmentation.{name}": 0 for name in ("brightness", "contrast", "saturation", "hue", "no_depth", "flip")}
+    entries = {"input.height": 32, "input.width": 48, "augmentation.crop_area": [0.5, 1.0], **still}
+    dataset = SegmentationDataset([example], Recipe.load("nyu40", entries), NYU40)
+    torch.manual_seed(0)
+    apart = []
+    for _ in range(200):
+        image, _, target = dataset[0]
+        apart.append(float((target == 1).float().mean() - image[0].mean() / 200) * target.shape[axis])
+    assert abs(np.mean(apart)) < 0.1  # of a pixel; corners instead of middles would make it 0.5
+
+
+def test_labels_between_scores_are_taken_from_every_corner_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe.load("nyu40", {"loss.label_stride": 2, "network.imagenet": False})
+    module = SegmentationTraining(recipe, NYU40, torch.ones(40))
+    target = torch.arange(6 * 8).view(1, 6, 8)
+    seen = []
+    for step in range(4):
+        monkeypatch.setattr(SegmentationTraining, "global_step", step)
+        sample = module._sampled(target)
+        assert sample.shape == (1, 3, 4)
+        seen += sample.flatten().tolist()
+    assert sorted(seen) == list(range(6 * 8))
+
+
+def test_rendered_rooms_are_refused_where_ids_mean_something_else(rooms: Path, tmp_path: Path) -> None:
+    classes = [replace(c, name=f"mine {c.id}") if c.id == 7 else c for c in NYU40.classes]
+    write_label_set(tmp_path, LabelSet("mine", tuple(classes)))
+    entries = {"labels": str(tmp_path / "labels.yaml"), "rooms.rooms": 2}
+    with pytest.raises(RecipeError, match=r"where 7 is 'table' and not 'mine 7'.*rooms\.rooms=0"):
+        run_training(Recipe.load("nyu40", entries), data=rooms, fit="fit", val=None, out=tmp_path / "run")
 
 
 def test_scaled_down_images_get_a_void_border_that_the_constraint_leaves_out() -> None:

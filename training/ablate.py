@@ -28,7 +28,7 @@ from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.training.ablate_grid import GridError, PlannedRun
 from lcr_seg_ros.training.datasets.split_digest import digest_split
 from lcr_seg_ros.training.evaluate import BOUNDARY_RADII_PX, evaluate, load_segmenter, measure_flicker
-from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.recipe import Recipe, without_folders_in
 
 BUNDLE, RESULT, CHECKPOINT, LOG, RECIPE = "model.lcrseg", "result.json", "last.ckpt", "train.log", "planned.yaml"
 SECONDS, _UNKNOWN = "seconds.txt", "unknown\n"
@@ -274,7 +274,7 @@ def _is_trained(run: PlannedRun, bundle: Path) -> bool:
         stored = Recipe.model_validate(record["recipe"])
     except (BundleError, KeyError, ValueError):
         return False
-    return stored == run.recipe
+    return without_folders_in(stored) == without_folders_in(run.recipe)
 
 
 def _refuse_other_data(run: PlannedRun, settings: RunSettings, folder: Path) -> None:

@@ -79,6 +79,11 @@ def command(
     checkpoint. The tables are written anew after each run. A run that fails is listed and does not stop the others.
     What follows -- goes to `train` as it is.
     """
+    if entries := [word for word in train_arguments if "=" in word and not word.startswith("-")]:
+        raise click.UsageError(
+            f"{entries[0]} after -- would change the recipe of every run, and no longer be what the grid planned: put "
+            "it under settings of a grid of your own"
+        )
     grid = Grid.load(grid_name, seeds=_parse_seeds(seeds), fit=fit, val=val)
     runs = plan(grid, dict(_parse_only(text) for text in only))
     settings = RunSettings(

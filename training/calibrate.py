@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from lcr_seg_ros.backends import create_backend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BundleError, SourceError
+from lcr_seg_ros.labels import UNLABELLED
 from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.preprocess import Preprocessor
 from lcr_seg_ros.sources.folder import DatasetFolder
@@ -34,16 +36,24 @@ def find_temperature(bundle: ModelBundle, folder: DatasetFolder) -> float:
         folder: annotated frames that the network was not trained on.
 
     Raises:
-        SourceError: a frame has no label image, or nothing is annotated.
+        SourceError: a frame has no label image, or one of other classes, or nothing is annotated.
     """
     backend, prepare = create_backend(bundle), Preprocessor(bundle.input)
     channel = bundle.labels.channel_of_id()
+    known = channel >= 0
+    known[[bundle.labels.void, UNLABELLED]] = True
     rng = np.random.default_rng(0)
     scores: list[npt.NDArray[np.float32]] = []
     truth: list[npt.NDArray[np.int64]] = []
     for item in tqdm(folder, desc="calibrate", unit="frame", leave=False, disable=None):
         if item.labels is None:
             raise SourceError(f"frame {item.name} of {folder.path} has no label image to calibrate with")
+        if not known[item.labels].all():
+            strange = np.unique(item.labels[~known[item.labels]])[:8].tolist()
+            raise SourceError(
+                f"frame {item.name}: the label image has ids {strange}, which the model's label set "
+                f"{bundle.labels.name} does not have: calibrate with frames of its own classes"
+            )
         probabilities = backend.infer(prepare(item.frame).tensor)[0]
         rows, columns = np.nonzero(channel[item.labels] >= 0)
         if not len(rows):
@@ -114,7 +124,7 @@ def write_calibrated(model: str | Path, out: Path, data: Path, split: str) -> tu
     folder = DatasetFolder(data, split)
     temperature = find_temperature(bundle, folder)
     calibrated = with_temperature(bundle, temperature)
-    calibrated.save(out)
-    scores = {split: evaluate_bundle(out, folder)}
+    with TemporaryDirectory() as scratch:  # nothing lies at ``out`` until all of it went well
+        scores = {split: evaluate_bundle(calibrated.save(Path(scratch) / "calibrated.lcrseg"), folder)}
     replace(calibrated, scores=bundle.scores | scores).save(out)
     return temperature, scores

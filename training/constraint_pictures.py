@@ -13,12 +13,13 @@ import torch
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.render import overlay
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.source import SourceFrame
 from lcr_seg_ros.training.export_run import read_checkpoint
 from lcr_seg_ros.training.lcr import ContextualRegularization
-from lcr_seg_ros.training.module import CHECKPOINT_KEY
+from lcr_seg_ros.training.module import CHECKPOINT_KEY, architecture
 from lcr_seg_ros.training.plots import Panel, panels_png
 from lcr_seg_ros.training.recipe import Recipe
 
@@ -38,10 +39,12 @@ class LearnedConstraint:
     Args:
         constraint: with the learned kernels; ``initial_kernels`` are those of the start.
         recipe: of the run.
+        stride: pixels of the network's input from one score to the next.
     """
 
     constraint: ContextualRegularization
     recipe: Recipe
+    stride: int
 
     @classmethod
     def of_run(cls, run: Path) -> LearnedConstraint:
@@ -55,15 +58,18 @@ class LearnedConstraint:
         asked = recipe.loss.constraint
         if asked is None:
             raise SourceError(f"{run} was trained without the constraint: name a run that had it")
+        if asked.source != "image":
+            raise SourceError(f"{run} took W from {asked.source}: pictures are drawn of W from images")
         constraint = ContextualRegularization(
             init=asked.init, init_norm=asked.init_norm, sigma=asked.sigma, weight=asked.weight
         )
         with torch.no_grad():
             constraint.kernels.copy_(checkpoint["state_dict"]["constraint.kernels"])
-        return cls(constraint, recipe)
+        stride = create_network(**architecture(recipe, LabelSet.load(recipe.labels))).stride
+        return cls(constraint, recipe, stride)
 
     def weights(self, frame: RgbdFrame, hha: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.float32]:
-        """W of Eq. 6 on a frame, (8, h - 2, w - 2) in 0..1, at a quarter of the network's input size.
+        """W of Eq. 6 on a frame, (8, h - 2, w - 2) in 0..1, at the size at which the constraint acted in training.
 
         Args:
             frame: colour is the guide, or
@@ -72,7 +78,8 @@ class LearnedConstraint:
         asked = self.recipe.loss.constraint
         assert asked is not None
         image = hha if asked.guide == "hha" and hha is not None else frame.rgb
-        size = (self.recipe.input.width // 4, self.recipe.input.height // 4)
+        step = self.stride * asked.downsample
+        size = (self.recipe.input.width // step, self.recipe.input.height // step)
         guide = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         tensor = torch.from_numpy(guide).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():

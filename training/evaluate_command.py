@@ -97,6 +97,8 @@ def command(
         )
     if labels and report:
         raise click.UsageError("--report shows label images of the model's own classes: make them with prepare relabel")
+    if flicker and (crop or depth != "given"):
+        raise click.UsageError("--flicker is measured on whole frames as they are: leave out --crop and --depth")
     segmenter = load_segmenter(model, backend, device, flip_test)
     window = NYUDV2_WINDOW if crop else None
     scores: dict[str, Any] = {"frames": len(folder)}

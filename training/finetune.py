@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,9 +130,8 @@ def start_from_bundle(
     network.load_state_dict(filled)
     kept = tuple(labels.names[c] for c, _ in pairs)
     log.info("%d of %d classes keep their scores; anew: %s", len(kept), len(labels), _listed(labels, kept))
-    digest = hashlib.sha256(bundle.network).hexdigest()
     return FinetuningStart(
-        f"model {bundle.name}, network {digest[:16]}, {len(kept)} of {len(labels)} classes kept",
+        f"{bundle.origin}, {len(kept)} of {len(labels)} classes kept",
         bundle.input.mean,
         bundle.input.std,
         f"It went on from the model {bundle.name}, of which is said:\n{_notice(bundle, labels)}",

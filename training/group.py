@@ -49,7 +49,9 @@ def group_bundle(model: str | Path, target: str | LabelSet, name: str) -> ModelB
     }
     network = create_network(**architecture)
     network.network.load_state_dict(state_dict_from_onnx(bundle.network), strict=False)
-    record = bundle.training | {"grouped": {"model": bundle.name, "labels": bundle.labels.name}}
+    record = bundle.training | {
+        "grouped": {"model": bundle.name, "labels": bundle.labels.name, "label_set": bundle.labels.to_dict()}
+    }
     made = bundle_network(network, name, architecture, bundle.input, labels, record)
     return replace(made, notice=bundle.notice)
 

@@ -18,6 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+CHANNELS_AT_ONCE = 8
+"""Of the guide, whose responses are held in memory together."""
+
 CLASSES_AT_ONCE = 8
 """Classes whose responses are held in memory together off the CPU: all 40 at 480x640 would take 375 MiB."""
 
@@ -73,7 +76,7 @@ class ContextualRegularization(nn.Module):
 
         Args:
             probabilities: (B, N, H, W), softmax over N.
-            image: (B, C, H, W) guide in [0, 1]: RGB, or HHA / 255.
+            image: (B, C, H, W) guide in [0, 1]: RGB, HHA / 255, or features of unit length.
             valid_mask: (B, H, W) or (B, 1, H, W) bool, False where the image is padding. A window counts
                 when all its nine pixels are valid. Pixels without a label stay valid.
 
@@ -110,8 +113,14 @@ class ContextualRegularization(nn.Module):
         """W of Eq. 6, (B, 8, H - 2, W - 2) in 0..1: one map per kernel, colour channels summed in the exponent."""
         b, c, h, w = image.shape
         kernels = self.kernels.detach() if self.detach_weights else self.kernels
-        response = F.conv2d(image.reshape(b * c, 1, h, w), kernels.to(image.dtype)[:, None])
-        energy = response.reshape(b, c, -1, h - 2, w - 2).square().sum(1)
+        kernels = kernels.to(image.dtype)[:, None]
+        energy: Tensor | None = None
+        for first in range(0, c, CHANNELS_AT_ONCE):  # a feature map has 64 of them
+            part = image[:, first : first + CHANNELS_AT_ONCE]
+            response = F.conv2d(part.reshape(-1, 1, h, w), kernels).reshape(b, part.shape[1], -1, h - 2, w - 2)
+            of_part = response.square().sum(1)
+            energy = of_part if energy is None else energy + of_part
+        assert energy is not None
         return torch.exp(-energy / (2 * self.sigma**2))
 
     def kernel_penalty(self) -> Tensor:
@@ -124,19 +133,22 @@ class ContextualRegularization(nn.Module):
         """What tells a degenerate bank.
 
         ``kernel_energy_K``: sum d^2 of kernel K, 0.5 at the minimum of Eq. 9 for alpha = beta; ``kernel_energy_min``
-        and ``_max`` over the bank. ``kernel_dc_max``: largest |sum d|, 0 for a kernel that ignores brightness.
-        ``kernel_cosine_min``: least cosine between a kernel and its start. ``kernel_overlap_max``: largest |cosine|
+        and ``_max`` over the bank. ``kernel_dc_K``: its sum d, 0 for a kernel that ignores brightness;
+        ``kernel_dc_max``: the largest |sum d|. ``kernel_cosine_K``: of the angle between it and its start;
+        ``kernel_cosine_min``: the least. ``kernel_overlap_max``: largest |cosine|
         between two kernels, 1 when two of them became one. ``mean_w``, with an image: 0 when W died.
         """
         flat, start = self.kernels.flatten(1), self.initial_kernels.flatten(1)
         energies = flat.square().sum(1)
         directions = F.normalize(flat, dim=1)
-        values = {f"kernel_energy_{k}": energy.item() for k, energy in enumerate(energies)}
+        sums, cosines = flat.sum(1), F.cosine_similarity(flat, start)
+        each = {"energy": energies, "dc": sums, "cosine": cosines}
+        values = {f"kernel_{name}_{k}": value.item() for name, row in each.items() for k, value in enumerate(row)}
         values |= {
             "kernel_energy_min": energies.min().item(),
             "kernel_energy_max": energies.max().item(),
-            "kernel_dc_max": flat.sum(1).abs().max().item(),
-            "kernel_cosine_min": F.cosine_similarity(flat, start).min().item(),
+            "kernel_dc_max": sums.abs().max().item(),
+            "kernel_cosine_min": cosines.min().item(),
             "kernel_overlap_max": (directions @ directions.T).fill_diagonal_(0).abs().max().item(),
         }
         if image is not None:

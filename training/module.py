@@ -58,8 +58,11 @@ class SegmentationTraining(L.LightningModule):
             stage.requires_grad_(False)
         self.inner_classifiers = _inner_classifiers(self.network, recipe, self.num_classes)
         """Of deep supervision; no part of the network, so that they stay behind at its export."""
-        own = {"guide", "kernel_lr_scale", "downsample", "ramp_share"}
+        own = {"guide", "source", "kernel_lr_scale", "downsample", "ramp_share"}
         self.constraint = ContextualRegularization(**constraint.model_dump(exclude=own)) if constraint else None
+        self._features: Tensor | None = None
+        if constraint is not None and constraint.source == "conv1_2":
+            _first_stage(self.network, recipe)[-1].register_forward_hook(self._keep_features)
         self.register_buffer("mean", torch.full((1, 1, 1, 1), 127.5), persistent=False)
         self.register_buffer("std", torch.full((1, 1, 1, 1), 127.5), persistent=False)
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -117,6 +120,8 @@ class SegmentationTraining(L.LightningModule):
             parts["inner"] = parts.get("inner", 0) + share
         valid = _valid(target, scores.shape[-2:]) if self._pads else None
         if self.constraint is not None:
+            if self._features is not None:
+                guide = self._feature_guide(image.shape[-2:])
             guide = F.interpolate(guide, size=scores.shape[-2:], mode="area")
             parts["constraint"] = self._constraint_loss(scores, guide, valid)
             parts["kernels"] = self.constraint.kernel_penalty()
@@ -128,6 +133,16 @@ class SegmentationTraining(L.LightningModule):
         for name, part in parts.items():
             self.log(f"loss/{name}", part, prog_bar=True)
         return torch.stack(list(parts.values())).sum()
+
+    def _keep_features(self, _layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._features = output.detach()
+
+    def _feature_guide(self, size: torch.Size) -> Tensor:
+        """(B, 64, H, W) float32 in 0..1, of unit length at each pixel; what a network pads around the image is cut."""
+        assert self._features is not None
+        (height, width), features = size, self._features.float()
+        top, left = ((have - want) // 2 for have, want in zip(features.shape[-2:], size, strict=True))
+        return F.normalize(features[:, :, top : top + height, left : left + width], dim=1).clamp(0, 1)
 
     def _scores_and_inner_scores(self, image: Tensor) -> list[Tensor]:
         """Of the network's end, or in early epochs of its last inner stage; then those of the stages before it."""
@@ -299,13 +314,14 @@ class SegmentationTraining(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the network alone: the kernels' gradients are thousands of times larger and would drown it.
+        """Clip the network and inner classifiers: the kernels' gradients, thousands of times larger, would drown them.
 
         Raises:
             TrainingError: the gradient is not finite although the loss is; weights are left as they were. Under
                 ``16-mixed`` such steps are normal, and left out by the scaler.
         """
-        norm = nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        learners = [*self.network.parameters(), *self.inner_classifiers.parameters()]
+        norm = nn.utils.get_total_norm([p.grad for p in learners if p.grad is not None])
         if not torch.isfinite(norm) and self.recipe.optimizer.precision != "16-mixed":
             raise TrainingError(
                 f"step {self.global_step} (epoch {self.current_epoch + 1}): the loss is finite, its gradient is not "
@@ -313,7 +329,7 @@ class SegmentationTraining(L.LightningModule):
             )
         self.log("gradient_norm", norm)
         if gradient_clip_val:
-            nn.utils.clip_grads_with_norm_(self.network.parameters(), gradient_clip_val, norm)
+            nn.utils.clip_grads_with_norm_(learners, gradient_clip_val, norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """All that an export or a resumed run needs beside the weights, as plain values."""
@@ -344,6 +360,21 @@ def _valid(target: Tensor, size: torch.Size) -> Tensor:
     """(B, h, w) bool, False where a score lies on padding."""
     padded = (target == PADDED)[:, None].float()
     return F.interpolate(padded, size=size, mode="area")[:, 0] == 0
+
+
+def _first_stage(network: nn.Module, recipe: Recipe) -> nn.Sequential:
+    """Of the VGG-16 encoder.
+
+    Raises:
+        RecipeError: the network has none.
+    """
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, Vgg16):
+        raise RecipeError(
+            f"loss.constraint.source is conv1_2, a layer that {recipe.network.name} does not have: take segnet or "
+            "fcn32s, one modality at a time, or loss.constraint.source=image"
+        )
+    return encoder.stages[0]  # type: ignore[return-value]
 
 
 def _frozen_stages(network: nn.Module, recipe: Recipe) -> list[nn.Module]:

@@ -29,7 +29,7 @@ from lcr_seg_ros.preprocess import Preprocessor
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.training.evaluate import evaluate
-from lcr_seg_ros.training.trial import require_one_recipe
+from lcr_seg_ros.training.trial import require_trial_of
 
 INT8_BACKENDS = ("openvino", "onnxruntime")
 SCORES = ("pixel_acc", "mean_acc", "mean_iou", "fw_iou")
@@ -103,7 +103,7 @@ def write_quantized(
     judged = bundle
     if trial is not None:
         judged = ModelBundle.load(trial)
-        require_one_recipe(bundle, judged)
+        require_trial_of(bundle, judged)
     measured_on = [name for name in INT8_BACKENDS if find_spec(name)]
     before = {} if val is None else {name: _scores(judged, name, val) for name in measured_on}
     record: dict[str, Any] = {
@@ -244,8 +244,12 @@ def _calibration_tensors(bundle: ModelBundle, folder: DatasetFolder, frames: int
 
 
 def _scores(bundle: ModelBundle, backend: str, folder: DatasetFolder) -> dict[str, Any]:
-    made_of = bundle.training.get("grouped", {}).get("labels")  # then the label images have the finer classes
-    annotated = None if made_of is None else LabelSet.load(made_of)
+    grouped = bundle.training.get("grouped")  # then the label images have the finer classes
+    annotated = None
+    if grouped is not None:  # the first of such bundles have its name alone
+        annotated = (
+            LabelSet.from_dict(grouped["label_set"]) if "label_set" in grouped else LabelSet.load(grouped["labels"])
+        )
     return evaluate(Segmenter(bundle, create_backend(bundle, backend, "cpu")), folder, annotated=annotated).scores()
 
 

@@ -125,6 +125,11 @@ class ConstraintRecipe(_Section):
     guide: Literal["auto", "rgb", "hha"] = Field(
         "auto", description="image that W is computed from; auto: HHA for a network that sees HHA alone, else colour"
     )
+    source: Literal["image", "conv1_2"] = Field(
+        "image",
+        description="what W is computed from. conv1_2: what leaves this layer of a VGG-16 encoder, in place of the "
+        "image (the paper's FCN, section 3.2), its channels normalised and no gradient passed on; costs memory",
+    )
     kernel_lr_scale: float = Field(0.1, gt=0, le=1, description="learning rate of the kernels over that of the network")
     downsample: int = Field(
         1, ge=1, le=16, description="average scores' probabilities over so many pixels, in rows and columns, beforehand"
@@ -325,3 +330,18 @@ def dotted_entries(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in section.items():
         flat |= dotted_entries(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
+
+
+def without_folders(argument: str) -> str:
+    """A bundle is passed on: where on whose disk something lay is nobody's business."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
+
+
+def without_folders_in(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain values, for the record. The label set keeps its path: an export reads it again."""
+    values = recipe.model_dump(mode="json")
+    network, teacher = values["network"], values["loss"]["teacher"] or {}
+    for section, entry in ((network, "weights"), (network, "finetune"), (teacher, "model")):
+        if section.get(entry):
+            section[entry] = without_folders(section[entry])
+    return values

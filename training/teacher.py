@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,7 +30,7 @@ class Teacher:
 
     def __init__(self, bundle: ModelBundle) -> None:
         self.sees: InputSpec = bundle.input
-        self.origin = f"model {bundle.name}, network {hashlib.sha256(bundle.network).hexdigest()[:16]}"
+        self.origin = bundle.origin
         data = bundle.training.get("data", {})
         self.trained_on: str | None = data.get("splits", {}).get(data.get("fit"), {}).get("sha256")
         self._bundle = bundle

@@ -44,7 +44,7 @@ from lcr_seg_ros.training.datasets.split_digest import digest_split
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
 from lcr_seg_ros.training.finetune import FinetuningStart, start_from_bundle
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError, architecture
-from lcr_seg_ros.training.recipe import Recipe, RecipeError, dotted_entries
+from lcr_seg_ros.training.recipe import Recipe, RecipeError, dotted_entries, without_folders, without_folders_in
 from lcr_seg_ros.training.teacher import Teacher
 
 log = logging.getLogger(__name__)
@@ -119,9 +119,11 @@ def train(
     checkpoint = out / "last.ckpt"
     position = {"epoch": 0, "batch": 0}
     resumes = resume and checkpoint.is_file()
+    splits = {split: digest_split(data, split) for split in (fit, val) if split}
     if resumes:
         before = read_checkpoint(checkpoint)
         _refuse_another_recipe(out, before, recipe)
+        _refuse_other_frames(out, before, fit, splits[fit])
         position = before[CHECKPOINT_KEY].get("next", {"epoch": before["epoch"] + 1, "batch": 0})
         del before
     L.seed_everything(recipe.seed, workers=True, verbose=False)
@@ -132,8 +134,13 @@ def train(
     hha = recipe.input.hha_settings if sees_hha or (teacher and teacher.sees.uses_depth) else None
     wears_depth = sees_hha and recipe.augmentation.worn_depth > 0
     examples = folder_examples(DatasetFolder(data, fit), cache, hha, keep_depth=wears_depth)
+    if recipe.rooms.rooms:
+        _refuse_rooms_of_other_classes(labels)
     rooms = room_examples(recipe, cache) if recipe.rooms.rooms else []
-    relabel = "make a copy with `prepare relabel`, or train with labels=NAME of the set that they follow"
+    relabel = (
+        "make a copy with `prepare relabel`, or train with labels=NAME of the set that they follow; where they count "
+        "from 0 and 255 is void, make the copy with `prepare import --shifted`"
+    )
     _refuse_other_labels(examples, labels, f"{data}, split {fit}", relabel)
     _refuse_other_labels(rooms, labels, "the rendered rooms", "set rooms.rooms=0")
 
@@ -149,20 +156,22 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     replace_file(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
 
-    if isinstance(start, ImagenetStart) and "batch norms" in start.untouched and recipe.network.start_batch_norms:
+    lacks_norms = isinstance(start, ImagenetStart) and any(name.endswith("batch norms") for name in start.untouched)
+    if lacks_norms and recipe.network.start_batch_norms:
+        assert isinstance(start, ImagenetStart)
         module.start_batch_norms(_typical_images(examples, recipe, labels), start)
     dataset = SegmentationDataset(examples, recipe, labels, rooms, teacher=teacher.sees if teacher else None)
     steps = max(1, len(dataset) // recipe.optimizer.batch_size)
     trainer = _trainer(recipe, out, labels, validate_every, min(20, steps), machine, callbacks)
     module.record = {
-        "recipe": _without_folders_in(recipe),
+        "recipe": without_folders_in(recipe),
         "start": start.origin if start else "random",
         "teacher": teacher.origin if teacher else None,
-        "data": {"fit": fit, "splits": {s: digest_split(data, s) for s in (fit, val) if s}, "hha": HHA_MODE},
+        "data": {"fit": fit, "splits": splits, "hha": HHA_MODE},
         "commit": _commit(),
         "date": date.today().isoformat(),
         "processes": trainer.world_size,
-        "command": [_without_folders(argument) for argument in command_line],
+        "command": [without_folders(argument) for argument in command_line],
     }
     if teacher and val and teacher.trained_on != module.record["data"]["splits"][fit]["sha256"]:
         log.warning(
@@ -209,13 +218,44 @@ def _refuse_another_recipe(run: Path, checkpoint: dict[str, Any], recipe: Recipe
     """
     before = checkpoint[CHECKPOINT_KEY]["record"]["recipe"]
     # Entries that did not exist when the run began had their defaults.
-    old = dotted_entries(_without_folders_in(Recipe.model_validate(before)))
-    new = dotted_entries(_without_folders_in(recipe))
+    old = dotted_entries(without_folders_in(Recipe.model_validate(before)))
+    new = dotted_entries(without_folders_in(recipe))
     changes = [f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in sorted(old | new) if old.get(k) != new.get(k)]
     if changes:
         raise RecipeError(
             f"{run} holds a run of another recipe ({'; '.join(changes)}): "
             "choose another --out, or start over there with --no-resume"
+        )
+
+
+def _refuse_other_frames(run: Path, checkpoint: dict[str, Any], fit: str, now: dict[str, Any]) -> None:
+    """Nor does a run that saw half one set of frames and half another.
+
+    Raises:
+        SourceError: the run in this folder learns from another split, or from the same with other labels.
+    """
+    data = checkpoint[CHECKPOINT_KEY]["record"]["data"]
+    before = data["splits"].get(data["fit"], {})
+    if before != now:
+        raise SourceError(
+            f"{run} holds a run on split {data['fit']!r} of {before.get('frames')} frames (labels "
+            f"{str(before.get('sha256'))[:12]}), now it is {fit!r} of {now['frames']} (labels {now['sha256'][:12]}): "
+            "choose another --out, or start over there with --no-resume"
+        )
+
+
+def _refuse_rooms_of_other_classes(labels: LabelSet) -> None:
+    """Rendered rooms come with the ids of nyu40, whatever those ids mean to the user.
+
+    Raises:
+        RecipeError: an id of the label set means another class there.
+    """
+    of_rooms = {c.id: c.name for c in LabelSet.load("nyu40").classes}
+    strange = [c for c in labels.classes if of_rooms.get(c.id, c.name) != c.name]
+    if strange:
+        raise RecipeError(
+            f"rendered rooms have the classes of nyu40, where {strange[0].id} is {of_rooms[strange[0].id]!r} and not "
+            f"{strange[0].name!r} as in label set {labels.name}: leave them out with rooms.rooms=0 rooms.per_epoch=0"
         )
 
 
@@ -337,21 +377,6 @@ def _explained(recipe: Recipe) -> Iterator[None]:
             advice.append("optimizer.precision=bf16-mixed")
         advice.append(f"a smaller input.height and input.width, now {recipe.input.height}x{recipe.input.width}")
         raise TrainingError(f"memory does not suffice ({text[:200]}). Try: {'; '.join(advice)}") from error
-
-
-def _without_folders(argument: str) -> str:
-    """A bundle is passed on: where on whose disk something lay is nobody's business."""
-    return Path(argument).name if Path(argument).is_absolute() else argument
-
-
-def _without_folders_in(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain values, for the record. The label set keeps its path: an export reads it again."""
-    values = recipe.model_dump(mode="json")
-    network, teacher = values["network"], values["loss"]["teacher"] or {}
-    for section, entry in ((network, "weights"), (network, "finetune"), (teacher, "model")):
-        if section.get(entry):
-            section[entry] = _without_folders(section[entry])
-    return values
 
 
 def _commit() -> str:

@@ -1,7 +1,7 @@
 """A model trained on every frame there is cannot be scored on any: it takes over what its trial has shown.
 
-A trial is a model of the same recipe that was trained without the validation frames. Temperature and scores of the
-final model are those of its trial.
+A trial is a model of the same recipe that was trained without the validation frames, or the very model from which the
+final one went on with all of them. Temperature and scores of the final model are those of its trial.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ def with_trial(final: ModelBundle, trial: ModelBundle) -> ModelBundle:
 
     Args:
         final: of a training that is to be used; a grouped model if the trial is one, its network calibrated before.
-        trial: of the same recipe, trained on fewer frames, with its scores on others.
+        trial: of the same recipe, or what the final one went on from; trained on fewer frames, with its scores on
+            others.
 
     Raises:
-        BundleError: the trial has no scores, or the two are not of the same recipe.
+        BundleError: the trial has no scores, or the two are neither of the same recipe nor one made of the other.
     """
     if not trial.scores:
         raise BundleError(f"trial {trial.name!r} has no scores: export it with --data, on frames it was not trained on")
-    require_one_recipe(final, trial)
+    require_trial_of(final, trial)
     has, wants = (float(model.training.get("temperature", 1.0)) for model in (final, trial))
     if has != wants:
         final = with_temperature(final, wants / has)
@@ -40,6 +41,7 @@ def with_trial(final: ModelBundle, trial: ModelBundle) -> ModelBundle:
         "data": trial.training.get("data"),
         "epochs_run": trial.training.get("epochs_run"),
         "network_sha256": hashlib.sha256(trial.network).hexdigest(),
+        "went_on_from_it": went_on_from(final, trial),
     }
     return replace(final, training=final.training | {"trial": record}, scores=trial.scores)
 
@@ -51,23 +53,35 @@ def write_with_trial(final: str | Path, trial: str | Path, out: Path) -> dict[st
     return made.scores
 
 
-def require_one_recipe(final: ModelBundle, trial: ModelBundle) -> None:
+def require_trial_of(final: ModelBundle, trial: ModelBundle) -> None:
     """See that one may speak for the other.
 
     Raises:
         BundleError: they differ; lists in what.
     """
-    if apart := _differences(final, trial):
+    apart = _differences_of_models(final, trial)
+    if not went_on_from(final, trial):
+        apart += _differences_of_recipes(final, trial)
+    if apart:
         raise BundleError(f"{final.name!r} and its trial must be of one recipe, but differ in {', '.join(apart)}")
 
 
-def _differences(final: ModelBundle, trial: ModelBundle) -> list[str]:
-    """Names of what differs: network, input, labels, and entries of the recipe."""
+def went_on_from(final: ModelBundle, trial: ModelBundle) -> bool:
+    """Whether the final model's training began with the trial's network (``train --finetune``)."""
+    return str(final.training.get("start", "")).startswith(f"{trial.origin},")
+
+
+def _differences_of_models(final: ModelBundle, trial: ModelBundle) -> list[str]:
+    """Which of network, input and labels differ."""
     ours, theirs = final.input, trial.input
     # Mean and deviation of HHA are measured on the frames.
     if ours.modality == theirs.modality and replace(ours, mean=theirs.mean, std=theirs.std) == theirs:
         final = replace(final, input=theirs)
-    apart = [name for name in ("architecture", "input", "labels") if getattr(final, name) != getattr(trial, name)]
+    return [name for name in ("architecture", "input", "labels") if getattr(final, name) != getattr(trial, name)]
+
+
+def _differences_of_recipes(final: ModelBundle, trial: ModelBundle) -> list[str]:
+    """Names of entries that differ."""
     one, other = (dotted_entries(model.training.get("recipe", {})) for model in (final, trial))
-    apart += [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
+    apart = [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
     return [name for name in apart if name not in {f"optimizer.{entry}" for entry in MAY_DIFFER}]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+REVISION = 2
+"""Raised when an execution begins to give other values: what was kept of the old ones is computed anew."""
+
 ANGLE_RADIUS = 3
 """Window radius in pixels of the normals behind the angle channel: 7x7."""
 

@@ -22,6 +22,7 @@ from lcr_seg_ros.training.datasets.manifest import MANIFEST_FILE, read_manifest
 
 Severity = Literal["error", "warning", "note"]
 
+_KNOWN_LISTS = ("fit", "val", "train", "test", "trainval")
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _DEPTH_LEVELS = 1 << 16
 
@@ -169,7 +170,7 @@ def _images(path: Path, report: FolderReport) -> dict[str, Path]:
 
 
 def _check_partners(path: Path, images: dict[str, Path], report: FolderReport) -> None:
-    listed = {name for file in path.glob("*.txt") for name in file.read_text(encoding="utf-8").split()}
+    listed = {name for file in path.glob("*.txt") for name in file.read_text("utf-8", errors="replace").split()}
     for folder, needed_for in ((LABEL_FOLDER, "train and evaluate"), (DEPTH_FOLDER, "HHA")):
         if not (path / folder).is_dir():
             severity: Severity = "error" if folder == LABEL_FOLDER else "warning"
@@ -218,8 +219,17 @@ def _check_lists(path: Path, images: dict[str, Path], report: FolderReport) -> d
             report.findings.append(
                 Finding("error", "empty_list", f"{name}.txt is empty", "write one frame name a line, or remove it")
             )
-        if strange:
-            with_suffix = all(Path(m).stem in images for m in strange)
+        with_suffix = all(Path(m).stem in images for m in strange)
+        if strange and len(strange) == len(members) and not with_suffix and name not in _KNOWN_LISTS:
+            report.findings.append(
+                Finding(
+                    "warning",
+                    "no_list",
+                    f"{name}.txt names no frame of this folder",
+                    "is it a list? Commands that are told its name as a split would take it for one",
+                )
+            )
+        elif strange:
             advice = "names stand without folder and suffix" if with_suffix else "is it the list of another data set?"
             report.findings.append(
                 Finding(

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.hha import HhaEncoder, HhaSettings
+from lcr_seg_ros.hha.definition import REVISION
 from lcr_seg_ros.sources.folder import DatasetFolder, write_png
 
 HHA_MODE = "exact"
@@ -21,7 +22,8 @@ HHA_MODE = "exact"
 def cached_hha(encoder: HhaEncoder, frame: RgbdFrame, cache: Path) -> npt.NDArray[np.uint8]:
     """HHA of a frame, (H, W, 3) uint8: read from ``cache``, or computed and written there as PNG.
 
-    The file is named by depth, intrinsics, mode and settings: other depth or other settings never meet an old file.
+    The file is named by depth, intrinsics, mode, settings and the revision of HHA's definition: what would be computed
+    differently now never meets an old file.
 
     Raises:
         SourceError: the frame has no depth or no intrinsics.
@@ -46,5 +48,5 @@ def fill_hha_cache(folder: DatasetFolder, cache: Path, settings: HhaSettings) ->
 
 def _cache_file(encoder: HhaEncoder, frame: RgbdFrame, cache: Path) -> Path:
     assert frame.depth_m is not None
-    what = frame.depth_m.tobytes() + repr((encoder.mode, encoder.settings, frame.intrinsics)).encode()
+    what = frame.depth_m.tobytes() + repr((REVISION, encoder.mode, encoder.settings, frame.intrinsics)).encode()
     return cache / f"{hashlib.sha256(what).hexdigest()[:24]}.png"

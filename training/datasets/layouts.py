@@ -35,6 +35,7 @@ from tqdm import tqdm
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import (
     DEPTH_FOLDER,
     INTRINSICS_FILE,
@@ -44,7 +45,7 @@ from lcr_seg_ros.sources.folder import (
     read_rgb,
 )
 from lcr_seg_ros.training.datasets.check import is_palette_png
-from lcr_seg_ros.training.datasets.grouping import LABELS_FILE
+from lcr_seg_ros.training.datasets.grouping import LABELS_FILE, write_label_set
 from lcr_seg_ros.training.datasets.manifest import PreparedFolder
 
 HHA_FOLDER = "hha"
@@ -122,17 +123,23 @@ def import_folder(
     found = LAYOUTS[layout](source)
     if not found.frames:
         raise SourceError(f"{source} holds no frame in the layout {layout!r}: see prepare import --help")
+    own_labels = _label_set_of(source) if layout == "folder" else None
+    may_have_255 = own_labels is not None and own_labels.void == _VOID_255
     choices = {k: v if isinstance(v, bool | str) else repr(v) for k, v in vars(settings).items()}
     with PreparedFolder(out, f"prepare import {layout}", {}, choices, start_over) as folder:
         for frame in tqdm(found.frames, desc=f"import {layout}", unit="frame", leave=False, disable=None):
             wanted = replace(
                 frame, depth=frame.depth if settings.depth else None, hha=frame.hha if settings.hha else None
             )
-            _import_frame(wanted, folder, settings)
+            _import_frame(wanted, folder, settings, may_have_255)
     height, width = read_rgb(found.frames[0].rgb).shape[:2]
-    for name in (INTRINSICS_FILE, LABELS_FILE) if layout == "folder" else ():
-        if (source / name).is_file():
-            replace_file(out / name, _read(source / name))
+    if layout == "folder" and (source / INTRINSICS_FILE).is_file():
+        replace_file(out / INTRINSICS_FILE, _read(source / INTRINSICS_FILE))
+    if own_labels is not None:
+        if settings.shifted:
+            write_label_set(out, _shifted(own_labels))
+        else:
+            replace_file(out / LABELS_FILE, _read(source / LABELS_FILE))
     own = layout == "folder" and (source / INTRINSICS_FILE).is_file()
     if settings.intrinsics is not None or not own:
         _write_intrinsics(out, settings.intrinsics, width, height)
@@ -141,7 +148,21 @@ def import_folder(
     return found
 
 
-def _import_frame(frame: ForeignFrame, folder: PreparedFolder, settings: ImportSettings) -> None:
+def _label_set_of(source: Path) -> LabelSet | None:
+    file = source / LABELS_FILE
+    return LabelSet.load(file) if file.is_file() else None
+
+
+def _shifted(labels: LabelSet) -> LabelSet:
+    """What a label set says once 1 is added to the ids of its images; 255 becomes 0.
+
+    Raises:
+        LabelSetError: an id is too large for that.
+    """
+    return replace(labels, classes=tuple(replace(c, id=c.id + 1) for c in labels.classes), void=0)
+
+
+def _import_frame(frame: ForeignFrame, folder: PreparedFolder, settings: ImportSettings, may_have_255: bool) -> None:
     content = {path: _read(path) for path in frame.paths}
     digest = hashlib.sha256(b"".join(hashlib.sha256(c).digest() for c in content.values())).hexdigest()
     rgb_file = f"{RGB_FOLDER}/{frame.name}{frame.rgb.suffix.lower()}"
@@ -152,7 +173,7 @@ def _import_frame(frame: ForeignFrame, folder: PreparedFolder, settings: ImportS
         return
     _decoded(frame.rgb, content[frame.rgb], cv2.IMREAD_COLOR)  # an image that nobody can read is not copied
     files = {rgb_file: content[frame.rgb]}
-    files[labels_file] = _png(_labels(frame.labels, content[frame.labels], settings.shifted))
+    files[labels_file] = _png(_labels(frame.labels, content[frame.labels], settings.shifted, may_have_255))
     depth = None
     if frame.depth is not None:
         depth = _depth_mm(frame.depth, content[frame.depth], settings.depth_unit_mm)
@@ -165,7 +186,7 @@ def _import_frame(frame: ForeignFrame, folder: PreparedFolder, settings: ImportS
     folder.write(frame.name, files, digest)
 
 
-def _labels(path: Path, content: bytes, shifted: bool) -> npt.NDArray[np.uint8]:
+def _labels(path: Path, content: bytes, shifted: bool, may_have_255: bool) -> npt.NDArray[np.uint8]:
     if path.suffix == ".mat":
         try:
             labels = np.asarray(scipy.io.loadmat(str(path))["segmentation"])
@@ -186,7 +207,7 @@ def _labels(path: Path, content: bytes, shifted: bool) -> npt.NDArray[np.uint8]:
     labels = labels.astype(np.uint8)
     if shifted:
         return labels + np.uint8(1)  # 255 wraps to 0
-    if (labels == _VOID_255).any():
+    if not may_have_255 and (labels == _VOID_255).any():
         raise SourceError(f"{path} has 255, so void is 255 and classes count from 0: import with --shifted")
     return labels
 
@@ -318,7 +339,13 @@ def _folder(source: Path) -> ForeignFolder:
         if path.suffix.lower() in _IMAGE_SUFFIXES and not path.name.startswith(".")
     ]
     lists = {p.stem: p.read_text(encoding="utf-8").split() for p in sorted(source.glob("*.txt"))}
-    return ForeignFolder(frames, {name: [Path(w).stem for w in words] for name, words in lists.items()})
+    return ForeignFolder(frames, {name: [_without_suffix(w) for w in words] for name, words in lists.items()})
+
+
+def _without_suffix(word: str) -> str:
+    """Of a file; a name may hold dots of its own, as time stamps do."""
+    name = Path(word).name
+    return name.rpartition(".")[0] if name.lower().endswith(_IMAGE_SUFFIXES) else name
 
 
 LAYOUTS = {"fcn": _fcn, "rgb_hha_label": _rgb_hha_label, "esanet": _esanet, "folder": _folder}

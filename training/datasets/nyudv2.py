@@ -45,7 +45,7 @@ from lcr_seg_ros.sources.folder import (
     depth_to_millimetres,
 )
 from lcr_seg_ros.training.datasets.download import RemoteFile
-from lcr_seg_ros.training.datasets.grouping import load_grouping, write_label_set
+from lcr_seg_ros.training.datasets.grouping import LABELS_FILE, load_grouping, write_label_set
 from lcr_seg_ros.training.datasets.manifest import PreparedFolder, sha256_of
 
 FRAMES, RAW_CLASSES = 1449, 894
@@ -304,9 +304,14 @@ def prepare_nyudv2(
         _write_intrinsics(out, NYUDV2_INTRINSICS.scaled_to(*data.size))
     if classes != 40:
         write_label_set(out, LabelSet.load("nyu4"))
+    else:
+        (out / LABELS_FILE).unlink(missing_ok=True)  # of a folder that had 4 before it was started over
     names = {split: [frame_name(i) for i in part] for split, part in lists.items()}
     for split, part in names.items():  # at the end: a list says that its frames are there
         replace_file(out / f"{split}.txt", ("\n".join(part) + "\n").encode())
+    if start_over:
+        for split in {"fit", "val"} - names.keys():
+            (out / f"{split}.txt").unlink(missing_ok=True)
     return names
 
 

@@ -1,0 +1,85 @@
+"""What the constraint costs by itself, against the same as plain convolutions of every class: time of steps that take
+turns, memory of processes of their own, and whether both come to the same."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lcr_seg_ros.training.lcr import ContextualRegularization
+
+Size = tuple[int, int, int, int]
+"""Images, classes, height, width."""
+
+SIZES: tuple[Size, ...] = ((4, 40, 200, 264), (1, 40, 480, 640))
+"""SegNet's setting in the paper, and a whole frame."""
+
+WAYS = ("ours", "plain")
+
+
+class ConstraintSteps:
+    """The constraint on random class probabilities, forward and backward, in either way.
+
+    Args:
+        size: of the probabilities; the guide is an RGB image of the same size.
+    """
+
+    def __init__(self, size: Size) -> None:
+        images, classes, height, width = size
+        torch.manual_seed(0)
+        self.module = ContextualRegularization()
+        self.maps = torch.randn(images, classes, height, width).softmax(1).requires_grad_()
+        self.guide = torch.rand(images, 3, height, width)
+
+    def step(self, way: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Value, and gradients for probabilities and kernels, of ``ours`` or ``plain``."""
+        self.maps.grad = self.module.kernels.grad = None
+        value = self.module(self.maps, self.guide) if way == "ours" else self._plain()
+        value.backward()
+        assert self.maps.grad is not None and self.module.kernels.grad is not None
+        return value.detach(), self.maps.grad, self.module.kernels.grad
+
+    def _plain(self) -> Tensor:
+        """Every class convolved with every kernel, as Eq. 5 reads."""
+        images, classes, height, width = self.maps.shape
+        response = F.conv2d(self.maps.reshape(-1, 1, height, width), self.module.kernels[:, None])
+        response = response.reshape(images, classes, -1, height - 2, width - 2)
+        return self.module.weight * (self.module.contextual_weights(self.guide)[:, None] * response.abs()).mean()
+
+    def cases(self) -> dict[str, Callable[[], object]]:
+        """The steps by way, for a clock."""
+        return {way: lambda way=way: self.step(way) for way in WAYS}  # type: ignore[misc]
+
+    def largest_difference(self) -> float:
+        """Between the two ways, of value and gradients, as a share of the largest entry of each."""
+        ours, plain = self.step("ours"), self.step("plain")
+        return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(ours, plain, strict=True))
+
+
+def extra_memory_mib(size: Size, way: str) -> float:
+    """By how much a process of its own grows, at its peak, when it takes two such steps, in MiB."""
+    arguments = [way, *map(str, size)]
+    answer = subprocess.run([sys.executable, "-m", __name__, *arguments], capture_output=True, text=True, check=True)
+    return float(answer.stdout)
+
+
+def _growth_mib(way: str, size: Size) -> float:
+    torch.set_num_threads(1)
+    ConstraintSteps((1, 2, 16, 16)).step(way)  # loads what is loaded once
+    steps = ConstraintSteps(size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(2):
+        steps.step(way)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+if __name__ == "__main__":
+    which, *numbers = sys.argv[1:]
+    images, classes, height, width = map(int, numbers)
+    print(_growth_mib(which, (images, classes, height, width)))
