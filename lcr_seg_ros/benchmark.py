@@ -72,7 +72,7 @@ def command(
     hha: depth to HHA, every execution on one thread, holes filled within, on rendered Kinect frames and on those of
     --data; "live" follows gravity from frame to frame, as the node does; torch, and CUDA graphs of it, on the GPU
     where there is one. constraint: the training loss, ours and the plain convolution formulation, forward and
-    backward: time, memory, and by how much the two differ. training: a whole step with it and without, time and peak
+    backward: time, memory, and how exact both are. training: a whole step with it and without, time and peak
     memory, at the paper's sizes; --seconds is for each network. network: the network alone on every installed backend.
     frame: one frame from camera image to labels on each of them, by stage; of torch, on a GPU or if asked for, also
     all of it on the device. node: camera, node and observer as processes over DDS; then at 60 Hz, at 1280x720 and
@@ -347,7 +347,7 @@ def _network_cases(model: str, backend: str, device: str) -> dict[str, Case]:
 def _constraint(seconds: float) -> dict[str, dict[str, float]]:
     import torch
 
-    from lcr_seg_ros.training.constraint_benchmark import SIZES, ConstraintSteps, extra_memory_mib
+    from lcr_seg_ros.training.constraint_benchmark import RESULTS, SIZES, ConstraintSteps, extra_memory_mib
 
     torch.set_num_threads(1)
     steps = {size: ConstraintSteps(size) for size in SIZES}
@@ -357,17 +357,22 @@ def _constraint(seconds: float) -> dict[str, dict[str, float]]:
     figures = _medians(cases, seconds)
     for size, one in steps.items():
         ours, plain = (figures[f"constraint, {way} {_times(size)}"] for way in ("ours", "plain"))
-        ours["largest_difference"] = one.largest_difference()
+        errors = one.errors()
         for row, way in ((ours, "ours"), (plain, "plain")):
-            row["extra_memory_mib"] = extra_memory_mib(size, way)
+            row |= {
+                "extra_memory_mib": extra_memory_mib(size, way),
+                **{f"error_of_{k}": v for k, v in errors[way].items()},
+            }
     _echo(figures)
     for size in SIZES:
         ours, plain = (figures[f"constraint, {way} {_times(size)}"] for way in ("ours", "plain"))
         click.echo(
             f"{_times(size)}: ours is {plain['wall_ms'] / ours['wall_ms']:.1f} times as fast as plain convolutions, in "
-            f"{ours['extra_memory_mib']:.0f} MiB in place of {plain['extra_memory_mib']:.0f}; values and gradients "
-            f"differ by {ours['largest_difference']:.1e} of the largest"
+            f"{ours['extra_memory_mib']:.0f} MiB in place of {plain['extra_memory_mib']:.0f}"
         )
+        for name in RESULTS:
+            key = f"error_of_{name}"
+            click.echo(f"  {name.replace('_', ' ')}: {ours[key]:.1e} from float64; plain {plain[key]:.1e}")
     return figures
 
 

@@ -1,9 +1,8 @@
 """What the constraint costs by itself, against the same as plain convolutions of every class: time of steps that take
-turns, memory of processes of their own, and whether both come to the same."""
+turns, memory of processes of their own, and how exact each of them is."""
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lcr_seg_ros.training.lcr import ContextualRegularization
+from lcr_seg_ros.training.step_benchmark import peak_resident_mib
 
 Size = tuple[int, int, int, int]
 """Images, classes, height, width."""
@@ -21,6 +21,8 @@ SIZES: tuple[Size, ...] = ((4, 40, 200, 264), (1, 40, 480, 640))
 """SegNet's setting in the paper, and a whole frame."""
 
 WAYS = ("ours", "plain")
+RESULTS = ("value", "gradient_of_probabilities", "gradient_of_kernels")
+"""What a step gives. The last sums millions of terms of either sign, the hardest for float32."""
 
 
 class ConstraintSteps:
@@ -31,7 +33,7 @@ class ConstraintSteps:
     """
 
     def __init__(self, size: Size) -> None:
-        images, classes, height, width = size
+        self.size = images, classes, height, width = size
         torch.manual_seed(0)
         self.module = ContextualRegularization()
         self.maps = torch.randn(images, classes, height, width).softmax(1).requires_grad_()
@@ -56,10 +58,17 @@ class ConstraintSteps:
         """The steps by way, for a clock."""
         return {way: lambda way=way: self.step(way) for way in WAYS}  # type: ignore[misc]
 
-    def largest_difference(self) -> float:
-        """Between the two ways, of value and gradients, as a share of the largest entry of each."""
-        ours, plain = self.step("ours"), self.step("plain")
-        return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(ours, plain, strict=True))
+    def errors(self) -> dict[str, dict[str, float]]:
+        """By way, how far :data:`RESULTS` are from those of plain convolutions in float64, as shares of the largest."""
+        exact = ConstraintSteps(self.size)
+        exact.module.double()
+        exact.maps = self.maps.detach().double().requires_grad_()
+        exact.guide = self.guide.double()
+        truth = exact.step("plain")
+        found = {way: zip(RESULTS, self.step(way), truth, strict=True) for way in WAYS}
+        return {
+            way: {name: float((a - b).abs().max() / b.abs().max()) for name, a, b in row} for way, row in found.items()
+        }
 
 
 def extra_memory_mib(size: Size, way: str) -> float:
@@ -73,10 +82,10 @@ def _growth_mib(way: str, size: Size) -> float:
     torch.set_num_threads(1)
     ConstraintSteps((1, 2, 16, 16)).step(way)  # loads what is loaded once
     steps = ConstraintSteps(size)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident_mib()
     for _ in range(2):
         steps.step(way)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return peak_resident_mib() - before
 
 
 if __name__ == "__main__":
