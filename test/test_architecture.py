@@ -24,6 +24,7 @@ PACKAGE = ROOT / "lcr_seg_ros"
 ANY = {"compiled", "errors", "files", "resources"}
 FOUNDATION = {"frame", "labels", "bundle"}
 RUN_TIME = FOUNDATION | {"hha", "preprocess", "backends", "decode", "segmenter", "render", "sources", "image_encodings"}
+RUN_TIME |= {"compressed_images", "json_output"}
 
 MAY_IMPORT_ROOMS = {
     "__init__": {"frame", "labels", "segmenter"},  # the public names, on first use
@@ -47,7 +48,9 @@ MAY_IMPORT_ROOMS = {
     "segmenter": FOUNDATION | {"hha", "preprocess", "backends", "decode", "device_pipeline"},
     "render": {"labels"},
     "image_encodings": {"frame"},
-    "sources": {"frame", "labels", "render", "image_encodings"},
+    "compressed_images": {"frame"},
+    "json_output": set(),
+    "sources": {"frame", "labels", "render", "compressed_images", "image_encodings"},
     "hha_pictures": {"frame", "hha"},
     "hha_command": {"frame", "hha", "hha_pictures", "render", "sources"},
     "viewer": {"frame", "labels", "segmenter"},

@@ -8,10 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from command_line import run
 from test_folder import frames
 from tiny_bundle import make_tiny_bundle
 
+from lcr_seg_ros.benchmark import command
 from lcr_seg_ros.cli import COMMANDS
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
@@ -65,25 +67,29 @@ def test_prepare_rooms_makes_a_dataset_that_evaluate_reads(model: Path, tmp_path
     assert all(item.labels is not None and item.labels.min() >= 1 for item in folder)
 
 
-@pytest.mark.parametrize("what", ["network", "constraint"])
-def test_benchmark_prints_medians_and_writes_them(what: str, model: Path, tmp_path: Path) -> None:
-    if what == "constraint":
-        pytest.importorskip("torch")
-    extra = ["--model", model] if what == "network" else []
-    name = "nyu40" if what == "network" else None
-    arguments = ["benchmark", what, "--seconds", "0.1", "--json", tmp_path / "b.json"]
-    run(*arguments, *(["--model", name] if name else extra))
+def test_benchmark_prints_medians_and_writes_them(tmp_path: Path) -> None:
+    run("benchmark", "network", "--seconds", "0.1", "--json", tmp_path / "b.json", "--model", "nyu40")
     figures = json.loads((tmp_path / "b.json").read_text())["figures"]
     assert len(figures) >= 2
     assert all(row["wall_ms"] > 0 and row["runs"] >= 1 for row in figures.values())
-    if what == "constraint":
-        ours = [row for name, row in figures.items() if "ours" in name]
-        assert len(ours) == 2
-        for row in ours:
-            assert row["error_of_value"] < 1e-6 and row["error_of_gradient_of_probabilities"] < 1e-5
-            assert row["error_of_gradient_of_kernels"] < 1e-3
-        memory = {name: row["extra_memory_mib"] for name, row in figures.items()}
-        assert all(8 * memory[name] < memory[name.replace("ours", "plain")] for name in memory if "ours" in name)
+
+
+def test_benchmark_constraint_tells_time_memory_and_exactness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    from lcr_seg_ros.training import constraint_benchmark
+
+    monkeypatch.setattr(constraint_benchmark, "SIZES", ((1, 40, 120, 160),))  # the real ones take minutes
+    threads = torch.get_num_threads()
+    try:
+        answer = CliRunner().invoke(command, ["constraint", "--seconds", "0.1", "--json", str(tmp_path / "b.json")])
+    finally:
+        torch.set_num_threads(threads)
+    assert answer.exit_code == 0 and "times as fast as plain convolutions" in answer.output, answer.output
+    figures = json.loads((tmp_path / "b.json").read_text())["figures"]
+    ours, plain = (figures[f"constraint, {way} 1x40x120x160"] for way in ("ours", "plain"))
+    assert ours["error_of_value"] < 1e-6 and ours["error_of_gradient_of_probabilities"] < 1e-5
+    assert ours["error_of_gradient_of_kernels"] < 1e-3
+    assert 3 * ours["extra_memory_mib"] < plain["extra_memory_mib"]
 
 
 def test_benchmark_hha_times_rendered_frames_and_those_of_a_folder_and_tells_ratio_and_memory(
