@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.ros import throttled_log
+from lcr_seg_ros.ros.camera import _loss
 from lcr_seg_ros.ros.diagnostics import diagnostic_status, process_facts
 from lcr_seg_ros.ros.environment import PROFILE_VARIABLES, tuned_dds_environment
 from lcr_seg_ros.ros.frame_statistics import WINDOW_S, FrameStatistics
@@ -102,6 +103,23 @@ def test_pairs_tell_how_old_they_came_and_how_far_their_stamps_are_apart():
     assert report.milliseconds["skew"] == (2.0, 2.0)
     values = {pair.key: pair.value for pair in diagnostic_status("", "", {"state": ""}, report, None).values}
     assert values["skew_ms_p95"] == "2.00" and values["age_ms_p50"] == "5.00"
+
+
+@pytest.mark.parametrize(("bad", "replaced", "is_told"), [(0, 30, False), (2, 0, False), (10, 5, True), (40, 0, True)])
+def test_a_tenth_of_the_frames_lost_to_faults_is_told_and_those_lost_to_newer_ones_are_not(bad, replaced, is_told):
+    statistics = FrameStatistics(clock=Clock())
+    statistics.clock.now += 5.0
+    for n in range(50):
+        statistics.pair_came()
+        if n < bad:
+            statistics.frame_dropped("bad_rgb")
+        elif n < bad + replaced:
+            statistics.frame_dropped("replaced_by_newer")
+        else:
+            statistics.frame_done(None, {})
+    problem = _loss(statistics.report())
+    assert (problem is not None) == is_told
+    assert problem is None or problem.startswith(f"{bad} of 50 frames could not be labelled: {bad} bad_rgb")
 
 
 def test_the_process_tells_its_memory_and_threads():
