@@ -16,6 +16,8 @@ import io
 import json
 import struct
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -87,14 +89,28 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
-class ModelBundle:
-    """A trained network with all that is needed to use it and to trust it.
+class ModelDescription:
+    """What is known of a model without its network.
 
     Args:
         name: short name, e.g. ``nyu40``.
         architecture: ``{"name": registry name, "arguments": {...}}`` to rebuild the PyTorch network.
         input: see :class:`InputSpec`.
         labels: one class per score channel.
+    """
+
+    name: str
+    architecture: dict[str, Any]
+    input: InputSpec
+    labels: LabelSet
+
+
+@dataclass(frozen=True)
+class ModelBundle(ModelDescription):
+    """A trained network with all that is needed to use it and to trust it.
+
+    Args:
+        name, architecture, input, labels: see :class:`ModelDescription`.
         network: ONNX model: float32 (B, C, H, W) -> float32 (B, N, h, w) class probabilities.
         training: recipe, seed, commit, data digests: what it takes to make it again.
         scores: measured scores by split, e.g. ``{"val": {"mean_iou": 0.23, "frames": 414}}``; where ``training`` has an
@@ -102,10 +118,6 @@ class ModelBundle:
         notice: origin and terms of weights and data.
     """
 
-    name: str
-    architecture: dict[str, Any]
-    input: InputSpec
-    labels: LabelSet
     network: bytes = field(repr=False)
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
@@ -172,47 +184,81 @@ class ModelBundle:
             BundleError: no such file, cut, not a bundle, made by a newer format, or contradicting itself.
         """
         path = find_model(name_or_path)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                manifest = json.loads(_read_member(archive, "manifest.json", MAX_MANIFEST_BYTES))
-                if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-                    found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-                    raise BundleError(f"format is {found!r}, this version reads {FORMAT!r}")
-                network = _read_member(archive, "network.onnx", MAX_NETWORK_BYTES)
-                notice = _read_member(archive, "NOTICE.txt", MAX_MANIFEST_BYTES).decode("utf-8", "replace")
+        with _opened(path) as archive:
+            manifest = _read_manifest(archive)
+            network = archive.read(_network_in(archive))
+            notice = archive.read(_member(archive, "NOTICE.txt", MAX_MANIFEST_BYTES)).decode("utf-8", "replace")
             digest = hashlib.sha256(network).hexdigest()
             if digest != manifest["network_sha256"]:
                 raise BundleError(f"the network's SHA-256 is {digest}, the manifest says {manifest['network_sha256']}")
-            spec = manifest["input"]
             return cls(
-                name=str(manifest["name"]),
-                architecture=dict(manifest["architecture"]),
-                input=InputSpec(
-                    modality=spec["modality"],
-                    height=int(spec["height"]),
-                    width=int(spec["width"]),
-                    mean=tuple(float(v) for v in spec["mean"]),
-                    std=tuple(float(v) for v in spec["std"]),
-                    hha=_hha_settings(spec.get("hha", {})),
-                ),
-                labels=LabelSet.from_dict(manifest["labels"]),
+                **vars(_description(manifest)),
                 network=network,
                 training=dict(manifest["training"]),
                 scores=dict(manifest["scores"]),
                 notice=notice,
             )
-        except zipfile.BadZipFile as error:
-            raise BundleError(
-                f"{path} is not a model bundle or is cut ({error}); a bundle is the {SUFFIX} file that "
-                "`python -m lcr_seg_ros export` writes"
-            ) from error
-        except (BundleError, FrameError, LabelSetError) as error:
-            raise BundleError(f"{path}: {error}") from error
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise BundleError(f"{path}: the manifest is damaged ({type(error).__name__}: {error})") from error
-        except (OSError, EOFError, RuntimeError, NotImplementedError, struct.error) as error:
-            # EOFError and the last three come from zipfile, of members that are cut, encrypted or damaged.
-            raise BundleError(f"{path} cannot be read: {error}") from error
+
+
+def describe_model(name_or_path: str | Path) -> ModelDescription:
+    """Read what a bundle says of its network, and see that one of a size allowed is there, without reading it.
+
+    It takes milliseconds however large the file is. :meth:`ModelBundle.load` may refuse the same file later: whether
+    the network is the one described, and whether it runs, is not looked at.
+
+    Raises:
+        BundleError: no such file, cut, not a bundle, made by a newer format, or contradicting itself.
+    """
+    path = find_model(name_or_path)
+    with _opened(path) as archive:
+        description = _description(_read_manifest(archive))
+        _network_in(archive)
+        return description
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; whatever its content leads to becomes a BundleError that names the file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except zipfile.BadZipFile as error:
+        raise BundleError(
+            f"{path} is not a model bundle or is cut ({error}); a bundle is the {SUFFIX} file that "
+            "`python -m lcr_seg_ros export` writes"
+        ) from error
+    except (BundleError, FrameError, LabelSetError) as error:
+        raise BundleError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise BundleError(f"{path}: the manifest is damaged ({type(error).__name__}: {error})") from error
+    except (OSError, EOFError, RuntimeError, NotImplementedError, struct.error) as error:
+        # EOFError and the last three come from zipfile, of members that are cut, encrypted or damaged.
+        raise BundleError(f"{path} cannot be read: {error}") from error
+
+
+def _read_manifest(archive: zipfile.ZipFile) -> dict[str, Any]:
+    manifest = json.loads(archive.read(_member(archive, "manifest.json", MAX_MANIFEST_BYTES)))
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise BundleError(f"format is {found!r}, this version reads {FORMAT!r}")
+    return manifest
+
+
+def _description(manifest: dict[str, Any]) -> ModelDescription:
+    spec = manifest["input"]
+    return ModelDescription(
+        name=str(manifest["name"]),
+        architecture=dict(manifest["architecture"]),
+        input=InputSpec(
+            modality=spec["modality"],
+            height=int(spec["height"]),
+            width=int(spec["width"]),
+            mean=tuple(float(v) for v in spec["mean"]),
+            std=tuple(float(v) for v in spec["std"]),
+            hha=_hha_settings(spec.get("hha", {})),
+        ),
+        labels=LabelSet.from_dict(manifest["labels"]),
+    )
 
 
 def _hha_settings(stored: dict[str, Any]) -> HhaSettings:
@@ -247,11 +293,16 @@ def find_model(name_or_path: str | Path) -> Path:
     return path
 
 
-def _read_member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+def _network_in(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    return _member(archive, "network.onnx", MAX_NETWORK_BYTES)
+
+
+def _member(archive: zipfile.ZipFile, name: str, limit: int) -> zipfile.ZipInfo:
+    """An entry that may be read."""
     try:
         info = archive.getinfo(name)
     except KeyError:
         raise BundleError(f"{name} is missing: this is not a model bundle") from None
     if info.file_size > limit or info.compress_type != zipfile.ZIP_STORED:
         raise BundleError(f"{name} claims {info.file_size} bytes; at most {limit}, stored uncompressed, are read")
-    return archive.read(info)
+    return info

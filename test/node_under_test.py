@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -15,6 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 from shared_data import ROOT
 
 from lcr_seg_ros.backends import create_backend
+from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.ros.processes import ChildProcess
 from lcr_seg_ros.ros.segment_node import SegmentNode
 
@@ -38,7 +40,10 @@ def active_node(environment: dict[str, str], *parameters: str) -> Iterator[Child
 
 @contextmanager
 def node_here(
-    domain_id: int, *parameters: str, make_backend: Callable[..., Any] = create_backend
+    domain_id: int,
+    *parameters: str,
+    make_backend: Callable[..., Any] = create_backend,
+    read_model: Callable[[Path], ModelBundle] = ModelBundle.load,
 ) -> Iterator[SegmentNode]:
     """Active, and served by a thread."""
     given = [word for parameter in parameters for word in ("-p", parameter)]
@@ -49,7 +54,7 @@ def node_here(
         domain_id=domain_id,
         signal_handler_options=SignalHandlerOptions.NO,
     )
-    node = SegmentNode(make_backend, context)
+    node = SegmentNode(make_backend, context, read_model)
     stop = threading.Event()
     thread = threading.Thread(target=lambda: _spin(node, context, stop), name="node", daemon=True)
     try:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tiny_bundle import make_tiny_bundle, tiny_bundle
 
-from lcr_seg_ros.bundle import InputSpec, ModelBundle, find_model, shipped_models
+from lcr_seg_ros.bundle import InputSpec, ModelBundle, ModelDescription, describe_model, find_model, shipped_models
 from lcr_seg_ros.errors import BundleError
 
 
@@ -35,6 +35,28 @@ def test_a_bundle_survives_saving_and_loading(tmp_path: Path) -> None:
         tiny_bundle(), training={"seed": 3}, scores={"val": {"mean_iou": 0.5, "per_class_iou": [None, 0.25]}}
     )
     assert ModelBundle.load(bundle.save(tmp_path / "a.lcrseg")) == bundle
+
+
+def test_a_description_says_what_the_bundle_does_without_its_network(tmp_path: Path) -> None:
+    bundle = tiny_bundle()
+    described = describe_model(bundle.save(tmp_path / "a.lcrseg"))
+    assert described == ModelDescription(bundle.name, bundle.architecture, bundle.input, bundle.labels)
+
+
+def test_a_description_does_not_read_the_network(tmp_path: Path) -> None:
+    path = make_tiny_bundle(tmp_path / "a.lcrseg")
+    path.write_bytes(path.read_bytes().replace(b"probabilities", b"possibilities"))
+    assert describe_model(path).name == "tiny"
+    with pytest.raises(BundleError, match="CRC"):
+        ModelBundle.load(path)
+
+
+@pytest.mark.parametrize("missing", ["manifest.json", "network.onnx"])
+def test_what_lacks_a_part_is_not_even_described(tmp_path: Path, missing: str) -> None:
+    path = make_tiny_bundle(tmp_path / "a.lcrseg")
+    path.write_bytes(path.read_bytes().replace(missing.encode(), missing.upper().encode()))
+    with pytest.raises(BundleError, match=f"{missing} is missing: this is not a model bundle"):
+        describe_model(path)
 
 
 def test_the_same_bundle_is_written_with_the_same_bytes(tmp_path: Path) -> None:

@@ -185,6 +185,55 @@ def test_the_old_model_serves_until_the_new_one_is_warm(models: dict[str, Path])
         assert time.monotonic() - began > 3.5
 
 
+def test_while_a_model_is_being_read_the_node_answers_and_labels(models: dict[str, Path]):
+    may_read, readers = threading.Event(), []
+
+    def read(path: Path) -> ModelBundle:
+        if path != models["first"]:
+            readers.append(threading.current_thread().name)
+            may_read.wait(30)  # as a file of several GB, or of a network drive
+        return ModelBundle.load(path)
+
+    domain = free_domain_id()
+    parameters = f"model:={models['first']}", "max_age:=0.0", "diagnostics_period:=0.2"
+    with node_here(domain, *parameters, read_model=read), peer_in_domain(domain) as peer:
+        assert peer.gets_masks()
+        for name in ("four", "colour", "four"):
+            assert peer.set_parameter("model", str(models[name])).successful
+        assert peer.set_parameter("overlay_opacity", 0.25).successful
+        assert model_parameter(peer) == str(models["four"])
+        assert not peer.set_parameter("model", "no_such_model").successful
+        peer.diagnostics(lambda values, _: (values["model"], values["model_loading"]) == ("first", str(models["four"])))
+        masks = len(peer.masks)
+        assert peer.send_until(lambda: len(peer.masks) > masks + 3, peer.send_good_frame)
+        may_read.set()
+        in_use(peer, "four")
+        assert set(readers) == {"model loader"} and len(readers) == 2  # that of the one between was never begun
+
+
+def test_a_file_that_is_exchanged_before_its_turn_comes_is_judged_as_it_is_then(models: dict[str, Path]):
+    may_read, path = threading.Event(), models["first"].parent / "exchanged.lcrseg"
+
+    def read(file: Path) -> ModelBundle:
+        if file == path:
+            may_read.wait(30)
+        return ModelBundle.load(file)
+
+    saved(path, "exchanged")
+    domain = free_domain_id()
+    with (
+        node_here(domain, f"model:={models['first']}", "max_age:=0.0", read_model=read) as node,
+        peer_in_domain(domain) as peer,
+    ):
+        assert peer.set_parameter("class_filter", ["toilet"]).successful
+        assert peer.set_parameter("model", str(path)).successful
+        saved(path, "exchanged", labels="nyu4")  # has no such class
+        may_read.set()
+        assert peer.send_until(lambda: model_parameter(peer) == str(models["first"]), peer.send_good_frame)
+        assert peer.gets_masks()
+        assert node.values.class_filter == ("toilet",)
+
+
 def test_to_a_model_of_colour_only_and_back_topics_of_depth_go_and_come(
     peer: Peer, node: ChildProcess, models: dict[str, Path]
 ):
@@ -339,7 +388,11 @@ def other_class_count(path: Path) -> None:
     dataclasses.replace(tiny_bundle(), labels=LabelSet.load("nyu4")).save(path)
 
 
-@pytest.mark.parametrize("spoil", [no_onnx, other_class_count])
+def wrong_digest(path: Path) -> None:
+    path.write_bytes(make_tiny_bundle(path).read_bytes().replace(b"probabilities", b"possibilities"))
+
+
+@pytest.mark.parametrize("spoil", [no_onnx, other_class_count, wrong_digest])
 def test_a_network_that_does_not_run_is_told_of_in_one_line_and_the_parameter_goes_back(
     spoil: Any, peer: Peer, node: ChildProcess, models: dict[str, Path]
 ):

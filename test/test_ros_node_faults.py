@@ -424,6 +424,17 @@ def test_a_signal_ends_it_within_two_seconds_without_a_traceback(number: signal.
         assert not any("Traceback" in line for line in process.lines), process.last_lines(40)
 
 
+def test_a_signal_while_a_model_is_being_loaded_ends_it_as_soon(model: Path):
+    environment = isolated_ros_environment()
+    with active_node(environment, f"model:={model}") as process:
+        with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
+            assert peer.set_parameter("model", "nyu40").successful
+            os.kill(process.pid, signal.SIGINT)
+            assert process.wait(4.0) == 0, process.last_lines()
+        assert any("loading model nyu40" in line for line in process.lines), process.last_lines()
+        assert not any("Traceback" in line for line in process.lines), process.last_lines(40)
+
+
 def text_file(path: Path) -> None:
     path.write_text("this is not a model\n")
 

@@ -25,7 +25,7 @@ from lcr_seg_ros.ros.outputs import HHA, SegmentationOutputs
 if TYPE_CHECKING:
     from diagnostic_msgs.msg import DiagnosticStatus
 
-    from lcr_seg_ros.bundle import ModelBundle
+    from lcr_seg_ros.bundle import ModelDescription
     from lcr_seg_ros.hha import GravityTracker
     from lcr_seg_ros.ros.frame_statistics import Report
     from lcr_seg_ros.ros.mailbox import Mailbox
@@ -78,7 +78,7 @@ class Camera:
         TransformError: gravity is to come from TF, which is not installed.
     """
 
-    def __init__(self, shared: SharedParts, name: str, model: ModelBundle) -> None:
+    def __init__(self, shared: SharedParts, name: str, model: ModelDescription) -> None:
         self.name = name
         self.mailbox: Mailbox[ImagePair] | None = None
         """Where pairs are left for the worker; None while there is none."""
@@ -155,12 +155,12 @@ class Camera:
         if self.mailbox is not None:
             self.mailbox.clear()
 
-    def expect_model(self, model: ModelBundle) -> None:
+    def expect_model(self, model: ModelDescription) -> None:
         """A model is being loaded: what it needs may come already."""
         if model.input.uses_depth:
             self._input.listen_ahead()
 
-    def use_model(self, model: ModelBundle) -> None:
+    def use_model(self, model: ModelDescription) -> None:
         """From now on frames are labelled by this one; the inputs and outputs that change come and go.
 
         Raises:

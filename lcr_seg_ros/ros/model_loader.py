@@ -1,18 +1,22 @@
-"""Makes another model ready in a thread, while the one in use goes on."""
+"""Reads another model and makes it ready in a thread, while the one in use goes on."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lcr_seg_ros.bundle import find_model
+from lcr_seg_ros.resources import MODELS
 from lcr_seg_ros.ros.mailbox import Letter, Worker
+from lcr_seg_ros.ros.parameter_specs import ParameterError
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-    from lcr_seg_ros.bundle import ModelBundle
+    from lcr_seg_ros.bundle import ModelDescription
     from lcr_seg_ros.ros.parameters import SegmentParameters
     from lcr_seg_ros.segmenter import Segmenter
 
@@ -22,14 +26,28 @@ class Wish:
     """A model that somebody wants.
 
     Args:
-        bundle: its file, read and checked.
-        values: the parameters that it is to run with.
+        model: what its file says of it; the file is read in full, and checked, when its turn comes.
+        values: the parameters that name it, and that it is to run with.
         sizes: (width, height) of frames that it is to be ready for.
     """
 
-    bundle: ModelBundle
+    model: ModelDescription
     values: SegmentParameters
     sizes: tuple[tuple[int, int], ...]
+
+
+def model_file(values: SegmentParameters) -> Path:
+    """The file of the model that the parameters name, without symbolic links.
+
+    Raises:
+        ParameterError: it is not where models may be.
+        BundleError: it is not there.
+    """
+    path = find_model(values.model).resolve()
+    folder = Path(values.model_folder).expanduser().resolve()
+    if values.model_folder and not (path.is_relative_to(folder) or path.is_relative_to(MODELS.resolve())):
+        raise ParameterError(f"model is {path}, which is outside of model_folder {folder}: put it there")
+    return path
 
 
 class ModelLoader:
@@ -37,7 +55,7 @@ class ModelLoader:
 
     Args:
         node: in whose thread ``on_done`` is called.
-        load: makes a segmenter, ready and warm; called in the loader's thread, and may raise.
+        load: reads the file and makes a segmenter, ready and warm; called in the loader's thread, and may raise.
         on_done: called with the wish, and the segmenter or what was raised.
     """
 

@@ -22,6 +22,9 @@ from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_envir
 PATIENCE_S = 1.5
 """From a signal to the end by force."""
 
+LAST_FRAME_S = 0.5
+"""At the end, for a frame in hand, and for a model that is being loaded."""
+
 
 @click.command(
     "segment",
@@ -64,7 +67,7 @@ def _serve(ros_arguments: list[str], stop: _Stop) -> int:
     import rclpy
 
     _initialize(ros_arguments)
-    node = None
+    node, has_ended = None, True
     try:
         from lcr_seg_ros.ros.segment_node import SegmentNode
         from lcr_seg_ros.ros.spin import serve
@@ -78,9 +81,11 @@ def _serve(ros_arguments: list[str], stop: _Stop) -> int:
         return 0
     finally:
         if node is not None:
-            node.release()
+            has_ended = node.release(LAST_FRAME_S)
             node.destroy_node()
         rclpy.try_shutdown()
+        if stop.requested and not has_ended:
+            os._exit(0)  # a thread that comes back from a network to an interpreter that is no more would abort
 
 
 class _Stop:

@@ -2,8 +2,8 @@
 
 The node keeps the lifecycle, the parameters, the service and the diagnostics. Each camera
 (:mod:`~lcr_seg_ros.ros.camera`) stores what comes and publishes what is made of it; the engine
-(:mod:`~lcr_seg_ros.ros.engine`) labels the frames of all cameras in one thread, with one network; another model is made
-ready in a second one (:mod:`~lcr_seg_ros.ros.model_loader`) and then takes over.
+(:mod:`~lcr_seg_ros.ros.engine`) labels the frames of all cameras in one thread, with one network; another model is
+read and made ready in a second one (:mod:`~lcr_seg_ros.ros.model_loader`) and then takes over.
 
 Topics, encodings and QoS are listed in :mod:`lcr_seg_ros.ros.outputs` and in the README, parameters in
 ``config/segment.yaml``, the keys of /diagnostics in :mod:`lcr_seg_ros.ros.diagnostics`.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,8 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from lcr_seg_ros.backends import Backend, create_backend
-from lcr_seg_ros.bundle import ModelBundle, find_model
+from lcr_seg_ros.bundle import ModelBundle, ModelDescription, describe_model
 from lcr_seg_ros.errors import LcrSegError
-from lcr_seg_ros.resources import MODELS
 from lcr_seg_ros.ros.camera import Camera
 from lcr_seg_ros.ros.camera_site import SharedParts
 from lcr_seg_ros.ros.compat.cv_bridge import choose_image_readers
@@ -38,8 +37,8 @@ from lcr_seg_ros.ros.compat.vision_msgs import choose_label_info
 from lcr_seg_ros.ros.diagnostics import TOPIC as DIAGNOSTICS_TOPIC
 from lcr_seg_ros.ros.diagnostics import process_facts
 from lcr_seg_ros.ros.engine import Engine
-from lcr_seg_ros.ros.model_loader import ModelLoader, Wish
-from lcr_seg_ros.ros.parameter_specs import NONE, ParameterError, warn_of_unknown_parameters
+from lcr_seg_ros.ros.model_loader import ModelLoader, Wish, model_file
+from lcr_seg_ros.ros.parameter_specs import NONE, warn_of_unknown_parameters
 from lcr_seg_ros.ros.parameters import SPECS, ModelChoice, ParameterHandler, SegmentParameters, check_class_filter
 from lcr_seg_ros.ros.python_log import PythonLogForwarder
 from lcr_seg_ros.ros.throttled_log import ThrottledLog
@@ -79,19 +78,26 @@ class SegmentNode(LifecycleNode):
     Args:
         make_backend: what runs networks, see :func:`lcr_seg_ros.backends.create_backend`.
         context: of rclpy; default: the one of the process.
+        read_model: reads a model's file, see :meth:`lcr_seg_ros.bundle.ModelBundle.load`.
 
     Raises:
         ParameterError: a parameter given at start has the wrong type or is out of range.
     """
 
-    def __init__(self, make_backend: Callable[..., Backend] = create_backend, context: Context | None = None) -> None:
+    def __init__(
+        self,
+        make_backend: Callable[..., Backend] = create_backend,
+        context: Context | None = None,
+        read_model: Callable[[Path], ModelBundle] = ModelBundle.load,
+    ) -> None:
         super().__init__("segment", context=context)
         self._log = ThrottledLog(self.get_logger())
         self._python_log = PythonLogForwarder(self.get_logger())
         self._make_backend = make_backend
+        self._read_model = read_model
         self._engine: Engine | None = None
         self._in_use: ModelChoice | None = None
-        self._opened: ModelBundle | None = None  # by the check of a wish for another model
+        self._checked: ModelDescription | None = None  # by the check of a wish for another model
         self._cameras: list[Camera] = []
         self._loader = ModelLoader(self, self._load, self._model_loaded)
         self._diagnostics: Any = None
@@ -145,11 +151,11 @@ class SegmentNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         began = time.monotonic()
         values = self.values
-        bundle = _open(values)
+        bundle = self._read_model(model_file(values))
         check_class_filter(values.class_filter, bundle.labels)
         for name in values.cameras or ("",):
             self._cameras.append(Camera(self._shared, name, bundle))
-        segmenter = self._load(Wish(bundle, values, (WARM_UP_SIZE,)))
+        segmenter = self._made_ready(bundle, values, (WARM_UP_SIZE,))
         self._diagnostics = self.create_publisher(DiagnosticArray, DIAGNOSTICS_TOPIC, 10)
         # A steady clock, because with use_sim_time and no /clock the node's own never ticks, and that is to be told.
         self._diagnostics_timer = self.create_timer(
@@ -203,10 +209,18 @@ class SegmentNode(LifecycleNode):
         self.release()
         return TransitionCallbackReturn.SUCCESS
 
-    def release(self) -> None:
-        """Back to unconfigured: no subscription, no thread, no publisher, no model."""
-        self._rest()
-        if not self._loader.close(STOP_TIMEOUT_S):
+    def release(self, patience_s: float = STOP_TIMEOUT_S) -> bool:
+        """Back to unconfigured: no subscription, no thread, no publisher, no model.
+
+        Args:
+            patience_s: how long to wait for a frame in hand, and for a model that is being loaded.
+
+        Returns:
+            False if one of them took longer: its thread, a daemon, is left behind.
+        """
+        has_ended = self._rest(patience_s)
+        if not self._loader.close(patience_s):
+            has_ended = False
             self.get_logger().warning("a model is still being loaded; going on without it")
         if self._diagnostics_timer is not None:
             self.destroy_timer(self._diagnostics_timer)
@@ -215,17 +229,21 @@ class SegmentNode(LifecycleNode):
         for camera in self._cameras:
             camera.destroy()
         self._cameras = []
-        self._engine = self._in_use = self._opened = None
+        self._engine = self._in_use = self._checked = None
+        return has_ended
 
-    def _rest(self) -> None:
+    def _rest(self, patience_s: float = STOP_TIMEOUT_S) -> bool:
+        """Listen and label no more; False if the network has not returned in time."""
         self._is_active = False
         for camera in self._cameras:
             camera.stop()
         if self._jump_handle is not None:
             self._jump_handle.unregister()
             self._jump_handle = None
-        if self._engine is not None and not self._engine.stop(STOP_TIMEOUT_S):
-            self.get_logger().error(f"the network has not returned within {STOP_TIMEOUT_S:g} s; going on without it")
+        if self._engine is None or self._engine.stop(patience_s):
+            return True
+        self.get_logger().error(f"the network has not returned within {patience_s:g} s; going on without it")
+        return False
 
     def _clock_jumped(self, jump: Any) -> None:
         self.get_logger().info("the clock has jumped: starting anew")
@@ -235,16 +253,21 @@ class SegmentNode(LifecycleNode):
     # Models
 
     def _load(self, wish: Wish) -> Segmenter:
-        """In the loader's thread, but for the first model."""
-        bundle, choice = wish.bundle, wish.values.choice
+        """In the loader's thread."""
+        return self._made_ready(self._read_model(model_file(wish.values)), wish.values, wish.sizes)
+
+    def _made_ready(
+        self, bundle: ModelBundle, values: SegmentParameters, sizes: Sequence[tuple[int, int]]
+    ) -> Segmenter:
+        choice = values.choice
         segmenter = Segmenter(
             bundle,
             self._make_backend(bundle, choice.backend, choice.device, choice.num_threads),
-            hha_settings=wish.values.hha_settings(bundle.input.hha),
+            hha_settings=values.hha_settings(bundle.input.hha),
             fall_back=lambda: self._make_backend(bundle, "auto", "cpu", choice.num_threads),
             num_threads=choice.num_threads,
         )
-        for size in wish.sizes:
+        for size in sizes:
             for batch in {1, min(segmenter.max_batch, len(self._cameras))}:
                 segmenter.warm_up(*size, batch)
         return segmenter
@@ -254,6 +277,8 @@ class SegmentNode(LifecycleNode):
         assert self._engine is not None and self._in_use is not None  # else the loader is closed
         if isinstance(outcome, Segmenter):
             try:
+                # Again: the class filter may have changed since, and the file between description and reading.
+                check_class_filter(self.values.class_filter, outcome.labels)
                 self._switch(outcome)
                 self._in_use = wish.values.choice
                 self.get_logger().info(f"switched to model {_described(outcome)}")
@@ -286,24 +311,28 @@ class SegmentNode(LifecycleNode):
             self._engine.segmenter = segmenter
         self._announce()
 
-    def _use_cameras_with(self, bundle: ModelBundle) -> None:
+    def _use_cameras_with(self, model: ModelDescription) -> None:
         for camera in self._cameras:
-            camera.use_model(bundle)
+            camera.use_model(model)
 
     # Parameters, service, diagnostics
 
     def _check(self, before: SegmentParameters, now: SegmentParameters) -> None:
-        """Refuse by an LcrSegError what can be seen at once not to work."""
+        """Refuse by an LcrSegError what can be seen at once not to work.
+
+        Whoever sets a parameter waits for the answer, and all callbacks with it: of a model's file only the description
+        is read, which takes milliseconds. The rest is the loader's.
+        """
         if self._engine is None:
             return
         wish = self._loader.wish
-        bundle = self._engine.segmenter.bundle if wish is None else wish.bundle
+        model: ModelDescription = self._engine.segmenter.bundle if wish is None else wish.model
         is_wish = now.choice not in (before.choice, self._in_use)
         if is_wish:
-            bundle = self._opened = _open(now)
-            now.hha_settings(bundle.input.hha)
+            model = self._checked = describe_model(model_file(now))
+            now.hha_settings(model.input.hha)
         if is_wish or now.class_filter != before.class_filter:
-            check_class_filter(now.class_filter, bundle.labels)
+            check_class_filter(now.class_filter, model.labels)
 
     def _apply(self, before: SegmentParameters, now: SegmentParameters) -> None:
         if self._engine is not None and now.choice != before.choice:
@@ -326,15 +355,15 @@ class SegmentNode(LifecycleNode):
             self._loader.forget()
             self._use_cameras_with(self._engine.segmenter.bundle)
             return
-        assert self._opened is not None  # by the check that comes before
-        bundle, self._opened = self._opened, None
+        assert self._checked is not None  # by the check that comes before
+        model, self._checked = self._checked, None
         sizes = tuple(dict.fromkeys(camera.frame_size or WARM_UP_SIZE for camera in self._cameras))
         self.get_logger().info(
             f"loading model {now.model}, {self._engine.segmenter.bundle.name} serves until it is ready"
         )
         for camera in self._cameras:
-            camera.expect_model(bundle)
-        self._loader.start(Wish(bundle, now, sizes))
+            camera.expect_model(model)
+        self._loader.start(Wish(model, now, sizes))
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         result = self.set_parameters([Parameter("enabled", value=bool(request.data))])[0]
@@ -363,20 +392,6 @@ class SegmentNode(LifecycleNode):
         message.header.stamp = self.get_clock().now().to_msg()
         message.status = [camera.status(name, segmenter.device, facts, problem) for camera in self._cameras]
         self._diagnostics.publish(message)
-
-
-def _open(values: SegmentParameters) -> ModelBundle:
-    """The model that the parameters name.
-
-    Raises:
-        ParameterError: it is not where models may be.
-        BundleError: it cannot be used.
-    """
-    path = find_model(values.model).resolve()
-    folder = Path(values.model_folder).expanduser().resolve()
-    if values.model_folder and not (path.is_relative_to(folder) or path.is_relative_to(MODELS.resolve())):
-        raise ParameterError(f"model is {path}, which is outside of model_folder {folder}: put it there")
-    return ModelBundle.load(path)
 
 
 def _described(segmenter: Segmenter) -> str:
