@@ -34,7 +34,7 @@ docs: setup-docs
 
 test: setup-test
 	@$(MAKE) --no-print-directory lint
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup-test
 	$(VENV_PYTHON) -m ruff check .

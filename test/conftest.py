@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import hypothesis
@@ -16,13 +17,30 @@ hypothesis.settings.load_profile("ours")
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_DOMAIN_ID", str(os.getpid() % 100 + 1))
 
+# Two workers, and processes below them: threads of OpenMP that wait for each other would burn the cores they share.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+_COST = {"slow": 30.0, "ros": 4.0, "": 0.2}
+"""Seconds that a test takes, roughly, by its mark."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first, then those that start ROS processes, then the marked slow ones."""
+    """Quick tests first, then those that start ROS processes, then the marked slow ones.
+
+    Where workers share the files, those that take longest come first: one of them begun last would run alone.
+    """
     for item in items:
         if hasattr(getattr(item, "module", None), "ChildProcess"):
             item.add_marker("ros")
-    items.sort(key=lambda item: 2 if item.get_closest_marker("slow") else 1 if item.get_closest_marker("ros") else 0)
+    costs = {
+        id(item): next(c for mark, c in _COST.items() if not mark or item.get_closest_marker(mark)) for item in items
+    }
+    files: Counter[Path] = Counter()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for item in items:
+            files[item.path] += costs[id(item)]
+    items.sort(key=lambda item: (-files[item.path], str(item.path) if files else "", costs[id(item)]))
 
 
 # Of every file whose tests share one node; a file may have others by the same names.

@@ -12,7 +12,12 @@ torch = pytest.importorskip("torch", reason="the constraint is a training loss: 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from lcr_seg_ros.training.lcr import ContextualRegularization, weighted_absolute_sum  # noqa: E402
+from lcr_seg_ros.training.lcr import (  # noqa: E402
+    ContextualRegularization,
+    sum_by_classes,
+    weighted_absolute_sum,
+    weighted_absolute_sum_of_softmax,
+)
 
 
 def split_image_and_maps() -> tuple[torch.Tensor, torch.Tensor]:
@@ -250,7 +255,7 @@ def test_the_compiled_loops_and_the_operator_for_other_devices_agree(
     module = ContextualRegularization().to(kind)
     weights, kernels = module.contextual_weights(image).detach(), module.kernels.detach()
     ours = weighted_absolute_sum(maps, weights, kernels, True, True, True)
-    others = weighted_absolute_sum._init_fn(maps, weights, kernels, True, True, True)
+    others = sum_by_classes(maps, weights, kernels, True, True, True)
     for mine, other in zip(ours, others, strict=True):
         assert torch.allclose(mine, other, rtol=1e-4 if kind == torch.float32 else 1e-12, atol=1e-5)
 
@@ -285,6 +290,39 @@ def test_maps_in_channels_last_order_give_the_same() -> None:
         leaf = values.clone().requires_grad_()
         grads.append(torch.autograd.grad(module(leaf, image), leaf)[0])
     assert torch.equal(*grads)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_of_scores_it_is_the_constraint_of_their_softmax_with_all_gradients(
+    reduction: str, memory_format: torch.memory_format
+) -> None:
+    image, maps = random_case(13, n=5, h=12, w=9)
+    module = ContextualRegularization(reduction=reduction).double()  # type: ignore[arg-type]
+    valid = torch.ones(image.shape[0], 1, *image.shape[2:], dtype=torch.bool)
+    valid[:, :, :, 6:] = False
+    guide = image.clone().requires_grad_()
+    results = []
+    for term in (lambda z: module(z.softmax(1), guide, valid), lambda z: module.of_scores(z, guide, valid)):
+        leaf = (5 * maps).contiguous(memory_format=memory_format).requires_grad_()
+        value = term(leaf)
+        results.append((value.detach(), *torch.autograd.grad(3 * value, [leaf, module.kernels, guide])))
+    for expected, found in zip(*results, strict=True):
+        assert torch.allclose(expected, found, rtol=1e-10, atol=1e-12)
+
+
+def test_of_scores_it_obeys_the_rules_that_compilers_rely_on_and_compiles_to_one_graph() -> None:
+    image, maps = random_case(14, n=3, h=6, w=7)
+    module = ContextualRegularization().double()
+    weights = module.contextual_weights(image).detach()
+    arguments = (maps.requires_grad_(), weights.requires_grad_(), module.kernels, True, True, True)
+    torch.library.opcheck(weighted_absolute_sum_of_softmax, arguments, test_utils=("test_schema", "test_faketensor"))
+    compiled = torch.compile(module.of_scores, backend="aot_eager", fullgraph=True)
+    values = [run(maps, image) for run in (module.of_scores, compiled)]
+    gradients = [torch.autograd.grad(value, [maps, module.kernels]) for value in values]
+    assert torch.allclose(*values)
+    for eager, of_graph in zip(*gradients, strict=True):
+        assert torch.allclose(eager, of_graph)
 
 
 def test_diagnostics_tell_two_kernels_that_became_one() -> None:

@@ -11,6 +11,7 @@ responds weakly on the image, the probabilities should not change there either:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -86,27 +87,42 @@ class ContextualRegularization(nn.Module):
         Raises:
             ValueError: sizes differ, are under 3 pixels, or the guide is outside [0, 1].
         """
-        _check(probabilities, image, valid_mask)
-        with torch.autocast(probabilities.device.type, enabled=False):
-            probabilities = probabilities if probabilities.dtype == torch.float64 else probabilities.float()
-            kernels = self.kernels.to(probabilities.dtype)
-            weights = self.contextual_weights(image.to(probabilities.dtype))
+        return self._constraint(weighted_absolute_sum, probabilities, image, valid_mask)
+
+    def of_scores(self, scores: Tensor, image: Tensor, valid_mask: Tensor | None = None) -> Tensor:
+        """``forward(scores.softmax(1), image, valid_mask)`` in less memory: of the probabilities and their gradient
+        there is never more than one image's.
+
+        Args:
+            scores: (B, N, H, W), before the softmax over N.
+            image, valid_mask: as for :meth:`forward`, with the same errors.
+        """
+        return self._constraint(weighted_absolute_sum_of_softmax, scores, image, valid_mask)
+
+    def _constraint(
+        self, operator: Callable[..., tuple[Tensor, ...]], maps: Tensor, image: Tensor, valid_mask: Tensor | None
+    ) -> Tensor:
+        _check(maps, image, valid_mask)
+        with torch.autocast(maps.device.type, enabled=False):
+            maps = maps if maps.dtype == torch.float64 else maps.float()
+            kernels = self.kernels.to(maps.dtype)
+            weights = self.contextual_weights(image.to(maps.dtype))
             windows = weights.new_tensor(weights.shape[0] * weights.shape[2] * weights.shape[3])
             if valid_mask is not None:
                 mask = valid_mask.reshape(image.shape[0], 1, *image.shape[2:]).to(weights.dtype)
                 mask = 1 - F.max_pool2d(1 - mask, 3, stride=1)
                 weights, windows = weights * mask, _mean_over_processes(mask.sum())
             differentiates = torch.is_grad_enabled()
-            total: Tensor = weighted_absolute_sum(
-                probabilities,
+            total = operator(
+                maps,
                 weights,
                 kernels,
-                differentiates and probabilities.requires_grad,
+                differentiates and maps.requires_grad,
                 differentiates and weights.requires_grad,
                 differentiates and kernels.requires_grad,
             )[0]
             if self.reduction == "mean":
-                total = total / (windows * probabilities.shape[1] * kernels.shape[0]).clamp(min=1)
+                total = total / (windows * maps.shape[1] * kernels.shape[0]).clamp(min=1)
             return self.weight * total
 
     def contextual_weights(self, image: Tensor) -> Tensor:
@@ -156,12 +172,10 @@ class ContextualRegularization(nn.Module):
         return values
 
 
-@torch.library.custom_op("lcr_seg_ros::weighted_absolute_sum", mutates_args=())
-def weighted_absolute_sum(
+def sum_by_classes(
     maps: Tensor, weights: Tensor, kernels: Tensor, for_maps: bool, for_weights: bool, for_kernels: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """s = sum_bnj W_bj |D_j * f_bn| with its gradients, a few classes at a time; an operator, so that
-    ``torch.compile`` and DDP take it as one.
+    """s = sum_bnj W_bj |D_j * f_bn| with its gradients, a few classes at a time.
 
     The value is a plain sum, so all three gradients are known up to one factor as soon as a response is:
     they are taken on the spot and no response map outlives its chunk. On a CPU see :mod:`.lcr_cpu`.
@@ -203,10 +217,10 @@ def weighted_absolute_sum(
     return total, grad_maps, grad_weights, grad_kernels
 
 
-@weighted_absolute_sum.register_kernel("cpu")
-def _on_cpu(
+def sum_by_rows(
     maps: Tensor, weights: Tensor, kernels: Tensor, for_maps: bool, for_weights: bool, for_kernels: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """:func:`sum_by_classes` on a CPU."""
     from lcr_seg_ros.training import lcr_cpu
 
     f, w, d = (t.detach().contiguous().numpy() for t in (maps, weights, kernels))
@@ -216,7 +230,6 @@ def _on_cpu(
     return total, grad_maps, grad_weights, grad_kernels
 
 
-@weighted_absolute_sum.register_fake
 def _shapes(
     maps: Tensor, weights: Tensor, kernels: Tensor, for_maps: bool, for_weights: bool, for_kernels: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -247,7 +260,53 @@ def _scale_gradients(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[
     return *(grad * saved if wanted else None for saved, wanted in kept), None, None, None
 
 
-weighted_absolute_sum.register_autograd(_scale_gradients, setup_context=_keep_gradients)
+def sum_by_images(
+    scores: Tensor, weights: Tensor, kernels: Tensor, for_scores: bool, for_weights: bool, for_kernels: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """:func:`sum_by_classes` of f = softmax of the scores z over classes, one image at a time.
+
+    With g = ds/df, ds/dz_n = f_n (g_n - sum_m f_m g_m).
+    """
+    total = scores.new_zeros(())
+    grad_scores, grad_weights, grad_kernels = _empty_gradients(
+        scores, weights, kernels, for_scores, for_weights, for_kernels
+    )
+    grad_kernels.zero_()
+    for b in range(scores.shape[0]):
+        image = slice(b, b + 1)
+        f = scores[image].contiguous().softmax(1)
+        of_image, g, by_weights, by_kernels = weighted_absolute_sum(
+            f, weights[image], kernels, for_scores, for_weights, for_kernels
+        )
+        total += of_image
+        if for_scores:
+            g -= (f * g).sum(1, keepdim=True)
+            torch.mul(f, g, out=grad_scores[image])
+        if for_weights:
+            grad_weights[image] = by_weights
+        if for_kernels:
+            grad_kernels += by_kernels
+    return total, grad_scores, grad_weights, grad_kernels
+
+
+def _operator(name: str, **kernels: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
+    """An operator of torch, which ``torch.compile`` and DDP take as one, by its kernel for each device.
+
+    Put together from its parts: ``torch.library.custom_op`` would load torch.compile, 150 MiB of it, at the first call.
+    """
+    full = f"lcr_seg_ros::{name}"
+    flags = "bool for_maps, bool for_weights, bool for_kernels"
+    schema = f"(Tensor maps, Tensor weights, Tensor kernels, {flags}) -> (Tensor, Tensor, Tensor, Tensor)"
+    torch.library.define(full, schema, tags=torch.Tag.pt2_compliant_tag)
+    for device, kernel in kernels.items():
+        torch.library.impl(full, device, kernel)
+    torch.library.register_fake(full, _shapes)
+    torch.library.register_autograd(full, _scale_gradients, setup_context=_keep_gradients)
+    return getattr(torch.ops.lcr_seg_ros, name)  # type: ignore[no-any-return]
+
+
+weighted_absolute_sum = _operator("weighted_absolute_sum", default=sum_by_classes, cpu=sum_by_rows)
+weighted_absolute_sum_of_softmax = _operator("weighted_absolute_sum_of_softmax", default=sum_by_images)
 
 
 def _mean_over_processes(value: Tensor) -> Tensor:

@@ -214,11 +214,12 @@ class SegmentationTraining(L.LightningModule):
         assert self.constraint is not None
         recipe = self.recipe.loss.constraint
         assert recipe is not None
-        probabilities = scores.softmax(1)
         if recipe.downsample > 1:
-            probabilities, guide = (F.avg_pool2d(x, recipe.downsample) for x in (probabilities, guide))
+            probabilities, guide = (F.avg_pool2d(x, recipe.downsample) for x in (scores.softmax(1), guide))
             valid = None if valid is None else F.max_pool2d((~valid).float(), recipe.downsample) == 0
-        value = self.constraint(probabilities, guide, valid)
+            value = self.constraint(probabilities, guide, valid)
+        else:
+            value = self.constraint.of_scores(scores, guide, valid)
         if recipe.reduction == "sum":
             value = value * self._processes
         return value * self._ramp(recipe.ramp_share)

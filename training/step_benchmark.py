@@ -48,7 +48,7 @@ def training_steps(name: str) -> dict[bool, Callable[[], None]]:
             large = F.interpolate(scores, size=target.shape[-2:], mode="bilinear", align_corners=False)
             loss, guide = F.cross_entropy(large, target), F.interpolate(image, size=scores.shape[-2:], mode="area")
         if constrained:
-            loss = loss + constraint(scores.softmax(1), guide) + constraint.kernel_penalty()
+            loss = loss + constraint.of_scores(scores, guide) + constraint.kernel_penalty()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

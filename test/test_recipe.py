@@ -1,0 +1,84 @@
+"""Recipes: what their entries mean together, and what they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
+
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.resources import CONFIG
+from lcr_seg_ros.training.recipe import Recipe, RecipeError
+
+NYU40 = LabelSet.load("nyu40")
+
+
+def test_the_baseline_differs_in_the_loss_only(tmp_path: Path) -> None:
+    method, baseline = Recipe.load("nyu40"), Recipe.load("nyu40", {"loss.constraint": None})
+    assert method.loss.constraint is not None
+    assert baseline.loss.constraint is None
+    assert method.model_copy(update={"loss": baseline.loss}) == baseline
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"optimizer.epochs": 0}, "optimizer.epochs: Input should be greater than or equal to 1"),
+        ({"loss.constraint.weigth": 3}, "weigth: Extra inputs are not permitted"),
+        ({"input.modality": "thermal"}, "input.modality"),
+    ],
+)
+def test_a_recipe_names_each_entry_that_is_wrong(entries: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Recipe.load("nyu40", entries)
+
+
+def test_a_recipe_holds_what_differs_from_its_base(tmp_path: Path) -> None:
+    (tmp_path / "first.yaml").write_text("base: nyu40\nname: first\noptimizer: {epochs: 3}\n")
+    (tmp_path / "second.yaml").write_text("base: first.yaml\nname: second\nloss: {constraint: false}\n")
+    base, second = Recipe.load("nyu40"), Recipe.load(tmp_path / "second.yaml")
+    assert (second.name, second.optimizer.epochs, second.loss.constraint) == ("second", 3, None)
+    assert second.optimizer.model_copy(update={"epochs": base.optimizer.epochs}) == base.optimizer
+    (tmp_path / "first.yaml").write_text("base: second.yaml\nname: first\n")
+    with pytest.raises(RecipeError, match="is its own base"):
+        Recipe.load(tmp_path / "second.yaml")
+
+
+def test_one_key_switches_the_constraint() -> None:
+    assert Recipe.load("nyu40", {"loss.constraint": False}) == Recipe.load("nyu40", {"loss.constraint": None})
+    assert Recipe.load("nyu40", {"loss.constraint": True}) == Recipe.load("nyu40")
+    off_and_on = Recipe.load("nyu40", {"loss.constraint": False, "loss.constraint.weight": 7})
+    assert off_and_on.loss.constraint is not None
+    assert off_and_on.loss.constraint.weight == 7
+
+
+@pytest.mark.parametrize(("modality", "guide"), [("rgb", "rgb"), ("hha", "hha"), ("rgb_hha", "rgb")])
+def test_the_guide_follows_the_modality_and_is_written_out(modality: str, guide: str) -> None:
+    constraint = Recipe.load("nyu40", {"input.modality": modality}).loss.constraint
+    assert constraint is not None
+    assert constraint.guide == guide
+
+
+def test_a_guide_that_the_network_has_no_image_for_is_refused() -> None:
+    with pytest.raises(RecipeError, match="modality rgb has no HHA"):
+        Recipe.load("nyu40", {"input.modality": "rgb", "loss.constraint.guide": "hha"})
+
+
+@pytest.mark.parametrize("recipe", sorted(p.stem for p in (CONFIG / "recipes").glob("*.yaml")))
+@pytest.mark.parametrize("modality", ["rgb", "hha"])
+@pytest.mark.parametrize("labels", ["nyu40", "nyu4"])
+@pytest.mark.parametrize("constraint", [True, False])
+def test_every_recipe_serves_each_modality_and_label_set_with_and_without_the_constraint(
+    recipe: str, modality: str, labels: str, constraint: bool
+) -> None:
+    entries = {"input.modality": modality, "labels": labels, "loss.constraint": constraint}
+    chosen = Recipe.load(recipe, entries)
+    assert (chosen.loss.constraint is not None) == constraint
+    assert chosen.name == recipe
+
+
+def test_an_early_end_within_needs_classifiers_there() -> None:
+    with pytest.raises(RecipeError, match=r"inner_share is 0.5: it needs deep_supervision above 0"):
+        Recipe.load("segnet_modern", {"loss.deep_supervision": 0, "loss.inner_share": 0.5})

@@ -1,0 +1,172 @@
+"""What a network in training sees: images, labels, guides and weights of classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
+import torch
+
+from lcr_seg_ros.bundle import InputSpec
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.hha import HhaSettings
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
+from lcr_seg_ros.training.data import (
+    IGNORED,
+    PADDED,
+    Example,
+    SegmentationDataset,
+    channel_statistics,
+    class_weights,
+    folder_examples,
+)
+from lcr_seg_ros.training.recipe import LossRecipe, Recipe
+
+NYU40 = LabelSet.load("nyu40")
+
+
+def constant_example(label: int, value: int = 100) -> Example:
+    image = np.full((48, 64, 3), value, np.uint8)
+    return Example(image, image.copy(), np.full((48, 64), label, np.uint8))
+
+
+def test_void_becomes_ignored_and_ids_become_channels() -> None:
+    recipe = Recipe.load("nyu40", {"input.height": 32, "input.width": 48})
+    for label, channel in ((0, IGNORED), (1, 0), (40, 39)):
+        _, _, target = SegmentationDataset([constant_example(label)], recipe, NYU40)[0]
+        assert target.unique().tolist() == [channel]
+
+
+def test_geometry_moves_colour_hha_labels_and_guide_together() -> None:
+    ramp = np.tile(np.arange(64, dtype=np.uint8)[None, :] * 2, (48, 1))
+    labels = (ramp > 64).astype(np.uint8) + 1
+    example = Example(np.stack([ramp] * 3, 2), np.stack([ramp] * 3, 2), labels)
+    still = {
+        "augmentation.brightness": 0,
+        "augmentation.contrast": 0,
+        "augmentation.saturation": 0,
+        "augmentation.hue": 0,
+        "augmentation.no_depth": 0,
+    }
+    recipe = Recipe.load("nyu40", {"input.height": 48, "input.width": 64, **still})
+    for seed in range(5):
+        torch.manual_seed(seed)
+        image, guide, target = SegmentationDataset([example], recipe, NYU40)[0]
+        assert torch.allclose(image[:3], image[3:])
+        assert torch.allclose(image[:3] / 255, guide)
+        sure = (image[0] - 65).abs() > 3
+        assert ((image[0] > 65).long() == target)[sure].all()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_labels_lie_where_the_image_does_to_a_fraction_of_a_pixel(axis: int) -> None:
+    """An edge is compared by the share of the picture on its bright side; over many crops, none may be favoured."""
+    size = (97, 131)
+    bright = np.arange(size[axis]) > 50
+    plane = np.broadcast_to(bright[:, None] if axis == 0 else bright, size).astype(np.uint8)
+    example = Example(np.stack([200 * plane] * 3, 2), np.stack([200 * plane] * 3, 2), plane + 1)
+    still = {f"augmentation.{name}": 0 for name in ("brightness", "contrast", "saturation", "hue", "no_depth", "flip")}
+    entries = {"input.height": 32, "input.width": 48, "augmentation.crop_area": [0.5, 1.0], **still}
+    dataset = SegmentationDataset([example], Recipe.load("nyu40", entries), NYU40)
+    torch.manual_seed(0)
+    apart = []
+    for _ in range(200):
+        image, _, target = dataset[0]
+        apart.append(float((target == 1).float().mean() - image[0].mean() / 200) * target.shape[axis])
+    assert abs(np.mean(apart)) < 0.1  # of a pixel; corners instead of middles would make it 0.5
+
+
+def test_scaled_down_images_get_a_void_border_that_the_constraint_leaves_out() -> None:
+    recipe = Recipe.load("nyu40", {"input.height": 48, "input.width": 64, "augmentation.scale": [0.5, 0.5]})
+    torch.manual_seed(0)
+    _, _, target = SegmentationDataset([constant_example(3)], recipe, NYU40)[0]
+    assert set(target.unique().tolist()) == {PADDED, 2}
+    assert (target == 2).float().mean() == pytest.approx(0.25, abs=0.02)
+
+
+def test_scaled_up_images_show_a_part_enlarged_without_border() -> None:
+    recipe = Recipe.load("nyu40", {"input.height": 48, "input.width": 64, "augmentation.scale": [2.0, 2.0]})
+    ramp = np.tile(np.arange(64, dtype=np.uint8)[None, :] * 2, (48, 1))
+    example = Example(np.stack([ramp] * 3, 2), np.stack([ramp] * 3, 2), np.ones((48, 64), np.uint8))
+    torch.manual_seed(0)
+    image, _, target = SegmentationDataset([example], recipe, NYU40)[0]
+    assert target.unique().tolist() == [0]
+    assert float(image[3].max() - image[3].min()) == pytest.approx(64, abs=3)
+
+
+def test_an_item_asked_for_by_epoch_is_always_the_same_and_leaves_the_random_numbers_alone() -> None:
+    recipe = Recipe.load("nyu40", {"input.height": 48, "input.width": 64})
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    dataset = SegmentationDataset([Example(noise, noise, np.ones((48, 64), np.uint8))], recipe, NYU40)
+    before = torch.get_rng_state()
+    first, again, later = dataset[0, 0][0], dataset[0, 0][0], dataset[1, 0][0]
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_colour_jitter_never_touches_hha_nor_the_guide() -> None:
+    recipe = Recipe.load("nyu40", {"input.height": 32, "input.width": 48})
+    torch.manual_seed(1)
+    image, guide, _ = SegmentationDataset([constant_example(1)], recipe, NYU40)[0]
+    assert (image[3:] == 100).all()
+    assert torch.allclose(guide, torch.full_like(guide, 100 / 255))
+    assert not (image[:3] == 100).all()
+
+
+def test_training_and_robot_see_the_same_tensor(rooms: Path, tmp_path: Path) -> None:
+    from lcr_seg_ros.preprocess import Preprocessor
+
+    folder = DatasetFolder(rooms, "val", limit=1)
+    recipe = Recipe.load("nyu40", {"input.height": 120, "input.width": 160})
+    examples = folder_examples(folder, tmp_path, recipe.input.hha_settings)
+    image, _, _ = SegmentationDataset(examples, recipe, NYU40, augment=False)[0]
+    spec = InputSpec("rgb_hha", 120, 160, (0.0,) * 6, (1.0,) * 6, recipe.input.hha_settings)
+    robot = Preprocessor(spec, hha_mode="exact")(folder[0].frame).tensor[0]
+    np.testing.assert_allclose(image.numpy(), robot)
+
+
+def test_channel_statistics_keep_the_colour_normalisation_of_the_start_and_measure_hha() -> None:
+    mean, std = channel_statistics([constant_example(1, 80), constant_example(1, 120)], "rgb_hha")
+    assert mean == (127.5, 127.5, 127.5, 100.0, 100.0, 100.0)
+    assert std == (127.5, 127.5, 127.5, 20.0, 20.0, 20.0)
+
+
+def test_class_weights_lift_rare_classes_and_average_to_one_over_pixels() -> None:
+    examples = [constant_example(1)] * 9 + [constant_example(2)]
+    labels = np.ones((48, 64), np.uint8)
+    labels[:8, :8] = 3
+    examples.append(Example(examples[0].rgb, examples[0].hha, labels))
+    weights = class_weights(examples, NYU40, LossRecipe(class_balance=0.5))
+    assert weights[2] > weights[1]
+    assert torch.allclose(class_weights(examples, NYU40, LossRecipe()), torch.ones(40))
+    assert torch.equal(
+        class_weights(examples, NYU40, LossRecipe(class_weights="none", class_balance=1)), torch.ones(40)
+    )
+
+
+def test_class_weights_of_the_paper_are_median_frequency_over_frequency() -> None:
+    labels = np.ones((48, 64), np.uint8)
+    labels[:24, :] = 2
+    labels[:24, :16] = 3
+    blank = np.zeros((48, 64, 3), np.uint8)
+    weights = class_weights([Example(blank, blank, labels)], NYU40, LossRecipe(class_weights="paper"))
+    # Frequencies 1/2, 3/8 and 1/8; the median is 3/8.
+    assert weights[:4].tolist() == pytest.approx([0.75, 1.0, 3.0, 1.0])
+
+
+def test_frames_without_labels_or_depth_say_so(tmp_path: Path) -> None:
+    from lcr_seg_ros.sources.source import SourceFrame
+
+    frame = RgbdFrame(np.zeros((48, 64, 3), np.uint8), None, CameraIntrinsics(50, 50, 32, 24, 64, 48))
+    write_folder([SourceFrame("a", frame)], tmp_path / "bare")
+    with pytest.raises(SourceError, match=r"training needs label40/a\.png"):
+        folder_examples(DatasetFolder(tmp_path / "bare"), tmp_path, HhaSettings())
+    write_folder([SourceFrame("a", frame, np.ones((48, 64), np.uint8))], tmp_path / "flat")
+    with pytest.raises(SourceError, match=r"train with input\.modality rgb"):
+        folder_examples(DatasetFolder(tmp_path / "flat"), tmp_path, HhaSettings())

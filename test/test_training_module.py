@@ -1,0 +1,154 @@
+"""The network in training without a run: rates, schedules, guides from features, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
+import lightning as L
+import torch
+
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.networks import create_network
+from lcr_seg_ros.training.module import SegmentationTraining, TrainingError, _schedule
+from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe, RecipeError
+from lcr_seg_ros.training.train import _explained
+
+NYU40 = LabelSet.load("nyu40")
+
+# The decoder of SegNet is deep: its inner stages are supervised as well, and its encoder moves slowly.
+DEEPLY = {
+    "network.imagenet": False,
+    "network.arguments.width": 8,
+    "network.arguments.dropout": 0,
+    "loss.deep_supervision": 0.3,
+    "optimizer.encoder_lr_scale": 0.1,
+}
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "poly", "cosine", "constant"])
+def test_schedules_start_low_where_they_warm_up_and_never_exceed_the_rate(schedule: str) -> None:
+    o = OptimizerRecipe(schedule=schedule, learning_rate=0.1, name="sgd")  # type: ignore[arg-type]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    steps = _schedule(optimizer, o, 100)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        steps.step()
+    assert max(rates) == pytest.approx(0.1, rel=1e-3)
+    assert rates[-1] == pytest.approx(0.1) if schedule == "constant" else rates[-1] < 0.003
+    assert (rates[0] < 0.03) == (schedule != "constant")
+
+
+def test_biases_get_their_rate_and_no_decay() -> None:
+    recipe = Recipe.load("fcn_lite_paper", {"network.imagenet": False})
+    module = SegmentationTraining(recipe, NYU40, torch.ones(40))
+    module.trainer = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    module.trainer.fit_loop.epoch_loop.max_steps = 10
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    by_parameter = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert by_parameter[id(module.network.score.weight)] == (1e-3, 5e-4)
+    assert by_parameter[id(module.network.score.bias)] == (2e-3, 0.0)
+    assert by_parameter[id(module.network.encoder.bn1.bias)] == (1e-3, 0.0)
+    assert by_parameter[id(module.constraint.kernels)] == (1e-4, 0.0)  # type: ignore[union-attr]
+    assert len(by_parameter) == len(list(module.parameters()))
+
+
+def test_an_encoder_from_imagenet_can_move_more_slowly_than_the_rest() -> None:
+    module = SegmentationTraining(Recipe.load("segnet_modern", DEEPLY), NYU40, torch.ones(40))
+    module.trainer = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    module.trainer.fit_loop.epoch_loop.max_steps = 10
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    highest = {id(p): g["max_lr"] for g in groups for p in g["params"]}
+    assert {highest[id(p)] for p in module.network.encoder.parameters()} == {1e-4}  # type: ignore[union-attr]
+    others = (module.network.decoder, module.network.score, module.inner_classifiers)
+    assert {highest[id(p)] for part in others for p in part.parameters()} == {1e-3}  # type: ignore[union-attr]
+    assert len(highest) == len(list(module.parameters()))
+
+
+def test_a_network_without_inner_stages_says_that_it_has_none() -> None:
+    recipe = Recipe.load("nyu40", {"network.imagenet": False, "loss.deep_supervision": 0.3})
+    with pytest.raises(RecipeError, match=r"loss.deep_supervision is 0.3, but network fcn_lite has no inner"):
+        SegmentationTraining(recipe, NYU40, torch.ones(40))
+
+
+@pytest.mark.parametrize(("name", "margin"), [("segnet", 0), ("fcn32s", 99)])
+def test_w_can_be_taken_from_the_first_features_of_a_vgg(name: str, margin: int) -> None:
+    small = {"width": 4} if name == "segnet" else {"width": 4, "head_channels": 8}
+    entries = {"network.arguments": small, "network.imagenet": False, "loss.constraint.source": "conv1_2"}
+    module = SegmentationTraining(Recipe.load(f"{name}_paper", entries), NYU40, torch.ones(40))
+    image = torch.rand(1, 3, 40, 56) * 255
+    module(image)
+    guide = module._feature_guide(image.shape[-2:])
+    assert guide.shape == (1, 4, 40, 56) and not guide.requires_grad
+    lengths = guide.square().sum(1).sqrt()
+    assert torch.allclose(lengths[lengths > 0], torch.ones(()), atol=1e-4)
+    whole = module._features
+    assert whole is not None and whole.shape[-2:] == (40 + 2 * margin, 56 + 2 * margin)
+    assert torch.equal(guide > 0, whole[:, :, margin : margin + 40, margin : margin + 56] > 0)
+    constraint = module.constraint
+    assert constraint is not None
+    value = constraint(torch.rand(1, 40, 40, 56).softmax(1).requires_grad_(), guide)
+    value.backward()
+    assert constraint.kernels.grad is not None and bool(constraint.kernels.grad.isfinite().all())
+
+
+def test_w_from_features_needs_a_vgg() -> None:
+    recipe = Recipe.load("nyu40", {"loss.constraint.source": "conv1_2", "network.imagenet": False})
+    with pytest.raises(RecipeError, match="conv1_2, a layer that fcn_lite does not have"):
+        SegmentationTraining(recipe, NYU40, torch.ones(40))
+
+
+def test_a_network_without_vgg_says_that_it_has_no_stages_to_freeze() -> None:
+    recipe = Recipe.load("nyu40", {"network.imagenet": False, "network.frozen_stages": 1})
+    with pytest.raises(RecipeError, match=r"network.frozen_stages is 1, but fcn_lite has no VGG-16"):
+        SegmentationTraining(recipe, NYU40, torch.ones(40))
+
+
+def test_a_lack_of_memory_comes_with_what_to_change() -> None:
+    message = r"batch_size=4 optimizer.accumulate=2, .*optimizer\.precision=bf16-mixed"
+    with pytest.raises(TrainingError, match=message), _explained(Recipe.load("nyu40")):
+        torch.empty(1 << 60)
+
+
+def test_labels_between_scores_are_taken_from_every_corner_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe.load("nyu40", {"loss.label_stride": 2, "network.imagenet": False})
+    module = SegmentationTraining(recipe, NYU40, torch.ones(40))
+    target = torch.arange(6 * 8).view(1, 6, 8)
+    seen = []
+    for step in range(4):
+        monkeypatch.setattr(SegmentationTraining, "global_step", step)
+        sample = module._sampled(target)
+        assert sample.shape == (1, 3, 4)
+        seen += sample.flatten().tolist()
+    assert sorted(seen) == list(range(6 * 8))
+
+
+@pytest.mark.parametrize("size", [(240, 320), (97, 131), (32, 32)])
+def test_fcn_lite_scores_at_a_quarter_of_any_input_size(size: tuple[int, int]) -> None:
+    network = create_network("fcn_lite", in_channels=6, num_classes=40).eval()
+    with torch.no_grad():
+        scores = network(torch.zeros(1, 6, *size))
+    assert scores.shape == (1, 40, -(-size[0] // 4), -(-size[1] // 4))
+
+
+def test_the_imagenet_start_fills_the_encoder_and_hha_filters_begin_as_colour_filters() -> None:
+    network = create_network("fcn_lite", in_channels=6, num_classes=40)
+    assert "efficientnet-lite0" in network.load_imagenet().origin
+    stem = network.encoder.conv_stem.weight
+    assert torch.allclose(stem[:, 3:], 0.5 * stem[:, :3])
+
+
+def test_a_weight_file_that_does_not_fit_lists_what_did_not_match(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(3), "b": torch.zeros(5)}, tmp_path / "w.pth")
+    network = create_network("fcn_lite", in_channels=3, num_classes=4)
+    with pytest.raises(ValueError, match=r"2 shapes differ \['a \(3,\) for conv_stem.weight"):
+        network.load_imagenet(tmp_path / "w.pth")
+
+
+def test_an_unknown_network_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"network must be one of .*, got 'unet'"):
+        create_network("unet")
