@@ -15,6 +15,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 prepare_ros_environment()
 
 import rclpy  # noqa: E402
+from rcl_interfaces.msg import SetParametersResult  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
@@ -43,13 +44,19 @@ def context() -> Iterator[Context]:
     rclpy.try_shutdown(context=context)
 
 
+class HumbleNode(Node):
+    """That does not tell when parameters have been set."""
+
+    add_post_set_parameters_callback = None
+
+
 class Declared:
     """A node with our parameters."""
 
-    def __init__(self, context: Context, *arguments: str) -> None:
+    def __init__(self, context: Context, *arguments: str, node_type: type[Node] = Node) -> None:
         self.changes: list[tuple[SegmentParameters, SegmentParameters]] = []
         self.configured = False
-        self.node = Node("parameters", context=context, cli_args=["--ros-args", *arguments])
+        self.node = node_type("parameters", context=context, cli_args=["--ros-args", *arguments])
         self.handler = ParameterHandler(
             self.node, lambda: self.configured, lambda before, now: self.changes.append((before, now))
         )
@@ -183,11 +190,47 @@ def test_on_and_off_mean_what_they_say_although_yaml_takes_them_for_bools(contex
     assert Declared(context, "-p", f"depth_smoothing:={value}").handler.values.depth_smoothing == value.strip("'")
 
 
-def test_a_change_is_passed_on_with_what_was_before(context):
-    declared = Declared(context)
+@pytest.mark.parametrize("node_type", [Node, HumbleNode])
+def test_a_change_is_passed_on_with_what_was_before(context, node_type):
+    declared = Declared(context, node_type=node_type)
     assert declared.set("confidence_threshold", 0.25).successful
     ((before, now),) = declared.changes
     assert (before.confidence_threshold, now.confidence_threshold) == (0.0, 0.25)
+    assert declared.handler.values is now
+
+
+@pytest.mark.skipif(
+    not hasattr(Node, "add_post_set_parameters_callback"), reason="this rclpy does not tell when parameters are set"
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_another_callback_refuses_is_not_used(context, when):
+    def refuse(parameters: list[Parameter]) -> SetParametersResult:
+        return SetParametersResult(successful=all(p.value != 0.25 for p in parameters), reason="not today")
+
+    class Refusing(Node):
+        """Of two callbacks that are added, rclpy asks the newer one first."""
+
+        def add_on_set_parameters_callback(self, callback):
+            kinds = [callback, refuse] if when == "before" else [refuse, callback]
+            for one in kinds:
+                super().add_on_set_parameters_callback(one)
+
+    declared = Declared(context, node_type=Refusing)
+    result = declared.set("confidence_threshold", 0.25)
+    assert (result.successful, result.reason) == (False, "not today")
+    assert declared.handler.values.confidence_threshold == 0.0 and not declared.changes
+    assert declared.set("confidence_threshold", 0.5).successful
+    assert [now.confidence_threshold for _, now in declared.changes] == [0.5]
+
+
+def test_several_that_are_set_at_once_are_one_change(context):
+    declared = Declared(context)
+    both = [Parameter("confidence_threshold", value=0.25), Parameter("overlay_opacity", value=0.75)]
+    assert declared.node.set_parameters_atomically(both).successful
+    ((_, now),) = declared.changes
+    assert (now.confidence_threshold, now.overlay_opacity) == (0.25, 0.75)
+    both = [Parameter("confidence_threshold", value=0.5), Parameter("overlay_opacity", value=7.5)]
+    assert not declared.node.set_parameters_atomically(both).successful
     assert declared.handler.values is now
 
 

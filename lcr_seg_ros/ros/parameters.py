@@ -246,7 +246,8 @@ class ParameterHandler:
     Args:
         node: on which to declare.
         is_configured: whether parameters that are not live are in use and must not change.
-        on_change: called with the old and the new values after a change was accepted.
+        on_change: called with the old and the new values once a change stands; on Humble, where rclpy does not tell
+            that, when we have accepted it, and a callback that somebody else has added may still refuse it.
         check: called with them before that; an LcrSegError that it raises refuses the change.
 
     Raises:
@@ -264,34 +265,52 @@ class ParameterHandler:
         self._on_change = on_change
         self._check = check
         self.values = SegmentParameters(**declare_parameters(node, read_defaults(), SPECS))
-        node.add_on_set_parameters_callback(self._set)
+        tell_when_set = getattr(node, "add_post_set_parameters_callback", None)  # from Iron on
+        self._is_told_when_set = tell_when_set is not None
+        if tell_when_set is not None:
+            tell_when_set(self._use)
+        node.add_on_set_parameters_callback(self._judge)
 
-    def _set(self, parameters: Iterable[Parameter[Any]]) -> SetParametersResult:
+    def _judge(self, parameters: Iterable[Parameter[Any]]) -> SetParametersResult:
+        """As a whole: what one of them is refused for keeps the others from being set as well."""
+        parameters = list(parameters)
+        try:
+            now = self._values_with(parameters)
+            if now != self.values:
+                self._check(self.values, now)
+        except Exception as error:  # whatever a wish for a strange file leads to, the node goes on as it was
+            kind = "" if isinstance(error, LcrSegError) else f"{type(error).__name__}: "
+            return SetParametersResult(successful=False, reason=f"{kind}{error}")
+        if not self._is_told_when_set:
+            self._use(parameters)
+        return SetParametersResult(successful=True)
+
+    def _use(self, parameters: Iterable[Parameter[Any]]) -> None:
+        before, now = self.values, self._values_with(parameters)
+        if now != before:
+            self.values = now
+            self._on_change(before, now)
+
+    def _values_with(self, parameters: Iterable[Parameter[Any]]) -> SegmentParameters:
+        """Those in use, but for these.
+
+        Raises:
+            ParameterError: one has the wrong type, is out of range, or must not change now.
+        """
         changed = {}
         for parameter in parameters:
             spec = SPECS.get(parameter.name)
             if spec is None:  # not one of ours: use_sim_time, qos_overrides
                 continue
-            try:
-                value = spec.checked(parameter.name, parameter.value)
-            except ParameterError as error:
-                return SetParametersResult(successful=False, reason=str(error))
+            value = spec.checked(parameter.name, parameter.value)
             if value == getattr(self.values, parameter.name):
                 continue
             if not spec.live and self._is_configured():
-                reason = f"{parameter.name} is in use: deactivate and clean up the node, set it, then configure again"
-                return SetParametersResult(successful=False, reason=reason)
+                raise ParameterError(
+                    f"{parameter.name} is in use: deactivate and clean up the node, set it, then configure again"
+                )
             changed[parameter.name] = value
-        if changed:
-            before, now = self.values, replace(self.values, **changed)
-            try:
-                self._check(before, now)
-            except Exception as error:  # whatever a wish for a strange file leads to, the node goes on as it was
-                kind = "" if isinstance(error, LcrSegError) else f"{type(error).__name__}: "
-                return SetParametersResult(successful=False, reason=f"{kind}{error}")
-            self.values = now
-            self._on_change(before, now)
-        return SetParametersResult(successful=True)
+        return replace(self.values, **changed)
 
 
 def read_defaults() -> dict[str, Any]:
