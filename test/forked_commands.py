@@ -42,21 +42,23 @@ def start_function(function: Callable[[list[str]], None], arguments: Sequence[ob
     return process
 
 
-def run_function(
-    function: Callable[[list[str]], None], arguments: Sequence[object], log: Path, timeout: float = 250
-) -> Finished:
-    """The same, to its end.
+def ended(process: BaseProcess, log: Path, timeout: float = 250) -> Finished:
+    """Wait for its end.
 
     Raises:
         TimeoutError: it took longer; it is killed.
     """
-    process = start_function(function, arguments, log)
     process.join(timeout)
     if process.exitcode is None:
         process.kill()
         process.join()
-        raise TimeoutError(f"{arguments} took more than {timeout} s:\n{log.read_text()[-3000:]}")
+        raise TimeoutError(f"a process took more than {timeout} s:\n{log.read_text()[-3000:]}")
     return Finished(process.exitcode, log.read_text())
+
+
+def run_function(function: Callable[[list[str]], None], arguments: Sequence[object], log: Path) -> Finished:
+    """Both; raises as :func:`ended`."""
+    return ended(start_function(function, arguments, log), log)
 
 
 def start_command(arguments: Sequence[object], log: Path) -> BaseProcess:
@@ -64,9 +66,9 @@ def start_command(arguments: Sequence[object], log: Path) -> BaseProcess:
     return start_function(_command, arguments, log)
 
 
-def run_command(arguments: Sequence[object], log: Path, timeout: float = 250) -> Finished:
-    """The same, to its end; raises as :func:`run_function`."""
-    return run_function(_command, arguments, log, timeout)
+def run_command(arguments: Sequence[object], log: Path) -> Finished:
+    """The same, to its end; raises as :func:`ended`."""
+    return run_function(_command, arguments, log)
 
 
 def _command(arguments: list[str]) -> None:

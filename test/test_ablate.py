@@ -247,7 +247,7 @@ def test_an_ablation_that_was_stopped_goes_on_keeps_what_was_finished_and_surviv
 ) -> None:
     losses = {
         "none": {"settings": {"loss.constraint": None}},
-        "learned": {"settings": {"optimizer.epochs": 12}},
+        "learned": {"settings": {"optimizer.epochs": 8}},
         "broken": {"settings": {"network.arguments": {"no_such_argument": 1}}},
     }
     grid = write_grid(tmp_path, axes={"loss": losses}, baseline={"loss": "none"})
@@ -279,7 +279,7 @@ def test_an_ablation_that_was_stopped_goes_on_keeps_what_was_finished_and_surviv
     assert "error: 1 runs failed" in answer.stderr
     assert (none / "result.json").stat().st_mtime_ns == first_result
     assert [state_of(run, settings) for run in runs] == ["finished", "finished", "new"]
-    assert ModelBundle.load(learned / "model.lcrseg").training["epochs_run"] == 12
+    assert ModelBundle.load(learned / "model.lcrseg").training["epochs_run"] == 8
     report = (out / "report.md").read_text()
     assert "2 of 3 runs finished" in report
     assert "broken, seed 0: training ended with code 1" in report

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
 import torch
+from forked_commands import run_command
 
 from lcr_seg_ros.bundle import InputSpec, ModelBundle
 from lcr_seg_ros.errors import BundleError
@@ -135,11 +134,10 @@ def test_a_run_goes_on_from_the_model_on_the_folders_classes(model: Path, tmp_pa
     write_label_set(data, OTHER)
     arguments = ["--data", data, "--finetune", model, "--out", tmp_path / "run", "--cache", tmp_path / "cache"]
     arguments += ["--threads", "1", "optimizer.epochs=1", "optimizer.batch_size=4", "augmentation.worn_depth=0"]
-    command = [sys.executable, "-m", "lcr_seg_ros", "train", *map(str, arguments)]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=250)
-    assert answer.returncode == 0, answer.stderr[-3000:]
-    assert "3 of 4 classes keep their scores; anew: forklift" in answer.stderr
-    assert "learning rate 0.0002" in answer.stderr
+    answer = run_command(["train", *arguments], tmp_path / "log")
+    assert answer.returncode == 0, answer.output[-3000:]
+    assert "3 of 4 classes keep their scores; anew: forklift" in answer.output
+    assert "learning rate 0.0002" in answer.output
 
     bundle = ModelBundle.load(tmp_path / "run" / "model.lcrseg")
     assert (bundle.name, bundle.labels) == ("mine", OTHER)

@@ -55,6 +55,7 @@ def train(rooms: Path, out: Path, *settings: str, recipe: str = "nyu40") -> Mode
     return ModelBundle.load(out / "model.lcrseg")
 
 
+@pytest.mark.slow
 def test_a_run_with_the_constraint_leaves_a_bundle_that_labels_frames(rooms: Path, tmp_path: Path) -> None:
     bundle = train(rooms, tmp_path / "run", "optimizer.epochs=2")
     assert bundle.training["recipe"]["loss"]["constraint"]["weight"] == 20

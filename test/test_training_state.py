@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,39 +14,14 @@ import pytest
 
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
 import torch
+import training_run
+from forked_commands import Finished, ended, run_function, start_function
+from shared_data import ROOT
 
 from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.data import EpochBatches
 from lcr_seg_ros.training.export_run import read_checkpoint
-
-ROOT = Path(__file__).resolve().parent.parent
-
-RUN = """
-import os, signal, sys
-from pathlib import Path
-from lightning.pytorch.callbacks import Callback
-from lcr_seg_ros.training.recipe import Recipe
-from lcr_seg_ros.training.train import Machine, train
-import yaml
-
-
-class Killed(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    data, out, killed_before, checkpoint_steps, processes = sys.argv[1:6]
-    recipe = Recipe.load("nyu40", {k: yaml.safe_load(v) for k, v in (s.split("=", 1) for s in sys.argv[6:])})
-    machine = Machine("cpu", devices=int(processes), threads=1, workers=0, checkpoint_steps=int(checkpoint_steps))
-    train(recipe, Path(data), "fit", None, Path(out), cache=Path(data) / "cache", machine=machine,
-          callbacks=[Killed(int(killed_before))] if int(killed_before) else [])
-"""
 
 SMALL = ("input.height=48", "input.width=64", "rooms.rooms=0", "optimizer.batch_size=2", "optimizer.epochs=2")
 
@@ -58,15 +34,34 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(data: Path, out: Path, *entries: str, killed_before: int = 0, checkpoint_steps: int = 0, processes: int = 1):
+def run(
+    data: Path, out: Path, *entries: str, killed_before: int = 0, checkpoint_steps: int = 0, processes: int = 1
+) -> Finished:
     """A training run of its own; dies before step ``killed_before`` if that is not 0."""
-    script = out.parent / "run.py"
-    script.write_text(RUN)
-    arguments = [script, data, out, killed_before, checkpoint_steps, processes, *SMALL, *entries]
+    words = [data, out, killed_before, checkpoint_steps, processes, *SMALL, *entries]
+    if processes == 1:
+        return run_function(training_run.main, words, out.with_suffix(".log"))
+    # Lightning starts the other process by the command line of the first.
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=250
-    )
+    command = [sys.executable, training_run.__file__, *map(str, words)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
+    return Finished(done.returncode, done.stderr)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="module")
+def whole(rooms: Path) -> Path:
+    """The folder of a run that nothing happened to."""
+    out = rooms.parent / "whole"
+    done = run(rooms, out)
+    assert done.returncode == 0, done.output[-3000:]
+    return out
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -83,22 +78,20 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("killed_before", "checkpoint_steps", "goes_on_at"), [(4, 0, 3), (5, 1, 5)])
 def test_a_run_killed_outright_ends_with_the_weights_of_one_that_was_not(
-    rooms: Path, tmp_path: Path, killed_before: int, checkpoint_steps: int, goes_on_at: int
+    rooms: Path, whole: Path, tmp_path: Path, killed_before: int, checkpoint_steps: int, goes_on_at: int
 ) -> None:
-    whole = run(rooms, tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr[-3000:]
     killed = run(rooms, tmp_path / "run", killed_before=killed_before, checkpoint_steps=checkpoint_steps)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    assert killed.returncode == -signal.SIGKILL, killed.output[-3000:]
     assert read_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == goes_on_at
     resumed = run(rooms, tmp_path / "run")
-    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert resumed.returncode == 0, resumed.output[-3000:]
 
-    wanted, got = weights(tmp_path / "whole"), weights(tmp_path / "run")
+    wanted, got = weights(whole), weights(tmp_path / "run")
     assert wanted.keys() == got.keys()
     assert any(k.startswith("current ") for k in wanted), "the recipe averages weights: both sets count"
     different = [k for k in wanted if not torch.equal(wanted[k], got[k])]
     assert not different
-    assert (tmp_path / "whole" / "model.lcrseg").is_file()
+    assert (whole / "model.lcrseg").is_file()
     assert not list((tmp_path / "run").glob(".*.part")), "no half-written file stays behind"
 
 
@@ -111,9 +104,15 @@ def test_two_processes_end_with_the_weights_of_one_with_the_same_batch(rooms: Pa
         *("optimizer.name=sgd", "optimizer.learning_rate=0.01", "augmentation.scale=[0.5, 2.0]"),
         *("loss.class_balance=0.5", "optimizer.ema_decay=0.0"),
     )
-    for processes in (1, 2):
-        done = run(rooms, tmp_path / str(processes), *entries, processes=processes)
-        assert done.returncode == 0, done.stderr[-3000:]
+    done = run(rooms, tmp_path / "1", *entries)
+    assert done.returncode == 0, done.output[-3000:]
+    words, logs = (
+        [free_port(), rooms, tmp_path / "2", 0, 0, 2, *SMALL, *entries],
+        [tmp_path / "rank0", tmp_path / "rank1"],
+    )
+    shares = [start_function(training_run.share, [rank, *words], log) for rank, log in enumerate(logs)]
+    for process, log in zip(shares, logs, strict=True):
+        assert ended(process, log).returncode == 0, log.read_text()[-3000:]
     one, two = (read_checkpoint(tmp_path / str(n) / "last.ckpt") for n in (1, 2))
     assert one["global_step"] == two["global_step"] == 6
     assert two["lcr_seg_ros"]["record"]["processes"] == 2
@@ -130,7 +129,7 @@ def test_two_processes_may_leave_the_outer_decoder_out_of_early_epochs(rooms: Pa
         *("input.modality=rgb", "loss.deep_supervision=0.3", "loss.inner_share=0.5"),
     )
     done = run(rooms, tmp_path / "run", *entries, processes=2)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.output[-3000:]
     checkpoint = read_checkpoint(tmp_path / "run" / "last.ckpt")
     assert checkpoint["lcr_seg_ros"]["record"]["processes"] == 2
     assert checkpoint["global_step"] == 6

@@ -1,0 +1,51 @@
+"""One small training run, as a program: what the tests of test_training_state.py start, kill and start again.
+
+    python test/training_run.py DATA OUT KILLED_BEFORE_STEP CHECKPOINT_STEPS PROCESSES [NAME=VALUE]...
+
+It dies by SIGKILL before the step of that number, if that is not 0.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import yaml
+from lightning.pytorch.callbacks import Callback
+
+from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.train import Machine, train
+
+
+class Killed(Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(words: list[str]) -> None:
+    data, out = (Path(word) for word in words[:2])
+    killed_before, checkpoint_steps, processes = (int(word) for word in words[2:5])
+    recipe = Recipe.load("nyu40", {k: yaml.safe_load(v) for k, v in (s.split("=", 1) for s in words[5:])})
+    machine = Machine("cpu", devices=processes, threads=1, workers=0, checkpoint_steps=checkpoint_steps)
+    callbacks = [Killed(killed_before)] if killed_before else []
+    train(recipe, data, "fit", None, out, cache=data / "cache", machine=machine, callbacks=callbacks)
+
+
+def share(words: list[str]) -> None:
+    """One process of several that somebody else starts: RANK PORT, then the words of a program."""
+    os.environ |= {"LOCAL_RANK": words[0], "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": words[1]}
+    main(words[2:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
