@@ -1,8 +1,9 @@
-"""From camera arrays to labels without leaving the device: one upload and one download a frame.
+"""From camera arrays to labels without leaving the device: one upload and one download for a frame, or for a batch.
 
-HHA, resizing, normalisation, the network, interpolation and the choice of the class are PyTorch operations on tensors
-of the device, so the same code runs on CUDA, in half precision, and on the CPU in float32, where it is tested to give
-the labels of :class:`lcr_seg_ros.segmenter.Segmenter`. **It has not been run on CUDA, nor its CUDA graph captured.**
+HHA, resizing, normalisation, the network, interpolation, the choice of the class and the pictures drawn of it are
+PyTorch operations on tensors of the device, so the same code runs on CUDA, in half precision, and on the CPU in
+float32, where it is tested to give the labels of :class:`lcr_seg_ros.segmenter.Segmenter` and the pictures of
+:mod:`lcr_seg_ros.render`. **It has not been run on CUDA, nor its CUDA graph captured.**
 
 Gravity, where no sensor knows it, is estimated before on the CPU (:meth:`DevicePipeline.find_gravity`): whether to
 trust an estimate, and whether to start again at that of the last frame, hangs on values, which no CUDA graph can branch
@@ -11,7 +12,9 @@ on and which would have to be read back from the device in the middle of a frame
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,17 +25,37 @@ from torch.nn import functional
 
 from lcr_seg_ros.backends.torch import TorchBackend
 from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.device_buffers import DeviceBuffers, FrameKind, pack
+from lcr_seg_ros.drawing import Drawing, Pictures
 from lcr_seg_ros.errors import BackendError, FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaEncoder, HhaSettings
 from lcr_seg_ros.hha.torch import TorchHha
+from lcr_seg_ros.labels import UNLABELLED
 from lcr_seg_ros.preprocess import network_size
 
-MAX_SHAPES = 4
-"""So many kinds of frames have their buffers and graph kept."""
+MAX_KINDS = 8
+"""So many kinds of batches have their buffers and graph kept."""
 
-_NUMBERS = 8
-"""float64 at the start of an upload: fx, fy, cx, cy, gravity (3), camera height."""
+
+@dataclass(frozen=True)
+class DeviceFrame:
+    """What is uploaded of a frame.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        depth: (H, W) float32 metres or uint16 millimetres, registered to ``rgb``; not for models of colour alone.
+        intrinsics: of both.
+        gravity: (3,) direction in the optical frame (x right, y down, z forward), pointing down. Default: estimated
+            from this frame alone, without memory and without a judgement of how sure it is.
+        camera_height_m: above the floor, > 0, if known.
+    """
+
+    rgb: npt.NDArray[np.uint8]
+    depth: npt.NDArray[np.float32] | npt.NDArray[np.uint16] | None = None
+    intrinsics: CameraIntrinsics | None = None
+    gravity: npt.ArrayLike | None = None
+    camera_height_m: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +67,14 @@ class DeviceResult:
         confidence: (H, W) float32 probability of that label, 0..1.
         hha: (H, W, 3) uint8, or None where it was not asked for.
         down: (3,) float64 unit vector of the gravity that HHA was computed with; None without HHA.
+        pictures: of the labels, or None where no drawing was asked for.
     """
 
     labels: npt.NDArray[np.uint8]
     confidence: npt.NDArray[np.float32]
     hha: npt.NDArray[np.uint8] | None
     down: npt.NDArray[np.float64] | None
+    pictures: Pictures | None = None
 
 
 class DevicePipeline:
@@ -59,7 +84,7 @@ class DevicePipeline:
         bundle: the model.
         backend: made of it; its network, device and precision are used.
         hha_settings: default: those that the network was trained with.
-        graphed: replay each kind of frame as one CUDA graph, which spares the host the launch of some 2000 kernels.
+        graphed: replay each kind of batch as one CUDA graph, which spares the host the launch of some 2000 kernels.
 
     Not to be shared between threads.
 
@@ -88,7 +113,11 @@ class DevicePipeline:
         self._offset = torch.tensor(self._spec.mean, device=self._device).reshape(channels) * self._scale
         self._bundle = bundle
         self._ids = torch.from_numpy(bundle.labels.ids.copy()).to(self._device)
-        self._stages: dict[_Kind, _Stage] = {}
+        self._palette = torch.from_numpy(bundle.labels.palette).to(self._device)
+        is_open = torch.zeros(256, dtype=torch.bool)
+        is_open[[UNLABELLED, bundle.labels.void]] = True
+        self._is_open = is_open.to(self._device)
+        self._buffers: dict[FrameKind, DeviceBuffers] = {}
 
     def find_gravity(self, frame: RgbdFrame, tracker: GravityTracker | None = None) -> GravityEstimate | None:
         """Gravity of a frame as :meth:`lcr_seg_ros.hha.HhaEncoder.encode_frame` finds it, on the CPU: the frame's own,
@@ -102,73 +131,102 @@ class DevicePipeline:
             None for a model that sees colour only.
 
         Raises:
-            FrameError: as :meth:`segment_arrays`.
+            FrameError: as :meth:`segment_batch`.
         """
         if not self._spec.uses_depth:
             return None
-        _numbers(frame.rgb, frame.depth_m, frame.intrinsics, frame.gravity, frame.camera_height_m)  # checks them
+        _camera_numbers(DeviceFrame(frame.rgb, frame.depth_m, frame.intrinsics, frame.gravity, frame.camera_height_m))
         return self._encoder.find_gravity(frame, tracker)
 
-    def segment_arrays(
-        self,
-        rgb: npt.NDArray[np.uint8],
-        depth: npt.NDArray[np.float32] | npt.NDArray[np.uint16] | None = None,
-        intrinsics: CameraIntrinsics | None = None,
-        gravity: npt.ArrayLike | None = None,
-        camera_height_m: float | None = None,
-        with_hha: bool = False,
-    ) -> DeviceResult:
-        """Label one frame. The first of a kind is slow: buffers are made, and the graph is captured.
+    def segment(self, frame: DeviceFrame, with_hha: bool = False, drawing: Drawing | None = None) -> DeviceResult:
+        """Label one frame; see :meth:`segment_batch`."""
+        return self.segment_batch([frame], with_hha, drawing)[0]
+
+    def segment_batch(
+        self, frames: Sequence[DeviceFrame], with_hha: bool = False, drawing: Drawing | None = None
+    ) -> list[DeviceResult]:
+        """Label frames. The first batch of a kind is slow: buffers are made, and the graph is captured.
+
+        Frames of one kind go together, by :func:`batch_sizes`.
 
         Args:
-            rgb: (H, W, 3) uint8.
-            depth: (H, W) float32 metres or uint16 millimetres, registered to ``rgb``; not for models of colour alone.
-            intrinsics: of both.
-            gravity: (3,) direction in the optical frame (x right, y down, z forward), pointing down. Default:
-                estimated from this frame alone, without memory and without a judgement of how sure it is.
-            camera_height_m: above the floor, > 0, if known.
-            with_hha: also download the HHA image, if the model sees one.
+            frames: of any sizes.
+            with_hha: also download the HHA images, if the model sees them.
+            drawing: also draw the labels so, and download the pictures.
 
         Raises:
             FrameError: depth or intrinsics are missing, or arrays of another shape or type.
             BundleError: the network has another number of classes than the label set.
         """
-        if self._spec.uses_depth:
-            numbers = _numbers(rgb, depth, intrinsics, gravity, camera_height_m)
-        else:
-            depth, numbers = None, np.zeros(_NUMBERS)
-        has_gravity, has_height = gravity is not None, camera_height_m is not None
-        kind = _Kind(rgb.shape[0], rgb.shape[1], None if depth is None else depth.dtype.name, has_gravity, has_height)
-        stage = self._stages.get(kind)
-        if stage is None:
-            while len(self._stages) >= MAX_SHAPES:
-                del self._stages[next(iter(self._stages))]
-            stage = self._stages[kind] = _Stage(kind, self._device)
-        stage.fill(numbers, depth, rgb)
+        numbers = [self._numbers(frame, drawing) for frame in frames]  # checks them all before the work begins
+        kinds = [self._kind(frame) for frame in frames]
+        results: dict[int, DeviceResult] = {}
+        for kind in dict.fromkeys(kinds):
+            alike = [number for number, other in enumerate(kinds) if other == kind]
+            for size in batch_sizes(len(alike)):
+                batch, alike = alike[:size], alike[size:]
+                chosen = [frames[number] for number in batch], [numbers[number] for number in batch]
+                results.update(zip(batch, self._together(kind, *chosen, with_hha, drawing), strict=True))
+        return [results[number] for number in range(len(frames))]
+
+    def _numbers(self, frame: DeviceFrame, drawing: Drawing | None) -> npt.NDArray[np.float64]:
+        """(NUMBERS,) what is uploaded beside the images."""
+        camera = _camera_numbers(frame) if self._spec.uses_depth else np.zeros(8)
+        drawn = drawing or Drawing()
+        return np.array([*camera, drawn.confidence_threshold, drawn.opacity])
+
+    def _kind(self, frame: DeviceFrame) -> FrameKind:
+        """Of a batch of this frame alone."""
+        height, width = frame.rgb.shape[:2]
+        if not self._spec.uses_depth or frame.depth is None:
+            return FrameKind(1, height, width, None, False, False)
+        has_gravity, has_height = frame.gravity is not None, frame.camera_height_m is not None
+        return FrameKind(1, height, width, frame.depth.dtype.name, has_gravity, has_height)
+
+    def _together(
+        self,
+        kind: FrameKind,
+        frames: Sequence[DeviceFrame],
+        numbers: Sequence[npt.NDArray[np.float64]],
+        with_hha: bool,
+        drawing: Drawing | None,
+    ) -> list[DeviceResult]:
+        buffers = self._buffers_for(replace(kind, count=len(frames)))
+        table = (drawing or Drawing()).table
+        buffers.upload(numbers, table, [frame.depth for frame in frames], [frame.rgb for frame in frames])
+        # A graph draws in any case: it is no work to speak of there, and without a drawing it would be another graph.
+        draws = self._graphed or drawing is not None
         with torch.inference_mode():
             if self._graphed:
-                if stage.graph is None:
-                    stage.capture(self._run)
-                stage.graph.replay()
+                if buffers.graph is None:
+                    buffers.capture(self._run)
+                buffers.graph.replay()
             else:
-                stage.packed = self._run(stage)
-        return self._unpacked(stage, with_hha and self._spec.uses_depth)
+                buffers.packed = self._run(buffers, draws)
+        return self._unpacked(buffers, draws, with_hha and self._spec.uses_depth, drawing)
 
-    def _run(self, stage: _Stage) -> Tensor:
-        """(bytes,) uint8 on the device: gravity float64, confidence float32, labels, HHA."""
-        kind = stage.kind
-        parts, images, last = [], [], []
+    def _buffers_for(self, kind: FrameKind) -> DeviceBuffers:
+        if kind not in self._buffers:
+            while len(self._buffers) >= MAX_KINDS:
+                del self._buffers[next(iter(self._buffers))]
+            self._buffers[kind] = DeviceBuffers(kind, self._device)
+        return self._buffers[kind]
+
+    def _run(self, buffers: DeviceBuffers, draws: bool = True) -> Tensor:
+        """(bytes,) uint8 on the device, as :func:`_layout` has it."""
+        kind = buffers.kind
+        first, images, last = [], [], []
         if self._spec.uses_rgb:
-            images.append(stage.rgb.permute(2, 0, 1)[None])
-        if stage.depth is not None:
+            images.append(buffers.rgb.permute(0, 3, 1, 2))
+        if buffers.depth is not None:
             hha, down = self._hha.encode_batch(
-                _metres(stage.depth)[None],
-                stage.numbers[None, :4],
-                gravity=stage.numbers[None, 4:7] if kind.has_gravity else None,
-                camera_height_m=stage.numbers[7:8] if kind.has_height else None,
+                _metres(buffers.depth),
+                buffers.numbers[:, :4],
+                gravity=buffers.numbers[:, 4:7] if kind.has_gravity else None,
+                camera_height_m=buffers.numbers[:, 7] if kind.has_height else None,
             )
             images.append(hha)
-            parts.append(down)
+            first.append(down)
             last.append(hha.permute(0, 2, 3, 1))
         tensor = _shrunk(torch.cat(images, 1), network_size(kind.width, kind.height, self._spec))
         tensor = (tensor * self._scale - self._offset).to(self._backend.dtype)
@@ -176,108 +234,91 @@ class DevicePipeline:
         self._bundle.check_scores(probabilities.shape[1])  # an index out of range would end all work on the device
         wide = functional.interpolate(probabilities, (kind.height, kind.width), mode="bilinear", align_corners=False)
         confidence, channel = wide.max(1)
-        parts += [confidence, self._ids[channel], *last]
-        return torch.cat([part.contiguous().reshape(-1).view(torch.uint8) for part in parts])
+        labels = self._ids[channel]
+        pictures = self._drawn(buffers, labels, confidence) if draws else ()
+        return pack([*first, confidence, labels, *pictures, *last])
 
-    def _unpacked(self, stage: _Stage, with_hha: bool) -> DeviceResult:
-        height, width = stage.kind.height, stage.kind.width
-        down_bytes = 24 if self._spec.uses_depth else 0
-        rest = stage.download(down_bytes + (8 if with_hha else 5) * height * width)
-        down, confidence, labels, hha = np.split(
-            rest, [down_bytes, down_bytes + 4 * height * width, down_bytes + 5 * height * width]
-        )
-        return DeviceResult(
-            labels.reshape(height, width),
-            confidence.view(np.float32).reshape(height, width),
-            hha.reshape(height, width, 3) if with_hha else None,
-            down.view(np.float64) if down_bytes else None,
-        )
+    def _drawn(self, buffers: DeviceBuffers, labels: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, W, 3) uint8 overlays and class colours, as :mod:`lcr_seg_ros.render` has them."""
+        threshold, opacity = buffers.numbers[:, 8:, None, None].float().unbind(1)
+        shown = buffers.table[labels.long()].long().masked_fill(confidence < threshold, UNLABELLED)
+        color = self._palette[shown]
+        clear = (1.0 - buffers.numbers[:, 9]).float()[:, None, None, None]
+        mixed = (buffers.rgb.float() * clear + color.float() * opacity[..., None]).round().to(torch.uint8)
+        return torch.where(self._is_open[shown][..., None], buffers.rgb, mixed), color
+
+    def _unpacked(
+        self, buffers: DeviceBuffers, draws: bool, with_hha: bool, drawing: Drawing | None
+    ) -> list[DeviceResult]:
+        layout = _layout(buffers.kind, draws)
+        wanted = {"labels"} | ({"hha"} if with_hha else set()) | ({"color"} if drawing else set())
+        size = max(place.end for name, place in layout.items() if name in wanted)
+        data = buffers.download(size)
+        parts = {
+            name: data[place.start : place.end].view(place.dtype).reshape(buffers.kind.count, *place.shape)
+            for name, place in layout.items()
+            if place.end <= size
+        }
+        return [
+            _result({name: part[k] for name, part in parts.items()}, wanted, drawing) for k in range(buffers.kind.count)
+        ]
+
+
+def batch_sizes(count: int) -> list[int]:
+    """How many of ``count`` frames of a kind go together: powers of two, the largest first.
+
+    Each size has buffers and a graph of its own; so there are few.
+    """
+    return [1 << bit for bit in reversed(range(count.bit_length())) if count >> bit & 1]
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """Frames that can share buffers and a graph."""
+class _Place:
+    """Where a result lies in what is downloaded, and what it is of each frame."""
 
-    height: int
-    width: int
-    depth_type: str | None
-    has_gravity: bool
-    has_height: bool
-
-
-class _Stage:
-    """Buffers of one kind of frame: one on the host, page-locked for CUDA, and its twin on the device."""
-
-    def __init__(self, kind: _Kind, device: torch.device) -> None:
-        self.kind = kind
-        pixels = kind.height * kind.width
-        number_bytes = 8 * _NUMBERS
-        depth_bytes = 0 if kind.depth_type is None else pixels * np.dtype(kind.depth_type).itemsize
-        is_pinned = device.type == "cuda"
-        self._host = torch.empty(number_bytes + depth_bytes + 3 * pixels, dtype=torch.uint8, pin_memory=is_pinned)
-        self._twin = torch.empty_like(self._host, device=device)
-        numbers, depth, rgb = self._twin.split((number_bytes, depth_bytes, 3 * pixels))
-        self.numbers = numbers.view(torch.float64)
-        self.rgb = rgb.reshape(kind.height, kind.width, 3)
-        self.depth: Tensor | None = None
-        if kind.depth_type is not None:
-            self.depth = depth.view(getattr(torch, kind.depth_type)).reshape(kind.height, kind.width)
-        self.packed: Tensor = self._host[:0]
-        self._received = self._host[:0]
-        self.graph: Any = None
-
-    def fill(
-        self, numbers: npt.NDArray[np.float64], depth: npt.NDArray[Any] | None, rgb: npt.NDArray[np.uint8]
-    ) -> None:
-        """Upload a frame."""
-        host = self._host.numpy()
-        place = 8 * _NUMBERS
-        host[:place].view(np.float64)[:] = numbers
-        if depth is not None:
-            host[place : place + depth.nbytes].view(depth.dtype).reshape(depth.shape)[:] = depth
-            place += depth.nbytes
-        host[place:].reshape(rgb.shape)[:] = rgb
-        self._twin.copy_(self._host, non_blocking=True)
-
-    def capture(self, run: Any) -> None:
-        """Make ``run`` of this stage a CUDA graph that leaves its result in ``packed``."""
-        # What is loaded or allocated on first use must be so before capture, on a stream of its own.
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                run(self)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # By default what other threads do on the device meanwhile would spoil it: another model may be at work.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self.packed = run(self)
-        self.graph = graph
-
-    def download(self, size: int) -> npt.NDArray[np.uint8]:
-        """A copy of the first ``size`` bytes of ``packed``, which the next frame does not overwrite."""
-        if self.packed.device.type == "cpu":
-            return self.packed[:size].numpy().copy()
-        if len(self._received) != len(self.packed):
-            self._received = torch.empty(len(self.packed), dtype=torch.uint8, pin_memory=True)
-        self._received[:size].copy_(self.packed[:size], non_blocking=True)
-        torch.cuda.current_stream().synchronize()
-        return self._received[:size].numpy().copy()
+    start: int
+    end: int
+    dtype: type[np.generic]
+    shape: tuple[int, ...]
 
 
-def _numbers(
-    rgb: npt.NDArray[np.uint8],
-    depth: npt.NDArray[Any] | None,
-    intrinsics: CameraIntrinsics | None,
-    gravity: npt.ArrayLike | None,
-    camera_height_m: float | None,
-) -> npt.NDArray[np.float64]:
-    """(_NUMBERS,) what is uploaded beside the images, once all is known to be right."""
+def _layout(kind: FrameKind, draws: bool) -> dict[str, _Place]:
+    """By name, in their order: what is wanted most comes first, so that one download fetches it."""
+    image = kind.height, kind.width
+    parts: list[tuple[str, type[np.generic], tuple[int, ...]]] = []
+    if kind.depth_type is not None:
+        parts.append(("down", np.float64, (3,)))
+    parts += [("confidence", np.float32, image), ("labels", np.uint8, image)]
+    if draws:
+        parts += [("overlay", np.uint8, (*image, 3)), ("color", np.uint8, (*image, 3))]
+    if kind.depth_type is not None:
+        parts.append(("hha", np.uint8, (*image, 3)))
+    places, start = {}, 0
+    for name, dtype, shape in parts:
+        end = start + kind.count * math.prod(shape) * np.dtype(dtype).itemsize
+        places[name] = _Place(start, end, dtype, shape)
+        start = end
+    return places
+
+
+def _result(parts: dict[str, npt.NDArray[Any]], wanted: set[str], drawing: Drawing | None) -> DeviceResult:
+    return DeviceResult(
+        parts["labels"],
+        parts["confidence"],
+        parts["hha"] if "hha" in wanted else None,
+        parts.get("down"),
+        None if drawing is None else Pictures(drawing, parts["overlay"], parts["color"]),
+    )
+
+
+def _camera_numbers(frame: DeviceFrame) -> npt.NDArray[np.float64]:
+    """(8,) fx, fy, cx, cy, gravity, camera height, once all is known to be right."""
+    depth, intrinsics, gravity, camera_height_m = frame.depth, frame.intrinsics, frame.gravity, frame.camera_height_m
     if depth is None or intrinsics is None:
         raise FrameError("this model sees HHA and needs depth and the camera's intrinsics")
     if depth.dtype not in (np.uint16, np.float32):
         raise FrameError(f"depth must be uint16 millimetres or float32 metres, got {depth.dtype}")
-    RgbdFrame(rgb, np.broadcast_to(np.float32(0), depth.shape), intrinsics)  # checks shapes and sizes
+    RgbdFrame(frame.rgb, np.broadcast_to(np.float32(0), depth.shape), intrinsics)  # checks shapes and sizes
     down = np.asarray((0.0, 1.0, 0.0) if gravity is None else gravity, np.float64)
     if down.shape != (3,) or not np.isfinite(down).all() or not down.any():
         raise FrameError(f"gravity must be three finite numbers, not all 0, got {gravity!r}")

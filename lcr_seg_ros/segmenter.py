@@ -20,6 +20,7 @@ import numpy.typing as npt
 from lcr_seg_ros.backends import Backend, create_backend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.decode import decode
+from lcr_seg_ros.drawing import Drawing, Pictures
 from lcr_seg_ros.errors import BackendError, BundleError, FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaSettings
@@ -52,9 +53,11 @@ class Segmentation:
         confidence: (H, W) float32 probability of that label, 0..1.
         hha: (H, W, 3) uint8, or None where the model sees colour only, or where it was not asked for.
         gravity: what HHA was computed with, or None where the model sees colour only.
+        pictures: of the labels, where a drawing was asked for and the device has made them.
         stage_ms: wall time of each stage in milliseconds: ``hha``, ``preprocess``, ``network``, ``decode``; of a
             batch, the frame's share. Of a frame that went through the device pipeline: ``gravity``, found on the CPU
-            (not for a model that sees colour only), and ``device``, from the upload to the end of the download.
+            (not for a model that sees colour only), and ``device``, from the upload to the end of the download; of a
+            batch, the frame's share of that.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -62,6 +65,7 @@ class Segmentation:
     hha: npt.NDArray[np.uint8] | None = None
     stage_ms: dict[str, float] = field(default_factory=dict)
     gravity: GravityEstimate | None = None
+    pictures: Pictures | None = None
 
 
 @dataclass(frozen=True)
@@ -171,17 +175,17 @@ class Segmenter:
 
     @property
     def max_batch(self) -> int:
-        """How many frames at once pay; see :data:`MAX_BATCH`. A backend may have a ``max_batch`` of its own. The device
-        pipeline takes one after the other."""
-        if self._is_on_device:
-            return 1
+        """How many frames at once pay; see :data:`MAX_BATCH`. A backend may have a ``max_batch`` of its own."""
         return int(getattr(self._backend, "max_batch", 1 if self.device == "cpu" else MAX_BATCH))
 
     def warm_up(self, width: int, height: int, batch: int = 1) -> None:
-        """Compile everything for frames of this size by labelling empty ones."""
+        """Compile everything for up to ``batch`` frames of this size by labelling empty ones."""
         depth_m = np.full((height, width), 2.0, np.float32)
         frame = RgbdFrame(np.zeros((height, width, 3), np.uint8), depth_m, _some_camera(width, height))
-        self.segment_batch([frame] * batch)
+        # The pipeline takes fewer frames in batches of these sizes.
+        smaller = [1 << power for power in range((batch - 1).bit_length())] if self._is_on_device else []
+        for count in (*smaller, batch):
+            self.segment_batch([frame] * count)
 
     def segment(self, frame: RgbdFrame, tracker: GravityTracker | None = None, with_hha: bool = True) -> Segmentation:
         """Label one frame.
@@ -202,6 +206,7 @@ class Segmenter:
         frames: Sequence[RgbdFrame],
         trackers: Sequence[GravityTracker | None] | None = None,
         with_hha: bool = True,
+        drawing: Drawing | None = None,
     ) -> list[Segmentation]:
         """Label frames, of several cameras, say; those of one network size go through the network together.
 
@@ -209,6 +214,8 @@ class Segmenter:
             frames: with depth and intrinsics where the model needs them.
             trackers: one for each frame; see :meth:`segment`.
             with_hha: see :meth:`segment`.
+            drawing: how pictures of the labels are to be drawn, if they are wanted. The device pipeline draws them;
+                stage by stage, that is left to whoever wants them.
 
         Raises:
             FrameError, BundleError: as :meth:`segment`.
@@ -217,7 +224,7 @@ class Segmenter:
         if self._is_on_device and pairs:
             try:
                 pipeline = self._pipeline = self._pipeline or self._proven_pipeline(pairs[0][0])
-                return [_through(pipeline, *pair, with_hha) for pair in pairs]
+                return _through(pipeline, pairs, with_hha, drawing)
             except (FrameError, BundleError):
                 raise
             except Exception as error:  # the device is lost or its memory full
@@ -236,7 +243,7 @@ class Segmenter:
         pipeline = DevicePipeline(self.bundle, backend, self._hha_settings, graphed=backend.device == "cuda")
         sample = _sample_frame(first.rgb.shape[1], first.rgb.shape[0])
         (expected,) = self._stage_by_stage([(sample, None)])
-        agreement = float((_through(pipeline, sample, None, False).labels == expected.labels).mean())
+        agreement = float((_through(pipeline, [(sample, None)], False)[0].labels == expected.labels).mean())
         if agreement < LEAST_AGREEMENT:
             raise BackendError(
                 f"it labels {1 - agreement:.1%} of the pixels of a test image otherwise than the stages do"
@@ -305,22 +312,38 @@ class Segmenter:
 
 
 def _through(
-    pipeline: DevicePipeline, frame: RgbdFrame, tracker: GravityTracker | None, with_hha: bool
-) -> Segmentation:
+    pipeline: DevicePipeline,
+    pairs: Sequence[tuple[RgbdFrame, GravityTracker | None]],
+    with_hha: bool,
+    drawing: Drawing | None = None,
+) -> list[Segmentation]:
+    from lcr_seg_ros.device_pipeline import DeviceFrame
+
+    gravities, stages = [], []
+    for pair in pairs:
+        began = perf_counter()
+        gravities.append(gravity := pipeline.find_gravity(*pair))
+        stages.append({} if gravity is None else {"gravity": 1e3 * (perf_counter() - began)})
     began = perf_counter()
-    gravity = pipeline.find_gravity(frame, tracker)
-    found = perf_counter()
-    result = pipeline.segment_arrays(
-        frame.rgb,
-        frame.depth_m,
-        frame.intrinsics,
-        None if gravity is None else gravity.down,
-        frame.camera_height_m,
+    results = pipeline.segment_batch(
+        [
+            DeviceFrame(
+                frame.rgb,
+                frame.depth_m,
+                frame.intrinsics,
+                None if gravity is None else gravity.down,
+                frame.camera_height_m,
+            )
+            for (frame, _), gravity in zip(pairs, gravities, strict=True)
+        ],
         with_hha,
+        drawing,
     )
-    stage_ms = {} if gravity is None else {"gravity": 1e3 * (found - began)}
-    stage_ms["device"] = 1e3 * (perf_counter() - found)
-    return Segmentation(result.labels, result.confidence, result.hha, stage_ms, gravity)
+    device_ms = {"device": 1e3 * (perf_counter() - began) / len(pairs)}
+    return [
+        Segmentation(result.labels, result.confidence, result.hha, {**stage, **device_ms}, gravity, result.pictures)
+        for result, stage, gravity in zip(results, stages, gravities, strict=True)
+    ]
 
 
 def _sample_frame(width: int, height: int) -> RgbdFrame:

@@ -24,7 +24,7 @@ PACKAGE = ROOT / "lcr_seg_ros"
 ANY = {"compiled", "errors", "files", "resources"}
 FOUNDATION = {"frame", "labels", "bundle"}
 RUN_TIME = FOUNDATION | {"hha", "preprocess", "backends", "decode", "segmenter", "render", "sources", "image_encodings"}
-RUN_TIME |= {"compressed_images", "json_output"}
+RUN_TIME |= {"compressed_images", "drawing", "json_output"}
 
 MAY_IMPORT_ROOMS = {
     "__init__": {"frame", "labels", "segmenter"},  # the public names, on first use
@@ -44,8 +44,10 @@ MAY_IMPORT_ROOMS = {
     "weights": set(),
     "decode": set(),
     "backends": {"bundle", "networks", "weights"},
-    "device_pipeline": FOUNDATION | {"hha", "preprocess", "backends"},
-    "segmenter": FOUNDATION | {"hha", "preprocess", "backends", "decode", "device_pipeline"},
+    "drawing": {"labels"},
+    "device_buffers": set(),
+    "device_pipeline": FOUNDATION | {"hha", "preprocess", "backends", "drawing", "device_buffers"},
+    "segmenter": FOUNDATION | {"hha", "preprocess", "backends", "decode", "drawing", "device_pipeline"},
     "render": {"labels"},
     "image_encodings": {"frame"},
     "compressed_images": {"frame"},
@@ -78,6 +80,7 @@ MAY_IMPORT_HEAVY_LIBRARIES = {
     "viewer": {"rerun"},
     "networks": TORCH,
     "weights": TORCH,
+    "device_buffers": {"torch"},
     "device_pipeline": {"torch"},
     "training": TORCH | {"onnxruntime"},
     "benchmark": TORCH,

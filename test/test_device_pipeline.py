@@ -21,11 +21,13 @@ torch = pytest.importorskip("torch")
 from lcr_seg_ros.backends import create_backend  # noqa: E402
 from lcr_seg_ros.backends.torch import TorchBackend  # noqa: E402
 from lcr_seg_ros.bundle import ModelBundle  # noqa: E402
-from lcr_seg_ros.device_pipeline import DevicePipeline  # noqa: E402
+from lcr_seg_ros.device_pipeline import MAX_KINDS, DeviceFrame, DevicePipeline, batch_sizes  # noqa: E402
+from lcr_seg_ros.drawing import Drawing  # noqa: E402
 from lcr_seg_ros.errors import BackendError, BundleError, FrameError  # noqa: E402
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame  # noqa: E402
 from lcr_seg_ros.hha import GravityTracker, HhaSettings  # noqa: E402
 from lcr_seg_ros.labels import LabelSet  # noqa: E402
+from lcr_seg_ros.render import colorize, overlay  # noqa: E402
 from lcr_seg_ros.segmenter import MAX_BATCH, Segmentation, Segmenter  # noqa: E402
 from lcr_seg_ros.sources.folder import DatasetFolder  # noqa: E402
 from lcr_seg_ros.sources.rooms import RenderedRoom  # noqa: E402
@@ -99,7 +101,7 @@ class TestLabels:
         assert frame.depth_m is not None
         millimetres = np.round(1000 * np.nan_to_num(frame.depth_m)).astype(np.uint16)
         metres, same = (
-            pipeline.segment_arrays(frame.rgb, depth, frame.intrinsics, (0, 1, 0))
+            pipeline.segment(DeviceFrame(frame.rgb, depth, frame.intrinsics, (0, 1, 0)))
             for depth in (frame.depth_m, millimetres)
         )
         assert (metres.labels == same.labels).mean() >= 0.99
@@ -118,6 +120,9 @@ class TinyTorch(TorchBackend):
 
     device, dtype = "cpu", torch.float32
 
+    batches: list[int]
+    """How many frames each call of ``network`` had."""
+
     def __init__(self, bundle: ModelBundle, spoil: Callable[[Any], Any] | None = None, good: int = 0) -> None:
         (weight,) = (numpy_helper.to_array(one) for one in onnx.load_from_string(bundle.network).graph.initializer)
         classes, channels = weight.shape[:2]
@@ -126,9 +131,11 @@ class TinyTorch(TorchBackend):
         self._layers = torch.nn.Sequential(torch.nn.AvgPool2d(4), convolution)
         self._spoil, self._good = spoil, good
         self.frames = 0
+        self.batches = []
 
     def network(self, tensor: Any) -> Any:  # type: ignore[override]
-        self.frames += 1
+        self.frames += len(tensor)
+        self.batches.append(len(tensor))
         scores = self._layers(tensor)
         return self._spoil(scores) if self._spoil and self.frames > self._good else scores
 
@@ -184,7 +191,6 @@ class TestFrames:
         bundle = tiny_bundle()
         batch = [small_frame(1), small_frame(2, 96, 160), small_frame(3), small_frame(4, 320, 240)]
         segmenter = on_device(bundle)
-        assert segmenter.max_batch == 1
         together = segmenter.segment_batch(batch, [GravityTracker() for _ in batch])
         for got, frame in zip(together, batch, strict=True):
             assert_same(got, by_stages(bundle).segment(frame))
@@ -219,7 +225,114 @@ class TestFrames:
     def test_arrays_of_another_kind_are_refused(self, depth: np.ndarray, message: str) -> None:
         bundle, frame = tiny_bundle(), small_frame()
         with pytest.raises(FrameError, match=message):
-            DevicePipeline(bundle, TinyTorch(bundle)).segment_arrays(frame.rgb, depth, frame.intrinsics)
+            DevicePipeline(bundle, TinyTorch(bundle)).segment(DeviceFrame(frame.rgb, depth, frame.intrinsics))
+
+
+class TestBatches:
+    def test_frames_of_a_kind_go_through_the_network_together_in_powers_of_two(self) -> None:
+        bundle = tiny_bundle()
+        backend = TinyTorch(bundle)
+        segmenter = Segmenter(bundle, backend, device_pipeline=True)
+        batch = [small_frame(n) if n != 2 else small_frame(n, 96, 160) for n in range(8)]
+        segmenter.segment(batch[0])  # and a test image
+        together = segmenter.segment_batch(batch)
+        assert backend.batches == [1, 1, 4, 2, 1, 1]
+        for got, frame in zip(together, batch, strict=True):
+            assert_same(got, by_stages(bundle).segment(frame))
+            assert got.hha is not None and got.stage_ms["device"] == together[0].stage_ms["device"]
+
+    def test_each_keeps_its_own_camera_gravity_and_height(self) -> None:
+        bundle = tiny_bundle()
+        tilted = {"gravity": (0.4, 0.8, 0.3), "camera_height_m": 0.7}
+        batch = [replace(small_frame(1), camera_height_m=1.9), replace(small_frame(2), **tilted)]
+        other = CameraIntrinsics(90.0, 95.0, 70.0, 66.0, 160, 120)
+        batch.append(replace(batch[1], intrinsics=other, camera_height_m=1.2))
+        batch.append(replace(batch[0], rgb=batch[1].rgb))
+        for got, frame in zip(on_device(bundle).segment_batch(batch), batch, strict=True):
+            assert_same(got, by_stages(bundle).segment(frame))
+
+    def test_one_that_cannot_be_used_is_found_before_the_others_are_begun(self) -> None:
+        bundle = tiny_bundle()
+        backend = TinyTorch(bundle)
+        pipeline = DevicePipeline(bundle, backend)
+        good = small_frame()
+        frames = [DeviceFrame(good.rgb, good.depth_m, good.intrinsics), DeviceFrame(good.rgb)]
+        with pytest.raises(FrameError, match="needs depth and the camera's intrinsics"):
+            pipeline.segment_batch(frames)
+        assert backend.batches == []
+
+    def test_what_a_number_of_cameras_can_lead_to_is_warmed_up_and_kept(self) -> None:
+        bundle = tiny_bundle()
+        backend = TinyTorch(bundle)
+        Segmenter(bundle, backend, device_pipeline=True).warm_up(160, 120, MAX_BATCH)
+        assert set(backend.batches) == {1, 2, 4, 8} and len(set(backend.batches)) <= MAX_KINDS
+
+    @pytest.mark.parametrize(
+        ("count", "sizes"), [(0, []), (1, [1]), (3, [2, 1]), (4, [4]), (7, [4, 2, 1]), (8, [8]), (9, [8, 1])]
+    )
+    def test_sizes_are_powers_of_two(self, count: int, sizes: list[int]) -> None:
+        assert batch_sizes(count) == sizes
+
+
+DRAWINGS = [
+    Drawing(),
+    Drawing(opacity=0.0),
+    Drawing(opacity=1.0),
+    Drawing(confidence_threshold=0.4, opacity=0.35),
+    Drawing(kept_ids=frozenset({1, 2, 5, 11, 22, 39}), opacity=0.7),
+    Drawing(confidence_threshold=0.3, kept_ids=frozenset(range(1, 30)), opacity=0.123),
+]
+
+
+class TestPictures:
+    """Compared with what the CPU draws of the labels that the pipeline itself has found."""
+
+    @pytest.mark.parametrize("drawing", DRAWINGS)
+    @pytest.mark.parametrize("modality", ["rgb", "rgb_hha"])
+    def test_overlay_and_colours_are_those_of_the_cpu(self, modality: Any, drawing: Drawing) -> None:
+        bundle = tiny_bundle(modality)
+        batch = [small_frame(1), small_frame(2, 96, 160), small_frame(3), small_frame(4)]
+        for got, frame in zip(on_device(bundle).segment_batch(batch, drawing=drawing), batch, strict=True):
+            assert got.pictures is not None and got.pictures.drawing == drawing
+            shown = drawing.shown(got.labels, got.confidence)
+            np.testing.assert_array_equal(got.pictures.color, colorize(shown, bundle.labels))
+            difference = got.pictures.overlay.astype(int) - overlay(frame.rgb, shown, bundle.labels, drawing.opacity)
+            assert np.abs(difference).max() <= 1 and (difference == 0).mean() > 0.99
+
+    def test_of_a_network_that_was_trained(self) -> None:
+        _, pipeline = segmenters("nyu40")
+        drawing, frame = DRAWINGS[-1], frames("rendered")[0]
+        (got,) = pipeline.segment_batch([frame], with_hha=False, drawing=drawing)
+        assert got.pictures is not None and got.hha is None
+        shown = drawing.shown(got.labels, got.confidence)
+        assert 255 in shown and len(np.unique(shown)) > 3
+        np.testing.assert_array_equal(got.pictures.color, colorize(shown, pipeline.labels))
+        expected = overlay(frame.rgb, shown, pipeline.labels, drawing.opacity)
+        assert np.abs(got.pictures.overlay.astype(int) - expected).max() <= 1
+
+    def test_labels_hha_and_gravity_are_the_same_with_and_without(self) -> None:
+        segmenter = on_device(tiny_bundle())
+        for with_hha in (True, False):
+            (plain,) = segmenter.segment_batch([small_frame()], None, with_hha)
+            (drawn,) = segmenter.segment_batch([small_frame()], None, with_hha, Drawing())
+            assert plain.pictures is None and drawn.pictures is not None
+            assert_same(drawn, plain)
+            assert (drawn.hha is None) is (plain.hha is None) is not with_hha
+            if drawn.hha is not None and plain.hha is not None:
+                np.testing.assert_array_equal(drawn.hha, plain.hha)
+
+    def test_the_next_frame_does_not_overwrite_them(self) -> None:
+        segmenter = on_device(tiny_bundle())
+        (first,) = segmenter.segment_batch([small_frame(1)], drawing=Drawing())
+        assert first.pictures is not None
+        kept = first.pictures.overlay.copy(), first.pictures.color.copy()
+        segmenter.segment_batch([small_frame(2)], drawing=Drawing())
+        np.testing.assert_array_equal(first.pictures.overlay, kept[0])
+        np.testing.assert_array_equal(first.pictures.color, kept[1])
+
+    def test_stage_by_stage_none_are_drawn(self) -> None:
+        (got,) = by_stages(tiny_bundle()).segment_batch([small_frame()], drawing=Drawing())
+        assert got.pictures is None
 
 
 class TestFaults:
@@ -271,6 +384,7 @@ class TestChoice:
         backend = TinyTorch(tiny_bundle())
         backend.device = "cuda"  # nothing is run
         assert Segmenter(tiny_bundle(), backend).is_on_device
+        assert Segmenter(tiny_bundle(), backend).max_batch == MAX_BATCH
         assert Segmenter(tiny_bundle(), backend, device_pipeline=False).max_batch == MAX_BATCH
         assert not Segmenter(tiny_bundle(), backend, hha_mode="exact").is_on_device
 
@@ -308,3 +422,44 @@ def test_the_node_publishes_its_labels_and_tells_its_times(tmp_path: Path) -> No
     expected = by_stages(bundle).segment(RgbdFrame(color_to_array(rgb_image()), depth, camera), GravityTracker())
     is_sure = expected.confidence >= 0.3
     assert (mask == np.where(is_sure, expected.labels, 255)).mean() >= 0.999 and not is_sure.all()
+
+
+@pytest.mark.ros
+def test_the_node_publishes_what_the_device_has_drawn_for_those_who_listen(tmp_path: Path) -> None:
+    pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
+    from node_under_test import node_here
+    from ros_peer import peer_in_domain, rgb_image
+    from sensor_msgs.msg import Image
+
+    from lcr_seg_ros.image_encodings import color_to_array
+    from lcr_seg_ros.ros.processes import free_domain_id
+
+    drawn: list[Any] = []
+
+    class Watched(Segmenter):
+        def segment_batch(self, *arguments: Any) -> list[Segmentation]:
+            results = super().segment_batch(*arguments)
+            drawn.extend(one.pictures for one in results)
+            return results
+
+    bundle, domain = tiny_bundle(), free_domain_id()
+    model = bundle.save(tmp_path / "tiny.lcrseg")
+    with node_here(domain, f"model:={model}", "max_age:=0.0") as node, peer_in_domain(domain) as peer:
+        assert node._engine is not None
+        with node._engine.between_frames(5.0):
+            node._engine.segmenter = Watched(bundle, TinyTorch(bundle), device_pipeline=True)
+        assert peer.gets_masks()
+        assert drawn and not any(drawn)
+        overlays = peer.listen(Image, "segmentation/overlay")
+        assert peer.send_until(lambda: bool(overlays), peer.send_good_frame)
+        assert drawn[-1].drawing == Drawing()
+        assert peer.set_parameter("overlay_opacity", 0.125).successful
+        assert peer.set_parameter("class_filter", ["wall", "floor", "chair"]).successful
+        drawing = Drawing(opacity=0.125, kept_ids=frozenset(bundle.labels.classes[k].id for k in (0, 1, 4)))
+        assert peer.send_until(lambda: drawn[-1] is not None and drawn[-1].drawing == drawing, peer.send_good_frame)
+        count = len(overlays)
+        assert peer.send_until(lambda: len(overlays) > count + 1, peer.send_good_frame)
+        got = color_to_array(overlays[-1])
+    np.testing.assert_array_equal(got, drawn[-1].overlay)
+    shown = drawing.shown(np.frombuffer(peer.masks[-1].data, np.uint8).reshape(got.shape[:2]), np.ones(got.shape[:2]))
+    assert np.abs(got.astype(int) - overlay(color_to_array(rgb_image()), shown, bundle.labels, 0.125)).max() <= 1

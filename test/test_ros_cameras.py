@@ -229,6 +229,7 @@ class Unready:
 
     mailbox = None
     wants_hha = True
+    drawing = None
 
     def __init__(self, frame: RgbdFrame) -> None:
         self._frame = frame

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from diagnostic_msgs.msg import DiagnosticStatus
 
     from lcr_seg_ros.bundle import ModelDescription
+    from lcr_seg_ros.drawing import Drawing
     from lcr_seg_ros.hha import GravityTracker
     from lcr_seg_ros.ros.frame_statistics import Report
     from lcr_seg_ros.ros.mailbox import Mailbox
@@ -99,6 +100,11 @@ class Camera:
     def wants_hha(self) -> bool:
         """Whether somebody listens to the HHA image."""
         return HHA in self._outputs.wanted()
+
+    @property
+    def drawing(self) -> Drawing | None:
+        """How pictures of the labels are to be drawn; None while nobody listens to one."""
+        return self._outputs.drawing(self._site.values)
 
     @property
     def frame_size(self) -> tuple[int, int] | None:

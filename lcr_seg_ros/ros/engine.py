@@ -1,7 +1,7 @@
 """The engine: one thread that labels the frames of all cameras with one network.
 
 Each camera leaves its newest pair in a mailbox; the engine takes turns among those that have one, and takes several
-together where the backend gains by it: ONNX Runtime on CUDA, and PyTorch there without the device pipeline.
+together where the backend gains by it: ONNX Runtime and PyTorch on CUDA.
 
 Nothing overlaps: HHA of the next frame beside the network of this one, and begun just in time for it,
 was tried on two cores. With the int8 network on one of them the node labelled a sixth more frames, each of which came a
@@ -20,6 +20,7 @@ from lcr_seg_ros.errors import BackendError
 from lcr_seg_ros.ros.mailbox import Letter, Mailbox, Worker
 
 if TYPE_CHECKING:
+    from lcr_seg_ros.drawing import Drawing
     from lcr_seg_ros.ros.camera import Job
     from lcr_seg_ros.ros.synchronizer import ImagePair
     from lcr_seg_ros.segmenter import Segmentation, Segmenter
@@ -32,6 +33,8 @@ class FrameSource(Protocol):
 
     @property
     def wants_hha(self) -> bool: ...
+    @property
+    def drawing(self) -> Drawing | None: ...
     def read(self, pair: ImagePair, uses_depth: bool) -> Job | None: ...
     def publish(self, job: Job, segmentation: Segmentation) -> None: ...
     def lose(self, step: str, error: Exception) -> None: ...
@@ -109,7 +112,11 @@ class Engine:
             return []
         try:
             frames, trackers = [job.frame for _, job in jobs], [job.tracker for _, job in jobs]
-            return segmenter.segment_batch(frames, trackers, any(camera.wants_hha for camera, _ in jobs))
+            with_hha = any(camera.wants_hha for camera, _ in jobs)
+            drawing = None
+            if segmenter.is_on_device:
+                drawing = next((one for camera, _ in jobs if (one := camera.drawing)), None)  # the same for all
+            return segmenter.segment_batch(frames, trackers, with_hha, drawing)
         except Exception as error:
             if len(jobs) == 1:
                 jobs[0][0].lose("segmenter", error)

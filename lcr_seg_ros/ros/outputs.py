@@ -15,16 +15,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import numpy as np
-import numpy.typing as npt
 from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import String
 
 from lcr_seg_ros import render
+from lcr_seg_ros.drawing import Drawing
 from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.image_encodings import LABEL_ENCODINGS
-from lcr_seg_ros.labels import UNLABELLED, LabelSet
+from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.compat.vision_msgs import LabelInfoFormat
 from lcr_seg_ros.ros.conversions import array_to_image, segmentation_to_cloud
 from lcr_seg_ros.ros.label_announcements import JSON_TOPIC, labels_to_json
@@ -89,6 +88,10 @@ class SegmentationOutputs:
         """Topics that have a subscription now."""
         return [topic for topic, publisher in self._publishers.items() if publisher.get_subscription_count()]
 
+    def drawing(self, parameters: SegmentParameters) -> Drawing | None:
+        """How pictures are to be drawn; None while nobody listens to one."""
+        return self._drawing(parameters) if {COLOR, OVERLAY} & set(self.wanted()) else None
+
     def announce(self, parameters: SegmentParameters, header: Header) -> None:
         """Tell what the mask values mean, and show how they are drawn; whoever subscribes later gets it as well."""
         for form, publisher in self._label_infos.items():
@@ -115,11 +118,11 @@ class SegmentationOutputs:
         Returns:
             ms spent on making messages (``render``) and on sending them (``publish``).
         """
-        labels, confidence = segmentation.labels, segmentation.confidence
-        if parameters.confidence_threshold > 0:
-            labels = np.where(confidence < parameters.confidence_threshold, np.uint8(UNLABELLED), labels)
-        if parameters.class_filter:
-            labels = self._filtered(labels, parameters.class_filter)
+        drawing, confidence = self._drawing(parameters), segmentation.confidence
+        labels = drawing.shown(segmentation.labels, confidence)
+        drawn = segmentation.pictures  # of parameters that may have changed since the frame began
+        if drawn is not None and drawn.drawing != drawing:
+            drawn = None
 
         def mask() -> Image:
             dtype = LABEL_ENCODINGS[parameters.label_encoding].dtype
@@ -129,11 +132,12 @@ class SegmentationOutputs:
             return array_to_image(cv2.convertScaleAbs(confidence, alpha=255), "mono8", header)  # rounds
 
         def color() -> Image:
-            return array_to_image(render.colorize(labels, self._labels), "rgb8", header)
+            picture = drawn.color if drawn else render.colorize(labels, self._labels)
+            return array_to_image(picture, "rgb8", header)
 
         def overlay() -> Image:
-            blended = render.overlay(frame.rgb, labels, self._labels, opacity=parameters.overlay_opacity)
-            return array_to_image(blended, "rgb8", header)
+            picture = drawn.overlay if drawn else render.overlay(frame.rgb, labels, self._labels, drawing.opacity)
+            return array_to_image(picture, "rgb8", header)
 
         def points() -> PointCloud2:
             assert frame.depth_m is not None and frame.intrinsics is not None  # the model sees depth
@@ -164,15 +168,11 @@ class SegmentationOutputs:
                 on_mask_sent()
         return spent
 
-    def _filtered(self, labels: npt.NDArray[np.uint8], class_filter: tuple[str | int, ...]) -> npt.NDArray[np.uint8]:
-        return cv2.LUT(labels, _kept_ids(self._labels, class_filter))  # type: ignore[return-value]
+    def _drawing(self, parameters: SegmentParameters) -> Drawing:
+        kept_ids = _kept_ids(self._labels, parameters.class_filter) if parameters.class_filter else None
+        return Drawing(parameters.confidence_threshold, kept_ids, parameters.overlay_opacity)
 
 
 @functools.lru_cache(maxsize=4)
-def _kept_ids(labels: LabelSet, class_filter: tuple[str | int, ...]) -> npt.NDArray[np.uint8]:
-    """(256,) uint8: what becomes of each mask id."""
-    table = np.full(256, UNLABELLED, np.uint8)
-    for one in labels.classes:
-        if keeps(class_filter, one):
-            table[one.id] = one.id
-    return table
+def _kept_ids(labels: LabelSet, class_filter: tuple[str | int, ...]) -> frozenset[int]:
+    return frozenset(one.id for one in labels.classes if keeps(class_filter, one))

@@ -1,0 +1,123 @@
+"""Buffers through which frames go to a device and their labels come back: one upload and one download for a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+NUMBERS = 10
+"""float64 of a frame: fx, fy, cx, cy, gravity (3), camera height, confidence threshold and opacity of the drawing."""
+
+_TABLE_BYTES = 256
+
+
+@dataclass(frozen=True)
+class FrameKind:
+    """Batches that can share buffers and a CUDA graph.
+
+    Args:
+        count: frames.
+        height, width: of each, in pixels.
+        depth_type: ``float32``, ``uint16``, or None where depth is not looked at.
+        has_gravity, has_height: whether the gravity and the height of the cameras are known.
+    """
+
+    count: int
+    height: int
+    width: int
+    depth_type: str | None
+    has_gravity: bool
+    has_height: bool
+
+
+class DeviceBuffers:
+    """Of one kind of batch: a buffer on the host, page-locked for CUDA, and its twin on the device.
+
+    Attributes:
+        numbers: (B, NUMBERS) float64, on the device as all that follow.
+        table: (256,) uint8, what becomes of each mask id in a drawing.
+        depth: (B, H, W) of the kind's type, or None.
+        rgb: (B, H, W, 3) uint8.
+        packed: (bytes,) uint8, what the work on the batch has led to.
+        graph: replays what was captured, or None.
+    """
+
+    def __init__(self, kind: FrameKind, device: torch.device) -> None:
+        self.kind = kind
+        pixels = kind.count * kind.height * kind.width
+        number_bytes = 8 * NUMBERS * kind.count
+        depth_bytes = 0 if kind.depth_type is None else pixels * np.dtype(kind.depth_type).itemsize
+        sizes = (number_bytes, _TABLE_BYTES, depth_bytes, 3 * pixels)
+        self._host = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=device.type == "cuda")
+        self._twin = torch.empty_like(self._host, device=device)
+        self._numbers, self._table, self._depth, self._rgb = _views(self._host, sizes, kind)
+        self.numbers, self.table, self.depth, self.rgb = _views(self._twin, sizes, kind)
+        self.packed: Tensor = self._host[:0]
+        self._received = self._host[:0]
+        self.graph: Any = None
+
+    def upload(
+        self,
+        numbers: Sequence[npt.NDArray[np.float64]],
+        table: npt.NDArray[np.uint8],
+        depths: Sequence[npt.NDArray[Any] | None],
+        images: Sequence[npt.NDArray[np.uint8]],
+    ) -> None:
+        """Bring a batch to the device.
+
+        Args:
+            numbers: (NUMBERS,) float64 of each frame.
+            table: (256,) uint8.
+            depths: (H, W) of each frame; not looked at where the kind has no depth.
+            images: (H, W, 3) uint8 of each frame.
+        """
+        self._table.numpy()[:] = table
+        for number, (some, depth, image) in enumerate(zip(numbers, depths, images, strict=True)):
+            self._numbers.numpy()[number] = some
+            self._rgb.numpy()[number] = image
+            if self._depth is not None:
+                self._depth.numpy()[number] = depth
+        self._twin.copy_(self._host, non_blocking=True)
+
+    def capture(self, run: Callable[[DeviceBuffers], Tensor]) -> None:
+        """Make ``run`` of these buffers a CUDA graph that leaves its result in ``packed``."""
+        # What is loaded or allocated on first use must be so before capture, on a stream of its own.
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                run(self)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        # By default what other threads do on the device meanwhile would spoil it: another model may be at work.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            self.packed = run(self)
+        self.graph = graph
+
+    def download(self, size: int) -> npt.NDArray[np.uint8]:
+        """A copy of the first ``size`` bytes of ``packed``, which the next batch does not overwrite."""
+        if self.packed.device.type == "cpu":
+            return self.packed[:size].numpy().copy()
+        if len(self._received) != len(self.packed):
+            self._received = torch.empty(len(self.packed), dtype=torch.uint8, pin_memory=True)
+        self._received[:size].copy_(self.packed[:size], non_blocking=True)
+        torch.cuda.current_stream().synchronize()
+        return self._received[:size].numpy().copy()
+
+
+def pack(parts: Sequence[Tensor]) -> Tensor:
+    """(bytes,) uint8: the tensors one after the other."""
+    return torch.cat([part.contiguous().reshape(-1).view(torch.uint8) for part in parts])
+
+
+def _views(buffer: Tensor, sizes: Sequence[int], kind: FrameKind) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    numbers, table, depth, rgb = buffer.split(list(sizes))
+    shape = kind.count, kind.height, kind.width
+    typed = None if kind.depth_type is None else depth.view(getattr(torch, kind.depth_type)).reshape(shape)
+    return numbers.view(torch.float64).reshape(kind.count, NUMBERS), table, typed, rgb.reshape(*shape, 3)
