@@ -24,6 +24,7 @@ COMMANDS = (
     "train",
     "ablate",
     "explain-constraint",
+    "reproduce",
     "evaluate",
     "export",
     "quantize",

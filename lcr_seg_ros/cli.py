@@ -45,6 +45,7 @@ COMMANDS = {
     "benchmark": ("lcr_seg_ros.benchmark", "", "time HHA, the network, the constraint or the whole chain"),
     "train": ("lcr_seg_ros.training.train_command", "train", "train a network from a recipe"),
     "ablate": ("lcr_seg_ros.training.ablate_command", "train", "train and score a grid of variants, with tables"),
+    "reproduce": ("lcr_seg_ros.training.reproduce_command", "train", "make the models that ship, from a dataset"),
     "export": ("lcr_seg_ros.training.export_command", "train", "turn a checkpoint into a model bundle"),
     "quantize": (
         "lcr_seg_ros.training.quantize_command",

@@ -39,6 +39,7 @@ COMMANDS = {
     "train",
     "ablate",
     "explain-constraint",
+    "reproduce",
     "evaluate",
     "export",
     "quantize",

@@ -26,7 +26,7 @@ from lcr_seg_ros.errors import BundleError, LcrSegError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.training.ablate_grid import GridError, PlannedRun
-from lcr_seg_ros.training.datasets.split_digest import digest_split
+from lcr_seg_ros.training.datasets.split_digest import digest_split, is_same_split
 from lcr_seg_ros.training.evaluate import BOUNDARY_RADII_PX, evaluate, load_segmenter, measure_flicker
 from lcr_seg_ros.training.recipe import Recipe, without_folders_in
 
@@ -288,11 +288,12 @@ def _refuse_other_data(run: PlannedRun, settings: RunSettings, folder: Path) -> 
     trained_on = ModelBundle.load(folder / BUNDLE).training.get("data", {}).get("splits", {})
     for split, before in trained_on.items():
         now = digest_split(settings.data[run.data], split)
-        if now != before:
+        if not is_same_split(before, now):
             raise LcrSegError(
                 f"{folder} was trained on another {split!r} ({before.get('frames')} frames, labels "
-                f"{str(before.get('sha256'))[:12]}) than {settings.data[run.data]} holds now ({now['frames']} frames, "
-                f"labels {now['sha256'][:12]}): choose another --out"
+                f"{str(before.get('sha256'))[:12]}, images {str(before.get('images_sha256'))[:12]}) than "
+                f"{settings.data[run.data]} holds now ({now['frames']} frames, "
+                f"labels {now['sha256'][:12]}, images {now['images_sha256'][:12]}): choose another --out"
             )
 
 

@@ -40,7 +40,7 @@ from lcr_seg_ros.training.data import (
     room_examples,
 )
 from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE
-from lcr_seg_ros.training.datasets.split_digest import digest_split
+from lcr_seg_ros.training.datasets.split_digest import digest_split, is_same_split
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
 from lcr_seg_ros.training.finetune import FinetuningStart, start_from_bundle
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError, architecture
@@ -232,14 +232,15 @@ def _refuse_other_frames(run: Path, checkpoint: dict[str, Any], fit: str, now: d
     """Nor does a run that saw half one set of frames and half another.
 
     Raises:
-        SourceError: the run in this folder learns from another split, or from the same with other labels.
+        SourceError: the run in this folder learns from another split, or from the same with other labels or images.
     """
     data = checkpoint[CHECKPOINT_KEY]["record"]["data"]
     before = data["splits"].get(data["fit"], {})
-    if before != now:
+    if not is_same_split(before, now):
         raise SourceError(
             f"{run} holds a run on split {data['fit']!r} of {before.get('frames')} frames (labels "
-            f"{str(before.get('sha256'))[:12]}), now it is {fit!r} of {now['frames']} (labels {now['sha256'][:12]}): "
+            f"{str(before.get('sha256'))[:12]}, images {str(before.get('images_sha256'))[:12]}), now it is {fit!r} of "
+            f"{now['frames']} (labels {now['sha256'][:12]}, images {now['images_sha256'][:12]}): "
             "choose another --out, or start over there with --no-resume"
         )
 

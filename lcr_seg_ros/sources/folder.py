@@ -99,6 +99,11 @@ class DatasetFolder:
     def has_labels(self) -> bool:
         return (self.path / LABEL_FOLDER).is_dir()
 
+    def files(self, name: str) -> list[Path]:
+        """Where a frame's colour and, if there is any, depth are stored."""
+        depth = self.path / DEPTH_FOLDER / f"{name}.png"
+        return [self._images[name], depth] if depth.is_file() else [self._images[name]]
+
     def _read_split(self, split: str) -> list[str]:
         file = self.path / f"{split}.txt"
         if not file.is_file():

@@ -1,0 +1,166 @@
+"""``reproduce``: one command from a dataset folder to the models that ship."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pydantic", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
+pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
+
+from shared_data import ROOT
+
+from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.cli import COMMANDS
+from lcr_seg_ros.sources.folder import write_folder
+from lcr_seg_ros.sources.rooms import RenderedRoom
+from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.reproduce import ReproductionError, Step, carry_out, plan, shipped_models
+
+SMALL = (
+    *("input.height=32", "input.width=48", "input.early_share=0", "optimizer.epochs=1", "optimizer.batch_size=2"),
+    *("rooms.rooms=0", "rooms.per_epoch=0", "network.imagenet=false", "augmentation.worn_depth=0"),
+)
+
+
+def reproduce(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lcr_seg_ros", "reproduce", *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def names(steps: list[Step]) -> list[str]:
+    return [step.makes.name for step in steps]
+
+
+# The plan
+
+
+def test_it_makes_every_shipped_model_and_its_int8_and_nothing_else_ships() -> None:
+    made = {step.makes.stem for step in plan([], Path("data"), Path("out")) if step.makes.parent == Path("out")}
+    ships = {path.stem for path in (ROOT / "lcr_seg_ros" / "models").glob("*.lcrseg")}
+    assert {name for name in made if not name.endswith("_fit")} == ships
+    assert {f"{name}_fit" for name in shipped_models()} <= made
+
+
+def test_shipped_models_were_made_by_the_recipes_that_it_names() -> None:
+    for name, model in shipped_models().items():
+        record = ModelBundle.load(name).training
+        wanted = model.recipe or shipped_models()[str(model.group)].recipe
+        assert Recipe.load(str(wanted)).name in (record["recipe"]["name"], f"{wanted}")
+        source = model if model.recipe else shipped_models()[str(model.group)]
+        assert record["recipe"]["optimizer"]["epochs"] == source.final["optimizer.epochs"]
+
+
+def test_each_step_uses_only_what_a_step_before_it_made() -> None:
+    made: set[str] = set()
+    out = Path("out")
+    for step in plan([], Path("data"), out):
+        values = [word.split("=", 1)[-1] for word in step.arguments[: step.arguments.index("--out")]]
+        used = {word for word in values if word.startswith("out/")}
+        assert used <= made, step
+        assert step.arguments[0] in COMMANDS
+        made.add(str(step.makes))
+
+
+def test_a_model_brings_what_it_needs_and_no_more() -> None:
+    assert names(plan(["nyu4"], Path("d"), Path("o"), int8=False)) == [
+        *("model.lcrseg", "nyu40_fit.lcrseg", "model.lcrseg", "nyu40.lcrseg"),
+        *("nyu4_fit.lcrseg", "nyu4.lcrseg", "nyu4.lcrseg"),
+    ]
+    (without_seeing_val,) = [
+        step
+        for step in plan(["nyu40-rgb"], Path("d"), Path("o"))
+        if step.makes == Path("o/runs/nyu40-rgb_fit/model.lcrseg")
+    ]
+    assert "loss.teacher.model=o/nyu40_fit.lcrseg" in without_seeing_val.arguments
+
+
+def test_an_unknown_model_is_refused_with_the_ones_there_are() -> None:
+    with pytest.raises(ReproductionError, match=r"no shipped model 'nyu41': there are nyu40, nyu4, nyu40-rgb"):
+        plan(["nyu41"], Path("d"), Path("o"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {recipe: nyu40, teacher: b}\nb: {recipe: nyu40}", "a needs b, which must stand above it"),
+        ("a: {}", "give one of recipe and group"),
+        ("a: {recipe: nyu40, epochs: 3}", "epochs"),
+        ("a: [", "shipped.yaml"),
+    ],
+)
+def test_a_faulty_list_of_models_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "shipped.yaml"
+    path.write_text(text)
+    with pytest.raises(ReproductionError, match=message):
+        shipped_models(path)
+
+
+# Carrying it out
+
+
+def test_a_dry_run_prints_commands_that_can_be_typed_and_makes_nothing(tmp_path: Path) -> None:
+    done = reproduce(
+        "nyu40", "--data", tmp_path / "my data", "--out", tmp_path / "out", "--dry-run", "--", "optimizer.epochs=1"
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [shlex.split(line) for line in done.stdout.splitlines()]
+    assert [line[:4] for line in lines] == [
+        ["python", "-m", "lcr_seg_ros", word] for word in ("train", "export", "train", "export", "quantize")
+    ]
+    assert all(line[-1] == "optimizer.epochs=1" for line in lines if line[3] == "train")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_a_list_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    write_folder(RenderedRoom(frames=1, seed=0), tmp_path / "data", split="fit")
+    done = reproduce("--data", tmp_path / "data", "--out", tmp_path / "out")
+    assert done.returncode == 1 and "has no val.txt" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_another_plan_is_refused(tmp_path: Path) -> None:
+    makes = tmp_path / "made"
+    makes.write_text("")
+    carry_out([Step(makes, ("export", "--run", "a"))], tmp_path)
+    with pytest.raises(ReproductionError, match=r"was begun otherwise .* choose another --out"):
+        carry_out([Step(makes, ("export", "--run", "b"))], tmp_path)
+
+
+def test_a_step_that_fails_ends_it_and_says_which(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "none.lcrseg"
+    step = Step(tmp_path / "out.lcrseg", ("export", "--model", str(missing), "--temperature", "2", "--out", "x"))
+    with pytest.raises(ReproductionError, match="step 1 of 1 ended with code 1"):
+        carry_out([step], tmp_path)
+    assert "none.lcrseg" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_one_command_makes_a_model_with_its_trial_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    written = write_folder(RenderedRoom(frames=4, seed=1), data)
+    for split, frames in (("fit", written[:2]), ("val", written[2:]), ("train", written)):
+        (data / f"{split}.txt").write_text("\n".join(frames))
+    arguments = ("nyu40", "--data", data, "--out", out, "--no-int8", "--", "--cache", tmp_path / "cache", *SMALL)
+    done = reproduce(*arguments)
+    assert done.returncode == 0, done.stderr
+    model, trial = ModelBundle.load(out / "nyu40.lcrseg"), ModelBundle.load(out / "nyu40_fit.lcrseg")
+    assert model.scores == trial.scores and model.scores["val"]["frames"] == 2
+    splits = model.training["data"]["splits"]
+    assert splits.keys() == {"train"} and splits["train"]["frames"] == 4
+    assert len(splits["train"]["images_sha256"]) == 64
+    (out / "nyu40.lcrseg").unlink()
+    again = reproduce(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count(" is there") == 3
+    assert (out / "nyu40.lcrseg").is_file()

@@ -1,0 +1,230 @@
+"""How the shipped models come of a dataset folder: a plan of commands, each of which makes one file.
+
+The plan is carried out from top to bottom. A step whose file is there is done; a training that was stopped goes on by
+itself. So the same call goes on after any interruption.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+import lcr_seg_ros
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.resources import CONFIG
+
+FIT, VAL, ALL = "fit", "val", "train"
+"""Splits: the trial's frames, those that score it, and those of the model that ships."""
+PLAN = "plan.txt"
+SHIPPED = CONFIG / "shipped.yaml"
+
+
+class ReproductionError(LcrSegError):
+    """A plan that cannot be made or carried out."""
+
+
+class ShippedModel(BaseModel):
+    """One entry of ``config/shipped.yaml``: trained by a recipe, or grouped from another model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: str | None = Field(None, description="name in config/recipes")
+    group: str | None = Field(None, description="the model whose probabilities are summed; the groups have this name")
+    teacher: str | None = Field(None, description="the model that it learns from, beside the labels")
+    final_goes_on: bool = Field(False, description="train on all frames from the trial on, not from the start")
+    final: dict[str, Any] = Field({}, description="entries of the recipe for all frames")
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> ShippedModel:
+        if (self.recipe is None) == (self.group is None):
+            raise ValueError("give one of recipe and group")
+        return self
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command and what comes of it.
+
+    Args:
+        makes: file that is there once the step is done, and not before.
+        arguments: of ``python -m lcr_seg_ros``.
+    """
+
+    makes: Path
+    arguments: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return shlex.join(("python", "-m", "lcr_seg_ros", *self.arguments))
+
+
+def shipped_models(path: Path = SHIPPED) -> dict[str, ShippedModel]:
+    """By name, in an order in which each comes after what it needs.
+
+    Raises:
+        ReproductionError: an entry is invalid, or needs a model that does not come before it.
+    """
+    try:
+        models = TypeAdapter(dict[str, ShippedModel]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ReproductionError(f"{path}: {error}") from error
+    known: set[str] = set()
+    for name, model in models.items():
+        if missing := sorted(_needs(model) - known):
+            raise ReproductionError(f"{path}: {name} needs {', '.join(missing)}, which must stand above it")
+        known.add(name)
+    return models
+
+
+def plan(
+    names: Sequence[str], data: Path, out: Path, *, train_options: Iterable[str] = (), int8: bool = True
+) -> list[Step]:
+    """The steps to models, and to those that they need.
+
+    Args:
+        names: of ``config/shipped.yaml``; none: all of them.
+        data: dataset folder with the splits ``fit``, ``val`` and ``train``.
+        out: folder of ``NAME.lcrseg``, ``NAME_fit.lcrseg`` (the trial) and ``NAME-int8.lcrseg``.
+        train_options: arguments for every training, after all others.
+        int8: make these as well.
+
+    Raises:
+        ReproductionError: no such model.
+    """
+    models = shipped_models()
+    if unknown := [name for name in names if name not in models]:
+        raise ReproductionError(f"no shipped model {unknown[0]!r}: there are {', '.join(models)}")
+    steps: list[Step] = []
+    for name in _with_needs(names or tuple(models), models):
+        of = _Paths(name, out, data, tuple(train_options))
+        model = models[name]
+        steps += _trained(model, of) if model.recipe is not None else _grouped(model, of)
+        if int8:
+            steps.append(of.quantized())
+    return steps
+
+
+def carry_out(steps: Sequence[Step], out: Path) -> None:
+    """Run what is not done yet; output goes where this process's goes.
+
+    Raises:
+        ReproductionError: the folder is of another plan, or a command failed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _refuse_another_plan(steps, out / PLAN)
+    for number, step in enumerate(steps, 1):
+        place = f"step {number} of {len(steps)}"
+        if step.makes.is_file():
+            print(f"{place}: {step.makes} is there", file=sys.stderr)
+            continue
+        print(f"{place}: {step}", file=sys.stderr, flush=True)
+        step.makes.parent.mkdir(parents=True, exist_ok=True)
+        code = subprocess.call((sys.executable, "-m", "lcr_seg_ros", *step.arguments), env=_environment())
+        if code != 0 or not step.makes.is_file():
+            raise ReproductionError(
+                f"{place} ended with code {code}, its reason is above; the same command goes on from there: {step}"
+            )
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """Files and commands of one model."""
+
+    name: str
+    out: Path
+    data: Path
+    train_options: tuple[str, ...]
+
+    def bundle(self, kind: str = "") -> Path:
+        return self.out / f"{self.name}{kind}.lcrseg"
+
+    def run(self, kind: str) -> Path:
+        return self.out / "runs" / f"{self.name}{kind}"
+
+    def train(self, kind: str, *arguments: str | Path) -> Step:
+        words = ("train", "--data", self.data, *arguments, "--out", self.run(kind), *self.train_options)
+        return Step(self.run(kind) / "model.lcrseg", tuple(map(str, words)))
+
+    def export(self, makes: Path, model: Path, *arguments: str | Path) -> Step:
+        return Step(makes, tuple(map(str, ("export", "--model", model, *arguments, "--out", makes))))
+
+    def quantized(self) -> Step:
+        words = (
+            *("quantize", "--model", self.bundle(), "--trial", self.bundle("_fit")),
+            *("--data", self.data, "--split", FIT, "--val", VAL, "--out", self.bundle("-int8")),
+        )
+        return Step(self.bundle("-int8"), tuple(map(str, words)))
+
+
+def _trained(model: ShippedModel, of: _Paths) -> list[Step]:
+    """Trial, its temperature, training on all frames, and what the trial says of that."""
+    assert model.recipe is not None
+    usual = ("--recipe", model.recipe)
+    teachers = {kind: _teacher(model, of, kind) for kind in ("_fit", "")}
+    goes_on = ("--finetune", of.bundle("_fit"), f"name={of.name}") if model.final_goes_on else ()
+    entries = tuple(f"{name}={value}" for name, value in model.final.items())
+    all_run = of.run("_all") / "model.lcrseg"
+    return [
+        of.train("_fit", *usual, "--fit", FIT, "--val", VAL, *teachers["_fit"]),
+        of.export(of.bundle("_fit"), of.run("_fit") / "model.lcrseg", "--calibrate", "--data", of.data, "--val", VAL),
+        of.train("_all", *usual, *goes_on, "--fit", ALL, "--val", "", *teachers[""], *entries),
+        of.export(of.bundle(), all_run, "--trial", of.bundle("_fit")),
+    ]
+
+
+def _grouped(model: ShippedModel, of: _Paths) -> list[Step]:
+    """The same of trial and final model, and what the one says of the other."""
+    assert model.group is not None
+    source = _Paths(model.group, of.out, of.data, of.train_options)
+    unscored = of.out / "runs" / f"{of.name}.lcrseg"
+    to_groups = ("--group", of.name)
+    return [
+        of.export(of.bundle("_fit"), source.bundle("_fit"), *to_groups, "--data", of.data, "--val", VAL),
+        of.export(unscored, source.bundle(), *to_groups),
+        of.export(of.bundle(), unscored, "--trial", of.bundle("_fit")),
+    ]
+
+
+def _teacher(model: ShippedModel, of: _Paths, kind: str) -> tuple[str, ...]:
+    if model.teacher is None:
+        return ()
+    return (f"loss.teacher.model={of.out / f'{model.teacher}{kind}.lcrseg'}",)
+
+
+def _needs(model: ShippedModel) -> set[str]:
+    return {name for name in (model.group, model.teacher) if name is not None}
+
+
+def _with_needs(names: Sequence[str], models: dict[str, ShippedModel]) -> list[str]:
+    wanted = set(names)
+    for name in reversed(models):  # what a model needs stands above it
+        if name in wanted:
+            wanted |= _needs(models[name])
+    return [name for name in models if name in wanted]
+
+
+def _refuse_another_plan(steps: Sequence[Step], record: Path) -> None:
+    """A file made by another command would pass for a step's."""
+    planned = {str(step.makes): str(step) for step in steps}
+    before = dict(line.split("\t", 1) for line in record.read_text().splitlines()) if record.is_file() else {}
+    for makes, command in planned.items():
+        if before.get(makes, command) != command:
+            raise ReproductionError(
+                f"{record.parent} was begun otherwise ({before[makes]}; now {command}): choose another --out"
+            )
+    replace_file(record, "".join(f"{k}\t{v}\n" for k, v in (before | planned).items()).encode())
+
+
+def _environment() -> dict[str, str]:
+    """With this very package ahead, wherever it was started from."""
+    package = str(Path(lcr_seg_ros.__file__).resolve().parent.parent)
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))}
