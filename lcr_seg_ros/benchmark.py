@@ -18,6 +18,7 @@ import click
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.json_output import JsonOutput, json_option
+from lcr_seg_ros.progress import each, share_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,14 +141,16 @@ def _medians(
     cases: dict[str, Case], seconds: float, cpu_clock: Callable[[], float] = process_time
 ) -> dict[str, dict[str, float]]:
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
-    for run in cases.values():  # compiles, allocates
+    for run in each(cases.values(), "warm-up", "case"):  # compiles, allocates
         run()
-    end = perf_counter() + seconds
-    while perf_counter() < end or not all(times.values()):
-        for name, run in cases.items():
-            wall, cpu = perf_counter(), cpu_clock()
-            run()
-            times[name].append((perf_counter() - wall, cpu_clock() - cpu))
+    began = perf_counter()
+    with share_bar("measuring") as show:
+        while (elapsed := perf_counter() - began) < seconds or not all(times.values()):
+            show(elapsed / seconds)
+            for name, run in cases.items():
+                wall, cpu = perf_counter(), cpu_clock()
+                run()
+                times[name].append((perf_counter() - wall, cpu_clock() - cpu))
     return {
         name: {
             "wall_ms": 1e3 * statistics.median(t[0] for t in taken),
@@ -169,7 +172,7 @@ def _training(seconds: float, networks: Sequence[str]) -> dict[str, dict[str, fl
         rows = _medians({f"{name} with": steps[True], f"{name} without": steps[False]}, seconds)
         del steps
         with_it, without = rows.values()
-        for row, constrained in ((with_it, True), (without, False)):
+        for row, constrained in each(((with_it, True), (without, False)), f"memory of {name}", "process"):
             row["peak_memory_mib"] = peak_memory_mib(name, constrained, torch.get_num_threads())
         _echo(rows)
         time_ratio = with_it["wall_ms"] / without["wall_ms"]
@@ -243,7 +246,8 @@ def _rendered(width: int, height: int) -> _Video:
     from lcr_seg_ros.sources.rooms import RenderedRoom
 
     room = RenderedRoom(frames=300, seed=0, width=width, height=height)
-    return _Video("rendered", [room.depth_from(room.pose(i), i) for i in range(10)], room.intrinsics)
+    rendered = each(range(10), f"rendering {width}x{height}", "frame")
+    return _Video("rendered", [room.depth_from(room.pose(i), i) for i in rendered], room.intrinsics)
 
 
 def _of_folder(data: Path) -> _Video:
@@ -338,7 +342,7 @@ def _network_cases(model: str, backend: str, device: str) -> dict[str, Case]:
     spec = bundle.input
     image = np.random.default_rng(0).normal(size=(1, spec.channels, spec.height, spec.width)).astype(np.float32)
     cases: dict[str, Case] = {}
-    for name in installed_backends(backend):
+    for name in each(installed_backends(backend), "loading", "backend"):
         runtime = create_backend(bundle, name, device)
         cases[f"{name} {runtime.device} {spec.width}x{spec.height}"] = lambda b=runtime: b.infer(image)  # type: ignore[misc]
     return cases
@@ -355,7 +359,7 @@ def _constraint(seconds: float) -> dict[str, dict[str, float]]:
         f"constraint, {way} {_times(size)}": case for size, one in steps.items() for way, case in one.cases().items()
     }
     figures = _medians(cases, seconds)
-    for size, one in steps.items():
+    for size, one in each(steps.items(), "exactness and memory", "size"):
         ours, plain = (figures[f"constraint, {way} {_times(size)}"] for way in ("ours", "plain"))
         errors = one.errors()
         for row, way in ((ours, "ours"), (plain, "plain")):

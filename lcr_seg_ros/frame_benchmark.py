@@ -14,6 +14,7 @@ import click
 from lcr_seg_ros.backends import BACKENDS, Backend, create_backend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BackendError
+from lcr_seg_ros.progress import each, share_bar
 from lcr_seg_ros.segmenter import Segmenter
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def benchmark_frame(
     frames = [room[i].frame for i in (0, 30, 60)]
     segmenters: dict[str, Segmenter] = {}
     bundle = ModelBundle.load(model)
-    for name in installed_backends(backend):
+    for name in each(installed_backends(backend), "loading", "backend"):
         try:
             runtime = create_backend(bundle, name, device)
         except BackendError as error:
@@ -85,13 +86,16 @@ def _stage_times(
     segmenters: dict[str, Segmenter], frames: Sequence[RgbdFrame], seconds: float
 ) -> dict[str, list[dict[str, float]]]:
     """Of each segmenter what each run took; they take turns."""
-    for segmenter in segmenters.values():
+    for segmenter in each(segmenters.values(), "warm-up", "case"):
         segmenter.segment(frames[0])  # compiles, allocates
     times: dict[str, list[dict[str, float]]] = {name: [] for name in segmenters}
-    end = perf_counter() + seconds
-    for frame in itertools.cycle(frames):
-        if perf_counter() >= end and all(times.values()):
-            break
-        for name, segmenter in segmenters.items():
-            times[name].append(segmenter.segment(frame).stage_ms)
+    began = perf_counter()
+    with share_bar("measuring") as show:
+        for frame in itertools.cycle(frames):
+            elapsed = perf_counter() - began
+            if elapsed >= seconds and all(times.values()):
+                break
+            show(elapsed / seconds)
+            for name, segmenter in segmenters.items():
+                times[name].append(segmenter.segment(frame).stage_ms)
     return times

@@ -21,7 +21,7 @@ from tiny_bundle import make_tiny_bundle
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lcr_seg_ros"
 
-ANY = {"compiled", "errors", "files", "resources"}
+ANY = {"compiled", "errors", "files", "progress", "resources"}
 FOUNDATION = {"frame", "labels", "bundle"}
 RUN_TIME = FOUNDATION | {"hha", "preprocess", "backends", "decode", "segmenter", "render", "sources", "image_encodings"}
 RUN_TIME |= {"compressed_images", "drawing", "json_output"}
@@ -33,6 +33,7 @@ MAY_IMPORT_ROOMS = {
     "compiled": set(),
     "errors": set(),
     "files": set(),
+    "progress": set(),
     "resources": set(),
     "frame": set(),
     "labels": set(),

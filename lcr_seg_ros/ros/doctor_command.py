@@ -16,6 +16,7 @@ import click
 
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.json_output import JsonOutput, json_option
+from lcr_seg_ros.progress import share_bar
 from lcr_seg_ros.ros.camera_topics import CameraTopics, camera_info_beside, find_cameras, without_transport
 from lcr_seg_ros.ros.doctor.report import AREAS, Check, Report
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
@@ -147,9 +148,14 @@ def _listen(asked: CameraTopics | None, seconds: float, ros_arguments: list[str]
         listener = GraphListener(wanted)
         with stop_on_signals() as stop:
             _say(f"listening for {seconds:g} s ...")
-            with spinning(listener):
+            with spinning(listener), share_bar("listening") as show:
                 stopped: threading.Event = stop
-                view = listener.listen(seconds, stopped.wait)
+
+                def show_and_wait(pause_s: float) -> bool:
+                    show(listener.share_done)
+                    return stopped.wait(pause_s)
+
+                view = listener.listen(seconds, show_and_wait)
             if stop.is_set():
                 raise click.Abort
         return view

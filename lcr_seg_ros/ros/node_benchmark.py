@@ -23,6 +23,7 @@ import click
 
 from lcr_seg_ros.bundle import ModelBundle, find_model
 from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.progress import share_bar, waiting
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.frame_statistics import STAGES
 from lcr_seg_ros.ros.play_command import PUBLISHING, stop_on_signals
@@ -86,8 +87,7 @@ def benchmark_node(seconds: float, model: str, only: str | None = None) -> dict[
         with _running(Scenario(), path, stop, room_frames=2):
             click.echo("caches are warm")
         for name in [only] if only else SCENARIOS:
-            scenario = SCENARIOS[name]
-            figures[name] = _measure(scenario, path, stop, seconds if only else seconds * scenario.share)
+            figures[name] = _measure(name, path, stop, seconds if only else seconds * SCENARIOS[name].share)
             _print(name, figures[name])
     return {"model": bundle.name, "scenarios": figures}
 
@@ -147,7 +147,8 @@ class _Chain:
         return read_index(self.index)[1]
 
 
-def _measure(scenario: Scenario, model: str, stop: threading.Event, seconds: float) -> dict[str, Any]:
+def _measure(name: str, model: str, stop: threading.Event, seconds: float) -> dict[str, Any]:
+    scenario = SCENARIOS[name]
     with _running(
         scenario, model, stop, room_frames=max(2, int(90 * 307200 / (scenario.size[0] * scenario.size[1])))
     ) as chain:
@@ -155,9 +156,11 @@ def _measure(scenario: Scenario, model: str, stop: threading.Event, seconds: flo
         began_ns, end = time.time_ns(), time.monotonic() + seconds
         chain.seen.diagnostics.clear()
         samples = [_sample(chain.node.pid)]
-        while (left := end - time.monotonic()) > 0:
-            chain.wait(min(SAMPLE_S, left))
-            samples.append(_sample(chain.node.pid))
+        with share_bar(f"measuring {name}") as show:
+            while (left := end - time.monotonic()) > 0:
+                show(1 - left / seconds)
+                chain.wait(min(SAMPLE_S, left))
+                samples.append(_sample(chain.node.pid))
         end_ns = time.time_ns()
         chain.until(lambda: bool(chain.seen.diagnostics), 5.0)  # a run may be shorter than their period
         published = [f for f in chain.end_camera() if began_ns <= f.stamp_ns < end_ns]
@@ -190,14 +193,18 @@ def _running(scenario: Scenario, model: str, stop: threading.Event, room_frames:
             play += ["--rate", str(scenario.rate), "--size", *map(str, scenario.size)]
             with spinning(_observer(seen)), ChildProcess("camera", play, environment) as camera:
                 # The camera is there first, so that what is timed is the node's start alone.
-                if not _until(lambda: camera.wait_for_line(PUBLISHING, 0.0), START_TIMEOUT_S, stop, camera):
+                with _starting("the camera", lambda: camera.wait_for_line(PUBLISHING, 0.0)) as publishes:
+                    is_there = _until(publishes, START_TIMEOUT_S, stop, camera)
+                if not is_there:
                     raise LcrSegError(f"the camera did not start within {START_TIMEOUT_S:g} s:\n{camera.last_lines()}")
                 began_ns = time.time_ns()
                 with ChildProcess(
                     "node", [*python, "segment", "--ros-args", "-p", f"model:={model}"], environment
                 ) as node:
                     chain = _Chain(camera, node, index, stop, seen)
-                    if not chain.until(lambda: bool(seen.masks), START_TIMEOUT_S):
+                    with _starting("the node", lambda: bool(seen.masks)) as answers:
+                        is_there = chain.until(answers, START_TIMEOUT_S)
+                    if not is_there:
                         raise LcrSegError(f"no mask came within {START_TIMEOUT_S:g} s:\n{node.last_lines()}")
                     chain.first_mask_s = (seen.masks[0].sent_ns - began_ns) * 1e-9
                     if scenario.is_stalled:
@@ -207,6 +214,18 @@ def _running(scenario: Scenario, model: str, stop: threading.Event, room_frames:
                         yield chain
     finally:
         rclpy.try_shutdown()
+
+
+@contextmanager
+def _starting(what: str, happened: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
+    """What was asked, with a clock that goes on whenever it is asked."""
+    with waiting(f"{what} starts") as show:
+
+        def shown() -> bool:
+            show()
+            return happened()
+
+        yield shown
 
 
 @contextmanager

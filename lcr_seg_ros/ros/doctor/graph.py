@@ -135,6 +135,8 @@ class GraphListener(Node):
     def __init__(self, wanted: tuple[str, ...] = (), context: Context | None = None) -> None:
         super().__init__("doctor", context=context)
         self._wanted = wanted
+        self.share_done = 0.0
+        """How far :meth:`listen` has come, 0..1; back to 0 when it begins anew because image topics are there."""
         self._view = GraphView()
         self._listened: set[str] = set()
         self._compressed: dict[str, Stream] = {}  # by full name, until the listening ends
@@ -154,7 +156,8 @@ class GraphListener(Node):
             if (self._view.images or self._compressed) and not is_discovered:
                 is_discovered, began = True, time.monotonic()
             patience = seconds if is_discovered else max(seconds, DISCOVERY_S)
-            if time.monotonic() - began >= patience or is_stopped(LOOK_PERIOD_S):
+            self.share_done = min(1.0, (time.monotonic() - began) / patience)
+            if self.share_done >= 1 or is_stopped(LOOK_PERIOD_S):
                 break
         self._view.seconds = time.monotonic() - began
         self._view.misfits = self._find_misfits()

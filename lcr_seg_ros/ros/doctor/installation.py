@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from lcr_seg_ros import __version__
+from lcr_seg_ros.progress import each
 from lcr_seg_ros.ros.doctor.report import Check, Level
 
 AREA = "installation"
@@ -48,7 +49,8 @@ class RuntimeProbes:
 
     def checks(self) -> list[Check]:
         """One check for each runtime, one for the GPU, and a failure if there is none to run a network."""
-        answers = {name: _answer(process) for name, process in self._running.items()}
+        running = each(self._running.items(), "trying out", "runtime")
+        answers = {name: _answer(process) for name, process in running}
         checks = [_runtime(name, answers.get(name)) for name in _PROBES]
         if not any("version" in answer for answer in answers.values()):
             advice = "install one: pip install openvino (fastest on CPUs), or onnxruntime"
