@@ -18,8 +18,10 @@ from shared_data import ROOT, shared_data
 from tiny_bundle import make_tiny_bundle, tiny_bundle
 
 from lcr_seg_ros.backends import BACKENDS, Backend, create_backend
+from lcr_seg_ros.backends import network_file as network_files
 from lcr_seg_ros.backends.cache import cache_folder, prune
 from lcr_seg_ros.backends.cuda import why_no_cuda
+from lcr_seg_ros.backends.network_file import network_file
 from lcr_seg_ros.backends.openvino import MAX_SIZES, OpenVinoBackend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.decode import decode
@@ -257,3 +259,29 @@ print("done")
             backend,
         )
         assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+class TestNetworkFile:
+    """The file that OpenVINO and ONNX Runtime read a network from."""
+
+    def test_it_has_the_networks_bytes_until_it_is_left(self) -> None:
+        network = os.urandom(3_000_000)
+        with network_file(network) as file:
+            assert isinstance(file, str) and Path(file).read_bytes() == network
+            assert "memfd:network.onnx" in str(Path(file).readlink())
+        assert not Path(file).exists()
+
+    def test_none_is_left_open(self) -> None:
+        before = len(list(network_files.OPEN_FILES.iterdir()))
+        for _ in range(3):
+            with pytest.raises(ValueError, match="x"), network_file(b"network"):
+                raise ValueError("x")
+        assert len(list(network_files.OPEN_FILES.iterdir())) == before
+
+    @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+    def test_without_such_files_runtimes_take_the_bytes(self, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip(BACKENDS[backend][0])
+        tensor = np.random.default_rng(0).random((1, 6, 60, 80), np.float32)
+        expected = create_backend(tiny_bundle(), backend, "cpu").infer(tensor).copy()
+        monkeypatch.setattr(network_files, "OPEN_FILES", Path("/no/such/folder"))
+        np.testing.assert_allclose(create_backend(tiny_bundle(), backend, "cpu").infer(tensor), expected, atol=1e-6)

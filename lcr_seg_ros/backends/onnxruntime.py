@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.backends.cache import cache_folder, prune
+from lcr_seg_ros.backends.network_file import network_file
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BackendError
 
@@ -84,10 +85,12 @@ class OnnxRuntimeBackend:
 
         providers = [(PROVIDERS[title], _provider_options(title)) for title in titles]
         try:
-            # Its own fallback would only print, and hide what happened from us.
-            return onnxruntime.InferenceSession(
-                self._bundle.network, self._options, providers=[*providers, "CPUExecutionProvider"], enable_fallback=0
-            )
+            # TensorRT names the engines that it keeps after the file, whose name is another at each start.
+            with nullcontext(self._bundle.network) if titles else network_file(self._bundle.network) as network:
+                # Its own fallback would only print, and hide what happened from us.
+                return onnxruntime.InferenceSession(
+                    network, self._options, providers=[*providers, "CPUExecutionProvider"], enable_fallback=0
+                )
         except Exception as error:  # the runtime has no common base for its errors
             reason = " ".join(str(error).split())
             raise BackendError(f"onnxruntime cannot load the network of {self._bundle.name!r}: {reason}") from error

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.backends.cache import cache_folder, prune
+from lcr_seg_ros.backends.network_file import network_file
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BackendError
 
@@ -41,7 +42,8 @@ class OpenVinoBackend:
 
         self._core = openvino.Core()
         try:
-            self._model = self._core.read_model(bundle.network)
+            with network_file(bundle.network) as file:
+                self._model = self._core.read_model(file)
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise BackendError(f"openvino cannot read the network of {bundle.name!r}: {reason}") from error
