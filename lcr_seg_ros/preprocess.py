@@ -67,7 +67,10 @@ class Preprocessor:
             tracker: memory of the camera's gravity; without it the frame is taken by itself.
         """
         if frame.depth_m is None:
-            raise FrameError(f"this model sees {self.spec.modality} and needs depth, but the frame has none")
+            raise FrameError(
+                f"this model sees {self.spec.modality} and needs depth, but the frame has none: "
+                "give depth (depth/NAME.png in a folder), or take a model of colour alone, such as nyu40-rgb"
+            )
         if frame.intrinsics is None:
             raise FrameError(
                 "HHA needs the camera's intrinsics: give camera_info, or intrinsics.yaml beside the images"

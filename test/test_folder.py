@@ -11,7 +11,7 @@ import pytest
 
 from lcr_seg_ros.errors import FrameError, SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
-from lcr_seg_ros.sources.folder import NYUDV2_INTRINSICS, DatasetFolder, parse_intrinsics, write_folder
+from lcr_seg_ros.sources.folder import NYUDV2_INTRINSICS, DatasetFolder, parse_intrinsics, write_folder, write_png
 from lcr_seg_ros.sources.source import SourceFrame
 
 INTRINSICS = CameraIntrinsics(60.0, 61.0, 39.5, 29.25, 80, 60)
@@ -101,3 +101,30 @@ def test_intrinsics_on_the_command_line_are_checked_like_all_others() -> None:
     assert parse_intrinsics("585,585,320,240") == CameraIntrinsics(585, 585, 320, 240, 640, 480)
     with pytest.raises(FrameError):
         parse_intrinsics("0,585,320,240")
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ("nowhere", "there is nothing of that name"),
+        ("flat", "the images in it belong into .*flat/rgb/"),
+        ("flat/a.png", "it is a file; give the folder"),
+        ("good/rgb", "is one itself: give the folder that it lies in"),
+        ("good/depth", "it has no rgb/ with images$"),
+    ],
+)
+def test_who_points_beside_a_dataset_folder_is_told_where_it_would_be(tmp_path: Path, given: str, answer: str) -> None:
+    for folder in ("flat", "good/rgb", "good/depth"):
+        (tmp_path / folder).mkdir(parents=True)
+    for image in ("flat/a.png", "good/rgb/a.png"):
+        write_png(tmp_path / image, np.zeros((4, 4), np.uint8))
+    with pytest.raises(SourceError, match=f"is not a dataset folder: .*{answer}"):
+        DatasetFolder(tmp_path / given)
+
+
+def test_an_image_without_its_depth_is_named(tmp_path: Path) -> None:
+    for image in ("rgb/a.png", "depth/b.png"):
+        (tmp_path / image).parent.mkdir()
+        write_png(tmp_path / image, np.zeros((4, 4, 3) if "rgb" in image else (4, 4), np.uint8))
+    with pytest.raises(SourceError, match=r"there is no .*depth/a\.png for the image a: `check-data .*` lists"):
+        DatasetFolder(tmp_path)[0]

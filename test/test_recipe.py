@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
 
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.training.recipe import Recipe, RecipeError
+from lcr_seg_ros.training.train_command import command
 
 NYU40 = LabelSet.load("nyu40")
 
@@ -28,6 +30,9 @@ def test_the_baseline_differs_in_the_loss_only(tmp_path: Path) -> None:
         ({"optimizer.epochs": 0}, "optimizer.epochs: Input should be greater than or equal to 1"),
         ({"loss.constraint.weigth": 3}, "weigth: Extra inputs are not permitted"),
         ({"input.modality": "thermal"}, "input.modality"),
+        ({"epochs": 3}, r"epochs: .*, did you mean optimizer\.epochs\?"),
+        ({"optimizer.learningrate": 3}, r"did you mean optimizer\.learning_rate\?"),
+        ({"xyzzy": 3}, r"not permitted \(got 3\)$"),
     ],
 )
 def test_a_recipe_names_each_entry_that_is_wrong(entries: dict[str, object], message: str) -> None:
@@ -82,3 +87,9 @@ def test_every_recipe_serves_each_modality_and_label_set_with_and_without_the_co
 def test_an_early_end_within_needs_classifiers_there() -> None:
     with pytest.raises(RecipeError, match=r"inner_share is 0.5: it needs deep_supervision above 0"):
         Recipe.load("segnet_modern", {"loss.deep_supervision": 0, "loss.inner_share": 0.5})
+
+
+def test_an_entry_typed_as_an_option_is_answered_with_how_entries_are_written() -> None:
+    answer = CliRunner().invoke(command, ["--data", ".", "--epochs", "3"])
+    assert answer.exit_code == 2
+    assert "NAME=VALUE, as in optimizer.epochs=2" in answer.output

@@ -8,9 +8,11 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 import yaml
+from click.testing import CliRunner
 from shared_data import ROOT
 
 from lcr_seg_ros.resources import CONFIG
+from lcr_seg_ros.ros.segment_command import command
 
 MIB = 1 << 20
 NAMESPACE = "{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}"
@@ -82,3 +84,12 @@ def test_the_launch_file_declares_its_arguments_and_defaults_only_what_is_not_in
     assert {"camera", "rgb", "depth", "camera_info", "rviz", "dds_profile", "use_sim_time", "map"} <= arguments.keys()
     for name in arguments.keys() & parameters:
         assert "".join(part.text for part in arguments[name].default_value) == ""
+
+
+@pytest.mark.parametrize("words", [["model:=nyu4"], ["--model", "nyu4"], ["--camera-height=1.2"]])
+def test_a_parameter_given_as_to_a_launch_file_is_refused_and_not_taken_for_a_topic(words: list[str]) -> None:
+    pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
+    name = "camera_height" if "height" in words[0] else "model"
+    answer = CliRunner().invoke(command, words)
+    assert answer.exit_code == 2
+    assert f"{name} is a parameter of the node: --ros-args -p {name}:=VALUE" in answer.output

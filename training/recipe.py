@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -280,10 +281,21 @@ class Recipe(_Section):
             return cls.model_validate(values)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']}" + (f" (got {e['input']!r})" if e["loc"] else "")
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
+                + (f" (got {e['input']!r})" if e["loc"] else "")
+                + (_perhaps(e["loc"]) if e["type"] == "extra_forbidden" else "")
                 for e in error.errors()
             )
             raise RecipeError(f"{path}: {faults}") from error
+
+
+def _perhaps(place: tuple[int | str, ...]) -> str:
+    """Where the recipe has an entry of that name, or one that is nearly called so."""
+    typed = ".".join(map(str, place))
+    known = dotted_entries(Recipe.model_validate({"name": "", "loss": {"constraint": {}}}).model_dump())
+    same = [name for name in known if name.rpartition(".")[2] == str(place[-1])]
+    near = same or get_close_matches(typed, known, n=1, cutoff=0.7)
+    return f", did you mean {' or '.join(near)}?" if near else ""
 
 
 def _find(name_or_path: str | Path, folder: Path) -> Path:

@@ -11,7 +11,17 @@ import click
 import yaml
 
 
+class _Train(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:  # --epochs, as other programs have it
+            advice = "what a recipe holds is written NAME=VALUE, as in optimizer.epochs=2"
+            raise click.UsageError(f"{error.format_message()} ({advice})", ctx) from error
+
+
 @click.command(
+    cls=_Train,
     epilog="""\b
 Examples:
   python -m lcr_seg_ros train --data nyudv2 --recipe nyu40
@@ -20,7 +30,7 @@ Examples:
   python -m lcr_seg_ros train --data nyudv2 --recipe segnet_paper input.modality=hha
   python -m lcr_seg_ros train --data mine --finetune nyu40 optimizer.epochs=30 --out runs/mine
   torchrun --nnodes 2 --nproc_per_node 4 --rdzv_backend c10d --rdzv_endpoint HOST:29500 \\
-      -m lcr_seg_ros train --recipe segnet_modern --data nyudv2 --devices 4 --nodes 2"""
+      -m lcr_seg_ros train --recipe segnet_modern --data nyudv2 --devices 4 --nodes 2""",
 )
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, help="dataset folder with rgb/, depth/, label40/"

@@ -119,12 +119,29 @@ def _stop_on_signals() -> Iterator[_Stop]:
             signal.signal(number, signal.SIG_IGN if stop.requested else handler)
 
 
+def _refuse_bare_parameters(ros_arguments: list[str]) -> None:
+    """``model:=nyu4``, which a launch file takes, would rename a topic ``model`` here; ``--model`` is no better.
+
+    Raises:
+        click.UsageError: says how a parameter is given.
+    """
+    from lcr_seg_ros.ros.parameters import read_defaults
+
+    end = ros_arguments.index("--ros-args") if "--ros-args" in ros_arguments else len(ros_arguments)
+    known = read_defaults()
+    for word in ros_arguments[:end]:
+        name = word.lstrip("-").replace(":=", "=").partition("=")[0].replace("-", "_")
+        if name in known and (":=" in word or word.startswith("--")):
+            raise click.UsageError(f"{word}: {name} is a parameter of the node: --ros-args -p {name}:=VALUE")
+
+
 def _initialize(ros_arguments: list[str]) -> None:
     import rclpy
     from rclpy.signals import SignalHandlerOptions
     from rclpy.utilities import remove_ros_args
 
     try:
+        _refuse_bare_parameters(ros_arguments)
         if strangers := remove_ros_args(["segment", *ros_arguments])[1:]:
             raise click.UsageError(f"no such option or argument: {strangers[0]} (ROS arguments follow --ros-args)")
         rclpy.init(args=["segment", *ros_arguments], signal_handler_options=SignalHandlerOptions.NO)

@@ -65,7 +65,7 @@ class DatasetFolder:
     ) -> None:
         self.path = Path(path)
         if not (self.path / RGB_FOLDER).is_dir():
-            raise SourceError(f"{self.path} is not a dataset folder: it has no {RGB_FOLDER}/ with images")
+            raise SourceError(f"{self.path} is not a dataset folder: {_why_no_folder(self.path)}")
         self._images = {p.stem: p for p in sorted((self.path / RGB_FOLDER).iterdir()) if _is_image(p)}
         names = list(self._images) if split is None else self._read_split(split)
         if limit is not None and limit < 1:
@@ -149,7 +149,8 @@ class DatasetFolder:
         file = self.path / DEPTH_FOLDER / f"{name}.png"
         depth = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         if depth is None:
-            raise SourceError(f"cannot read the depth image {file}")
+            lacks = f"{file} cannot be read" if file.is_file() else f"there is no {file} for the image {name}"
+            raise SourceError(f"{lacks}: `check-data {self.path}` lists all that is wrong")
         if depth.dtype != np.uint16:
             raise SourceError(f"{file} must be a 16-bit PNG in millimetres, got {depth.dtype} {depth.shape}")
         return depth_to_metres(depth)
@@ -219,6 +220,20 @@ def depth_to_millimetres(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.uin
     """Metres to uint16 millimetres; holes and what lies beyond 65.535 m become 0."""
     millimetres = np.rint(np.nan_to_num(depth_m.astype(np.float64), nan=0, posinf=0, neginf=0) * 1000)
     return np.where((millimetres > 0) & (millimetres <= 65535), millimetres, 0).astype(np.uint16)
+
+
+def _why_no_folder(path: Path) -> str:
+    """Also what those mean who point at the images themselves."""
+    lacks = f"it has no {RGB_FOLDER}/ with images"
+    if path.is_file():
+        return f"it is a file; give the folder whose {RGB_FOLDER}/ holds the images"
+    if not path.is_dir():
+        return "there is nothing of that name"
+    if not any(_is_image(p) for p in path.iterdir()):
+        return lacks
+    if path.resolve().name == RGB_FOLDER:
+        return f"{lacks}, but is one itself: give the folder that it lies in"
+    return f"{lacks}; the images in it belong into {path / RGB_FOLDER}/"
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
