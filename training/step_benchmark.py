@@ -57,13 +57,15 @@ def training_steps(name: str) -> dict[bool, Callable[[], None]]:
 
 
 def peak_memory_mib(name: str, constrained: bool, threads: int) -> float:
-    """Largest resident memory of a process that takes three such steps, in MiB."""
+    """Largest resident memory of a process that takes three such steps, in MiB, with all that a training loads."""
     arguments = [name, "1" if constrained else "0", str(threads), *map(str, SETTINGS[name])]
     answer = subprocess.run([sys.executable, "-m", __name__, *arguments], capture_output=True, text=True, check=True)
     return float(answer.stdout)
 
 
 def _take_three_steps(name: str, constrained: bool, threads: int) -> float:
+    import lcr_seg_ros.training.train  # noqa: F401 - the libraries that every training has in memory, with it or without
+
     torch.set_num_threads(threads)
     step = training_steps(name)[constrained]
     for _ in range(3):
