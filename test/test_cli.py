@@ -127,7 +127,7 @@ def test_benchmark_node_measures_the_three_processes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["predict", "--data", "nowhere"], "error: nowhere is not a dataset folder: it has no rgb/"),
+        (["predict", "--data", "nowhere"], "error: nowhere is not a dataset folder: there is nothing of that name"),
         (
             ["predict", "--data", "DATA", "--model", "nowhere"],
             "error: no model at nowhere; give the path of a .lcrseg file",
