@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -276,6 +277,17 @@ class TestNetworkFile:
         for _ in range(3):
             with pytest.raises(ValueError, match="x"), network_file(b"network"):
                 raise ValueError("x")
+        assert len(list(network_files.OPEN_FILES.iterdir())) == before
+
+    def test_where_files_are_limited_to_less_it_is_the_bytes(self) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = len(list(network_files.OPEN_FILES.iterdir()))
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+            with network_file(bytes(1025)) as file:
+                assert file == bytes(1025)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert len(list(network_files.OPEN_FILES.iterdir())) == before
 
     @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])

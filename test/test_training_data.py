@@ -16,6 +16,7 @@ from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha import HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
+from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.data import (
     IGNORED,
     PADDED,
@@ -119,10 +120,11 @@ def test_colour_jitter_never_touches_hha_nor_the_guide() -> None:
     assert not (image[:3] == 100).all()
 
 
-def test_training_and_robot_see_the_same_tensor(rooms: Path, tmp_path: Path) -> None:
+def test_training_and_robot_see_the_same_tensor(tmp_path: Path) -> None:
     from lcr_seg_ros.preprocess import Preprocessor
 
-    folder = DatasetFolder(rooms, "val", limit=1)
+    write_folder(RenderedRoom(frames=1, seed=1, width=320, height=240), tmp_path / "rooms")
+    folder = DatasetFolder(tmp_path / "rooms")
     recipe = Recipe.load("nyu40", {"input.height": 120, "input.width": 160})
     examples = folder_examples(folder, tmp_path, recipe.input.hha_settings)
     image, _, _ = SegmentationDataset(examples, recipe, NYU40, augment=False)[0]

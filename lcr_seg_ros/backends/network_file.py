@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 OPEN_FILES = Path("/proc/self/fd")
 """Of Linux: the files that this process has open, by number."""
+WRITTEN_AT_ONCE = 64 << 20
+"""Bytes. Linux writes 2 GiB at most in one call."""
 
 
 @contextmanager
@@ -22,12 +26,27 @@ def network_file(network: bytes) -> Iterator[str | bytes]:
         network: content of the file.
 
     Yields:
-        The path, or ``network`` itself where the system has no such files: the runtimes take both.
+        The path, or ``network`` itself where the system gives no such file: the runtimes take both.
     """
-    if not (hasattr(os, "memfd_create") and OPEN_FILES.is_dir()):
+    file = _in_memory(network)
+    if file is None:
         yield network
         return
-    with os.fdopen(os.memfd_create("network.onnx"), "wb") as file:
-        file.write(network)
-        file.flush()
+    with file:
         yield str(OPEN_FILES / str(file.fileno()))
+
+
+def _in_memory(content: bytes) -> IO[bytes] | None:
+    """A file of it, or None: there are none on this system, or none of this size are allowed to the process."""
+    if not (hasattr(os, "memfd_create") and OPEN_FILES.is_dir()):
+        return None
+    file = os.fdopen(os.memfd_create("network.onnx"), "wb", buffering=0)
+    try:
+        for start in range(0, len(content), WRITTEN_AT_ONCE):
+            part = memoryview(content)[start : start + WRITTEN_AT_ONCE]
+            if file.write(part) != len(part):  # the limit lies within
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    except OSError:
+        file.close()
+        return None
+    return file
