@@ -15,6 +15,7 @@ import lightning as L
 import torch
 from forked_commands import run_command, start_command
 from lightning.pytorch.callbacks import Callback
+from training_run import DEEPLY
 
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import SourceError
@@ -133,16 +134,6 @@ def test_a_cut_checkpoint_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(SourceError, match="cut or is no checkpoint"):
         read_checkpoint(tmp_path / "last.ckpt")
-
-
-# The decoder of SegNet is deep: its inner stages are supervised as well, and its encoder moves slowly.
-DEEPLY = {
-    "network.imagenet": False,
-    "network.arguments.width": 8,
-    "network.arguments.dropout": 0,
-    "loss.deep_supervision": 0.3,
-    "optimizer.encoder_lr_scale": 0.1,
-}
 
 
 def test_inner_stages_are_supervised_by_labels_at_every_scale_through_classifiers_that_stay_behind(

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
 import lightning as L
 import torch
+from training_run import DEEPLY
 
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
@@ -17,15 +18,6 @@ from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe, RecipeError
 from lcr_seg_ros.training.train import _explained
 
 NYU40 = LabelSet.load("nyu40")
-
-# The decoder of SegNet is deep: its inner stages are supervised as well, and its encoder moves slowly.
-DEEPLY = {
-    "network.imagenet": False,
-    "network.arguments.width": 8,
-    "network.arguments.dropout": 0,
-    "loss.deep_supervision": 0.3,
-    "optimizer.encoder_lr_scale": 0.1,
-}
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "poly", "cosine", "constant"])

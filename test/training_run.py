@@ -20,6 +20,15 @@ from lightning.pytorch.callbacks import Callback
 from lcr_seg_ros.training.recipe import Recipe
 from lcr_seg_ros.training.train import Machine, train
 
+DEEPLY = {
+    "network.imagenet": False,
+    "network.arguments.width": 8,
+    "network.arguments.dropout": 0,
+    "loss.deep_supervision": 0.3,
+    "optimizer.encoder_lr_scale": 0.1,
+}
+"""Entries of a small SegNet: its decoder is deep, so inner stages are supervised too, and its encoder moves slowly."""
+
 
 class Killed(Callback):
     def __init__(self, step: int) -> None:

@@ -215,8 +215,6 @@ def _train(run: PlannedRun, settings: RunSettings, folder: Path, lock: IO[str]) 
         "--threads", settings.threads,
         *settings.train_arguments,
     ]  # fmt: skip
-    package = str(Path(lcr_seg_ros.__file__).resolve().parent.parent)
-    paths = [package, os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else [package]
     before, started = _read_seconds(folder), time.monotonic()
     replace_file(folder / SECONDS, _UNKNOWN.encode())  # what stays if nobody is left to write how long it took
     with (folder / LOG).open("a", encoding="utf-8") as output:
@@ -226,7 +224,7 @@ def _train(run: PlannedRun, settings: RunSettings, folder: Path, lock: IO[str]) 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            env=child_environment(),
             pass_fds=(lock.fileno(),),
         )
         try:
@@ -243,6 +241,12 @@ def _train(run: PlannedRun, settings: RunSettings, folder: Path, lock: IO[str]) 
         raise LcrSegError(
             f"training ended well, but {folder / BUNDLE} is not of the planned recipe: see {folder / LOG}"
         )
+
+
+def child_environment() -> dict[str, str]:
+    """Of a command of this very package, wherever this process was started from."""
+    package = str(Path(lcr_seg_ros.__file__).resolve().parent.parent)
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))}
 
 
 def _score(run: PlannedRun, settings: RunSettings, folder: Path) -> RunResult:

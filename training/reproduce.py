@@ -6,7 +6,6 @@ itself. So the same call goes on after any interruption.
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -18,10 +17,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-import lcr_seg_ros
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.resources import CONFIG
+from lcr_seg_ros.training.ablate import child_environment
 
 FIT, VAL, ALL = "fit", "val", "train"
 """Splits: the trial's frames, those that score it, and those of the model that ships."""
@@ -128,7 +127,7 @@ def carry_out(steps: Sequence[Step], out: Path) -> None:
             continue
         print(f"{place}: {step}", file=sys.stderr, flush=True)
         step.makes.parent.mkdir(parents=True, exist_ok=True)
-        code = subprocess.call((sys.executable, "-m", "lcr_seg_ros", *step.arguments), env=_environment())
+        code = subprocess.call((sys.executable, "-m", "lcr_seg_ros", *step.arguments), env=child_environment())
         if code != 0 or not step.makes.is_file():
             raise ReproductionError(
                 f"{place} ended with code {code}, its reason is above; the same command goes on from there: {step}"
@@ -222,9 +221,3 @@ def _refuse_another_plan(steps: Sequence[Step], record: Path) -> None:
                 f"{record.parent} was begun otherwise ({before[makes]}; now {command}): choose another --out"
             )
     replace_file(record, "".join(f"{k}\t{v}\n" for k, v in (before | planned).items()).encode())
-
-
-def _environment() -> dict[str, str]:
-    """With this very package ahead, wherever it was started from."""
-    package = str(Path(lcr_seg_ros.__file__).resolve().parent.parent)
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))}
