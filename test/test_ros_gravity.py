@@ -884,6 +884,40 @@ def test_the_estimate_starts_where_the_camera_is_mounted(model: Path, room: Rend
             assert degrees_between((-x, -y, z), rig.gravity) < 5
 
 
+def test_each_of_two_cameras_is_mounted_in_its_own_way(model: Path, room: RenderedRoom):
+    """The rear one hangs upside down and its gravity is estimated; the front one's is given, and so is its height."""
+    environment = isolated_ros_environment()
+    front_is = "front.gravity_source:=fixed", "front.gravity_pitch:=0.4", "front.camera_height:=2.2"
+    parameters = f"model:={model}", "cameras:=[front, rear]", *front_is, "rear.gravity_roll:=3.1416"
+    domain = int(environment["ROS_DOMAIN_ID"])
+    with start_node(environment, *parameters) as process:
+        assert process.wait_for_line("]: active", START_S), process.last_lines()
+        with peer_in_domain(domain, "/segment", "front") as front, peer_in_domain(domain, "/segment", "rear") as rear:
+            rig = Rig(front, room)
+            images = front.listen(Image, "segmentation/hha")
+            frame = rig.frame()
+            assert frame.depth_m is not None and frame.intrinsics is not None
+            hanging = [array_to_image(np.ascontiguousarray(frame.rgb[::-1, ::-1]), "rgb8")]
+            hanging.append(array_to_image(np.ascontiguousarray(frame.depth_m[::-1, ::-1]), "32FC1"))
+            info = encode_camera_info(frame.intrinsics)  # the principal point is in the middle
+
+            def send() -> None:
+                rig.send_image()
+                rear.send(*hanging, info)
+
+            assert front.send_until(lambda: bool(images and rear.masks), send), process.last_lines()
+            expected = hha_of(frame, HhaSettings(), down_of_tilt(0.0, 0.4), 2.2)
+            np.testing.assert_array_equal(color_to_array(images[0]), expected)
+            values = front.diagnostics(lambda values, message: "gravity_down" in values, camera="front")
+            assert values["gravity_source"] == "fixed"
+            values = rear.diagnostics(lambda values, message: "gravity_down" in values, camera="rear")
+            assert values["gravity_source"] == "estimate"
+            x, y, z = map(float, values["gravity_down"].split())
+            assert degrees_between((-x, -y, z), rig.gravity) < 5
+            result = rear.set_parameter("rear.gravity_roll", 0.0)
+            assert not result.successful and result.reason.startswith("rear.gravity_roll is in use")
+
+
 @pytest.mark.parametrize(
     ("parameters", "line"),
     [

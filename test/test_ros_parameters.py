@@ -277,6 +277,67 @@ def test_a_change_that_cannot_work_is_refused_with_the_reason_and_changes_nothin
     assert declared.handler.values.model == "nyu40" and not declared.changes
 
 
+class TestCamerasWithParametersOfTheirOwn:
+    def test_what_a_camera_has_for_itself_wins_over_the_nodes(self, context):
+        of = Declared(
+            context, "-p", "cameras:=[front, left/rear]", "-p", "gravity_pitch:=0.1", "-p", "camera_height:=1.2",
+            "-p", "left/rear.gravity_pitch:=0.5", "-p", "left/rear.registration_xyz:=[1, 0, 0]",
+        ).handler.of_camera  # fmt: skip
+        front, rear = of("front"), of("left/rear")
+        assert (front.gravity_pitch, front.camera_height, front.registration_xyz) == (0.1, 1.2, (0.0, 0.0, 0.0))
+        assert (rear.gravity_pitch, rear.camera_height, rear.registration_xyz) == (0.5, 1.2, (1.0, 0.0, 0.0))
+
+    def test_they_stand_in_a_file_below_the_cameras_name(self, context, tmp_path):
+        file = tmp_path / "mine.yaml"
+        file.write_text("/**:\n  ros__parameters:\n    cameras: [front, rear]\n    rear:\n      gravity_source: imu\n")
+        handler = Declared(context, "--params-file", str(file)).handler
+        assert handler.of_camera("rear").gravity_source == "imu"
+        assert handler.of_camera("front").gravity_source == "estimate"
+
+    def test_a_camera_without_a_name_has_the_nodes(self, context):
+        handler = Declared(context, "-p", "gravity_pitch:=0.1").handler
+        assert handler.of_camera("") is handler.values
+
+    @pytest.mark.parametrize("node_type", [Node, HumbleNode])
+    def test_they_are_set_until_the_node_is_configured(self, context, node_type):
+        declared = Declared(context, "-p", "cameras:=[front, rear]", node_type=node_type)
+        assert declared.set("rear.camera_height", 2).successful
+        assert declared.handler.of_camera("rear").camera_height == 2.0
+        declared.configured = True
+        result = declared.set("rear.camera_height", 1.0)
+        assert not result.successful and result.reason.startswith("rear.camera_height is in use")
+        assert declared.set("rear.camera_height", 2.0).successful, "as it is"
+        assert declared.set("class_filter", ["chair"]).successful
+        assert declared.handler.of_camera("rear").class_filter == ("chair",)
+        assert declared.handler.of_camera("rear").camera_height == 2.0
+
+    @pytest.mark.parametrize(
+        ("given", "reason"),
+        [
+            ("rear.gravity_source:=gps", "rear.gravity_source must be one of estimate, imu, tf, fixed, got 'gps'"),
+            ("rear.camera_height:=-1.0", "rear.camera_height must be 0..100, got -1.0"),
+            ("rear.registration_rpy:=[0.0, 1.0]", "rear.registration_rpy must be three numbers of"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_with_its_full_name(self, context, given, reason):
+        with pytest.raises(ParameterError, match=re.escape(reason)):
+            Declared(context, "-p", "cameras:=[front, rear]", "-p", given)
+        name, _, value = given.partition(":=")
+        declared = Declared(context, "-p", "cameras:=[front, rear]")
+        result = declared.set(name, value)
+        assert not result.successful and name in result.reason
+
+    def test_a_camera_that_comes_later_gets_what_was_given_at_the_start(self, context):
+        declared = Declared(context, "-p", "rear.gravity_pitch:=0.5")
+        assert declared.set("cameras", ["rear"]).successful
+        declared.handler.declare_for_cameras()
+        assert declared.handler.of_camera("rear").gravity_pitch == 0.5
+
+    def test_what_no_camera_can_have_for_itself_is_unknown(self):
+        given = ["rear.gravity_pitch", "rear.model", "raer.gravity_pitch", "gravity_pitch"]
+        assert unknown_parameters(given, SPECS, ["front", "rear"]) == ["raer.gravity_pitch", "rear.model"]
+
+
 LABELS = LabelSet.load("nyu40")
 
 

@@ -15,7 +15,7 @@ from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import MAX_SIDE_PX, CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha.bands import MOST_THREADS, usable_threads
 from lcr_seg_ros.hha.evidence import GravityEvidence
-from lcr_seg_ros.hha.gravity import GravityEstimate, angle_deg
+from lcr_seg_ros.hha.gravity import GravityEstimate, angle_deg, unit_direction
 from lcr_seg_ros.hha.settings import HhaSettings
 from lcr_seg_ros.hha.tracking import GravityFit, GravityTracker
 
@@ -78,7 +78,7 @@ class HhaEncoder:
         self.settings = settings or HhaSettings()
         self._num_threads = min(num_threads, MOST_THREADS) or usable_threads()
         self._execution = _execution(mode, self.settings, self._num_threads)
-        self._upright = _unit(np.array(self.settings.upright))
+        self._upright = unit_direction(self.settings.upright)
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[HhaEncoder], tuple[str, HhaSettings, int]]:
@@ -152,7 +152,7 @@ class HhaEncoder:
         with self._lock:
             if not self._execution.load(depth_m, intrinsics, valid):
                 image[:] = 0
-                return HhaImage(image, GravityEstimate(self._upright if down is None else down, NO_DEPTH))
+                return HhaImage(image, GravityEstimate(self._upright_of(tracker) if down is None else down, NO_DEPTH))
             estimate = GravityEstimate(down) if down is not None else self._estimate(camera_height_m, tracker, stamp_s)
             self._execution.channels(estimate.down, camera_height_m, image)
         return HhaImage(image, estimate)
@@ -172,13 +172,12 @@ class HhaEncoder:
             raise FrameError("gravity is found in depth, with the camera's intrinsics: the frame has not both")
         _check(depth_m, intrinsics, None)
         _check_height(frame.camera_height_m)
-        down = _direction(frame.gravity)
-        if down is not None:  # nothing of the depth is needed but whether there is any
+        if frame.gravity is not None:  # nothing of the depth is needed but whether there is any
             is_known = (depth_m >= self.settings.min_depth_m) & (depth_m <= self.settings.max_depth_m)
-            return GravityEstimate(down, "" if is_known.any() else NO_DEPTH)
+            return GravityEstimate(unit_direction(frame.gravity), "" if is_known.any() else NO_DEPTH)
         with self._lock:
             if not self._execution.load(depth_m, intrinsics, None):
-                return GravityEstimate(self._upright, NO_DEPTH)
+                return GravityEstimate(self._upright_of(tracker), NO_DEPTH)
             return self._estimate(frame.camera_height_m, tracker, frame.stamp_s)
 
     def estimate_gravity(
@@ -205,20 +204,25 @@ class HhaEncoder:
         self, camera_height_m: float | None, tracker: GravityTracker | None, stamp_s: float | None
     ) -> GravityEstimate:
         """Of the depth that was loaded."""
+        upright = self._upright_of(tracker)
+
+        def fit(start: Vector | None) -> GravityFit:
+            if start is None:
+                down = self._execution.gravity(upright, self.settings.cold_passes)
+            else:
+                down = self._execution.gravity(start, self.settings.warm_passes)
+            return GravityFit(down, self._execution.evidence(down))
+
+        def tilt_deg(down: Vector) -> float:
+            return angle_deg(down, upright)
+
         if tracker is not None:
-            return tracker.follow(self._fit, self._tilt_deg, stamp_s, camera_height_m)
-        cold = self._fit(None)
-        return GravityEstimate(cold.down, cold.evidence.doubt(self._tilt_deg(cold.down), camera_height_m))
+            return tracker.follow(fit, tilt_deg, stamp_s, camera_height_m)
+        cold = fit(None)
+        return GravityEstimate(cold.down, cold.evidence.doubt(tilt_deg(cold.down), camera_height_m))
 
-    def _fit(self, start: Vector | None) -> GravityFit:
-        if start is None:
-            down = self._execution.gravity(self._upright, self.settings.cold_passes)
-        else:
-            down = self._execution.gravity(start, self.settings.warm_passes)
-        return GravityFit(down, self._execution.evidence(down))
-
-    def _tilt_deg(self, down: Vector) -> float:
-        return angle_deg(down, self._upright)
+    def _upright_of(self, tracker: GravityTracker | None) -> Vector:
+        return self._upright if tracker is None or tracker.upright is None else tracker.upright
 
     def _checked(
         self,
@@ -236,7 +240,7 @@ class HhaEncoder:
             out = np.empty(shape, np.uint8)
         elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous or not out.flags.writeable:
             raise FrameError(f"out must be {shape} uint8, contiguous and writeable, got {_kind(out)}")
-        return _direction(gravity), out
+        return None if gravity is None else unit_direction(gravity), out
 
 
 def _execution(mode: str, settings: HhaSettings, num_threads: int) -> Execution:
@@ -280,25 +284,6 @@ def _check(
 def _check_height(camera_height_m: float | None) -> None:
     if camera_height_m is not None and not 0 < camera_height_m < math.inf:
         raise FrameError(f"camera_height_m must be > 0, got {camera_height_m!r}: leave it out if it is not known")
-
-
-def _direction(gravity: npt.ArrayLike | None) -> npt.NDArray[np.float64] | None:
-    if gravity is None:
-        return None
-    try:
-        down = np.asarray(gravity, np.float64)
-    except (TypeError, ValueError) as error:
-        raise FrameError(f"gravity must be three numbers, got {gravity!r}") from error
-    if down.shape != (3,) or not np.isfinite(down).all():
-        raise FrameError(f"gravity must be three finite numbers (x right, y down, z forward), got {gravity!r}")
-    if np.abs(down).max() < 1e-9:
-        raise FrameError(f"gravity must point somewhere, got {gravity!r}")
-    return _unit(down)
-
-
-def _unit(vector: Vector) -> Vector:
-    scaled = vector / np.abs(vector).max()  # first, so that no length overflows
-    return scaled / np.linalg.norm(scaled)
 
 
 def _kind(value: object) -> str:

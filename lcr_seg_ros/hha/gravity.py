@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.hha.definition import GRAVITY_PASSES, GRAVITY_START
 
 AMBIGUOUS = 1e-6
@@ -35,6 +36,25 @@ class GravityEstimate:
     @property
     def confident(self) -> bool:
         return not self.doubt
+
+
+def unit_direction(gravity: npt.ArrayLike) -> Vector:
+    """A direction of gravity of any length, as a (3,) float64 unit vector.
+
+    Raises:
+        FrameError: not three finite numbers, or all of them 0.
+    """
+    try:
+        down = np.asarray(gravity, np.float64)
+    except (TypeError, ValueError) as error:
+        raise FrameError(f"gravity must be three numbers, got {gravity!r}") from error
+    if down.shape != (3,) or not np.isfinite(down).all():
+        raise FrameError(f"gravity must be three finite numbers (x right, y down, z forward), got {gravity!r}")
+    largest = np.abs(down).max()
+    if largest < 1e-9:
+        raise FrameError(f"gravity must point somewhere, got {gravity!r}")
+    scaled = down / largest  # first, so that no length overflows
+    return scaled / np.linalg.norm(scaled)  # type: ignore[no-any-return]
 
 
 def gravity_of_normals(normals: npt.NDArray[np.floating], start: Vector | None = None) -> Vector:

@@ -64,7 +64,7 @@ class HhaSettings:
             raise FrameError(
                 f"gravity_estimate must be one of {', '.join(GRAVITY_ESTIMATES)}, got {self.gravity_estimate!r}"
             )
-        if len(self.upright) != 3 or not all(map(math.isfinite, self.upright)) or not any(self.upright):
+        if len(self.upright) != 3 or not all(map(math.isfinite, self.upright)) or max(map(abs, self.upright)) < 1e-9:
             raise FrameError(f"upright must be three finite numbers, not all 0, got {self.upright!r}")
 
     @property

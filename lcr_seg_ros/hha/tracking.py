@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.hha.evidence import GravityEvidence
-from lcr_seg_ros.hha.gravity import GravityEstimate, angle_deg
+from lcr_seg_ros.hha.gravity import GravityEstimate, angle_deg, unit_direction
 
 MEMORY_S = 0.2
 """An older frame says nothing: a hand turns by 60 degrees a second, and a warm start looks within 15 degrees."""
@@ -57,9 +57,17 @@ class GravityTracker:
     bare wall, the last direction is kept, in doubt, until it is too old to be worth anything.
 
     Not to be shared between threads or cameras.
+
+    Args:
+        upright: (3,) direction of gravity in this camera's optical frame while it stands as it should, of any length;
+            None: ``HhaSettings.upright``, as of the others.
+
+    Raises:
+        FrameError: a direction that is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, upright: npt.ArrayLike | None = None) -> None:
+        self.upright = None if upright is None else unit_direction(upright)
         self.reset()
 
     def reset(self) -> None:

@@ -43,7 +43,7 @@ class CameraGravity:
         self._log = site.log
         self.source_name = site.values.gravity_source
         self._source = create_gravity_source(site.node, site.values, site.topic(IMU_TOPIC))
-        self._tracker = GravityTracker()
+        self._tracker = self._new_tracker()
         self._tracked: CameraIntrinsics | None = None
         self._listens_since = time.monotonic()
         self._publisher: Any = site.create_publisher(Vector3Stamped, TOPIC)
@@ -71,7 +71,7 @@ class CameraGravity:
     def start_over(self) -> None:
         """Forget what was: the clock has jumped, or a bag begins anew."""
         self._source.start_over()
-        self._tracker = GravityTracker()  # another one: the worker may be using the old one now
+        self._tracker = self._new_tracker()  # another one: the worker may be using the old one now
 
     def update(self, now_ns: int) -> None:
         """Take in what has come of IMU and TF; ``now_ns`` is the stamp of messages that have none."""
@@ -85,8 +85,12 @@ class CameraGravity:
         """The memory of the estimate; empty after a change of the camera or of its mode."""
         if intrinsics != self._tracked:
             self._tracked = intrinsics
-            self._tracker = GravityTracker()
+            self._tracker = self._new_tracker()
         return self._tracker
+
+    def _new_tracker(self) -> GravityTracker:
+        values = self._site.values
+        return GravityTracker(values.mounted_down if values.is_mounted else None)
 
     def conclude(self, estimate: GravityEstimate, reading: GravityReading, header: Header) -> GravityUsed:
         """Warn of what is wrong with the gravity that was used for an image; else publish it if somebody listens.

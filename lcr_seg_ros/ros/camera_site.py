@@ -26,13 +26,13 @@ class SharedParts:
 
     Args:
         node: whose publishers and subscriptions they are.
-        values: gives the parameters in use.
+        values_of: gives the parameters in use for a camera, by its name.
         is_active: tells the node's state: publishers made while it is active are so at once.
         stamp_pairs, image_readers, label_info: what was chosen for this installation.
     """
 
     node: LifecycleNode
-    values: Callable[[], SegmentParameters]
+    values_of: Callable[[str], SegmentParameters]
     is_active: Callable[[], bool]
     stamp_pairs: type[StampPairs]
     image_readers: ImageReaders
@@ -58,8 +58,8 @@ class CameraSite:
 
     @property
     def values(self) -> SegmentParameters:
-        """The parameters in use."""
-        return self.shared.values()
+        """The parameters in use for this camera."""
+        return self.shared.values_of(self.name)
 
     def topic(self, base: str) -> str:
         """The relative name of one of the camera's topics: ``rgb/camera_info``, or ``front/rgb/camera_info``."""

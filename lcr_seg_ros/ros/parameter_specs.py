@@ -45,6 +45,7 @@ class ParameterSpec:
         pattern: that each name must match.
         optional: a string that may be empty.
         fixed: cannot change after the start.
+        per_camera: of several cameras each may have its own, as CAMERA.NAME.
     """
 
     type: type[Any]
@@ -56,6 +57,7 @@ class ParameterSpec:
     pattern: str = ""
     optional: bool = False
     fixed: bool = False
+    per_camera: bool = False
 
     def checked(self, name: str, value: Any) -> Any:
         """The value in the parameter's own type.
@@ -160,16 +162,53 @@ def declare_parameters(
     return values
 
 
-def warn_of_unknown_parameters(node: Node, specs: Mapping[str, ParameterSpec]) -> None:
+def declare_own_parameters(node: Node, camera: str, specs: Mapping[str, ParameterSpec]) -> dict[str, Any]:
+    """Declare those that a camera may have for itself, as CAMERA.NAME, without values: then the node's count.
+
+    Args:
+        node: on which to declare; what was declared before stays.
+        camera: its name.
+        specs: by name; of those that are ``per_camera``.
+
+    Returns:
+        By NAME, what the user gave at start or has set since, checked.
+
+    Raises:
+        ParameterError: as :func:`declare_parameters`.
+    """
+    values = {}
+    for base, spec in specs.items():
+        if not spec.per_camera:
+            continue
+        name = f"{camera}.{base}"
+        if not node.has_parameter(name):
+            descriptor = _descriptor(name, spec, spec.fixed)
+            descriptor.description += f" Of camera {camera} alone; not set: as {base}."
+            # Ranges are for values that are there: ROS refuses them for one that is not.
+            descriptor.floating_point_range, descriptor.integer_range = [], []
+            try:
+                node.declare_parameter(name, None, descriptor)
+            except (InvalidParameterValueException, InvalidParameterTypeException) as error:
+                raise ParameterError(f"{name}: {error}") from error
+        value = node.get_parameter(name).value
+        if value is not None:
+            values[base] = spec.checked(name, value)
+    return values
+
+
+def warn_of_unknown_parameters(node: Node, specs: Mapping[str, ParameterSpec], cameras: Iterable[str] = ()) -> None:
     """Name what a user gave at start and the node does not have: ROS itself ignores it in silence."""
-    if unknown := unknown_parameters(getattr(node, "_parameter_overrides", {}), specs):
+    if unknown := unknown_parameters(getattr(node, "_parameter_overrides", {}), specs, cameras):
         node.get_logger().warning(f"there is no parameter {', '.join(unknown)}: ignored; is it misspelt?")
 
 
-def unknown_parameters(given: Iterable[str], specs: Mapping[str, ParameterSpec]) -> list[str]:
-    """Names among those given that are neither of the specs nor of ROS itself."""
+def unknown_parameters(
+    given: Iterable[str], specs: Mapping[str, ParameterSpec], cameras: Iterable[str] = ()
+) -> list[str]:
+    """Names among those given that are neither of the specs, nor a camera's own, nor of ROS itself."""
     of_ros = ("qos_overrides.", "use_sim_time", "start_type_description_service")
-    return sorted(name for name in given if name not in specs and not name.startswith(of_ros))
+    known = {*specs, *(f"{camera}.{name}" for camera in cameras for name, spec in specs.items() if spec.per_camera)}
+    return sorted(name for name in given if name not in known and not name.startswith(of_ros))
 
 
 def _descriptor(name: str, spec: ParameterSpec, is_fixed: bool) -> ParameterDescriptor:

@@ -18,7 +18,13 @@ from lcr_seg_ros.image_encodings import LABEL_ENCODINGS
 from lcr_seg_ros.labels import LabelClass, LabelSet
 from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.ros.orientation import down_of_tilt
-from lcr_seg_ros.ros.parameter_specs import ParameterError, ParameterSpec, declare_parameters, read_defaults_file
+from lcr_seg_ros.ros.parameter_specs import (
+    ParameterError,
+    ParameterSpec,
+    declare_own_parameters,
+    declare_parameters,
+    read_defaults_file,
+)
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -93,6 +99,11 @@ class SegmentParameters:
         return ModelChoice(self.model, self.backend, self.device, self.num_threads)
 
     @property
+    def is_mounted(self) -> bool:
+        """Whether these say how the camera is mounted."""
+        return any((self.gravity_roll, self.gravity_pitch, *self.gravity_vector))
+
+    @property
     def mounted_down(self) -> npt.NDArray[np.float64]:
         """(3,) unit direction of gravity in the optical frame as ``gravity_vector``, or roll and pitch, have it."""
         vector = np.array(self.gravity_vector)
@@ -115,7 +126,7 @@ class SegmentParameters:
             changes["floor"] = self.floor
         if self.depth_smoothing != "model":
             changes["smoothing"] = self.depth_smoothing
-        if any((self.gravity_roll, self.gravity_pitch, *self.gravity_vector)):
+        if self.is_mounted:
             changes["upright"] = tuple(self.mounted_down.tolist())
         try:
             return replace(trained, **changes)
@@ -165,10 +176,10 @@ SPECS = {
         pattern=CAMERA_NAME,
     ),
     "rgb_transport": ParameterSpec(
-        str, "How colour images are sent, in the terms of image_transport.", choices=COLOR_TRANSPORTS
+        str, "How colour images are sent, in the terms of image_transport.", choices=COLOR_TRANSPORTS, per_camera=True
     ),
     "depth_transport": ParameterSpec(
-        str, "How depth images are sent, in the terms of image_transport.", choices=DEPTH_TRANSPORTS
+        str, "How depth images are sent, in the terms of image_transport.", choices=DEPTH_TRANSPORTS, per_camera=True
     ),
     "slop": ParameterSpec(
         float, "Largest distance of colour and depth stamps in s; under half a frame period.", (0.0001, 1.0), live=True
@@ -184,46 +195,60 @@ SPECS = {
     "class_filter": ParameterSpec(
         tuple, "Classes, by name or id, that are published; all others become 255. None: all.", items=str, live=True
     ),
-    "gravity_source": ParameterSpec(str, "Where the direction of gravity comes from.", choices=GRAVITY_SOURCES),
-    "gravity_roll": ParameterSpec(
-        float,
-        "Roll of the camera in rad, positive clockwise as seen from behind.",
-        (-3.1416, 3.1416),
+    "gravity_source": ParameterSpec(
+        str, "Where the direction of gravity comes from.", choices=GRAVITY_SOURCES, per_camera=True
     ),
-    "gravity_pitch": ParameterSpec(float, "Pitch of the camera in rad, positive looking down.", (-1.5708, 1.5708)),
+    "gravity_roll": ParameterSpec(
+        float, "Roll of the camera in rad, positive clockwise as seen from behind.", (-3.1416, 3.1416), per_camera=True
+    ),
+    "gravity_pitch": ParameterSpec(
+        float, "Pitch of the camera in rad, positive looking down.", (-1.5708, 1.5708), per_camera=True
+    ),
     "gravity_vector": ParameterSpec(
         tuple,
         "Direction of gravity in the optical frame (x right, y down, z forward), instead of roll and pitch; 0: none.",
         (-1000.0, 1000.0),
+        per_camera=True,
     ),
-    "gravity_frame": ParameterSpec(str, "For tf: a frame whose z axis points up."),
-    "imu_time_constant": ParameterSpec(float, "For imu: of the low pass of the acceleration, in s.", (0.01, 60.0)),
+    "gravity_frame": ParameterSpec(str, "For tf: a frame whose z axis points up.", per_camera=True),
+    "imu_time_constant": ParameterSpec(
+        float, "For imu: of the low pass of the acceleration, in s.", (0.01, 60.0), per_camera=True
+    ),
     "imu_axes": ParameterSpec(
         str,
         "For imu: auto, its axes lie to the camera's as frame_ids and TF say; same, they are the optical frame's.",
         choices=("auto", "same"),
+        per_camera=True,
     ),
     "imu_rotation_rpy": ParameterSpec(
         tuple,
         "For imu: roll, pitch, yaw in rad of its frame in the optical frame, instead of imu_axes; 0: none.",
         (-6.2832, 6.2832),
+        per_camera=True,
     ),
     "camera_height": ParameterSpec(
-        float, "Height of the camera above the floor in m; 0: not known.", (0.0, MAX_CAMERA_HEIGHT_M)
+        float, "Height of the camera above the floor in m; 0: not known.", (0.0, MAX_CAMERA_HEIGHT_M), per_camera=True
     ),
     "camera_height_from_tf": ParameterSpec(
-        bool, "For tf: the camera's z in gravity_frame is its height, unless camera_height is given."
+        bool, "For tf: the camera's z in gravity_frame is its height, unless camera_height is given.", per_camera=True
     ),
     "registration": ParameterSpec(
         str,
         "Whether the node registers depth to colour: auto, where frame_ids differ and TF has the extrinsics.",
         choices=REGISTRATIONS,
+        per_camera=True,
     ),
     "registration_xyz": ParameterSpec(
-        tuple, "For parameters: position of the depth optical frame in the colour optical frame in m.", (-10.0, 10.0)
+        tuple,
+        "For parameters: position of the depth optical frame in the colour optical frame in m.",
+        (-10.0, 10.0),
+        per_camera=True,
     ),
     "registration_rpy": ParameterSpec(
-        tuple, "For parameters: roll, pitch, yaw of it in rad, about the fixed axes x, y, z.", (-6.2832, 6.2832)
+        tuple,
+        "For parameters: roll, pitch, yaw of it in rad, about the fixed axes x, y, z.",
+        (-6.2832, 6.2832),
+        per_camera=True,
     ),
     "min_depth": ParameterSpec(float, "Nearer depth in m is a hole; 0: no limit.", (0.0, 1000.0)),
     "max_depth": ParameterSpec(float, "Farther depth in m is a hole; 0: no limit.", (0.0, 1000.0)),
@@ -264,18 +289,39 @@ class ParameterHandler:
         self._is_configured = is_configured
         self._on_change = on_change
         self._check = check
+        self._node = node
+        self._own: dict[str, dict[str, Any]] = {}
+        self._of_cameras: dict[str, SegmentParameters] = {}
         self.values = SegmentParameters(**declare_parameters(node, read_defaults(), SPECS))
+        self.declare_for_cameras()
         tell_when_set = getattr(node, "add_post_set_parameters_callback", None)  # from Iron on
         self._is_told_when_set = tell_when_set is not None
         if tell_when_set is not None:
             tell_when_set(self._use)
         node.add_on_set_parameters_callback(self._judge)
 
+    def of_camera(self, camera: str) -> SegmentParameters:
+        """The values in use for a camera: the node's, but for those that it has for itself."""
+        return self._of_cameras.get(camera, self.values)
+
+    def declare_for_cameras(self) -> None:
+        """Declare what each of ``cameras`` may have for itself; again, after that parameter has changed.
+
+        Raises:
+            ParameterError: a value that the user gave at start has the wrong type or is out of range.
+        """
+        self._own = {camera: declare_own_parameters(self._node, camera, SPECS) for camera in self.values.cameras}
+        self._combine()
+
+    def _combine(self) -> None:
+        self._of_cameras = {camera: replace(self.values, **own) for camera, own in self._own.items()}
+
     def _judge(self, parameters: Iterable[Parameter[Any]]) -> SetParametersResult:
         """As a whole: what one of them is refused for keeps the others from being set as well."""
         parameters = list(parameters)
         try:
             now = self._values_with(parameters)
+            self._own_with(parameters)
             if now != self.values:
                 self._check(self.values, now)
         except Exception as error:  # whatever a wish for a strange file leads to, the node goes on as it was
@@ -286,9 +332,11 @@ class ParameterHandler:
         return SetParametersResult(successful=True)
 
     def _use(self, parameters: Iterable[Parameter[Any]]) -> None:
+        parameters = list(parameters)
         before, now = self.values, self._values_with(parameters)
+        self.values, self._own = now, self._own_with(parameters)
+        self._combine()
         if now != before:
-            self.values = now
             self._on_change(before, now)
 
     def _values_with(self, parameters: Iterable[Parameter[Any]]) -> SegmentParameters:
@@ -306,11 +354,33 @@ class ParameterHandler:
             if value == getattr(self.values, parameter.name):
                 continue
             if not spec.live and self._is_configured():
-                raise ParameterError(
-                    f"{parameter.name} is in use: deactivate and clean up the node, set it, then configure again"
-                )
+                raise ParameterError(_in_use(parameter.name))
             changed[parameter.name] = value
         return replace(self.values, **changed)
+
+    def _own_with(self, parameters: Iterable[Parameter[Any]]) -> dict[str, dict[str, Any]]:
+        """What cameras have for themselves, but for these.
+
+        Raises:
+            ParameterError: as :meth:`_values_with`.
+        """
+        own = {camera: dict(values) for camera, values in self._own.items()}
+        for parameter in parameters:
+            camera, _, name = parameter.name.rpartition(".")
+            spec = SPECS.get(name)
+            if camera not in own or spec is None or not spec.per_camera:
+                continue
+            if parameter.value is None:
+                own[camera].pop(name, None)
+            else:
+                own[camera][name] = spec.checked(parameter.name, parameter.value)
+            if own[camera] != self._own[camera] and self._is_configured():
+                raise ParameterError(_in_use(parameter.name))
+        return own
+
+
+def _in_use(name: str) -> str:
+    return f"{name} is in use: deactivate and clean up the node, set it, then configure again"
 
 
 def read_defaults() -> dict[str, Any]:

@@ -111,11 +111,11 @@ class SegmentNode(LifecycleNode):
         image_readers, reading = choose_image_readers()
         label_info, announcing = choose_label_info()
         self._shared = SharedParts(
-            self, lambda: self._handler.values, lambda: self._is_active, stamp_pairs, image_readers, label_info
+            self, self._handler.of_camera, lambda: self._is_active, stamp_pairs, image_readers, label_info
         )
         self.create_service(SetBool, "~/enable", self._enable)
         self.get_logger().info(f"using {synchronizing}, {reading}, {announcing}")
-        warn_of_unknown_parameters(self, SPECS)
+        warn_of_unknown_parameters(self, SPECS, self.values.cameras)
 
     @property
     def values(self) -> SegmentParameters:
@@ -150,6 +150,7 @@ class SegmentNode(LifecycleNode):
     @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         began = time.monotonic()
+        self._handler.declare_for_cameras()
         values = self.values
         bundle = self._read_model(model_file(values))
         check_class_filter(values.class_filter, bundle.labels)
