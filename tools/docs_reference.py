@@ -45,7 +45,8 @@ def parameters_page() -> str:
     intro = (
         "Of the node `segment`; those of the node `map` have [a page of their own](map_parameters.md). *Live* ones can "
         "be changed while the node runs (`ros2 param set /segment NAME VALUE`); the others when it is unconfigured, or "
-        "in the file that it is started with (`params_file:=` of the launch file)."
+        "in the file that it is started with (`params_file:=` of the launch file). Of [several "
+        "cameras](../how_to/several_cameras.md) *each camera* may have its own, as `CAMERA.NAME`."
     )
     return _parameters("Parameters", intro, DEFAULTS_FILE, SPECS)
 
@@ -71,7 +72,7 @@ def _parameters(title: str, intro: str, file: Path, specs: dict[str, Any]) -> st
                 f"`{name}`",
                 f"`{json.dumps(defaults[name])}`",
                 _allowed(specs[name]),
-                "live" if specs[name].live else "",
+                "live" if specs[name].live else "each camera" if specs[name].per_camera else "",
                 specs[name].description,
             )
             for name in names
