@@ -33,6 +33,8 @@ from lcr_seg_ros.segmenter import Segmenter
 
 START_S = 60.0
 
+WARN = "1"
+
 TF2_IS_REAL = importlib.util.find_spec("tf2_ros") is not None
 TF2_DOUBLE = Path(__file__).parent / "tf2_double"
 
@@ -254,7 +256,9 @@ def test_depth_of_another_frame_is_registered_once_tf_and_camera_info_are_there(
         assert says(
             process, "'color_optical'", "'depth_optical'", "registered (aligned)", "nothing has come on /depth/"
         )
-        assert peer.diagnostics(lambda values, _: "registration" in values)["registration"].startswith("none: ")
+        is_told = "depth is not registered to colour: nothing has come on /depth/camera_info"
+        values = peer.diagnostics(lambda _, message: message.startswith(is_told))
+        assert values["level"] == WARN and values["registration"].startswith("none: nothing has come on /depth/")
         # TF alone is not enough.
         camera.send_transforms()
         assert camera.gets_as_it_is(info=None)

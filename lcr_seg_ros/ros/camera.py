@@ -202,7 +202,8 @@ class Camera:
 
     def _misfit(self) -> str | None:
         """Why depth is used, or dropped, that belongs to other pixels than it should."""
-        return self._input.registration if self._input.registration.startswith("none: ") else None
+        state, _, problem = self._input.registration.partition(": ")
+        return f"depth is not registered to colour: {problem}" if state == "none" and problem else None
 
     def _silence(self) -> str | None:
         quiet_s = time.monotonic() - self._statistics.last_pair
