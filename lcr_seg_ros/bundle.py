@@ -18,7 +18,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -142,6 +142,28 @@ class ModelBundle(ModelDescription):
             "scores": self.scores,
             "network_sha256": hashlib.sha256(self.network).hexdigest(),
         }
+
+    def at_height(self, height: int) -> ModelBundle:
+        """The same network for frames of another size: smaller is quicker, and sees small things worse.
+
+        Args:
+            height: pixels, of an image in the aspect ratio of the training; the width follows.
+
+        Returns:
+            A bundle without scores: those that there were are of the size before.
+
+        Raises:
+            BundleError: a side outside 32..4096 pixels.
+        """
+        width = round(self.input.width * height / self.input.height)
+        trained_at = self.training.get("trained_at", [self.input.height, self.input.width])
+        training = {name: value for name, value in self.training.items() if name != "trial"}
+        return replace(
+            self,
+            input=replace(self.input, height=height, width=width),
+            training=training | {"trained_at": trained_at},
+            scores={},
+        )
 
     def check_scores(self, classes: int) -> None:
         """Check that a network which scores so many classes is this model's.

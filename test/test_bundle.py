@@ -15,6 +15,7 @@ from tiny_bundle import make_tiny_bundle, tiny_bundle
 
 from lcr_seg_ros.bundle import InputSpec, ModelBundle, ModelDescription, describe_model, find_model, shipped_models
 from lcr_seg_ros.errors import BundleError
+from lcr_seg_ros.preprocess import network_size
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
@@ -35,6 +36,36 @@ def test_a_bundle_survives_saving_and_loading(tmp_path: Path) -> None:
         tiny_bundle(), training={"seed": 3}, scores={"val": {"mean_iou": 0.5, "per_class_iou": [None, 0.25]}}
     )
     assert ModelBundle.load(bundle.save(tmp_path / "a.lcrseg")) == bundle
+
+
+class TestAnotherHeight:
+    def test_the_width_follows_and_the_network_stays(self) -> None:
+        bundle = replace(
+            tiny_bundle(), scores={"val": {"mean_iou": 0.5}}, training={"seed": 3, "trial": {"data": None}}
+        )
+        before = bundle.input
+        other = bundle.at_height(2 * before.height)
+        assert other.input == replace(before, height=2 * before.height, width=2 * before.width)
+        assert other.network == bundle.network and other.labels == bundle.labels
+
+    def test_scores_of_the_size_before_are_dropped_and_that_size_is_recorded(self) -> None:
+        bundle = replace(
+            tiny_bundle(), scores={"val": {"mean_iou": 0.5}}, training={"seed": 3, "trial": {"data": None}}
+        )
+        trained_at = [bundle.input.height, bundle.input.width]
+        for other in (bundle.at_height(64), bundle.at_height(64).at_height(96)):
+            assert other.scores == {} and other.training == {"seed": 3, "trained_at": trained_at}
+
+    @pytest.mark.parametrize("height", [0, 8, 5000])
+    def test_one_that_no_network_takes_is_refused(self, height: int) -> None:
+        with pytest.raises(BundleError, match=r"must be 32\.\.4096 px a side, got"):
+            tiny_bundle().at_height(height)
+
+    def test_frames_enter_the_network_at_it(self) -> None:
+        bundle = tiny_bundle()
+        for height in (48, 96):
+            size = network_size(640, 480, bundle.at_height(height).input)
+            assert min(size) == height and size[0] / size[1] == pytest.approx(4 / 3, rel=0.1)
 
 
 def test_a_description_says_what_the_bundle_does_without_its_network(tmp_path: Path) -> None:

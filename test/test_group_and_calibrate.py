@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
 import torch
+from click.testing import CliRunner
 from test_networks import bundle_of, create, settle
 
 from lcr_seg_ros.backends import create_backend
@@ -20,6 +21,7 @@ from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.calibrate import _most_likely, find_temperature, with_temperature, write_calibrated
 from lcr_seg_ros.training.evaluate import evaluate, load_segmenter
+from lcr_seg_ros.training.export_command import command as export
 from lcr_seg_ros.training.group import group_bundle, write_grouped
 from lcr_seg_ros.training.metrics import Reliability
 from lcr_seg_ros.training.trial import with_trial
@@ -146,6 +148,19 @@ def test_void_pixels_do_not_count_for_calibration() -> None:
     reliability = Reliability(NYU4)
     reliability.update(np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8), np.ones((2, 2), np.float32))
     assert reliability.expected_calibration_error == 0.0 and reliability.table() == []
+
+
+def test_export_writes_a_model_that_sees_less_and_scores_it(model: ModelBundle, data: Path, tmp_path: Path) -> None:
+    file, out = model.save(tmp_path / "fine.lcrseg"), tmp_path / "small.lcrseg"
+    result = CliRunner().invoke(
+        export, ["--model", str(file), "--height", "48", "--data", str(data), "--out", str(out)], catch_exceptions=False
+    )
+    small = ModelBundle.load(out)
+    assert result.exit_code == 0 and "val: pixel accuracy" in result.output
+    assert (small.name, small.input.height, small.scores["val"]["frames"]) == ("small", 48, 3)
+    assert small.network == model.network
+    refused = CliRunner().invoke(export, ["--model", str(file), "--height", "48", "--calibrate", "--out", str(out)])
+    assert refused.exit_code == 2 and "--model takes one of" in refused.output
 
 
 def of_recipe(model: ModelBundle, epochs: int = 100, **entries: object) -> ModelBundle:

@@ -15,14 +15,18 @@ Examples:
   python -m lcr_seg_ros export --fuse segnet-rgb.lcrseg segnet-hha.lcrseg --out segnet.lcrseg
   python -m lcr_seg_ros export --model nyu40 --calibrate --data nyudv2 --out calibrated.lcrseg
   python -m lcr_seg_ros export --model nyu40 --group nyu4 --data nyudv2 --out nyu4.lcrseg
+  python -m lcr_seg_ros export --model nyu40 --height 208 --out nyu40-208.lcrseg
   python -m lcr_seg_ros export --model runs/all/model.lcrseg --trial nyu40_fit.lcrseg --out nyu40.lcrseg"""
 )
 @click.option("--run", type=click.Path(path_type=Path), help="run folder of `train`")
 @click.option("--fuse", nargs=2, metavar="RGB HHA", help="models of colour and of HHA, whose scores are averaged")
-@click.option("--model", help="shipped name or path of a model, with one of the next four")
+@click.option("--model", help="shipped name or path of a model, with one of the next five")
 @click.option("--group", metavar="LABELS", help="label set whose classes the model's are put together to")
 @click.option("--calibrate", is_flag=True, help="find the temperature that makes confidence fit DATA's split")
 @click.option("--temperature", type=click.FloatRange(min=0, min_open=True), help="divide the scores by it")
+@click.option(
+    "--height", type=click.IntRange(32, 4096), help="rows at which frames enter the network: fewer are quicker to label"
+)
 @click.option(
     "--trial",
     metavar="MODEL",
@@ -39,6 +43,7 @@ def command(
     group: str | None,
     calibrate: bool,
     temperature: float | None,
+    height: int | None,
     trial: str | None,
     out: Path,
     data: Path | None,
@@ -47,10 +52,10 @@ def command(
     """Write a model bundle: of a run's last checkpoint, finished or not, of two models, or of one that is changed."""
     if sum(source is not None for source in (run, fuse, model)) != 1:
         raise click.UsageError("give one of --run, --fuse and --model")
-    changes = sum((group is not None, calibrate, temperature is not None, trial is not None))
+    changes = sum((group is not None, calibrate, temperature is not None, height is not None, trial is not None))
     if changes != (1 if model else 0):
         raise click.UsageError(
-            "--model takes one of --group, --calibrate, --temperature and --trial, and they need --model"
+            "--model takes one of --group, --calibrate, --temperature, --height and --trial, and they need --model"
         )
     if calibrate and data is None:
         raise click.UsageError("--calibrate needs --data, annotated frames that the model was not trained on")
@@ -77,6 +82,8 @@ def command(
         assert data is not None
         found, scores = write_calibrated(str(model), out, data, val)
         click.echo(f"temperature {found:.3f}")
+    elif height is not None:
+        scores = _write_at_height(str(model), height, out, data, val)
     else:
         from lcr_seg_ros.bundle import ModelBundle
         from lcr_seg_ros.training.calibrate import with_temperature
@@ -89,3 +96,22 @@ def command(
             f"mean IU {100 * values['mean_iou']:.2f}, calibration error {values['calibration_error']:.3f}"
         )
     click.echo(f"model bundle: {out}")
+
+
+def _write_at_height(model: str, height: int, out: Path, data: Path | None, val: str) -> dict[str, Any]:
+    """Needs no PyTorch; the scores by split, none without data."""
+    from dataclasses import replace
+
+    from lcr_seg_ros.bundle import ModelBundle
+
+    bundle = ModelBundle.load(model).at_height(height)
+    bundle = replace(bundle, name=out.stem)
+    bundle.save(out)
+    if data is None:
+        return {}
+    from lcr_seg_ros.sources.folder import DatasetFolder
+    from lcr_seg_ros.training.evaluate import evaluate_bundle
+
+    scores = {val: evaluate_bundle(out, DatasetFolder(data, val))}
+    replace(bundle, scores=scores).save(out)
+    return scores
