@@ -33,7 +33,7 @@ from lcr_seg_ros.training.ablate import RunResult, RunSettings, _is_trained, che
 from lcr_seg_ros.training.ablate_command import command, duration
 from lcr_seg_ros.training.ablate_grid import FOLDER, Grid, GridError, PlannedRun, plan
 from lcr_seg_ros.training.ablate_report import Spread, paired_differences, write_ablation_report
-from lcr_seg_ros.training.recipe import Recipe, without_folders_in
+from lcr_seg_ros.training.recipe import Recipe, dotted_entries, without_folders_in
 
 SMALL = {
     "input.modality": "rgb",
@@ -110,6 +110,22 @@ def test_a_point_of_lambda_zero_is_the_baseline_and_is_trained_once_for_all_kind
     assert len(zero) == 2
     assert len({run.digest for run in zero}) == 1
     assert len({run.digest for run in runs}) == 22
+
+
+def test_each_choice_behind_nyu40_is_one_change_of_its_recipe() -> None:
+    runs = {run.point["choice"]: run.recipe for run in plan(Grid.load("nyu40_choices")) if run.recipe.seed == 0}
+    base = dotted_entries(runs.pop("as it is").model_dump())
+    sections = {
+        "no rendered rooms": {"rooms"},
+        "depth as it is": {"augmentation"},
+        "taught by a trained model": {"loss"},
+    }
+    for choice, recipe in runs.items():
+        entries = dotted_entries(recipe.model_dump())
+        changed = {name for name in base.keys() | entries.keys() if base.get(name) != entries.get(name)}
+        assert changed, choice
+        if choice in sections:
+            assert {name.split(".")[0] for name in changed} == sections[choice], choice
 
 
 def test_the_papers_grid_is_its_three_tables_with_baselines_that_differ_in_the_loss_only() -> None:
