@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import array
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 
 import pytest
+import yaml
 
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 
@@ -293,6 +295,22 @@ class TestCamerasWithParametersOfTheirOwn:
         handler = Declared(context, "--params-file", str(file)).handler
         assert handler.of_camera("rear").gravity_source == "imu"
         assert handler.of_camera("front").gravity_source == "estimate"
+
+    def test_a_file_of_ros2_param_dump_can_be_given_again(self, context, tmp_path):
+        """It has null for what is not set."""
+        node = Declared(context, "-p", "cameras:=[front]", "-p", "front.gravity_pitch:=0.5").node
+        dumped: dict[str, dict[str, object]] = {"front": {}}
+        for name in SPECS:
+            value = node.get_parameter(name).value
+            dumped[name] = list(value) if isinstance(value, array.array) else value
+            if node.has_parameter(f"front.{name}"):
+                dumped["front"][name] = node.get_parameter(f"front.{name}").value
+        assert dumped["front"]["camera_height"] is None
+        file = tmp_path / "dumped.yaml"
+        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dumped}}))
+        handler = Declared(context, "--params-file", str(file)).handler
+        assert handler.of_camera("front") == replace(handler.values, gravity_pitch=0.5)
+        assert handler.values == replace(SegmentParameters(**read_defaults()), cameras=("front",))
 
     def test_a_camera_without_a_name_has_the_nodes(self, context):
         handler = Declared(context, "-p", "gravity_pitch:=0.1").handler

@@ -191,9 +191,14 @@ def declare_own_parameters(node: Node, camera: str, specs: Mapping[str, Paramete
             except (InvalidParameterValueException, InvalidParameterTypeException) as error:
                 raise ParameterError(f"{name}: {error}") from error
         value = node.get_parameter(name).value
-        if value is not None:
+        if not is_unset(value):
             values[base] = spec.checked(name, value)
     return values
+
+
+def is_unset(value: Any) -> bool:
+    """Whether a parameter has no value: ``ros2 param dump`` writes null then, which ROS reads as a word."""
+    return value is None or value == "null"
 
 
 def warn_of_unknown_parameters(node: Node, specs: Mapping[str, ParameterSpec], cameras: Iterable[str] = ()) -> None:

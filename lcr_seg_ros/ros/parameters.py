@@ -23,6 +23,7 @@ from lcr_seg_ros.ros.parameter_specs import (
     ParameterSpec,
     declare_own_parameters,
     declare_parameters,
+    is_unset,
     read_defaults_file,
 )
 
@@ -370,7 +371,7 @@ class ParameterHandler:
             spec = SPECS.get(name)
             if camera not in own or spec is None or not spec.per_camera:
                 continue
-            if parameter.value is None:
+            if is_unset(parameter.value):
                 own[camera].pop(name, None)
             else:
                 own[camera][name] = spec.checked(parameter.name, parameter.value)
