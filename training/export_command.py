@@ -25,7 +25,9 @@ Examples:
 @click.option("--calibrate", is_flag=True, help="find the temperature that makes confidence fit DATA's split")
 @click.option("--temperature", type=click.FloatRange(min=0, min_open=True), help="divide the scores by it")
 @click.option(
-    "--height", type=click.IntRange(32, 4096), help="rows at which frames enter the network: fewer are quicker to label"
+    "--height",
+    type=click.IntRange(32, 4096),
+    help="rows at which frames enter the network: with fewer it takes less time",
 )
 @click.option(
     "--trial",
