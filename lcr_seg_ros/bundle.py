@@ -144,7 +144,7 @@ class ModelBundle(ModelDescription):
         }
 
     def at_height(self, height: int) -> ModelBundle:
-        """The same network for frames of another size: a smaller one takes it less time, and it sees small things worse.
+        """The same network for frames of another size: a smaller one takes it less time, and small things suffer.
 
         Args:
             height: pixels, of an image in the aspect ratio of the training; the width follows.
