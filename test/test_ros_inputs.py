@@ -16,6 +16,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_peer import BEST_EFFORT, HEIGHT, WIDTH, Peer, camera_info, peer_in_domain, rgb_image
@@ -32,8 +33,6 @@ from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.segmenter import Segmenter
 
 START_S = 60.0
-
-WARN = "1"
 
 TF2_IS_REAL = importlib.util.find_spec("tf2_ros") is not None
 TF2_DOUBLE = Path(__file__).parent / "tf2_double"
@@ -257,8 +256,14 @@ def test_depth_of_another_frame_is_registered_once_tf_and_camera_info_are_there(
             process, "'color_optical'", "'depth_optical'", "registered (aligned)", "nothing has come on /depth/"
         )
         is_told = "depth is not registered to colour: nothing has come on /depth/camera_info"
-        values = peer.diagnostics(lambda _, message: message.startswith(is_told))
-        assert values["level"] == WARN and values["registration"].startswith("none: nothing has come on /depth/")
+        reports = peer.listen(DiagnosticArray, "/diagnostics")
+
+        def is_warned() -> bool:
+            statuses = [status for report in list(reports) for status in report.status]
+            return any(one.message.startswith(is_told) and one.level == DiagnosticStatus.WARN for one in statuses)
+
+        # It takes its turn after the frames that were lost in the first second, before anything was said.
+        assert peer.send_until(is_warned, lambda: camera.send(info=None)), [r.status[0].message for r in reports[-3:]]
         # TF alone is not enough.
         camera.send_transforms()
         assert camera.gets_as_it_is(info=None)
