@@ -884,15 +884,20 @@ def test_the_estimate_starts_where_the_camera_is_mounted(model: Path, room: Rend
             assert degrees_between((-x, -y, z), rig.gravity) < 5
 
 
-def test_each_of_two_cameras_is_mounted_in_its_own_way(model: Path, room: RenderedRoom):
-    """The rear one hangs upside down and its gravity is estimated; the front one's is given, and so is its height."""
+def test_each_of_several_cameras_is_mounted_in_its_own_way(model: Path, room: RenderedRoom):
+    """All hang upside down but two: the front one's gravity and height are given; the side one's gravity is estimated."""
     environment = isolated_ros_environment()
-    front_is = "front.gravity_source:=fixed", "front.gravity_pitch:=0.4", "front.camera_height:=2.2"
-    parameters = f"model:={model}", "cameras:=[front, rear]", *front_is, "rear.gravity_roll:=3.1416"
+    front_is = "gravity_source:=fixed", "gravity_roll:=0.0", "gravity_pitch:=0.4", "camera_height:=2.2"
+    own = *(f"front.{one}" for one in front_is), "side.gravity_roll:=0.0"
+    parameters = f"model:={model}", "cameras:=[front, side, rear]", "gravity_roll:=3.1416", *own
     domain = int(environment["ROS_DOMAIN_ID"])
     with start_node(environment, *parameters) as process:
         assert process.wait_for_line("]: active", START_S), process.last_lines()
-        with peer_in_domain(domain, "/segment", "front") as front, peer_in_domain(domain, "/segment", "rear") as rear:
+        with (
+            peer_in_domain(domain, "/segment", "front") as front,
+            peer_in_domain(domain, "/segment", "side") as side,
+            peer_in_domain(domain, "/segment", "rear") as rear,
+        ):
             rig = Rig(front, room)
             images = front.listen(Image, "segmentation/hha")
             frame = rig.frame()
@@ -904,12 +909,16 @@ def test_each_of_two_cameras_is_mounted_in_its_own_way(model: Path, room: Render
             def send() -> None:
                 rig.send_image()
                 rear.send(*hanging, info)
+                upright = array_to_image(frame.rgb, "rgb8"), array_to_image(frame.depth_m, "32FC1")
+                side.send(*upright, info)
 
-            assert front.send_until(lambda: bool(images and rear.masks), send), process.last_lines()
+            assert front.send_until(lambda: bool(images and rear.masks and side.masks), send), process.last_lines()
             expected = hha_of(frame, HhaSettings(), down_of_tilt(0.0, 0.4), 2.2)
             np.testing.assert_array_equal(color_to_array(images[0]), expected)
             values = front.diagnostics(lambda values, message: "gravity_down" in values, camera="front")
             assert values["gravity_source"] == "fixed"
+            values = side.diagnostics(lambda values, message: "gravity_down" in values, camera="side")
+            assert degrees_between(tuple(map(float, values["gravity_down"].split())), rig.gravity) < 5
             values = rear.diagnostics(lambda values, message: "gravity_down" in values, camera="rear")
             assert values["gravity_source"] == "estimate"
             x, y, z = map(float, values["gravity_down"].split())

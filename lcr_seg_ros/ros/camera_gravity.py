@@ -89,8 +89,8 @@ class CameraGravity:
         return self._tracker
 
     def _new_tracker(self) -> GravityTracker:
-        values = self._site.values
-        return GravityTracker(values.mounted_down if values.is_mounted else None)
+        # Always its own: one that stands upright beside others that hang is told so by zeros.
+        return GravityTracker(self._site.values.mounted_down)
 
     def conclude(self, estimate: GravityEstimate, reading: GravityReading, header: Header) -> GravityUsed:
         """Warn of what is wrong with the gravity that was used for an image; else publish it if somebody listens.

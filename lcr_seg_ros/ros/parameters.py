@@ -100,11 +100,6 @@ class SegmentParameters:
         return ModelChoice(self.model, self.backend, self.device, self.num_threads)
 
     @property
-    def is_mounted(self) -> bool:
-        """Whether these say how the camera is mounted."""
-        return any((self.gravity_roll, self.gravity_pitch, *self.gravity_vector))
-
-    @property
     def mounted_down(self) -> npt.NDArray[np.float64]:
         """(3,) unit direction of gravity in the optical frame as ``gravity_vector``, or roll and pitch, have it."""
         vector = np.array(self.gravity_vector)
@@ -127,7 +122,7 @@ class SegmentParameters:
             changes["floor"] = self.floor
         if self.depth_smoothing != "model":
             changes["smoothing"] = self.depth_smoothing
-        if self.is_mounted:
+        if any((self.gravity_roll, self.gravity_pitch, *self.gravity_vector)):
             changes["upright"] = tuple(self.mounted_down.tolist())
         try:
             return replace(trained, **changes)
