@@ -885,7 +885,7 @@ def test_the_estimate_starts_where_the_camera_is_mounted(model: Path, room: Rend
 
 
 def test_each_of_several_cameras_is_mounted_in_its_own_way(model: Path, room: RenderedRoom):
-    """All hang upside down but two: the front one's gravity and height are given; the side one's gravity is estimated."""
+    """All hang upside down but two: of the front one gravity and height are given, of the side one neither."""
     environment = isolated_ros_environment()
     front_is = "gravity_source:=fixed", "gravity_roll:=0.0", "gravity_pitch:=0.4", "camera_height:=2.2"
     own = *(f"front.{one}" for one in front_is), "side.gravity_roll:=0.0"
