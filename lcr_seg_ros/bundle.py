@@ -307,6 +307,12 @@ def find_model(name_or_path: str | Path) -> Path:
         is_there = path.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # not to be looked at, no such user, a null character
         raise BundleError(f"no model at {str(name_or_path)[:200]!r}: {error}") from error
+    if (path / f"model{SUFFIX}").is_file():
+        raise BundleError(f"{path} is the folder of a run: its model is {path / f'model{SUFFIX}'}")
+    if is_there and path.suffix == ".ckpt":
+        raise BundleError(
+            f"{path} is a checkpoint: make a model of it with `export --run {path.parent} --out NAME{SUFFIX}`"
+        )
     if not is_there:
         raise BundleError(
             f"no model at {name_or_path!s}; give the path of a {SUFFIX} file or a shipped name: "

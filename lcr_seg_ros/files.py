@@ -6,6 +6,22 @@ import os
 import tempfile
 from pathlib import Path
 
+from lcr_seg_ros.errors import LcrSegError
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder to write into, and those above it.
+
+    Raises:
+        LcrSegError: it cannot be; says why.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "there is a file of that name" if path.is_file() else error.strerror
+        raise LcrSegError(f"{path} cannot be made a folder to write to ({reason}): give another") from error
+    return path
+
 
 def replace_file(path: str | Path, data: bytes) -> Path:
     """Put ``data`` at ``path``, creating folders; whoever reads sees the old file or the new one.

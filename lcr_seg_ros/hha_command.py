@@ -119,7 +119,8 @@ def command(
             write_image(out / "explained" / f"{item.name}.jpg", explain_frame(item.frame, hha, item.name))
     click.echo(f"{len(chosen)} HHA images in {out}" + (f", pictures in {out / 'explained'}" if explain else ""))
     if doubtful:
-        click.echo(f"{doubtful} of them have a gravity that may be wrong: --explain shows it and says why")
+        where = f"see {out / 'explained'}" if explain else "--explain shows it and says why"
+        click.echo(f"{doubtful} of them {'has' if doubtful == 1 else 'have'} a gravity that may be wrong: {where}")
 
 
 def page_pictures(room: RenderedRoom, mode: str = "fast") -> dict[str, Image]:

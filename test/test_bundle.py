@@ -186,6 +186,15 @@ def test_a_missing_model_lists_those_that_ship() -> None:
         find_model("nowhere")
 
 
+def test_the_folder_of_a_run_and_a_checkpoint_are_answered_with_where_the_model_is(tmp_path: Path) -> None:
+    make_tiny_bundle(tmp_path / "model.lcrseg")
+    (tmp_path / "last.ckpt").write_bytes(b"PK")
+    with pytest.raises(BundleError, match=r"is the folder of a run: its model is .*/model\.lcrseg"):
+        ModelBundle.load(tmp_path)
+    with pytest.raises(BundleError, match=r"is a checkpoint: make a model of it with `export --run .* --out NAME"):
+        ModelBundle.load(tmp_path / "last.ckpt")
+
+
 def test_the_shipped_models_load_and_carry_scores_recipe_and_notice() -> None:
     assert "nyu40" in shipped_models()
     for name in shipped_models():

@@ -186,6 +186,16 @@ def test_another_size_than_the_colour_image_is_an_error(folder: Path, kind: str)
     assert finding(report, f"size_{kind}").frames == ("00", "01")
 
 
+def test_frames_of_several_sizes_are_warned_of(folder: Path) -> None:
+    for kind in ("rgb", "depth", "label40"):
+        change(folder, kind, lambda image: image[::2, ::2], frames=2)
+    report = check_folder(folder, LABELS)
+    assert "several_sizes" in codes(report, "warning")
+    found = finding(report, "several_sizes")
+    assert f"2 sizes: {WIDTH // 2}x{HEIGHT // 2} (2), {WIDTH}x{HEIGHT} ({FRAMES - 2})" in found.text
+    assert found.frames == ("00", "01")
+
+
 def test_missing_partners_are_named(folder: Path) -> None:
     (folder / "label40" / "03.png").unlink()
     (folder / "depth" / "07.png").rename(folder / "depth" / "7.png")

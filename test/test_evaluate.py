@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,10 +21,12 @@ from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import LcrSegError, SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha import HhaEncoder
+from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.sources.source import SourceFrame
+from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.evaluate import (
     NYUDV2_WINDOW,
     FlipTest,
@@ -35,6 +38,7 @@ from lcr_seg_ros.training.evaluate import (
 )
 from lcr_seg_ros.training.evaluate_command import command
 
+NYU40 = LabelSet.load("nyu40")
 STABLE = {"pixel_acc", "mean_acc", "mean_iou", "fw_iou", "per_class_iou", "frames", "calibration_error", "reliability"}
 
 
@@ -170,6 +174,26 @@ def test_the_crop_takes_rows_46_to_470_and_columns_41_to_600_and_moves_the_camer
 def test_the_crop_is_for_frames_of_640x480_only(model: Path, data: Path) -> None:
     with pytest.raises(SourceError, match="160x120; the crop is that of 640x480"):
         evaluate(Segmenter.load(model), DatasetFolder(data), window=NYUDV2_WINDOW)
+
+
+def test_a_folder_of_other_classes_is_not_scored_by_ids_that_happen_to_exist(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(data, own)
+    write_label_set(own, LabelSet("rooms", tuple(replace(c, name=f"my {c.name}") for c in NYU40.classes)))
+    message = r"own has classes of its own: 1 is 'my wall' in its labels.yaml and is 'wall' in label set nyu40: take"
+    with pytest.raises(SourceError, match=message):
+        evaluate_bundle(model, DatasetFolder(own))
+    write_label_set(own, NYU40)
+    assert evaluate_bundle(model, DatasetFolder(own)) == evaluate_bundle(model, DatasetFolder(data))
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(model: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    result = run("--model", model, "--data", data, "--report", tmp_path / "taken", fails=True)
+    assert "taken cannot be made a folder to write to (there is a file of that name)" in str(result.exception)
+    assert "pixel accuracy" not in result.output
 
 
 def test_flicker_is_the_mean_share_of_pixels_that_change_class(model: Path, data: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
-from lcr_seg_ros.training.datasets.grouping import write_label_set
+from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.export import DATA_NOTICE, bundle_network
 from lcr_seg_ros.training.finetune import finetuning_entries, start_from_bundle
 from lcr_seg_ros.training.recipe import Recipe

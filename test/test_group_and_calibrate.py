@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.calibrate import _most_likely, find_temperature, with_temperature, write_calibrated
+from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.evaluate import evaluate, load_segmenter
 from lcr_seg_ros.training.export_command import command as export
 from lcr_seg_ros.training.group import group_bundle, write_grouped
@@ -123,6 +125,23 @@ def test_labels_of_other_classes_give_no_temperature_and_no_file(model: ModelBun
     with pytest.raises(SourceError, match="does not have: calibrate with frames of its own classes"):
         write_calibrated(four.save(tmp_path / "four.lcrseg"), tmp_path / "out.lcrseg", data, "val")
     assert not (tmp_path / "out.lcrseg").exists()
+
+
+def test_confidence_is_not_fitted_to_labels_that_mean_something_else(model: ModelBundle, data: Path, tmp_path: Path):
+    shutil.copytree(data, tmp_path / "own")
+    write_label_set(tmp_path / "own", LabelSet("rooms", tuple(replace(c, name=f"my {c.name}") for c in NYU40.classes)))
+    with pytest.raises(SourceError, match=r"1 is 'my wall' .* calibrate with frames of the model's own classes"):
+        find_temperature(model, DatasetFolder(tmp_path / "own", "val"))
+
+
+@pytest.mark.parametrize("change", [("--group", "nyu4"), ("--height", "64")])
+def test_a_model_that_could_not_be_scored_is_not_written(
+    model: ModelBundle, tmp_path: Path, change: tuple[str, str]
+) -> None:
+    file, out = model.save(tmp_path / "fine.lcrseg"), tmp_path / "out.lcrseg"
+    arguments = ["--model", str(file), *change, "--data", str(tmp_path / "absent"), "--out", str(out)]
+    result = CliRunner().invoke(export, arguments)
+    assert isinstance(result.exception, SourceError) and not out.exists()
 
 
 def test_a_temperature_that_is_none_and_a_network_without_a_last_layer_are_refused(model: ModelBundle, tmp_path: Path):

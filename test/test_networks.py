@@ -380,6 +380,13 @@ def test_a_damaged_or_absent_file_says_so(tmp_path: Path, name: str, content: by
             create_network(network, in_channels=3, num_classes=4).load_imagenet(tmp_path / name)
 
 
+def test_pytorchs_advice_to_run_what_is_in_a_file_is_not_passed_on(tmp_path: Path) -> None:
+    (tmp_path / "labels.pth").write_text("name: mine\n")
+    with pytest.raises(WeightsError, match="it is no file of tensors and plain values") as refusal:
+        create(SEGNET).load_imagenet(tmp_path / "labels.pth")
+    assert "weights_only" not in str(refusal.value)
+
+
 def test_pickled_objects_in_a_weight_file_are_not_run(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", **{"features.0.weight": np.array([{"a": 1}], dtype=object)})
     with pytest.raises(WeightsError, match="allow_pickle"):

@@ -38,6 +38,7 @@ from lcr_seg_ros.sources.folder import NYUDV2_INTRINSICS, DatasetFolder, write_f
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.datasets.check import check_folder
 from lcr_seg_ros.training.datasets.download import RemoteFile, download
+from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.datasets.grouping import load_grouping
 from lcr_seg_ros.training.datasets.layouts import ImportSettings, import_folder
 from lcr_seg_ros.training.datasets.nyudv2 import LABELED, LabeledFile, prepare_nyudv2, read_mapping, read_splits
@@ -642,6 +643,38 @@ def test_relabelled_folders_share_their_images_and_carry_their_label_set(tmp_pat
         "prepare", "relabel", "--data", tmp_path / "fine", "--labels", "nyu4", "--out", tmp_path / "fine", code=1
     )
     assert "is the folder that is read" in answer.stderr
+
+
+def test_a_folder_is_relabelled_from_its_own_classes(tmp_path: Path) -> None:
+    write_folder(folder_frames(2), tmp_path / "own")
+    swapped = {1: NYU40.classes[1].name, 2: NYU40.classes[0].name}  # wall and floor the other way round
+    classes = tuple(replace(c, name=swapped.get(c.id, c.name)) for c in NYU40.classes)
+    write_label_set(tmp_path / "own", LabelSet("rooms", classes))
+    (tmp_path / "two.yaml").write_text(
+        "name: two\nclasses: [{id: 7, name: a, color: [1, 2, 3], from: [wall]}, {id: 8, name: b, color: [3, 2, 1], "
+        "from: [floor]}]\n"
+    )
+    own, two = tmp_path / "own", tmp_path / "two.yaml"
+    words = ("prepare", "relabel", "--data", own, "--labels", two, "--out", tmp_path / "2")
+    run(*words)
+    for before, after in zip(DatasetFolder(own), DatasetFolder(tmp_path / "2"), strict=True):
+        assert before.labels is not None and after.labels is not None
+        for made, of in ((7, 2), (8, 1)):
+            assert np.array_equal(after.labels == made, before.labels == of)
+    answer = run(*words, "--data-labels", "nyu40", code=1)
+    assert "1 is 'floor' in its labels.yaml and is 'wall' in label set nyu40: leave out --data-labels" in answer.stderr
+
+
+def test_rooms_are_not_rendered_into_a_folder_of_other_frames(tmp_path: Path) -> None:
+    words = ("prepare", "rooms", "--out", tmp_path, "--rooms", 1, "--frames", 2, "--width", 32, "--height", 24)
+    run(*words)
+    run(*words, "--labels", "nyu4")
+    assert LabelSet.load(tmp_path / "labels.yaml") == LabelSet.load("nyu4")
+    run(*words)
+    assert not (tmp_path / "labels.yaml").exists(), "the same rooms again, in the 40 classes"
+    (tmp_path / "rgb" / "recorded.png").write_bytes((tmp_path / "rgb" / "0000_00000.png").read_bytes())
+    answer = run(*words, code=1)
+    assert "holds 1 frames that are not of these rooms, first 'recorded': choose another --out" in answer.stderr
 
 
 @pytest.mark.parametrize(

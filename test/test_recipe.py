@@ -28,11 +28,14 @@ def test_the_baseline_differs_in_the_loss_only(tmp_path: Path) -> None:
     ("entries", "message"),
     [
         ({"optimizer.epochs": 0}, "optimizer.epochs: Input should be greater than or equal to 1"),
-        ({"loss.constraint.weigth": 3}, "weigth: Extra inputs are not permitted"),
+        ({"loss.constraint.weigth": 3}, r"weigth: there is no such entry \(got 3\), did you mean"),
         ({"input.modality": "thermal"}, "input.modality"),
         ({"epochs": 3}, r"epochs: .*, did you mean optimizer\.epochs\?"),
         ({"optimizer.learningrate": 3}, r"did you mean optimizer\.learning_rate\?"),
-        ({"xyzzy": 3}, r"not permitted \(got 3\)$"),
+        ({"lr": 3}, r"did you mean optimizer\.learning_rate\?"),
+        ({"optimizer.lr": 3}, r"did you mean optimizer\.learning_rate\?"),
+        ({"loss.constraint.lambda": 3}, r"did you mean loss\.constraint\.weight\?"),
+        ({"xyzzy": 3}, r"xyzzy: there is no such entry \(got 3\)$"),
     ],
 )
 def test_a_recipe_names_each_entry_that_is_wrong(entries: dict[str, object], message: str) -> None:

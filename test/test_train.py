@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
-from lcr_seg_ros.training.datasets.grouping import write_label_set
+from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.export_run import read_checkpoint
 from lcr_seg_ros.training.module import SegmentationTraining
 from lcr_seg_ros.training.recipe import Recipe, RecipeError
@@ -215,6 +216,13 @@ def test_label_images_of_another_label_set_are_refused(rooms: Path, tmp_path: Pa
     message = r"that label set nyu4 .4 classes. does not know: make a copy with `prepare"
     with pytest.raises(AssertionError, match=message):
         train(rooms, tmp_path / "run", "labels=nyu4")
+
+
+def test_a_folder_with_classes_of_its_own_is_not_learnt_by_the_recipes(rooms: Path, tmp_path: Path) -> None:
+    shutil.copytree(rooms, tmp_path / "own")
+    write_label_set(tmp_path / "own", LabelSet("rooms", tuple(replace(c, name=f"my {c.name}") for c in NYU40.classes)))
+    with pytest.raises(SourceError, match=r"1 is 'my wall' in its labels.yaml .*train with labels=.*own/labels.yaml"):
+        run_training(Recipe.load("nyu40"), data=tmp_path / "own", fit="fit", val=None, out=tmp_path / "run")
 
 
 def test_rendered_rooms_are_refused_where_ids_mean_something_else(rooms: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from lcr_seg_ros.labels import UNLABELLED
 from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.preprocess import Preprocessor
 from lcr_seg_ros.sources.folder import DatasetFolder
+from lcr_seg_ros.training.datasets.folder_labels import refuse_other_classes
 from lcr_seg_ros.training.export import bundle_network
 from lcr_seg_ros.weights import state_dict_from_onnx
 
@@ -38,6 +38,7 @@ def find_temperature(bundle: ModelBundle, folder: DatasetFolder) -> float:
     Raises:
         SourceError: a frame has no label image, or one of other classes, or nothing is annotated.
     """
+    refuse_other_classes(folder.path, bundle.labels, "calibrate with frames of the model's own classes")
     backend, prepare = create_backend(bundle), Preprocessor(bundle.input)
     channel = bundle.labels.channel_of_id()
     known = channel >= 0
@@ -118,13 +119,8 @@ def write_calibrated(model: str | Path, out: Path, data: Path, split: str) -> tu
     Raises:
         BundleError, SourceError: as :func:`find_temperature` and :func:`with_temperature`.
     """
-    from lcr_seg_ros.training.evaluate import evaluate_bundle
+    from lcr_seg_ros.training.evaluate import write_scored
 
     bundle = ModelBundle.load(model)
-    folder = DatasetFolder(data, split)
-    temperature = find_temperature(bundle, folder)
-    calibrated = with_temperature(bundle, temperature)
-    with TemporaryDirectory() as scratch:  # nothing lies at ``out`` until all of it went well
-        scores = {split: evaluate_bundle(calibrated.save(Path(scratch) / "calibrated.lcrseg"), folder)}
-    replace(calibrated, scores=bundle.scores | scores).save(out)
-    return temperature, scores
+    temperature = find_temperature(bundle, DatasetFolder(data, split))
+    return temperature, write_scored(with_temperature(bundle, temperature), out, data, split)

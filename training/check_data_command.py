@@ -10,7 +10,7 @@ from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.training.datasets.check import Finding, FolderReport, check_folder
-from lcr_seg_ros.training.datasets.grouping import LABELS_FILE
+from lcr_seg_ros.training.datasets.folder_labels import LABELS_FILE, folder_label_set
 
 _SHOWN_FRAMES = 5
 _BAR_WIDTH = 24
@@ -48,8 +48,7 @@ def _label_set(data: Path, labels: str | None) -> LabelSet:
         return LabelSet.load(labels)
     if not data.is_dir():
         raise SourceError(f"no folder {data}")
-    own = data / LABELS_FILE
-    return LabelSet.load(own if own.is_file() else "nyu40")
+    return folder_label_set(data) or LabelSet.load("nyu40")
 
 
 def _table(report: FolderReport) -> str:

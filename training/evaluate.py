@@ -20,6 +20,7 @@ from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.sources.source import SourceFrame
+from lcr_seg_ros.training.datasets.folder_labels import refuse_other_classes
 from lcr_seg_ros.training.datasets.grouping import load_grouping
 from lcr_seg_ros.training.metrics import (
     ConfusionMatrix,
@@ -143,6 +144,32 @@ def evaluate_bundle(
     return evaluate(segmenter, folder, boundary_radii_px=boundary_radii_px).scores()
 
 
+def write_scored(
+    bundle: ModelBundle, out: Path, data: Path | None, split: str | None, annotated: LabelSet | None = None
+) -> dict[str, Any]:
+    """Write a bundle, with its scores on a split if there is data. Nothing lies at ``out`` until all went well.
+
+    Args:
+        bundle: the scores of other splits that it has are kept.
+        out: file to write.
+        data: dataset folder, or None.
+        split: its list, or None.
+        annotated: see :func:`evaluate`.
+
+    Returns:
+        The new scores by split; empty where nothing was scored.
+
+    Raises:
+        SourceError, LabelSetError: as :func:`evaluate`.
+    """
+    scores: dict[str, Any] = {}
+    if data is not None and split:
+        folder = DatasetFolder(data, split)
+        scores = {split: evaluate(Segmenter(bundle, create_backend(bundle)), folder, annotated=annotated).scores()}
+    replace(bundle, scores=bundle.scores | scores).save(out)
+    return scores
+
+
 def evaluate(
     segmenter: Segmenter,
     folder: DatasetFolder,
@@ -169,6 +196,9 @@ def evaluate(
         LabelSetError: the model's classes cannot be made of those of ``annotated``.
     """
     truth_labels = annotated or segmenter.labels
+    refuse_other_classes(
+        folder.path, truth_labels, "take a model of these classes, or group them to the model's with --labels {file}"
+    )
     known = np.zeros(256, np.bool_)
     known[[truth_labels.void, UNLABELLED, *truth_labels.ids.tolist()]] = True
     table = None if annotated is None else load_grouping(segmenter.labels, annotated)[1]

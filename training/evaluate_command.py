@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.files import make_folder
 from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
@@ -99,6 +100,8 @@ def command(
         raise click.UsageError("--report shows label images of the model's own classes: make them with prepare relabel")
     if flicker and (crop or depth != "given"):
         raise click.UsageError("--flicker is measured on whole frames as they are: leave out --crop and --depth")
+    if report is not None:
+        make_folder(report)  # not after minutes of scoring
     segmenter = load_segmenter(model, backend, device, flip_test)
     window = NYUDV2_WINDOW if crop else None
     scores: dict[str, Any] = {"frames": len(folder)}

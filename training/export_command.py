@@ -105,15 +105,6 @@ def _write_at_height(model: str, height: int, out: Path, data: Path | None, val:
     from dataclasses import replace
 
     from lcr_seg_ros.bundle import ModelBundle
+    from lcr_seg_ros.training.evaluate import write_scored
 
-    bundle = ModelBundle.load(model).at_height(height)
-    bundle = replace(bundle, name=out.stem)
-    bundle.save(out)
-    if data is None:
-        return {}
-    from lcr_seg_ros.sources.folder import DatasetFolder
-    from lcr_seg_ros.training.evaluate import evaluate_bundle
-
-    scores = {val: evaluate_bundle(out, DatasetFolder(data, val))}
-    replace(bundle, scores=scores).save(out)
-    return scores
+    return write_scored(replace(ModelBundle.load(model).at_height(height), name=out.stem), out, data, val)

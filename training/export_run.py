@@ -11,8 +11,8 @@ from lcr_seg_ros.bundle import InputSpec
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
-from lcr_seg_ros.sources.folder import DatasetFolder
-from lcr_seg_ros.training.evaluate import evaluate_bundle
+from lcr_seg_ros.networks.pretrained import loading_fault
+from lcr_seg_ros.training.evaluate import write_scored
 from lcr_seg_ros.training.export import bundle_network
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, architecture
 from lcr_seg_ros.training.recipe import Recipe
@@ -42,18 +42,10 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
     spec = InputSpec(seen.modality, seen.height, seen.width, tuple(ours["mean"]), tuple(ours["std"]), seen.hha_settings)
     record = ours["record"] | {"epochs_run": checkpoint["epoch"] + 1, "steps_run": checkpoint["global_step"]}
     start_notice = ours.get("notice")  # checkpoints of old have none; their encoder was fcn_lite's
-
-    def write(scores: dict[str, Any]) -> None:
-        bundle_network(
-            network, recipe.name, architecture(recipe, labels), spec, labels, record, scores, start_notice
-        ).save(out)
-
-    write({})
-    if data is None or not val:
-        return {}
-    scores = {val: evaluate_bundle(out, DatasetFolder(data, val))}
-    write(scores)
-    return scores
+    bundle = bundle_network(
+        network, recipe.name, architecture(recipe, labels), spec, labels, record, start_notice=start_notice
+    )
+    return write_scored(bundle, out, data, val)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -67,7 +59,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file raises has no common base
-        reason = str(error).partition("\n")[0]
+        reason = loading_fault(error)
         raise SourceError(f"{path} is cut or is no checkpoint ({reason}): delete it to start over") from error
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
         raise SourceError(f"{path} was not written by `train` of this package")

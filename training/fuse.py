@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lcr_seg_ros.bundle import InputSpec, ModelBundle
 from lcr_seg_ros.errors import BundleError
 from lcr_seg_ros.networks import create_network
-from lcr_seg_ros.sources.folder import DatasetFolder
-from lcr_seg_ros.training.evaluate import evaluate_bundle
+from lcr_seg_ros.training.evaluate import write_scored
 from lcr_seg_ros.training.export import bundle_network
 from lcr_seg_ros.weights import state_dict_from_onnx
 
@@ -71,13 +69,7 @@ def write_fused(rgb: str | Path, hha: str | Path, out: Path, data: Path | None, 
     Raises:
         BundleError: the two do not go together.
     """
-    fused = fuse_bundles(rgb, hha, out.stem)
-    fused.save(out)
-    if data is None:
-        return {}
-    scores = {val: evaluate_bundle(out, DatasetFolder(data, val))}
-    replace(fused, scores=scores).save(out)
-    return scores
+    return write_scored(fuse_bundles(rgb, hha, out.stem), out, data, val)
 
 
 def _member(bundle: ModelBundle) -> dict[str, Any]:

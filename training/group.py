@@ -12,9 +12,8 @@ from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BundleError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
-from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.training.datasets.grouping import load_grouping
-from lcr_seg_ros.training.evaluate import evaluate, load_segmenter
+from lcr_seg_ros.training.evaluate import write_scored
 from lcr_seg_ros.training.export import bundle_network
 from lcr_seg_ros.weights import state_dict_from_onnx
 
@@ -69,10 +68,4 @@ def write_grouped(model: str | Path, target: str, out: Path, data: Path | None, 
         Scores by split; empty where nothing was scored.
     """
     grouped = group_bundle(model, target, out.stem)
-    grouped.save(out)
-    if data is None:
-        return {}
-    finer = ModelBundle.load(model).labels
-    scores = {val: evaluate(load_segmenter(out), DatasetFolder(data, val), annotated=finer).scores()}
-    replace(grouped, scores=scores).save(out)
-    return scores
+    return write_scored(grouped, out, data, val, annotated=ModelBundle.load(model).labels)

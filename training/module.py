@@ -279,35 +279,40 @@ class SegmentationTraining(L.LightningModule):
     def configure_optimizers(self) -> Any:
         o, constraint = self.recipe.optimizer, self.recipe.loss.constraint
         groups: list[dict[str, Any]] = []
-        for modules, rate in self._modules_and_rates():
+        for part, modules, rate in self._modules_and_rates():
             weights, plain, biases = _by_kind(modules)
             groups += [
-                {"params": weights, "weight_decay": o.weight_decay, "lr": rate},
-                {"params": plain, "weight_decay": 0.0, "lr": rate},
-                {"params": biases, "weight_decay": 0.0, "lr": rate * o.bias_lr_scale},
+                {"name": f"{part}weights", "params": weights, "weight_decay": o.weight_decay, "lr": rate},
+                {"name": f"{part}norms", "params": plain, "weight_decay": 0.0, "lr": rate},
+                {"name": f"{part}biases", "params": biases, "weight_decay": 0.0, "lr": rate * o.bias_lr_scale},
             ]
         groups = [group for group in groups if group["params"]]
         if self.constraint is not None and self.constraint.kernels.requires_grad and constraint is not None:
             rate = o.learning_rate * constraint.kernel_lr_scale
-            groups.append({"params": [self.constraint.kernels], "weight_decay": 0.0, "lr": rate})
+            groups.append({"name": "kernels", "params": [self.constraint.kernels], "weight_decay": 0.0, "lr": rate})
         optimizer: torch.optim.Optimizer
         if o.name == "sgd":
             optimizer = torch.optim.SGD(groups, lr=o.learning_rate, momentum=o.momentum)
         else:
-            optimizer = torch.optim.AdamW(groups, lr=o.learning_rate)
+            # A fused step divides by the loss scale of 16-mixed itself, too late for what clips gradients before it.
+            optimizer = torch.optim.AdamW(groups, lr=o.learning_rate, fused=o.precision != "16-mixed")
         schedule = _schedule(optimizer, o, max(int(self.trainer.estimated_stepping_batches), 3))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _modules_and_rates(self) -> list[tuple[list[nn.Module], float]]:
-        """All trained modules but the constraint, the encoder apart where its rate is another."""
+    def _modules_and_rates(self) -> list[tuple[str, list[nn.Module], float]]:
+        """Names of parts, their modules and rates: the encoder is one where its rate is another, the constraint none."""
         o = self.recipe.optimizer
         modules = [*self.network.modules(), *self.inner_classifiers.modules()]
         if o.encoder_lr_scale == 1:
-            return [(modules, o.learning_rate)]
+            return [("", modules, o.learning_rate)]
         encoders = [m for name, m in self.network.named_modules() if name.rpartition(".")[2] == "encoder"]
         within = {m for encoder in encoders for m in encoder.modules()}
         rest = [m for m in modules if m not in within]
-        return [([m for m in modules if m in within], o.learning_rate * o.encoder_lr_scale), (rest, o.learning_rate)]
+        encoder = [m for m in modules if m in within]
+        return [
+            ("encoder ", encoder, o.learning_rate * o.encoder_lr_scale),
+            ("decoder ", rest, o.learning_rate),
+        ]
 
     def configure_gradient_clipping(
         self,

@@ -53,10 +53,12 @@ def rooms(
     from lcr_seg_ros.labels import LabelSet
     from lcr_seg_ros.sources.folder import write_folder
     from lcr_seg_ros.sources.rooms import RenderedRoom
-    from lcr_seg_ros.training.datasets.grouping import load_grouping, write_label_set
+    from lcr_seg_ros.training.datasets.folder_labels import LABELS_FILE, write_label_set
+    from lcr_seg_ros.training.datasets.grouping import load_grouping
 
     if val_rooms >= rooms:
         raise SourceError(f"--val-rooms {val_rooms} leaves none of {rooms} rooms to train on")
+    _refuse_frames_of_others(out, {f"{first_seed + k:04d}_{i:05d}" for k in range(rooms) for i in range(frames)})
     grouping = load_grouping(labels, LabelSet.load("nyu40")) if labels else None
     lists: dict[str, list[str]] = {"all": [], "fit": [], "val": []}
     for k in tqdm(range(rooms), desc="rendering", unit="room", leave=False, disable=None):
@@ -69,6 +71,7 @@ def rooms(
         names = write_folder(frames_of_room, out)
         lists["all"] += names
         lists["val" if k >= rooms - val_rooms else "fit"] += names
+    (out / LABELS_FILE).unlink(missing_ok=True)  # of the same rooms in other classes
     if grouping is not None:
         write_label_set(out, grouping[0])
     _write_lists(out, lists if val_rooms else {"all": lists["all"]})
@@ -229,18 +232,24 @@ Examples:
   python -m lcr_seg_ros prepare relabel --data nyudv2 --labels my_classes.yaml --out mine"""
 )
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="dataset folder with label40/")
-@click.option("--data-labels", default="nyu40", show_default=True, help="label set of DATA")
+@click.option("--data-labels", help="label set of DATA  [default: DATA/labels.yaml, else nyu40]")
 @click.option("--labels", required=True, help="label set to make: a shipped name or a YAML file")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write")
-def relabel(data: Path, data_labels: str, labels: str, out: Path) -> None:
+def relabel(data: Path, data_labels: str | None, labels: str, out: Path) -> None:
     """Make a folder with other classes of the same images, e.g. 4 instead of 40.
 
     Images are shared with DATA by hard links where the file system allows it, else copied.
     """
     from lcr_seg_ros.labels import LabelSet
+    from lcr_seg_ros.training.datasets.folder_labels import folder_label_set, refuse_other_classes
     from lcr_seg_ros.training.datasets.grouping import load_grouping, relabel_folder
 
-    target, table = load_grouping(labels, LabelSet.load(data_labels))
+    if data_labels is None:
+        source = folder_label_set(data) or LabelSet.load("nyu40")
+    else:
+        source = LabelSet.load(data_labels)
+        refuse_other_classes(data, source, "leave out --data-labels")
+    target, table = load_grouping(labels, source)
     count = relabel_folder(data, out, target, table)
     click.echo(f"{count} frames in {out}, {len(target)} classes: train with --set labels={out / 'labels.yaml'}")
 
@@ -308,6 +317,21 @@ def annotations_(
     lists = f"; fit {done.fit}, val {done.val}" if val_share else ""
     click.echo(f"{len(done.frames)} frames labelled with {done.labels.name}{lists}")
     click.echo(f"next: python -m lcr_seg_ros check-data {data}")
+
+
+def _refuse_frames_of_others(out: Path, mine: set[str]) -> None:
+    """Rooms rendered into a folder of recordings would leave neither whole.
+
+    Raises:
+        SourceError: the folder holds a frame that this command does not make.
+    """
+    from lcr_seg_ros.sources.folder import RGB_FOLDER
+
+    there = sorted(p.stem for p in (out / RGB_FOLDER).glob("*.*") if not p.name.startswith("."))
+    if strange := [name for name in there if name not in mine]:
+        raise SourceError(
+            f"{out} holds {len(strange)} frames that are not of these rooms, first {strange[0]!r}: choose another --out"
+        )
 
 
 def _fill_hha_cache(data: Path, cache: Path) -> None:

@@ -281,7 +281,8 @@ class Recipe(_Section):
             return cls.model_validate(values)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
+                f"{'.'.join(map(str, e['loc']))}: "
+                + ("there is no such entry" if e["type"] == "extra_forbidden" else e["msg"])
                 + (f" (got {e['input']!r})" if e["loc"] else "")
                 + (_perhaps(e["loc"]) if e["type"] == "extra_forbidden" else "")
                 for e in error.errors()
@@ -289,11 +290,24 @@ class Recipe(_Section):
             raise RecipeError(f"{path}: {faults}") from error
 
 
+_OTHERWISE_CALLED = {
+    "lr": "optimizer.learning_rate",
+    "wd": "optimizer.weight_decay",
+    "bs": "optimizer.batch_size",
+    "lambda": "loss.constraint.weight",
+    "lambda_": "loss.constraint.weight",
+    "lam": "loss.constraint.weight",
+    "ema": "optimizer.ema_decay",
+}
+"""What people type for an entry whose name is not near it."""
+
+
 def _perhaps(place: tuple[int | str, ...]) -> str:
     """Where the recipe has an entry of that name, or one that is nearly called so."""
     typed = ".".join(map(str, place))
     known = dotted_entries(Recipe.model_validate({"name": "", "loss": {"constraint": {}}}).model_dump())
-    same = [name for name in known if name.rpartition(".")[2] == str(place[-1])]
+    called = _OTHERWISE_CALLED.get(str(place[-1]).lower())
+    same = [called] if called else [name for name in known if name.rpartition(".")[2] == str(place[-1])]
     near = same or get_close_matches(typed, known, n=1, cutoff=0.7)
     return f", did you mean {' or '.join(near)}?" if near else ""
 

@@ -17,14 +17,15 @@ import lightning as L
 import numpy as np
 import torch
 import yaml
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Subset
 
 from lcr_seg_ros.errors import LcrSegError, SourceError
-from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.files import make_folder, replace_file
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.sources.folder import DatasetFolder
@@ -39,6 +40,7 @@ from lcr_seg_ros.training.data import (
     folder_examples,
     room_examples,
 )
+from lcr_seg_ros.training.datasets.folder_labels import refuse_other_classes
 from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE
 from lcr_seg_ros.training.datasets.split_digest import digest_split, is_same_split
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
@@ -133,6 +135,7 @@ def train(
     sees_hha = recipe.input.modality != "rgb"
     hha = recipe.input.hha_settings if sees_hha or (teacher and teacher.sees.uses_depth) else None
     wears_depth = sees_hha and recipe.augmentation.worn_depth > 0
+    refuse_other_classes(data, labels, "train with labels={file}")
     examples = folder_examples(DatasetFolder(data, fit), cache, hha, keep_depth=wears_depth)
     if recipe.rooms.rooms:
         _refuse_rooms_of_other_classes(labels)
@@ -153,7 +156,7 @@ def train(
         start = module.network.load_imagenet(recipe.network.weights) if recipe.network.imagenet else None
         module.set_normalisation(*channel_statistics(examples, recipe.input.modality, start))
     module.notice = start.notice if start else ""
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     replace_file(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
 
     lacks_norms = isinstance(start, ImagenetStart) and any(name.endswith("batch norms") for name in start.untouched)
@@ -294,7 +297,8 @@ def _trainer(
         *callbacks,
     ]
     if o.ema_decay:
-        chosen.append(EMAWeightAveraging(decay=o.ema_decay))
+        # All weights in one call: one by one took a seventh of a step of SegNet.
+        chosen.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(o.ema_decay)))
     loggers: list[Logger] = [CSVLogger(out, name="log")]  # a resumed run gets a log of its own beside the first
     if find_spec("tensorboard") is not None:
         loggers.append(TensorBoardLogger(out, name="tensorboard"))

@@ -112,8 +112,16 @@ def read_state_file(path: Path) -> Mapping[str, Tensor]:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file raises has no common base
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(f"{path} is cut or holds no weights ({reason}): get it again") from error
+        raise WeightsError(f"{path} is cut or holds no weights ({loading_fault(error)}): get it again") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"{path} holds a {type(state).__name__}, not tensors by name: save a state dict")
     return state
+
+
+def loading_fault(error: Exception) -> str:
+    """What went wrong in reading a file of tensors, in a line.
+
+    PyTorch answers whatever is no tensor with the advice to load it with the code that is in it: left out here.
+    """
+    text = str(error).partition("\n")[0]
+    return "it is no file of tensors and plain values" if "weights_only" in text else text

@@ -27,7 +27,7 @@ from lcr_seg_ros.training.datasets.annotation_files import (
     read_colormap,
 )
 from lcr_seg_ros.training.datasets.check import is_palette_png
-from lcr_seg_ros.training.datasets.grouping import LABELS_FILE, write_label_set
+from lcr_seg_ros.training.datasets.folder_labels import LABELS_FILE, write_label_set
 from lcr_seg_ros.training.datasets.names import plain_name
 
 NEW = "new"

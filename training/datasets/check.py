@@ -318,6 +318,8 @@ class _Contents:
         """Frames by digest of the colour image."""
         self._seen_in: dict[str, npt.NDArray[np.bool_]] = {}
         """(256,) bool by frame: ids that occur in it."""
+        self._sizes: dict[tuple[int, int], list[str]] = defaultdict(list)
+        """Frames by (height, width) of the colour image."""
         self._depth_types: set[str] = set()
         self._label_types: set[str] = set()
 
@@ -327,6 +329,8 @@ class _Contents:
         if content:
             self._of_rgb[hashlib.sha256(content).hexdigest()].append(name)
         size = None if rgb is None else rgb.shape[:2]
+        if size is not None:
+            self._sizes[size[0], size[1]].append(name)
         for folder, take in ((LABEL_FOLDER, self._take_labels), (DEPTH_FOLDER, self._take_depth)):
             file = self._path / folder / f"{name}.png"
             if not file.is_file():
@@ -389,6 +393,16 @@ class _Contents:
             self._depth_median[name] = float(np.median(valid))
 
     def _file_findings(self) -> Iterable[Finding]:
+        if len(self._sizes) > 1:
+            rarest = min(self._sizes.values(), key=len)
+            counts = ", ".join(f"{w}x{h} ({len(frames)})" for (h, w), frames in sorted(self._sizes.items()))
+            yield Finding(
+                "warning",
+                "several_sizes",
+                f"colour images have {len(self._sizes)} sizes: {counts}",
+                f"are they of one camera? {INTRINSICS_FILE} stands for all of them, scaled to each image",
+                tuple(rarest),
+            )
         regular = "is it whole? copy or make it again"
         for code, what, advice in (
             ("unreadable_rgb", f"images in {RGB_FOLDER}/ cannot be read", regular),
@@ -474,7 +488,9 @@ class _Contents:
                 "unknown_id",
                 f"ids {shown} name no class of label set {labels.name!r} ({min(known)}..{highest}): "
                 f"{_percent(int(self._id_pixels[strange].sum()), total)} of the pixels would be dropped like void",
-                "give the right label set with --labels, or map the ids",
+                "were they counted from 1 before --shifted was given? Import again without it"
+                if strange == [highest + 1] and not self._id_pixels[min(known)]
+                else "give the right label set with --labels, or map the ids",
                 self._frames_with(strange),
             )
         elif counted_from_1 and highest > 1 and 255 not in used and used == set(range(highest)):

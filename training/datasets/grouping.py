@@ -22,9 +22,7 @@ from lcr_seg_ros.sources.folder import (
     DatasetFolder,
     write_png,
 )
-
-LABELS_FILE = "labels.yaml"
-"""Label set of a dataset folder with classes of its own."""
+from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 
 
 def load_grouping(target: str | LabelSet, source: LabelSet) -> tuple[LabelSet, npt.NDArray[np.uint8]]:
@@ -123,9 +121,3 @@ def _source_names(name_or_path: str, labels: LabelSet, source: LabelSet) -> dict
         if not isinstance(names, list):
             raise LabelSetError(f"{path}: 'from' of {name!r} must be a list of class names, got {names!r}")
     return {c.name: [str(n) for n in listed.get(c.name, [])] for c in labels.classes}
-
-
-def write_label_set(folder: Path, labels: LabelSet) -> None:
-    """Leave the label set with the images, as ``labels.yaml``: ``check-data`` and people look for it there."""
-    text = yaml.safe_dump(labels.to_dict(), sort_keys=False, default_flow_style=None, width=120)
-    replace_file(folder / LABELS_FILE, text.encode())

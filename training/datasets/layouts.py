@@ -45,7 +45,7 @@ from lcr_seg_ros.sources.folder import (
     read_rgb,
 )
 from lcr_seg_ros.training.datasets.check import is_palette_png
-from lcr_seg_ros.training.datasets.grouping import LABELS_FILE, write_label_set
+from lcr_seg_ros.training.datasets.folder_labels import LABELS_FILE, folder_label_set, write_label_set
 from lcr_seg_ros.training.datasets.manifest import PreparedFolder
 
 HHA_FOLDER = "hha"
@@ -123,7 +123,7 @@ def import_folder(
     found = LAYOUTS[layout](source)
     if not found.frames:
         raise SourceError(f"{source} holds no frame in the layout {layout!r}: see prepare import --help")
-    own_labels = _label_set_of(source) if layout == "folder" else None
+    own_labels = folder_label_set(source) if layout == "folder" else None
     may_have_255 = own_labels is not None and own_labels.void == _VOID_255
     choices = {k: v if isinstance(v, bool | str) else repr(v) for k, v in vars(settings).items()}
     with PreparedFolder(out, f"prepare import {layout}", {}, choices, start_over) as folder:
@@ -146,11 +146,6 @@ def import_folder(
     for name, members in found.lists.items():
         replace_file(out / f"{name}.txt", ("\n".join(members) + "\n").encode())
     return found
-
-
-def _label_set_of(source: Path) -> LabelSet | None:
-    file = source / LABELS_FILE
-    return LabelSet.load(file) if file.is_file() else None
 
 
 def _shifted(labels: LabelSet) -> LabelSet:

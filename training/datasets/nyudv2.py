@@ -45,7 +45,8 @@ from lcr_seg_ros.sources.folder import (
     depth_to_millimetres,
 )
 from lcr_seg_ros.training.datasets.download import RemoteFile
-from lcr_seg_ros.training.datasets.grouping import LABELS_FILE, load_grouping, write_label_set
+from lcr_seg_ros.training.datasets.folder_labels import LABELS_FILE, write_label_set
+from lcr_seg_ros.training.datasets.grouping import load_grouping
 from lcr_seg_ros.training.datasets.manifest import PreparedFolder, sha256_of
 
 FRAMES, RAW_CLASSES = 1449, 894

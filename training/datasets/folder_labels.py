@@ -1,0 +1,58 @@
+"""The label set that a dataset folder says it follows, in its own ``labels.yaml``.
+
+Ids alone do not tell: 1 is a wall in one set and a sofa in another.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.labels import LabelSet
+
+LABELS_FILE = "labels.yaml"
+"""Label set of a dataset folder with classes of its own."""
+
+
+def folder_label_set(data: Path) -> LabelSet | None:
+    """The folder's own label set; None where it has none, which most commands take for nyu40.
+
+    Raises:
+        LabelSetError: the file is no label set.
+    """
+    file = data / LABELS_FILE
+    return LabelSet.load(file) if file.is_file() else None
+
+
+def write_label_set(folder: Path, labels: LabelSet) -> None:
+    """Leave the label set with the images."""
+    text = yaml.safe_dump(labels.to_dict(), sort_keys=False, default_flow_style=None, width=120)
+    replace_file(folder / LABELS_FILE, text.encode())
+
+
+def refuse_other_classes(data: Path, labels: LabelSet, remedy: str) -> None:
+    """Refuse to read a folder's label images by another label set than its own.
+
+    Args:
+        data: dataset folder.
+        labels: by which they are about to be read.
+        remedy: what to do instead; ``{file}`` becomes the path of the folder's label set.
+
+    Raises:
+        SourceError: the folder's label set has another class by one of its ids.
+        LabelSetError: the file is no label set.
+    """
+    own = folder_label_set(data)
+    if own is None:
+        return
+    names = {c.id: c.name for c in labels.classes}
+    for c in own.classes:
+        if names.get(c.id) != c.name:
+            other = f"is {names[c.id]!r}" if c.id in names else "is no class"
+            raise SourceError(
+                f"{data} has classes of its own: {c.id} is {c.name!r} in its {LABELS_FILE} and {other} in label set "
+                f"{labels.name}: {remedy.format(file=data / LABELS_FILE)}"
+            )
