@@ -92,12 +92,17 @@ def command(
 
         assert temperature is not None
         with_temperature(ModelBundle.load(str(model)), temperature).save(out)
+    echo_scores(scores)
+    click.echo(f"model bundle: {out}")
+
+
+def echo_scores(scores: dict[str, Any]) -> None:
+    """A line for each split."""
     for split, values in scores.items():
         click.echo(
             f"{split}: pixel accuracy {100 * values['pixel_acc']:.2f}, mean accuracy {100 * values['mean_acc']:.2f}, "
             f"mean IU {100 * values['mean_iou']:.2f}, calibration error {values['calibration_error']:.3f}"
         )
-    click.echo(f"model bundle: {out}")
 
 
 def _write_at_height(model: str, height: int, out: Path, data: Path | None, val: str) -> dict[str, Any]:

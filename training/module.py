@@ -300,7 +300,10 @@ class SegmentationTraining(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _modules_and_rates(self) -> list[tuple[str, list[nn.Module], float]]:
-        """Names of parts, their modules and rates: the encoder is one where its rate is another, the constraint none."""
+        """Name, modules and rate of each part of what is trained but the constraint.
+
+        There is one part, or two where the encoder has a rate of its own.
+        """
         o = self.recipe.optimizer
         modules = [*self.network.modules(), *self.inner_classifiers.modules()]
         if o.encoder_lr_scale == 1:

@@ -303,6 +303,7 @@ def _trainer(
     if find_spec("tensorboard") is not None:
         loggers.append(TensorBoardLogger(out, name="tensorboard"))
     several = machine.devices * machine.nodes > 1
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # what else it says are devices and offers
     return L.Trainer(
         accelerator=machine.accelerator,
         devices=machine.devices,

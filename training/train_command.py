@@ -100,6 +100,8 @@ def command(
     pictures of validation frames, the recipe as it was run, and in the end model.lcrseg with its scores inside.
     Stopped runs go on where they were when started again.
     """
+    from lcr_seg_ros.bundle import ModelBundle
+    from lcr_seg_ros.training.export_command import echo_scores
     from lcr_seg_ros.training.recipe import Recipe
     from lcr_seg_ros.training.train import Machine, train
 
@@ -122,6 +124,7 @@ def command(
         command_line=sys.argv[1:],
         machine=Machine(accelerator, devices, nodes, threads, workers, checkpoint_minutes),
     )
+    echo_scores(ModelBundle.load(bundle).scores)
     click.echo(f"model bundle: {bundle}")
 
 
