@@ -251,7 +251,7 @@ def relabel(data: Path, data_labels: str | None, labels: str, out: Path) -> None
         refuse_other_classes(data, source, "leave out --data-labels")
     target, table = load_grouping(labels, source)
     count = relabel_folder(data, out, target, table)
-    click.echo(f"{count} frames in {out}, {len(target)} classes: train with --set labels={out / 'labels.yaml'}")
+    click.echo(f"{count} frames in {out}, {len(target)} classes: train with labels={out / 'labels.yaml'}")
 
 
 @command.command(
