@@ -18,7 +18,7 @@ from lcr_seg_ros.ros.diagnostics import diagnostic_status, process_facts
 from lcr_seg_ros.ros.environment import PROFILE_VARIABLES, tuned_dds_environment
 from lcr_seg_ros.ros.frame_statistics import WINDOW_S, FrameStatistics
 from lcr_seg_ros.ros.python_log import PythonLogForwarder
-from lcr_seg_ros.ros.silence import InputTopic, explain_silence
+from lcr_seg_ros.ros.silence import InputTopic, explain_age, explain_silence
 
 
 class Clock:
@@ -162,6 +162,22 @@ def test_silence_has_a_cause_that_a_user_can_mend(inputs, more, parts):
     cause = explain_silence(inputs, **more)
     for part in parts:
         assert part in cause
+
+
+@pytest.mark.parametrize(
+    ("age_s", "age_at_arrival_s", "said", "unsaid"),
+    [
+        (1.3, 0.2, ["1.30 s old, 0.20 s of it on arrival", "max_age is 1 s", "network is too slow"], ["chrony"]),
+        (5.03, 5.0, ["5.00 s old on arrival", "max_age is 1 s", "chrony", "driver's stamps"], ["network", "/clock"]),
+        (9e8, 9e8, ["on arrival", "use_sim_time", "/clock", "chrony"], ["network"]),
+    ],
+)
+def test_a_pair_that_came_too_old_is_not_blamed_on_the_network(age_s, age_at_arrival_s, said, unsaid):
+    text = explain_age(age_s, age_at_arrival_s, 1.0)
+    for part in said:
+        assert part in text
+    for part in unsaid:
+        assert part not in text
 
 
 class Lines:

@@ -1,4 +1,4 @@
-"""Why nothing comes in: names the cause that a user can mend."""
+"""Why nothing comes in, or comes too late: names the cause that a user can mend."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from lcr_seg_ros.ros.environment import FASTDDS_PROFILE, profile_variable
 if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.qos import QoSProfile
+
+
+RECORDED_S = 60.0
+"""Stamps older than this are hardly those of a camera that runs."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,26 @@ def explain_silence(
             f"{slop_s * 1e3:.1f} ms: synchronise the camera's streams, or raise slop (under half a frame period)"
         )
     return f"{' and '.join(arrive)} arrive, but have made no pair yet"
+
+
+def explain_age(age_s: float, age_at_arrival_s: float, max_age_s: float) -> str:
+    """Why a pair is too old, and what helps.
+
+    Args:
+        age_s: from its stamp until now, in s.
+        age_at_arrival_s: from its stamp until the pair was complete, in s; the rest it has waited for the network.
+        max_age_s: the age allowed.
+    """
+    if age_at_arrival_s <= max_age_s:
+        return (
+            f"{age_s:.2f} s old, {age_at_arrival_s:.2f} s of it on arrival, max_age is {max_age_s:g} s (the network is "
+            "too slow for it)"
+        )
+    recorded = "recorded stamps? use_sim_time and a /clock help; else " if age_at_arrival_s >= RECORDED_S else ""
+    return (
+        f"its stamp was {age_at_arrival_s:.2f} s old on arrival, max_age is {max_age_s:g} s ({recorded}synchronise the "
+        "clocks (chrony, NTP), look at the driver's stamps, or raise max_age)"
+    )
 
 
 def _why_nothing(topic: InputTopic) -> str:
