@@ -23,6 +23,7 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
+from lcr_seg_ros.backends import BACKENDS, DEVICES  # noqa: E402
 from lcr_seg_ros.hha.settings import HhaSettings  # noqa: E402
 from lcr_seg_ros.labels import LabelSet  # noqa: E402
 from lcr_seg_ros.resources import CONFIG  # noqa: E402
@@ -94,6 +95,11 @@ def test_every_default_passes_its_own_check_and_has_its_type():
         assert SPECS[name].checked(name, value) == value
 
 
+def test_what_runs_the_network_and_where_is_what_the_backends_know():
+    assert SPECS["backend"].choices == ("auto", *BACKENDS)
+    assert SPECS["device"].choices == DEVICES
+
+
 def test_every_default_is_explained_in_the_file():
     for line in (CONFIG / "segment.yaml").read_text().splitlines():
         if line.startswith("    ") and ":" in line and not line.strip().startswith("#"):
@@ -150,6 +156,8 @@ def test_a_whole_number_is_as_good_as_a_decimal_one(context):
         ("confidence_threshold:=1.5", "confidence_threshold"),
         ("confidence_threshold:=.nan", "confidence_threshold"),
         ("backend:=abacus", "backend must be one of auto, openvino"),
+        ("device:=gpu", "device must be one of auto, cpu, cuda, got 'gpu'"),
+        ("device:=cuda:0", "device must be one of auto, cpu, cuda, got 'cuda:0'"),
         ("enabled:=1", "enabled must be bool, got 1"),
         ("gravity_source:=gps", "gravity_source must be one of estimate, imu, tf, fixed, got 'gps'"),
         ("gravity_pitch:=30.0", "gravity_pitch"),  # in degrees
@@ -236,7 +244,9 @@ def test_several_that_are_set_at_once_are_one_change(context):
     assert declared.handler.values is now
 
 
-@pytest.mark.parametrize(("name", "value"), [("overlay_opacity", -0.1), ("slop", 0), ("label_encoding", "rgb8")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("overlay_opacity", -0.1), ("slop", 0), ("label_encoding", "rgb8"), ("device", "gpu")]
+)
 def test_a_change_out_of_range_is_refused_and_changes_nothing(context, name, value):
     declared = Declared(context)
     result = declared.set(name, value)

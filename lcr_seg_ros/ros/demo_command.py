@@ -97,7 +97,7 @@ Examples:
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=10.0, show_default=True, help="Time measured.")
 @click.option("--model", default="nyu40", show_default=True, help="Shipped model, or path of a .lcrseg file.")
 @click.option("--backend", default="auto", show_default=True, help="auto, openvino, onnxruntime or torch.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
     "--viewer",
     type=click.Choice(["none", "rerun"]),

@@ -159,7 +159,9 @@ SPECS = {
     "backend": ParameterSpec(
         str, "What runs the network.", choices=("auto", "openvino", "onnxruntime", "torch"), live=True
     ),
-    "device": ParameterSpec(str, "Where the network runs: auto, cpu or cuda.", live=True),
+    "device": ParameterSpec(
+        str, "Where the network runs; auto: on CUDA if that works.", choices=("auto", "cpu", "cuda"), live=True
+    ),
     "num_threads": ParameterSpec(
         int, "CPU threads of the network, and of HHA up to 4; 0: as many as seem best.", (0, 256), live=True
     ),
