@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -355,6 +356,46 @@ def test_a_node_that_cannot_label_every_frame_is_told_what_would_be_less_work(
     (check,) = check_segment_nodes(view)
     assert (check.name, check.level) == ("/segment", level)
     assert advice in check.advice if advice else not check.advice
+
+
+REALSENSE = CameraTopics("/camera/color/image_raw", "/camera/depth/image", "/camera/color/camera_info")
+OWN_INPUTS = ("/rgb/image_rect_color", "/depth_registered/image_rect", "/rgb/camera_info")
+
+
+def node_beside_a_camera(*heard: str) -> GraphView:
+    """A node that listens to these topics, and a camera that is another's."""
+    sent = (REALSENSE.rgb, REALSENSE.depth, REALSENSE.camera_info)
+    status = DiagnosticStatus(name="segment: segmentation", level=DiagnosticStatus.WARN, message="no publisher")
+    return GraphView(
+        publishers={"/segmentation/mask": ["/segment"], **{topic: ["/camera"] for topic in sent}},
+        subscribers={topic: ["/segment"] for topic in heard},
+        diagnostics={status.name: status},
+    )
+
+
+def test_a_node_that_listens_to_other_names_than_the_cameras_fails_and_is_to_be_started_again() -> None:
+    (check,) = check_segment_nodes(node_beside_a_camera(*OWN_INPUTS), REALSENSE)
+    assert (check.name, check.level) == ("/segment", "fail")
+    assert all(topic in check.found.partition("which nobody publishes")[0] for topic in OWN_INPUTS)
+    assert check.found.endswith("sends /camera/color/image_raw, /camera/depth/image, /camera/color/camera_info")
+    assert "start it again with the line" in check.advice
+    packed = replace(REALSENSE, rgb_transport="compressed")
+    (check,) = check_segment_nodes(node_beside_a_camera(*OWN_INPUTS), packed)
+    assert "sends /camera/color/image_raw/compressed, " in check.found
+
+
+@pytest.mark.parametrize(
+    ("heard", "camera"),
+    [
+        (OWN_INPUTS, None),
+        ((REALSENSE.rgb, REALSENSE.depth, REALSENSE.camera_info, "/depth/camera_info"), REALSENSE),
+        ((REALSENSE.rgb, *OWN_INPUTS), REALSENSE),
+    ],
+    ids=["no camera", "one of two camera_infos", "another camera is off"],
+)
+def test_a_node_that_lacks_what_no_other_camera_sends_is_only_warned_of(heard, camera) -> None:
+    (check,) = check_segment_nodes(node_beside_a_camera(*heard), camera)
+    assert (check.name, check.level) == ("/segment", "warn") and "no publisher" in check.found
 
 
 def test_an_empty_graph_says_what_to_start() -> None:

@@ -120,7 +120,7 @@ def _judge(report: Report, view: GraphView, asked: CameraTopics | None) -> None:
         report.checks += findings.checks
         report.camera, report.arguments = camera, findings.arguments
         report.others = [other for other in found if other.rgb != camera.rgb]
-    report.checks += check_segment_nodes(view)
+    report.checks += check_segment_nodes(view, camera)
 
 
 def _completed(asked: CameraTopics, found: list[CameraTopics], camera_infos: list[str]) -> CameraTopics:
