@@ -27,8 +27,8 @@ from lcr_seg_ros.backends import BACKENDS, DEVICES  # noqa: E402
 from lcr_seg_ros.hha.settings import HhaSettings  # noqa: E402
 from lcr_seg_ros.labels import LabelSet  # noqa: E402
 from lcr_seg_ros.resources import CONFIG  # noqa: E402
-from lcr_seg_ros.ros.map_parameters import declare_map_parameters  # noqa: E402
-from lcr_seg_ros.ros.parameter_specs import ParameterError, unknown_parameters  # noqa: E402
+from lcr_seg_ros.ros.map_parameters import MAP_SPECS, declare_map_parameters  # noqa: E402
+from lcr_seg_ros.ros.parameter_specs import ParameterError, unknown_parameters, why_unknown  # noqa: E402
 from lcr_seg_ros.ros.parameters import (  # noqa: E402
     SPECS,
     ParameterHandler,
@@ -389,6 +389,28 @@ def test_a_class_that_there_is_not_is_refused_with_those_there_are(member, hint)
 def test_names_that_nobody_declared_are_found():
     given = ["model", "modle", "use_sim_time", "qos_overrides./rgb.subscription.depth"]
     assert unknown_parameters(given, SPECS) == ["modle"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("confidence_treshold", "did you mean confidence_threshold?"),
+        ("front.gravity_ptich", "did you mean front.gravity_pitch?"),
+        ("front.model", "`model` is the same for all cameras"),
+        ("rear.gravity_pitch", "no camera `rear` in cameras, there are front, left/side"),
+        ("rear.model", "no camera `rear` in cameras, there are front, left/side"),
+        ("xyzzy", "no name is like it"),
+    ],
+)
+def test_a_name_that_nobody_declared_is_explained(name, why):
+    cameras = ("front", "left/side")
+    assert unknown_parameters([name], SPECS, cameras) == [name]
+    assert why_unknown(name, SPECS, cameras) == why
+
+
+def test_a_cameras_own_parameter_without_cameras_is_explained():
+    assert why_unknown("rear.gravity_pitch", SPECS) == "no camera `rear` in cameras, it is empty"
+    assert why_unknown("voxel_sise", MAP_SPECS) == "did you mean voxel_size?"
 
 
 def with_values(**values: object) -> SegmentParameters:
