@@ -24,6 +24,7 @@ from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
 from lcr_seg_ros.backends import BACKENDS, DEVICES  # noqa: E402
+from lcr_seg_ros.errors import LcrSegError  # noqa: E402
 from lcr_seg_ros.hha.settings import HhaSettings  # noqa: E402
 from lcr_seg_ros.labels import LabelSet  # noqa: E402
 from lcr_seg_ros.resources import CONFIG  # noqa: E402
@@ -37,6 +38,7 @@ from lcr_seg_ros.ros.parameters import (  # noqa: E402
     keeps,
     read_defaults,
 )
+from lcr_seg_ros.ros.ros_start import start_ros  # noqa: E402
 
 
 @pytest.fixture()
@@ -138,6 +140,33 @@ def test_values_of_the_command_line_and_of_a_file_count(context, tmp_path):
     file.write_text("/**:\n  ros__parameters:\n    max_age: 0.5\n    queue_size: 3\n")
     values = Declared(context, "--params-file", str(file), "-p", "queue_size:=4").handler.values
     assert (values.max_age, values.queue_size) == (0.5, 4)
+
+
+def test_a_parameter_file_that_is_not_there_is_named(tmp_path):
+    missing = str(tmp_path / "none.yaml")
+    with pytest.raises(LcrSegError) as refused:
+        start_ros(["segment", "--ros-args", "-p", "slop:=0.01", "--params-file", missing])
+    assert str(refused.value) == f"no parameter file at {missing}"
+
+
+@pytest.mark.parametrize(
+    "text", ["model: nyu40\n", "/**:\n  model: nyu40\n", "/**:\n  ros__parameters:\n  model: [a\n"]
+)
+def test_a_malformed_parameter_file_is_shown_the_form_and_no_places_in_sources_of_c(tmp_path, text):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(LcrSegError) as refused:
+        start_ros(["segment", "--ros-args", "--params-file", str(file)])
+    said = str(refused.value)
+    assert str(file) in said and "Cannot have a value before ros__parameters at line " in said
+    assert ".c:" not in said
+    assert said.endswith("form:\n/**:\n  ros__parameters:\n    model: nyu40")
+
+
+def test_a_remapping_that_ros_does_not_read_is_named_without_the_form_of_files():
+    with pytest.raises(LcrSegError, match="Couldn't parse remap rule: '-r rgb'") as refused:
+        start_ros(["segment", "--ros-args", "-r", "rgb"])
+    assert ".c:" not in str(refused.value) and "ros__parameters" not in str(refused.value)
 
 
 def test_a_whole_number_is_as_good_as_a_decimal_one(context):

@@ -20,6 +20,7 @@ from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.ros.camera_topics import CameraTopics, camera_info_beside, find_cameras, without_transport
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
 from lcr_seg_ros.ros.play_command import is_bag, stop_on_signals
+from lcr_seg_ros.ros.ros_start import start_ros
 from lcr_seg_ros.sources.recording import RecordingFolder
 
 if TYPE_CHECKING:
@@ -169,12 +170,11 @@ def _record_live(
     os.environ.update(tuned_dds_environment())
     prepare_ros_environment()
     import rclpy
-    from rclpy.signals import SignalHandlerOptions
 
     from lcr_seg_ros.ros.pair_listener import PairListener
     from lcr_seg_ros.ros.spin import spinning
 
-    rclpy.init(args=ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(ros_arguments)
     try:
         camera = _camera(options, stop)
         if camera is None:
