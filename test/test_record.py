@@ -142,7 +142,7 @@ def test_a_bag_becomes_a_folder_and_is_not_recorded_twice(tmp_path: Path, enviro
     assert "2 new frames, 2 in" in recorded(environment, tmp_path / "bag", "--out", out, "--every", 1, "--count", 2)
     text = recorded(environment, tmp_path / "bag", "--out", out, "--every", 1)
     assert f"{len(frames) - 2} new frames, {len(frames)} in {out}; 2 of this bag were there already" in text
-    assert f"prepare annotations --data {out}" in text
+    assert f"then python -m lcr_seg_ros prepare annotations --data {out} --from FILE" in text
     folder = DatasetFolder(out)
     assert len(folder) == len(frames)
     for item, frame, row in zip(folder, frames, rows_of(out), strict=True):

@@ -105,7 +105,8 @@ def command(context: click.Context, source: Path | None, out: Path, count: int, 
             passed_over = _record_live(ros_arguments, folder, pace, count, options, stop)
     click.echo(f"{folder.count - before} new frames, {folder.count} in {out}{passed_over}")
     if folder.count:
-        click.echo(f"next: label {out / 'rgb'}, then lcr_seg_ros prepare annotations --data {out} --from FILE")
+        then = f"python -m lcr_seg_ros prepare annotations --data {out} --from FILE"
+        click.echo(f"next: label {out / 'rgb'}, then {then}")
 
 
 class Pace:
