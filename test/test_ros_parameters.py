@@ -415,6 +415,14 @@ def test_a_class_that_there_is_not_is_refused_with_those_there_are(member, hint)
     assert hint in str(refused.value)
 
 
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_filter_that_a_new_model_does_not_fit_is_refused_with_the_ways_out(is_older):
+    with pytest.raises(ParameterError) as refused:
+        check_class_filter(("helicopter",), LABELS, is_older)
+    remedy = "; clear class_filter first, or set both at once (~/set_parameters_atomically)"
+    assert str(refused.value).endswith(remedy) == is_older
+
+
 def test_names_that_nobody_declared_are_found():
     given = ["model", "modle", "use_sim_time", "qos_overrides./rgb.subscription.depth"]
     assert unknown_parameters(given, SPECS) == ["modle"]
