@@ -210,6 +210,15 @@ def test_a_runtime_that_crashes_and_a_cv_bridge_that_clashes_are_reported_not_ra
     assert bridge.level == "warn" and "numpy<2" in bridge.advice
 
 
+def test_a_runtime_that_does_not_answer_in_time_is_not_called_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "PROBE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(installation, "_PROBES", {"numpy": "import time; time.sleep(60); v, d = 1, []"})
+    checks = {check.name: check for check in installation.RuntimeProbes().checks()}
+    assert checks["numpy"].level == "warn" and checks["numpy"].found.startswith("no answer within")
+    assert "is the machine busy?" in checks["numpy"].advice and "-c 'import numpy'" in checks["numpy"].advice
+    assert "reinstall" not in checks["numpy"].advice and "inference" not in checks
+
+
 # The report
 
 
