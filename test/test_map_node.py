@@ -37,12 +37,13 @@ from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.labels import LabelClass, LabelSet
 from lcr_seg_ros.mapping.trajectory import pose_of, quaternion_of
+from lcr_seg_ros.ros.compat.tf2 import TransformError
 from lcr_seg_ros.ros.conversions import segmentation_to_cloud
 from lcr_seg_ros.ros.label_announcements import labels_to_json
 from lcr_seg_ros.ros.labelled_cloud import intrinsics_of, read_labelled_cloud
 from lcr_seg_ros.ros.map_node import MapNode
 from lcr_seg_ros.ros.map_parameters import MAP_SPECS, read_map_defaults
-from lcr_seg_ros.ros.pose_sources import OdometryPoses
+from lcr_seg_ros.ros.pose_sources import OdometryPoses, create_pose_source
 from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id, isolated_ros_environment
 from lcr_seg_ros.sources.rooms import RenderedRoom
 
@@ -171,6 +172,15 @@ class TestOdometryPoses:
         source.tell(odometry(np.eye(4), 1.0))
         assert self.read(source, 1.0).pose is not None
         assert self.read(source, 100.0).may_come
+
+
+def test_without_tf_the_message_names_the_source_that_needs_none(monkeypatch: pytest.MonkeyPatch):
+    def no_tf(node: Any) -> Any:
+        raise TransformError("TF needs tf2_ros, which is not installed here")
+
+    monkeypatch.setattr("lcr_seg_ros.ros.pose_sources.TransformBuffer", no_tf)
+    with pytest.raises(TransformError, match="not installed here; or pose_source:=depth"):
+        create_pose_source(None, SimpleNamespace(pose_source="tf"))  # type: ignore[arg-type]
 
 
 def odometry(pose: np.ndarray, stamp_s: float) -> Odometry:
