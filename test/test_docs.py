@@ -19,6 +19,7 @@ from shared_data import ROOT
 import lcr_seg_ros
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.cli import COMMANDS, group
+from lcr_seg_ros.image_encodings import DEPTH_ENCODINGS
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 
 DOCS = ROOT / "docs"
@@ -123,6 +124,13 @@ def test_every_link_to_a_file_in_the_texts_at_the_top_leads_somewhere() -> None:
     for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / name).read_text(encoding="utf-8"))
         assert not [target for target in targets if not (ROOT / target).exists()], name
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/reference/topics.md"])
+def test_every_encoding_that_depth_may_have_is_listed(name: str) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    (row,) = (line for line in lines if line.startswith("|") and "`depth_registered/image_rect`" in line)
+    assert not [encoding for encoding in DEPTH_ENCODINGS if encoding not in row]
 
 
 # ------------------------------------------------------------------------------------------------ command lines
