@@ -161,6 +161,14 @@ def parse(arguments: list[str]) -> None:
     command.make_context(name, arguments)
 
 
+def test_the_camera_that_the_readme_plays_is_the_one_that_it_launches_the_node_for() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (play,) = (words for words in command_lines(text) if words[0] == "play")
+    (namespace,) = (word.removeprefix("__ns:=") for word in play if word.startswith("__ns:="))
+    assert "--loop" in play
+    assert f"segment.launch.py camera:={play[play.index('--camera') + 1]} namespace:={namespace}" in text
+
+
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_line_in_the_texts_is_one_that_the_commands_take(path: Path) -> None:
     for arguments in command_lines(path.read_text(encoding="utf-8")):
