@@ -40,7 +40,7 @@ from rclpy.context import Context  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
 from lcr_seg_ros.ros.doctor.camera import CameraFindings, check_camera, check_no_camera  # noqa: E402
-from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, GraphListener, GraphView, Stream  # noqa: E402
+from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, IMAGE, GraphListener, GraphView, Stream  # noqa: E402
 from lcr_seg_ros.ros.doctor.segment_node import check_segment_nodes  # noqa: E402
 from lcr_seg_ros.ros.doctor.stamps import check_pairing  # noqa: E402
 from lcr_seg_ros.ros.parameters import read_defaults  # noqa: E402
@@ -373,9 +373,10 @@ OWN_INPUTS = ("/rgb/image_rect_color", "/depth_registered/image_rect", "/rgb/cam
 
 def node_beside_a_camera(*heard: str) -> GraphView:
     """A node that listens to these topics, and a camera that is another's."""
-    sent = (REALSENSE.rgb, REALSENSE.depth, REALSENSE.camera_info)
+    sent = (REALSENSE.rgb, REALSENSE.depth, REALSENSE.camera_info, "/camera2/color", "/camera2/depth")
     status = DiagnosticStatus(name="segment: segmentation", level=DiagnosticStatus.WARN, message="no publisher")
     return GraphView(
+        topics={topic: [CAMERA_INFO if "info" in topic else IMAGE] for topic in heard},
         publishers={"/segmentation/mask": ["/segment"], **{topic: ["/camera"] for topic in sent}},
         subscribers={topic: ["/segment"] for topic in heard},
         diagnostics={status.name: status},
@@ -399,8 +400,9 @@ def test_a_node_that_listens_to_other_names_than_the_cameras_fails_and_is_to_be_
         (OWN_INPUTS, None),
         ((REALSENSE.rgb, REALSENSE.depth, REALSENSE.camera_info, "/depth/camera_info"), REALSENSE),
         ((REALSENSE.rgb, *OWN_INPUTS), REALSENSE),
+        (("/camera2/color", "/camera2/depth", "/depth/camera_info"), REALSENSE),
     ],
-    ids=["no camera", "one of two camera_infos", "another camera is off"],
+    ids=["no camera", "one of two camera_infos", "another camera is off", "it hears another camera"],
 )
 def test_a_node_that_lacks_what_no_other_camera_sends_is_only_warned_of(heard, camera) -> None:
     (check,) = check_segment_nodes(node_beside_a_camera(*heard), camera)

@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from lcr_seg_ros.bundle import shipped_models
 from lcr_seg_ros.compressed_images import RAW, transport_topic
 from lcr_seg_ros.ros.camera_topics import CameraTopics
-from lcr_seg_ros.ros.doctor.graph import MASK_TOPIC, GraphView
+from lcr_seg_ros.ros.doctor.graph import COMPRESSED, IMAGE, MASK_TOPIC, GraphView
 from lcr_seg_ros.ros.doctor.report import Check
 
 AREA = "node"
@@ -61,9 +61,10 @@ def _status_of(node: str, view: GraphView) -> DiagnosticStatus | None:
 def _deaf_node(name: str, view: GraphView, camera: CameraTopics | None) -> Check | None:
     """For a node that listens to images which nobody publishes, while ``camera``, which no node hears, sends others."""
     heard = [topic for topic, nodes in view.subscribers.items() if name in nodes and not _is_output(topic)]
-    lacking = sorted(topic for topic in heard if not view.publishers.get(topic))
-    if camera is None or not lacking:
+    images = [topic for topic in heard if {IMAGE, COMPRESSED} & set(view.topics.get(topic, ()))]
+    if camera is None or not images or any(view.publishers.get(topic) for topic in images):
         return None
+    lacking = sorted(topic for topic in heard if not view.publishers.get(topic))
     found = f"it listens to {', '.join(lacking)}, which nobody publishes; the camera that was found sends "
     found += ", ".join(topic for topic in _inputs(camera) if topic not in heard)
     advice = "end it, and start it again with the line at the end of this report: Start the node on this camera"
