@@ -112,8 +112,8 @@ def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 Examples:
-  lcr_seg_ros demo                          a camera, the node and a report; the same as python -m lcr_seg_ros demo
-  lcr_seg_ros predict --help                what a command does, with examples
+  python -m lcr_seg_ros demo                a camera, the node and a report
+  python -m lcr_seg_ros predict --help      what a command does, with examples
   eval "$(lcr_seg_ros --completion bash)"   complete commands and options, in this shell
 
 \b

@@ -78,8 +78,8 @@ Examples:
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="show this class only; repeatable")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="go on with what is in --out")
 @json_option("the figures")
-@click.option("--backend", default="auto", show_default=True)
-@click.option("--device", default="auto", show_default=True)
+@click.option("--backend", default="auto", show_default=True, help="auto, openvino, onnxruntime or torch")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda")
 def command(
     model: str,
     data: Path | None,

@@ -44,8 +44,8 @@ Examples:
 @click.option("--video", type=click.Path(dir_okay=False, path_type=Path), help="also those as FILE.mp4, .webm or .avi")
 @click.option("--fps", default=30.0, show_default=True, type=click.FloatRange(0.1, 240), help="of the video")
 @click.option("--rrd", type=click.Path(dir_okay=False, path_type=Path), help="also record for rerun: FILE.rrd")
-@click.option("--backend", default="auto", show_default=True)
-@click.option("--device", default="auto", show_default=True)
+@click.option("--backend", default="auto", show_default=True, help="auto, openvino, onnxruntime or torch")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda")
 def command(
     model: str,
     data: Path,

@@ -14,10 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from model_under_test import model_under_test
 from shared_data import ROOT
 
 from lcr_seg_ros.render import PANEL_HEIGHT
+from lcr_seg_ros.ros import demo_command
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id, isolated_ros_environment
 
@@ -119,11 +121,12 @@ def test_ctrl_c_ends_all_three_processes(tmp_path):
 
 
 def test_a_node_that_cannot_start_is_reported_with_its_own_words(tmp_path):
-    with MarkedDemo(tmp_path, "--backend", "abacus") as demo:
+    # Whether PyTorch is missing or refuses a network of int8.
+    with MarkedDemo(tmp_path, "--model", "nyu40-int8", "--backend", "torch") as demo:
         assert demo.finish(60) == 1, demo.text
         assert demo.living_processes() == []
     assert "error: the node ended with exit code 1" in demo.text
-    assert "backend must be one of auto, openvino" in demo.text
+    assert "configure failed: " in demo.text
     assert "Traceback" not in demo.text
 
 
@@ -161,6 +164,30 @@ def test_wrong_usage_gets_one_line_before_anything_starts(tmp_path, arguments, m
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backend", "abacus"], "'abacus' is not one of 'auto', 'openvino'"),
+        (["--device", "gpu"], "'gpu' is not one of 'auto', 'cpu', 'cuda'"),
+        (["--split", "val"], "--split is for a dataset folder, and room is a room"),
+        (["--intrinsics", "1,2,3,4"], "--intrinsics is for a dataset folder or a bag, and room is a room"),
+        (["--source", "FRAMES", "--split", "vall"], "has no split 'vall'"),
+        (["--source", "FRAMES", "--intrinsics", "585,585"], "'585,585'"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_refused_before_a_process_is_started(
+    tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.setattr(demo_command, "_run", lambda *_: pytest.fail("started"))
+    frames = tmp_path / "frames"
+    (frames / "rgb").mkdir(parents=True)
+    cv2.imwrite(str(frames / "rgb/0.png"), np.zeros((48, 64, 3), np.uint8))
+    words = [str(frames) if word == "FRAMES" else word for word in arguments]
+    result = CliRunner().invoke(demo_command.command, words)
+    assert result.exit_code != 0
+    assert message in f"{result.output} {result.exception}"
 
 
 def make_arrival(stamp_ns: int = 5, frame_id: str = "camera", width: int = 64, height: int = 48, **rest) -> Arrival:

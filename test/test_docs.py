@@ -19,6 +19,7 @@ from shared_data import ROOT
 import lcr_seg_ros
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.cli import COMMANDS, group
+from lcr_seg_ros.image_encodings import DEPTH_ENCODINGS
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 
 DOCS = ROOT / "docs"
@@ -125,6 +126,13 @@ def test_every_link_to_a_file_in_the_texts_at_the_top_leads_somewhere() -> None:
         assert not [target for target in targets if not (ROOT / target).exists()], name
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/reference/topics.md"])
+def test_every_encoding_that_depth_may_have_is_listed(name: str) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    (row,) = (line for line in lines if line.startswith("|") and "`depth_registered/image_rect`" in line)
+    assert not [encoding for encoding in DEPTH_ENCODINGS if encoding not in row]
+
+
 # ------------------------------------------------------------------------------------------------ command lines
 
 CALL = re.compile(r"(?:python -m|ros2 run) lcr_seg_ros ([^`\n|]+)")
@@ -151,6 +159,14 @@ def parse(arguments: list[str]) -> None:
         assert found is not None
         command = found
     command.make_context(name, arguments)
+
+
+def test_the_camera_that_the_readme_plays_is_the_one_that_it_launches_the_node_for() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (play,) = (words for words in command_lines(text) if words[0] == "play")
+    (namespace,) = (word.removeprefix("__ns:=") for word in play if word.startswith("__ns:="))
+    assert "--loop" in play
+    assert f"segment.launch.py camera:={play[play.index('--camera') + 1]} namespace:={namespace}" in text
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ from rclpy.context import Context  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
 from lcr_seg_ros.ros.doctor.camera import CameraFindings, check_camera, check_no_camera  # noqa: E402
-from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, GraphListener, GraphView, Stream  # noqa: E402
+from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, IMAGE, GraphListener, GraphView, Stream  # noqa: E402
 from lcr_seg_ros.ros.doctor.segment_node import check_segment_nodes  # noqa: E402
 from lcr_seg_ros.ros.doctor.stamps import check_pairing  # noqa: E402
 from lcr_seg_ros.ros.parameters import read_defaults  # noqa: E402
@@ -209,6 +210,15 @@ def test_a_runtime_that_crashes_and_a_cv_bridge_that_clashes_are_reported_not_ra
     assert bridge.level == "warn" and "numpy<2" in bridge.advice
 
 
+def test_a_runtime_that_does_not_answer_in_time_is_not_called_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "PROBE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(installation, "_PROBES", {"numpy": "import time; time.sleep(60); v, d = 1, []"})
+    checks = {check.name: check for check in installation.RuntimeProbes().checks()}
+    assert checks["numpy"].level == "warn" and checks["numpy"].found.startswith("no answer within")
+    assert "is the machine busy?" in checks["numpy"].advice and "-c 'import numpy'" in checks["numpy"].advice
+    assert "reinstall" not in checks["numpy"].advice and "inference" not in checks
+
+
 # The report
 
 
@@ -355,6 +365,48 @@ def test_a_node_that_cannot_label_every_frame_is_told_what_would_be_less_work(
     (check,) = check_segment_nodes(view)
     assert (check.name, check.level) == ("/segment", level)
     assert advice in check.advice if advice else not check.advice
+
+
+REALSENSE = CameraTopics("/camera/color/image_raw", "/camera/depth/image", "/camera/color/camera_info")
+OWN_INPUTS = ("/rgb/image_rect_color", "/depth_registered/image_rect", "/rgb/camera_info")
+
+
+def node_beside_a_camera(*heard: str) -> GraphView:
+    """A node that listens to these topics, and a camera that is another's."""
+    sent = (REALSENSE.rgb, REALSENSE.depth, REALSENSE.camera_info, "/camera2/color", "/camera2/depth")
+    status = DiagnosticStatus(name="segment: segmentation", level=DiagnosticStatus.WARN, message="no publisher")
+    return GraphView(
+        topics={topic: [CAMERA_INFO if "info" in topic else IMAGE] for topic in heard},
+        publishers={"/segmentation/mask": ["/segment"], **{topic: ["/camera"] for topic in sent}},
+        subscribers={topic: ["/segment"] for topic in heard},
+        diagnostics={status.name: status},
+    )
+
+
+def test_a_node_that_listens_to_other_names_than_the_cameras_fails_and_is_to_be_started_again() -> None:
+    (check,) = check_segment_nodes(node_beside_a_camera(*OWN_INPUTS), REALSENSE)
+    assert (check.name, check.level) == ("/segment", "fail")
+    assert all(topic in check.found.partition("which nobody publishes")[0] for topic in OWN_INPUTS)
+    assert check.found.endswith("sends /camera/color/image_raw, /camera/depth/image, /camera/color/camera_info")
+    assert "start it again with the line" in check.advice
+    packed = replace(REALSENSE, rgb_transport="compressed")
+    (check,) = check_segment_nodes(node_beside_a_camera(*OWN_INPUTS), packed)
+    assert "sends /camera/color/image_raw/compressed, " in check.found
+
+
+@pytest.mark.parametrize(
+    ("heard", "camera"),
+    [
+        (OWN_INPUTS, None),
+        ((REALSENSE.rgb, REALSENSE.depth, REALSENSE.camera_info, "/depth/camera_info"), REALSENSE),
+        ((REALSENSE.rgb, *OWN_INPUTS), REALSENSE),
+        (("/camera2/color", "/camera2/depth", "/depth/camera_info"), REALSENSE),
+    ],
+    ids=["no camera", "one of two camera_infos", "another camera is off", "it hears another camera"],
+)
+def test_a_node_that_lacks_what_no_other_camera_sends_is_only_warned_of(heard, camera) -> None:
+    (check,) = check_segment_nodes(node_beside_a_camera(*heard), camera)
+    assert (check.name, check.level) == ("/segment", "warn") and "no publisher" in check.found
 
 
 def test_an_empty_graph_says_what_to_start() -> None:

@@ -24,8 +24,10 @@ from test_map import read_ply
 
 pytest.importorskip("nav_msgs", reason="needs ROS 2's nav_msgs")
 
+import rclpy
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
+from rclpy.context import Context
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header, String
@@ -35,11 +37,13 @@ from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.labels import LabelClass, LabelSet
 from lcr_seg_ros.mapping.trajectory import pose_of, quaternion_of
+from lcr_seg_ros.ros.compat.tf2 import TransformError
 from lcr_seg_ros.ros.conversions import segmentation_to_cloud
 from lcr_seg_ros.ros.label_announcements import labels_to_json
 from lcr_seg_ros.ros.labelled_cloud import intrinsics_of, read_labelled_cloud
+from lcr_seg_ros.ros.map_node import MapNode
 from lcr_seg_ros.ros.map_parameters import MAP_SPECS, read_map_defaults
-from lcr_seg_ros.ros.pose_sources import OdometryPoses
+from lcr_seg_ros.ros.pose_sources import OdometryPoses, create_pose_source
 from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id, isolated_ros_environment
 from lcr_seg_ros.sources.rooms import RenderedRoom
 
@@ -170,6 +174,15 @@ class TestOdometryPoses:
         assert self.read(source, 100.0).may_come
 
 
+def test_without_tf_the_message_names_the_source_that_needs_none(monkeypatch: pytest.MonkeyPatch):
+    def no_tf(node: Any) -> Any:
+        raise TransformError("TF needs tf2_ros, which is not installed here")
+
+    monkeypatch.setattr("lcr_seg_ros.ros.pose_sources.TransformBuffer", no_tf)
+    with pytest.raises(TransformError, match="not installed here; or pose_source:=depth"):
+        create_pose_source(None, SimpleNamespace(pose_source="tf"))  # type: ignore[arg-type]
+
+
 def odometry(pose: np.ndarray, stamp_s: float) -> Odometry:
     message = Odometry(child_frame_id="base")
     message.header.frame_id = "odom"
@@ -189,6 +202,37 @@ def test_every_parameter_has_a_default_that_it_may_have():
 
 
 # The node
+
+
+class TestSavingAnEmptyMap:
+    @pytest.fixture()
+    def node(self, domain: int, model: Path, tmp_path: Path) -> Iterator[MapNode]:
+        """Not served: nothing comes in but what the test hands it."""
+        (tmp_path / "map.ply").write_bytes(b"of yesterday")
+        parameters = ("-p", f"model:={model}", "-p", f"file:={tmp_path / 'map.ply'}", "-p", "pose_source:=odometry")
+        context = Context()
+        rclpy.init(args=["map", "--ros-args", *parameters], context=context, domain_id=domain)
+        node = MapNode(context)
+        yield node
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+
+    def answer(self, node: MapNode) -> Any:
+        return node._save(Trigger.Request(), Trigger.Response())
+
+    def test_is_refused_with_the_reason_and_the_file_stays(self, node, tmp_path):
+        answer = self.answer(node)
+        assert not answer.success
+        assert answer.message.startswith("nothing has been mapped yet: nobody publishes /segmentation/points")
+        assert answer.message.endswith(f"; {tmp_path / 'map.ply'} is left as it is")
+        assert (tmp_path / "map.ply").read_bytes() == b"of yesterday"
+
+    def test_of_clouds_without_a_pose_is_refused_for_that(self, node, tmp_path):
+        node._accept(stamp(cloud(), 10**9), 0.0)
+        node._integrate(*node._waiting, 100.0)
+        answer = self.answer(node)
+        assert not answer.success and "its pose is not known: nothing has come on /odometry" in answer.message
+        assert (tmp_path / "map.ply").read_bytes() == b"of yesterday"
 
 
 @pytest.fixture(scope="module")

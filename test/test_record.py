@@ -23,7 +23,7 @@ from test_bag import Recorder, record_frames
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
-from lcr_seg_ros.ros.record_command import Pace
+from lcr_seg_ros.ros.record_command import Pace, explain_lack
 from lcr_seg_ros.sources.bag import BagSource
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.recording import RecordingFolder
@@ -142,7 +142,7 @@ def test_a_bag_becomes_a_folder_and_is_not_recorded_twice(tmp_path: Path, enviro
     assert "2 new frames, 2 in" in recorded(environment, tmp_path / "bag", "--out", out, "--every", 1, "--count", 2)
     text = recorded(environment, tmp_path / "bag", "--out", out, "--every", 1)
     assert f"{len(frames) - 2} new frames, {len(frames)} in {out}; 2 of this bag were there already" in text
-    assert f"prepare annotations --data {out}" in text
+    assert f"then python -m lcr_seg_ros prepare annotations --data {out} --from FILE" in text
     folder = DatasetFolder(out)
     assert len(folder) == len(frames)
     for item, frame, row in zip(folder, frames, rows_of(out), strict=True):
@@ -214,9 +214,26 @@ def test_a_camera_that_sends_compressed_images_alone_is_recorded(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
+    ("rgb", "images", "said"),
+    [
+        ("/none/image", (), "nobody publishes /none/image; colour topics here: none"),
+        (
+            "/none/image",
+            ("/b/rgb/image", "/a/color", "/a/depth", "/segmentation/color"),
+            "nobody publishes /none/image; colour topics here: /a/color, /b/rgb/image",
+        ),
+        ("/a/color", ("/a/color",), "no depth topic beside /a/color"),
+        ("", (), "no colour and depth topics"),
+    ],
+)
+def test_a_camera_that_is_not_there_is_told_by_the_topic_that_is_missing(rgb, images, said) -> None:
+    assert explain_lack(rgb, images, {}) == said
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--timeout", "1", "--rgb", "/nothing/image"], 1, "no depth topic beside /nothing/image within 1 s"),
+        (["--timeout", "1", "--rgb", "/nothing/image"], 1, "nobody publishes /nothing/image; colour topics here: "),
         (["/no/such.bag"], 1, "no bag at /no/such.bag"),
         ([str(ROOT / "config")], 1, "is no bag"),
         (["--every", "2", "--interval", "1"], 2, "give one"),

@@ -412,6 +412,7 @@ def test_a_class_filter_of_names_that_the_new_model_lacks_keeps_it_out(peer: Pee
     try:
         result = peer.set_parameter("model", str(models["four"]))
         assert not result.successful and "'toilet'" in result.reason
+        assert "clear class_filter first" in result.reason
     finally:
         assert peer.set_parameter("class_filter", [""]).successful
 

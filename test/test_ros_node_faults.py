@@ -325,7 +325,7 @@ def test_pairs_older_than_max_age_are_dropped_and_counted(peer: Peer, node: Chil
     try:
         old = peer.get_clock().now().nanoseconds - 5 * 10**9
         assert peer.send_until(
-            lambda: any("frame dropped (too_old)" in line for line in list(node.lines)),
+            lambda: any("frame dropped (too_old): its stamp was" in line for line in list(node.lines)),
             lambda: peer.send(rgb_image(), depth_image(), camera_info(), stamp_ns=old),
         )
         peer.diagnostics(lambda values, message: int(values.get("dropped_too_old", 0)) > 0)

@@ -23,11 +23,13 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
+from lcr_seg_ros.backends import BACKENDS, DEVICES  # noqa: E402
+from lcr_seg_ros.errors import LcrSegError  # noqa: E402
 from lcr_seg_ros.hha.settings import HhaSettings  # noqa: E402
 from lcr_seg_ros.labels import LabelSet  # noqa: E402
 from lcr_seg_ros.resources import CONFIG  # noqa: E402
-from lcr_seg_ros.ros.map_parameters import declare_map_parameters  # noqa: E402
-from lcr_seg_ros.ros.parameter_specs import ParameterError, unknown_parameters  # noqa: E402
+from lcr_seg_ros.ros.map_parameters import MAP_SPECS, declare_map_parameters  # noqa: E402
+from lcr_seg_ros.ros.parameter_specs import ParameterError, unknown_parameters, why_unknown  # noqa: E402
 from lcr_seg_ros.ros.parameters import (  # noqa: E402
     SPECS,
     ParameterHandler,
@@ -36,6 +38,7 @@ from lcr_seg_ros.ros.parameters import (  # noqa: E402
     keeps,
     read_defaults,
 )
+from lcr_seg_ros.ros.ros_start import start_ros  # noqa: E402
 
 
 @pytest.fixture()
@@ -94,6 +97,11 @@ def test_every_default_passes_its_own_check_and_has_its_type():
         assert SPECS[name].checked(name, value) == value
 
 
+def test_what_runs_the_network_and_where_is_what_the_backends_know():
+    assert SPECS["backend"].choices == ("auto", *BACKENDS)
+    assert SPECS["device"].choices == DEVICES
+
+
 def test_every_default_is_explained_in_the_file():
     for line in (CONFIG / "segment.yaml").read_text().splitlines():
         if line.startswith("    ") and ":" in line and not line.strip().startswith("#"):
@@ -134,6 +142,33 @@ def test_values_of_the_command_line_and_of_a_file_count(context, tmp_path):
     assert (values.max_age, values.queue_size) == (0.5, 4)
 
 
+def test_a_parameter_file_that_is_not_there_is_named(tmp_path):
+    missing = str(tmp_path / "none.yaml")
+    with pytest.raises(LcrSegError) as refused:
+        start_ros(["segment", "--ros-args", "-p", "slop:=0.01", "--params-file", missing])
+    assert str(refused.value) == f"no parameter file at {missing}"
+
+
+@pytest.mark.parametrize(
+    "text", ["model: nyu40\n", "/**:\n  model: nyu40\n", "/**:\n  ros__parameters:\n  model: [a\n"]
+)
+def test_a_malformed_parameter_file_is_shown_the_form_and_no_places_in_sources_of_c(tmp_path, text):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(LcrSegError) as refused:
+        start_ros(["segment", "--ros-args", "--params-file", str(file)])
+    said = str(refused.value)
+    assert str(file) in said and "Cannot have a value before ros__parameters at line " in said
+    assert ".c:" not in said
+    assert said.endswith("form:\n/**:\n  ros__parameters:\n    model: nyu40")
+
+
+def test_a_remapping_that_ros_does_not_read_is_named_without_the_form_of_files():
+    with pytest.raises(LcrSegError, match="Couldn't parse remap rule: '-r rgb'") as refused:
+        start_ros(["segment", "--ros-args", "-r", "rgb"])
+    assert ".c:" not in str(refused.value) and "ros__parameters" not in str(refused.value)
+
+
 def test_a_whole_number_is_as_good_as_a_decimal_one(context):
     declared = Declared(context, "-p", "max_rate_hz:=10")
     assert declared.handler.values.max_rate_hz == 10.0
@@ -150,6 +185,8 @@ def test_a_whole_number_is_as_good_as_a_decimal_one(context):
         ("confidence_threshold:=1.5", "confidence_threshold"),
         ("confidence_threshold:=.nan", "confidence_threshold"),
         ("backend:=abacus", "backend must be one of auto, openvino"),
+        ("device:=gpu", "device must be one of auto, cpu, cuda, got 'gpu'"),
+        ("device:=cuda:0", "device must be one of auto, cpu, cuda, got 'cuda:0'"),
         ("enabled:=1", "enabled must be bool, got 1"),
         ("gravity_source:=gps", "gravity_source must be one of estimate, imu, tf, fixed, got 'gps'"),
         ("gravity_pitch:=30.0", "gravity_pitch"),  # in degrees
@@ -236,7 +273,9 @@ def test_several_that_are_set_at_once_are_one_change(context):
     assert declared.handler.values is now
 
 
-@pytest.mark.parametrize(("name", "value"), [("overlay_opacity", -0.1), ("slop", 0), ("label_encoding", "rgb8")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("overlay_opacity", -0.1), ("slop", 0), ("label_encoding", "rgb8"), ("device", "gpu")]
+)
 def test_a_change_out_of_range_is_refused_and_changes_nothing(context, name, value):
     declared = Declared(context)
     result = declared.set(name, value)
@@ -376,9 +415,39 @@ def test_a_class_that_there_is_not_is_refused_with_those_there_are(member, hint)
     assert hint in str(refused.value)
 
 
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_filter_that_a_new_model_does_not_fit_is_refused_with_the_ways_out(is_older):
+    with pytest.raises(ParameterError) as refused:
+        check_class_filter(("helicopter",), LABELS, is_older)
+    remedy = "; clear class_filter first, or set both at once (~/set_parameters_atomically)"
+    assert str(refused.value).endswith(remedy) == is_older
+
+
 def test_names_that_nobody_declared_are_found():
     given = ["model", "modle", "use_sim_time", "qos_overrides./rgb.subscription.depth"]
     assert unknown_parameters(given, SPECS) == ["modle"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("confidence_treshold", "did you mean confidence_threshold?"),
+        ("front.gravity_ptich", "did you mean front.gravity_pitch?"),
+        ("front.model", "`model` is the same for all cameras"),
+        ("rear.gravity_pitch", "no camera `rear` in cameras, there are front, left/side"),
+        ("rear.model", "no camera `rear` in cameras, there are front, left/side"),
+        ("xyzzy", "no name is like it"),
+    ],
+)
+def test_a_name_that_nobody_declared_is_explained(name, why):
+    cameras = ("front", "left/side")
+    assert unknown_parameters([name], SPECS, cameras) == [name]
+    assert why_unknown(name, SPECS, cameras) == why
+
+
+def test_a_cameras_own_parameter_without_cameras_is_explained():
+    assert why_unknown("rear.gravity_pitch", SPECS) == "no camera `rear` in cameras, it is empty"
+    assert why_unknown("voxel_sise", MAP_SPECS) == "did you mean voxel_size?"
 
 
 def with_values(**values: object) -> SegmentParameters:

@@ -18,7 +18,7 @@ from lcr_seg_ros.ros.diagnostics import diagnostic_status, process_facts
 from lcr_seg_ros.ros.environment import PROFILE_VARIABLES, tuned_dds_environment
 from lcr_seg_ros.ros.frame_statistics import WINDOW_S, FrameStatistics
 from lcr_seg_ros.ros.python_log import PythonLogForwarder
-from lcr_seg_ros.ros.silence import InputTopic, explain_silence
+from lcr_seg_ros.ros.silence import Arrivals, InputTopic, explain_age, explain_silence
 
 
 class Clock:
@@ -133,35 +133,70 @@ RGB, DEPTH = "/rgb/image_rect_color", "/depth_registered/image_rect"
 @pytest.mark.parametrize(
     ("inputs", "more", "parts"),
     [
-        ([InputTopic(RGB, 0), InputTopic(DEPTH, 0)], {}, [f"{RGB} and {DEPTH}: no publisher"]),
+        ([InputTopic(RGB, False), InputTopic(DEPTH, False)], {}, [f"{RGB} and {DEPTH}: no publisher"]),
         (
-            [InputTopic(RGB, 9, 9, 1), InputTopic(DEPTH, 0)],
+            [InputTopic(RGB, True, 9, 1), InputTopic(DEPTH, False)],
             {},
             [f"only {RGB} arrives", f"{DEPTH}: no publisher", "remap"],
         ),
         (
-            [InputTopic(RGB, 0, 0, 1), InputTopic(DEPTH, 5, 5, 1)],
+            [InputTopic(RGB, False, 0, 1), InputTopic(DEPTH, True, 5, 1)],
             {},
             [f"only {DEPTH} arrives", f"{RGB}: a publisher is there, but no message", "FASTDDS_DEFAULT_PROFILES_FILE="],
         ),
         (
-            [InputTopic(RGB, 0, 0, 1, ("camera sends sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image",))],
+            [
+                InputTopic(
+                    RGB, False, 0, 1, ("camera sends sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image",)
+                )
+            ],
             {},
             ["nothing usable", "CompressedImage"],
         ),
-        ([InputTopic(RGB, 0, 70, 1)], {}, ["fallen silent"]),
+        ([InputTopic(RGB, False, 70, 1)], {}, ["fallen silent"]),
         (
-            [InputTopic(RGB, 9, 9, 1), InputTopic(DEPTH, 9, 9, 1)],
+            [InputTopic(RGB, True, 9, 1), InputTopic(DEPTH, True, 9, 1)],
             {"gap_s": 0.05, "slop_s": 0.016},
             ["50.0 ms apart at best", "slop is 16.0 ms"],
         ),
-        ([InputTopic(RGB, 9, 9, 1)], {"clock_stands": True}, ["use_sim_time", "/clock"]),
+        ([InputTopic(RGB, True, 9, 1)], {"clock_stands": True}, ["use_sim_time", "/clock"]),
     ],
 )
 def test_silence_has_a_cause_that_a_user_can_mend(inputs, more, parts):
     cause = explain_silence(inputs, **more)
     for part in parts:
         assert part in cause
+
+
+def test_a_topic_arrives_that_has_sent_something_of_late_and_since_the_last_pair():
+    clock = Clock()
+    arrivals = Arrivals(clock)
+    arrivals.begin(RGB)
+    assert not arrivals.arrives(RGB, 5.0) and arrivals.count(RGB) == 0
+    arrivals.came(RGB)
+    arrivals.paired()
+    assert not arrivals.arrives(RGB, 5.0), "it is in the pair"
+    clock.now += 0.1
+    arrivals.came(RGB)  # the last one, whose depth is lost
+    assert arrivals.arrives(RGB, 5.0) and arrivals.count(RGB) == 2
+    clock.now += 120.0
+    assert not arrivals.arrives(RGB, 5.0), "its driver died minutes ago"
+
+
+@pytest.mark.parametrize(
+    ("age_s", "age_at_arrival_s", "said", "unsaid"),
+    [
+        (1.3, 0.2, ["1.30 s old, 0.20 s of it on arrival", "max_age is 1 s", "network is too slow"], ["chrony"]),
+        (5.03, 5.0, ["5.00 s old on arrival", "max_age is 1 s", "chrony", "driver's stamps"], ["network", "/clock"]),
+        (9e8, 9e8, ["on arrival", "use_sim_time", "/clock", "chrony"], ["network"]),
+    ],
+)
+def test_a_pair_that_came_too_old_is_not_blamed_on_the_network(age_s, age_at_arrival_s, said, unsaid):
+    text = explain_age(age_s, age_at_arrival_s, 1.0)
+    for part in said:
+        assert part in text
+    for part in unsaid:
+        assert part not in text
 
 
 class Lines:

@@ -111,6 +111,16 @@ def test_the_closest_gap_is_known_when_both_kinds_came():
     assert pairs.closest_gap_s == pytest.approx(0.1)
 
 
+def test_the_closest_gap_is_of_images_that_have_no_partner():
+    pairs = synchronizer()
+    pairs.add(COLOR, image(1000))
+    assert pairs.add(DEPTH, image(1001)) is not None
+    assert pairs.closest_gap_s is None
+    pairs.add(COLOR, image(1100))
+    pairs.add(DEPTH, image(1150))
+    assert pairs.closest_gap_s == pytest.approx(0.05)
+
+
 ARRIVALS = st.lists(st.tuples(st.sampled_from([COLOR, DEPTH]), st.integers(0, 400)), max_size=60)
 
 

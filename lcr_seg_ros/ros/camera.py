@@ -21,6 +21,7 @@ from lcr_seg_ros.ros.diagnostics import diagnostic_status
 from lcr_seg_ros.ros.frame_statistics import WINDOW_S, FrameStatistics
 from lcr_seg_ros.ros.gravity_sources import GravityReading
 from lcr_seg_ros.ros.outputs import HHA, SegmentationOutputs
+from lcr_seg_ros.ros.silence import explain_age
 
 if TYPE_CHECKING:
     from diagnostic_msgs.msg import DiagnosticStatus
@@ -355,10 +356,8 @@ class Camera:
         age = (self._site.now_ns() - pair.stamp_ns) * 1e-9
         if max_age == 0 or age <= max_age:
             return True
-        hint = "the network is too slow for it" if age < 60 else "recorded stamps? use_sim_time and a /clock help"
-        self._site.log.warning(
-            "too_old", f"frame dropped (too_old): {age:.2f} s old, max_age is {max_age:g} s ({hint})"
-        )
+        age_at_arrival = age - (time.monotonic() - pair.completed_s)
+        self._site.log.warning("too_old", f"frame dropped (too_old): {explain_age(age, age_at_arrival, max_age)}")
         return False
 
     def _invalid_share(self, depth_m: npt.NDArray[np.float32]) -> float:

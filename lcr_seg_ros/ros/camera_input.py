@@ -25,7 +25,7 @@ from lcr_seg_ros.compressed_images import (
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
 from lcr_seg_ros.ros.depth_registration import DepthRegistration
-from lcr_seg_ros.ros.silence import explain_silence, look_at_topic
+from lcr_seg_ros.ros.silence import RECENT_S, Arrivals, explain_silence, look_at_topic
 from lcr_seg_ros.ros.synchronizer import COLOR, DEPTH, ImagePair, RgbdSynchronizer
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ class CameraInput:
         self._is_started = False
         self._began = time.monotonic()
         self._subscriptions: dict[str, Any] = {}
-        self._received: dict[str, int] = {}  # by topic, since the last pair
-        self._received_ever: dict[str, int] = {}  # and since subscribing
+        self._arrivals = Arrivals()
         self._intrinsics: CameraIntrinsics | None = None
         self._camera_info_problem = ""
         self._synchronizer = self._make_synchronizer()
@@ -132,8 +131,8 @@ class CameraInput:
                 str(self._site.node.resolve_topic_name(self._topic(base))),
                 f"sensor_msgs/msg/{self._image_type(base).__name__}",
                 self._subscriptions[base].qos_profile,
-                self._received[base],
-                self._received_ever[base],
+                self._arrivals.arrives(base, max(RECENT_S, self._site.values.silence_timeout)),
+                self._arrivals.count(base),
             )
             for base in ((RGB_TOPIC, DEPTH_TOPIC) if self._with_depth else (RGB_TOPIC,))
             if base in self._subscriptions
@@ -161,12 +160,11 @@ class CameraInput:
                 self._subscription(base, message_type, callback)
 
     def _subscription(self, base: str, message_type: type[Any], callback: Callable[[Any], None]) -> None:
-        self._received[base] = self._received_ever[base] = 0
+        self._arrivals.begin(base)
         guarded = self._site.log.guarded(callback, self._on_error)
 
         def count(message: Any) -> None:
-            self._received[base] += 1
-            self._received_ever[base] += 1
+            self._arrivals.came(base)
             guarded(message)
 
         self._subscriptions[base] = self._site.node.create_subscription(
@@ -212,7 +210,7 @@ class CameraInput:
             self._site.log.warning("bad_stamp", f"an image on {topic} is left out: {error}")
             return
         if pair is not None:
-            self._received = dict.fromkeys(self._received, 0)
+            self._arrivals.paired()
             self._registration.prepare(pair)
             self._on_pair(pair)
 

@@ -94,11 +94,11 @@ def find_cameras(
         One entry for each colour topic of a driver that is known, or else one for the likeliest colour topic. Its depth
         may be missing. Nothing if there is no colour topic.
     """
-    images = sorted(topic for topic in images if not any(word in topic for word in _NOT_A_CAMERA))
+    images = _of_cameras(images)
     known = _known_drivers(images, camera_infos, imus, frame_ids or {})
     if known:
         return known
-    colors = [topic for topic in images if _kind(topic, encodings) == "color"]
+    colors = color_topics(images, encodings)
     depths = [topic for topic in images if _kind(topic, encodings) == "depth"]
     if not colors:
         return []
@@ -110,6 +110,11 @@ def find_cameras(
         default="",
     )
     return [CameraTopics(rgb, depth, camera_info_beside(rgb, camera_infos))]
+
+
+def color_topics(images: Collection[str], encodings: Mapping[str, str]) -> list[str]:
+    """Those of the image topics that are of colour, sorted, by what they sent or by their names."""
+    return [topic for topic in _of_cameras(images) if _kind(topic, encodings) == "color"]
 
 
 def compressed_forms(topics: Collection[str], raw: Collection[str]) -> dict[str, list[str]]:
@@ -149,6 +154,10 @@ def camera_info_beside(rgb: str, camera_infos: Collection[str]) -> str:
 def likely_drivers(rgb: str) -> list[CameraPreset]:
     """Drivers that call their colour topic so: for advice where depth is not what it should be."""
     return [preset for preset in CAMERAS.values() if preset.rgb and rgb.endswith(f"/{preset.rgb}")]
+
+
+def _of_cameras(images: Collection[str]) -> list[str]:
+    return sorted(topic for topic in images if not any(word in topic for word in _NOT_A_CAMERA))
 
 
 def _known_drivers(

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lcr_seg_ros.backends import BACKENDS, DEVICES
 from lcr_seg_ros.bundle import ModelBundle, find_model
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.ros.environment import prepare_ros_environment
-from lcr_seg_ros.ros.play_command import PUBLISHING, stop_on_signals
+from lcr_seg_ros.ros.play_command import PUBLISHING, open_source, stop_on_signals
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.ros.viewer_command import SERVING
 
@@ -96,8 +97,8 @@ Examples:
 @click.option("--rate", type=click.FloatRange(1, 120), default=30.0, show_default=True, help="Camera rate in Hz.")
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=10.0, show_default=True, help="Time measured.")
 @click.option("--model", default="nyu40", show_default=True, help="Shipped model, or path of a .lcrseg file.")
-@click.option("--backend", default="auto", show_default=True, help="auto, openvino, onnxruntime or torch.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
+@click.option("--backend", type=click.Choice(("auto", *BACKENDS)), default="auto", show_default=True)
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option(
     "--viewer",
     type=click.Choice(["none", "rerun"]),
@@ -119,9 +120,8 @@ def command(json_output: JsonOutput | None, **options: Any) -> None:
     Ends by itself: exit code 0 if masks arrived and each carries the header and size of its image.
     """
     settings = Settings(**options)
+    _check_source(settings)
     bundle = ModelBundle.load(settings.model)
-    if settings.source != "room" and not Path(settings.source).exists():
-        raise DemoError(f"no dataset folder or bag at {settings.source}; leave --source out for the rendered room")
     try:
         with stop_on_signals() as stop:
             outcome = _run(settings, bundle, stop)
@@ -136,6 +136,21 @@ def command(json_output: JsonOutput | None, **options: Any) -> None:
     if report["header_faults"]:
         first = report["header_faults"][0]
         raise DemoError(f"{len(report['header_faults'])} of {report['masks_received']} masks are wrong; first: {first}")
+
+
+def _check_source(settings: Settings) -> None:
+    """What `play` would refuse, before three processes are started for it.
+
+    Raises:
+        DemoError: there is nothing at --source.
+        LcrSegError: --split or --intrinsics cannot be used.
+    """
+    if settings.source != "room" and not Path(settings.source).exists():
+        raise DemoError(f"no dataset folder or bag at {settings.source}; leave --source out for the rendered room")
+    if settings.split is not None or settings.intrinsics is not None:
+        options: dict[str, Any] = dict.fromkeys(("rgb_topic", "depth_topic", "info_topic"))
+        options |= {"split": settings.split, "intrinsics": settings.intrinsics, "limit": MAX_FRAMES}
+        open_source(settings.source, options)
 
 
 def _run(settings: Settings, bundle: ModelBundle, stop: threading.Event) -> Outcome:

@@ -21,6 +21,7 @@ from lcr_seg_ros.ros.camera_topics import CameraTopics, camera_info_beside, find
 from lcr_seg_ros.ros.doctor.report import AREAS, Check, Report
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
 from lcr_seg_ros.ros.play_command import stop_on_signals
+from lcr_seg_ros.ros.ros_start import start_ros
 
 if TYPE_CHECKING:
     from lcr_seg_ros.ros.doctor.graph import GraphView
@@ -120,7 +121,7 @@ def _judge(report: Report, view: GraphView, asked: CameraTopics | None) -> None:
         report.checks += findings.checks
         report.camera, report.arguments = camera, findings.arguments
         report.others = [other for other in found if other.rgb != camera.rgb]
-    report.checks += check_segment_nodes(view)
+    report.checks += check_segment_nodes(view, camera)
 
 
 def _completed(asked: CameraTopics, found: list[CameraTopics], camera_infos: list[str]) -> CameraTopics:
@@ -134,15 +135,11 @@ def _completed(asked: CameraTopics, found: list[CameraTopics], camera_infos: lis
 
 def _listen(asked: CameraTopics | None, seconds: float, ros_arguments: list[str]) -> GraphView:
     import rclpy
-    from rclpy.signals import SignalHandlerOptions
 
     from lcr_seg_ros.ros.doctor.graph import GraphListener
     from lcr_seg_ros.ros.spin import spinning
 
-    try:
-        rclpy.init(args=ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
-    except Exception as error:  # rclpy has no common base: unknown arguments, a middleware that is not installed
-        raise LcrSegError(f"ROS does not start with these settings: {' '.join(str(error).split())}") from error
+    start_ros(ros_arguments)
     try:
         wanted = (asked.rgb, asked.depth) if asked else ()
         listener = GraphListener(wanted)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -41,12 +42,15 @@ class MapNode(Node):
     All work is done in the thread that spins. Clouds wait in the middleware, the newest alone, so that a slow machine
     leaves some out and never falls behind.
 
+    Args:
+        context: of rclpy; default: the one of the process.
+
     Raises:
         LcrSegError: a parameter cannot be used, or something it needs is not installed.
     """
 
-    def __init__(self) -> None:
-        super().__init__("map")
+    def __init__(self, context: Context | None = None) -> None:
+        super().__init__("map", context=context)
         self._values = p = declare_map_parameters(self)
         self._labels = ModelBundle.load(p.model).labels
         self._announced = AnnouncedLabels(self)
@@ -65,6 +69,7 @@ class MapNode(Node):
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
         self._waiting: tuple[PointCloud2, LabelledCloud, float] | None = None
+        self._left_out = ""  # why the newest cloud was; empty: it was not, or none has come
         self._heard_at = time.monotonic()
         self._due_at = 0.0
         self._newest_ns = 0
@@ -133,7 +138,8 @@ class MapNode(Node):
         try:
             cloud = read_labelled_cloud(message)
         except FrameError as error:
-            self._log.warning("cloud", f"a cloud was left out: {error}")
+            self._left_out = f"a cloud was left out: {error}"
+            self._log.warning("cloud", self._left_out)
             return
         stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
         if stamp_ns < self._newest_ns - JUMP_BACK_NS:
@@ -148,10 +154,12 @@ class MapNode(Node):
         stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
         reading = self._poses.read(stamp_ns, message.header.frame_id, cloud)
         if reading.pose is None:
+            self._left_out = f"a cloud was left out, its pose is not known: {reading.problem}"
             if reading.may_come and now - since < self._values.pose_patience:
                 return
-            self._log.warning("pose", f"a cloud was left out, its pose is not known: {reading.problem}")
+            self._log.warning("pose", self._left_out)
         else:
+            self._left_out = ""
             forgotten = self._map.forgotten
             self._map.integrate_points(cloud.points, cloud.labels, reading.pose, cloud.confidence)
             self._frame = self._poses.map_frame
@@ -173,6 +181,10 @@ class MapNode(Node):
     def _save(self, _: Trigger.Request, response: Any) -> Any:
         if not self._values.file:
             response.success, response.message = False, "the parameter `file` names no file to write"
+        elif not self._map.frames:
+            why = self._left_out or self._why_silent()
+            response.success = False
+            response.message = f"nothing has been mapped yet: {why}; {self._file()} is left as it is"
         else:
             response.success, response.message = self._write()
         return response
@@ -184,8 +196,11 @@ class MapNode(Node):
         response.success, response.message = True, f"{count} voxels forgotten"
         return response
 
+    def _file(self) -> Path:
+        return Path(self._values.file).expanduser().absolute()
+
     def _write(self) -> tuple[bool, str]:
-        file = Path(self._values.file).expanduser().absolute()
+        file = self._file()
         voxels = self._map.voxels(self._classes)
         try:
             write_ply(file, voxels, self._labels)

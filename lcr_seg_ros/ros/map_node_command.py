@@ -12,9 +12,9 @@ import threading
 
 import click
 
-from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
 from lcr_seg_ros.ros.play_command import stop_on_signals
+from lcr_seg_ros.ros.ros_start import start_ros
 
 
 @click.command(
@@ -54,12 +54,8 @@ def run(ros_arguments: list[str], stop: threading.Event) -> int:
     os.environ.update(tuned_dds_environment())
     prepare_ros_environment()
     import rclpy
-    from rclpy.signals import SignalHandlerOptions
 
-    try:
-        rclpy.init(args=["map", *ros_arguments], signal_handler_options=SignalHandlerOptions.NO)
-    except Exception as error:  # rclpy has no common base: unknown arguments, unreadable parameter files
-        raise LcrSegError(f"ROS does not take these arguments: {' '.join(str(error).split())}") from error
+    start_ros(["map", *ros_arguments])
     try:
         from lcr_seg_ros.ros.map_node import MapNode
         from lcr_seg_ros.ros.spin import serve

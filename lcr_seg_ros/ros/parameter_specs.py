@@ -6,6 +6,7 @@ Defaults stand in YAML files of ``config/`` alone, in the form that ROS reads as
 from __future__ import annotations
 
 import array
+import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -203,8 +204,9 @@ def is_unset(value: Any) -> bool:
 
 def warn_of_unknown_parameters(node: Node, specs: Mapping[str, ParameterSpec], cameras: Iterable[str] = ()) -> None:
     """Name what a user gave at start and the node does not have: ROS itself ignores it in silence."""
-    if unknown := unknown_parameters(getattr(node, "_parameter_overrides", {}), specs, cameras):
-        node.get_logger().warning(f"there is no parameter {', '.join(unknown)}: ignored; is it misspelt?")
+    cameras = tuple(cameras)
+    for name in unknown_parameters(getattr(node, "_parameter_overrides", {}), specs, cameras):
+        node.get_logger().warning(f"there is no parameter {name}, it is ignored: {why_unknown(name, specs, cameras)}")
 
 
 def unknown_parameters(
@@ -214,6 +216,20 @@ def unknown_parameters(
     of_ros = ("qos_overrides.", "use_sim_time", "start_type_description_service")
     known = {*specs, *(f"{camera}.{name}" for camera in cameras for name, spec in specs.items() if spec.per_camera)}
     return sorted(name for name in given if name not in known and not name.startswith(of_ros))
+
+
+def why_unknown(name: str, specs: Mapping[str, ParameterSpec], cameras: Iterable[str] = ()) -> str:
+    """What is wrong with a name of :func:`unknown_parameters`: the camera, the spelling, or that no camera has it."""
+    camera, _, base = name.rpartition(".")
+    cameras = tuple(cameras)
+    if camera and "cameras" in specs and base in specs:
+        if camera in cameras:
+            return f"`{base}` is the same for all cameras"
+        listed = f"there are {', '.join(cameras)}" if cameras else "it is empty"
+        return f"no camera `{camera}` in cameras, {listed}"
+    known = [*specs, *(f"{one}.{own}" for one in cameras for own, spec in specs.items() if spec.per_camera)]
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else "no name is like it"
 
 
 def _descriptor(name: str, spec: ParameterSpec, is_fixed: bool) -> ParameterDescriptor:

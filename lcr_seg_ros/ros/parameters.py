@@ -135,8 +135,13 @@ def keeps(class_filter: tuple[str | int, ...], one: LabelClass) -> bool:
     return not class_filter or one.name in class_filter or one.id in class_filter or str(one.id) in class_filter
 
 
-def check_class_filter(class_filter: tuple[str | int, ...], labels: LabelSet) -> None:
+def check_class_filter(class_filter: tuple[str | int, ...], labels: LabelSet, is_older: bool = False) -> None:
     """See that each member names a class.
+
+    Args:
+        class_filter: of the parameters.
+        labels: of the model.
+        is_older: the filter was there before, and it is the model that is to change.
 
     Raises:
         ParameterError: one does not; it says which there are.
@@ -146,8 +151,9 @@ def check_class_filter(class_filter: tuple[str | int, ...], labels: LabelSet) ->
         if member not in known:
             near = difflib.get_close_matches(str(member), labels.names, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(labels.names)}"
+            remedy = "; clear class_filter first, or set both at once (~/set_parameters_atomically)" * is_older
             raise ParameterError(
-                f"class_filter names {member!r}, which label set {labels.name!r} does not have; {hint}"
+                f"class_filter names {member!r}, which label set {labels.name!r} does not have; {hint}{remedy}"
             )
 
 
@@ -159,7 +165,9 @@ SPECS = {
     "backend": ParameterSpec(
         str, "What runs the network.", choices=("auto", "openvino", "onnxruntime", "torch"), live=True
     ),
-    "device": ParameterSpec(str, "Where the network runs: auto, cpu or cuda.", live=True),
+    "device": ParameterSpec(
+        str, "Where the network runs; auto: on CUDA if that works.", choices=("auto", "cpu", "cuda"), live=True
+    ),
     "num_threads": ParameterSpec(
         int, "CPU threads of the network, and of HHA up to 4; 0: as many as seem best.", (0, 256), live=True
     ),

@@ -20,6 +20,7 @@ import click
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
+from lcr_seg_ros.ros.ros_start import start_ros
 
 if TYPE_CHECKING:
     from lcr_seg_ros.ros.player import PlayMode
@@ -152,12 +153,11 @@ def _play(
     import itertools
 
     import rclpy
-    from rclpy.signals import SignalHandlerOptions
 
     from lcr_seg_ros.ros.player import CameraPlayer, Reel, write_index
     from lcr_seg_ros.ros.spin import spinning
 
-    rclpy.init(args=ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(ros_arguments)
     try:
         player = CameraPlayer(
             camera=options["camera"],

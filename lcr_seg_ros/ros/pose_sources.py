@@ -74,7 +74,10 @@ def create_pose_source(node: Node, parameters: MapParameters) -> PoseSource:
         LcrSegError: odometry is asked for and its messages are not installed, or depth and OpenCV is too old.
     """
     if parameters.pose_source == "tf":
-        return TfPoses(TransformBuffer(node), parameters.map_frame)
+        try:
+            return TfPoses(TransformBuffer(node), parameters.map_frame)
+        except TransformError as error:
+            raise TransformError(f"{error}; or pose_source:=depth, which needs no TF") from error
     if parameters.pose_source == "odometry":
         return OdometryPoses(node, parameters)
     return DepthPoses(node, parameters)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,16 @@ import click
 
 from lcr_seg_ros.errors import FrameError, LcrSegError, SourceError
 from lcr_seg_ros.frame import RgbdFrame
-from lcr_seg_ros.ros.camera_topics import CameraTopics, camera_info_beside, find_cameras, without_transport
+from lcr_seg_ros.ros.camera_topics import (
+    CameraTopics,
+    camera_info_beside,
+    color_topics,
+    find_cameras,
+    without_transport,
+)
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
 from lcr_seg_ros.ros.play_command import is_bag, stop_on_signals
+from lcr_seg_ros.ros.ros_start import start_ros
 from lcr_seg_ros.sources.recording import RecordingFolder
 
 if TYPE_CHECKING:
@@ -97,7 +105,8 @@ def command(context: click.Context, source: Path | None, out: Path, count: int, 
             passed_over = _record_live(ros_arguments, folder, pace, count, options, stop)
     click.echo(f"{folder.count - before} new frames, {folder.count} in {out}{passed_over}")
     if folder.count:
-        click.echo(f"next: label {out / 'rgb'}, then lcr_seg_ros prepare annotations --data {out} --from FILE")
+        then = f"python -m lcr_seg_ros prepare annotations --data {out} --from FILE"
+        click.echo(f"next: label {out / 'rgb'}, then {then}")
 
 
 class Pace:
@@ -169,12 +178,11 @@ def _record_live(
     os.environ.update(tuned_dds_environment())
     prepare_ros_environment()
     import rclpy
-    from rclpy.signals import SignalHandlerOptions
 
     from lcr_seg_ros.ros.pair_listener import PairListener
     from lcr_seg_ros.ros.spin import spinning
 
-    rclpy.init(args=ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(ros_arguments)
     try:
         camera = _camera(options, stop)
         if camera is None:
@@ -277,14 +285,30 @@ def _camera(options: dict[str, Any], stop: threading.Event) -> CameraTopics | No
                     )
                     return camera.with_transports(view.transports | transports)
                 if time.monotonic() > deadline:
-                    lack = "no colour and depth topics" if camera is None else f"no depth topic beside {camera.rgb}"
+                    color = rgb or (camera.rgb if camera else "")
+                    lack = explain_lack(color, view.image_topics, view.encodings)
                     raise RecordError(
-                        f"{lack} within {options['timeout']:g} s: start the camera, or name them (--rgb, --depth, "
-                        "--no-depth); `python -m lcr_seg_ros doctor` tells what is there"
+                        f"{lack} (looked for {options['timeout']:g} s): "
+                        "start the camera, or name them (--rgb, --depth, --no-depth); `python -m lcr_seg_ros doctor` "
+                        "tells what is there"
                     )
         return None
     finally:
         looker.destroy_node()
+
+
+def explain_lack(rgb: str, images: Collection[str], encodings: Mapping[str, str]) -> str:
+    """Which topic is missing where there is no camera to record.
+
+    Args:
+        rgb: colour topic that the user named or that was found, or "".
+        images: names of the images that somebody publishes.
+        encodings: of those that have sent something.
+    """
+    if rgb and rgb not in images:
+        here = ", ".join(color_topics(images, encodings)) or "none"
+        return f"nobody publishes {rgb}; colour topics here: {here}"
+    return f"no depth topic beside {rgb}" if rgb else "no colour and depth topics"
 
 
 def _given_intrinsics(options: dict[str, Any]) -> CameraIntrinsics | None:

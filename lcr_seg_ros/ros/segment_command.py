@@ -18,6 +18,7 @@ import click
 
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
+from lcr_seg_ros.ros.ros_start import check_parameter_files, explain_ros_error, start_ros
 
 PATIENCE_S = 1.5
 """From a signal to the end by force."""
@@ -136,16 +137,14 @@ def _refuse_bare_parameters(ros_arguments: list[str]) -> None:
 
 
 def _initialize(ros_arguments: list[str]) -> None:
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
     from rclpy.utilities import remove_ros_args
 
+    _refuse_bare_parameters(ros_arguments)
+    check_parameter_files(ros_arguments)
     try:
-        _refuse_bare_parameters(ros_arguments)
-        if strangers := remove_ros_args(["segment", *ros_arguments])[1:]:
-            raise click.UsageError(f"no such option or argument: {strangers[0]} (ROS arguments follow --ros-args)")
-        rclpy.init(args=["segment", *ros_arguments], signal_handler_options=SignalHandlerOptions.NO)
-    except click.UsageError:
-        raise
-    except Exception as error:  # rclpy has no common base: unknown arguments, unreadable parameter files
-        raise LcrSegError(f"ROS does not take these arguments: {' '.join(str(error).split())}") from error
+        strangers = remove_ros_args(["segment", *ros_arguments])[1:]
+    except Exception as error:  # rclpy has no common base
+        raise LcrSegError(f"ROS does not take these arguments: {explain_ros_error(str(error))}") from error
+    if strangers:
+        raise click.UsageError(f"no such option or argument: {strangers[0]} (ROS arguments follow --ros-args)")
+    start_ros(["segment", *ros_arguments])

@@ -333,7 +333,7 @@ class SegmentNode(LifecycleNode):
             model = self._checked = describe_model(model_file(now))
             now.hha_settings(model.input.hha)
         if is_wish or now.class_filter != before.class_filter:
-            check_class_filter(now.class_filter, model.labels)
+            check_class_filter(now.class_filter, model.labels, is_older=now.class_filter == before.class_filter)
 
     def _apply(self, before: SegmentParameters, now: SegmentParameters) -> None:
         if self._engine is not None and now.choice != before.choice:

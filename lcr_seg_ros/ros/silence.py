@@ -1,8 +1,11 @@
-"""Why nothing comes in: names the cause that a user can mend."""
+"""Why nothing comes in, or comes too late: names the cause that a user can mend."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,27 +16,71 @@ if TYPE_CHECKING:
     from rclpy.qos import QoSProfile
 
 
+RECENT_S = 5.0
+"""A topic that has sent nothing for so long has fallen silent, unless ``silence_timeout`` is longer."""
+
+RECORDED_S = 60.0
+"""Stamps older than this are hardly those of a camera that runs."""
+
+
 @dataclass(frozen=True)
 class InputTopic:
     """What is known of one input.
 
     Args:
         name: full topic name.
-        received: messages since the last pair.
+        arrives: whether messages have come of late, see :class:`Arrivals`.
         received_ever: messages since the node began to listen.
         publishers: how many there are, usable or not.
         misfits: for each publisher that cannot reach us, why.
     """
 
     name: str
-    received: int
+    arrives: bool
     received_ever: int = 0
     publishers: int = 0
     misfits: tuple[str, ...] = ()
 
 
+class Arrivals:
+    """Which inputs of a camera send something now: what came before the last pair, or long ago, says nothing of that.
+
+    Args:
+        clock: seconds that never jump.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._newest: dict[str, float] = {}
+        self._counts: Counter[str] = Counter()
+        self._paired_at = -math.inf
+
+    def begin(self, topic: str) -> None:
+        """It is subscribed to, and nothing of it has come."""
+        self._newest.pop(topic, None)
+        self._counts[topic] = 0
+
+    def came(self, topic: str) -> None:
+        """A message of it is here."""
+        self._newest[topic] = self._clock()
+        self._counts[topic] += 1
+
+    def paired(self) -> None:
+        """A pair is complete."""
+        self._paired_at = self._clock()
+
+    def count(self, topic: str) -> int:
+        """Messages since :meth:`begin`."""
+        return self._counts[topic]
+
+    def arrives(self, topic: str, window_s: float) -> bool:
+        """Whether it has sent something since the last pair, and within the last ``window_s`` seconds."""
+        newest = self._newest.get(topic, -math.inf)
+        return newest > self._paired_at and newest >= self._clock() - window_s
+
+
 def look_at_topic(
-    node: Node, name: str, type_name: str, qos: QoSProfile, received: int, received_ever: int
+    node: Node, name: str, type_name: str, qos: QoSProfile, arrives: bool, received_ever: int
 ) -> InputTopic:
     """Ask the ROS graph who publishes an input.
 
@@ -41,7 +88,8 @@ def look_at_topic(
         name: full topic name.
         type_name: e.g. ``sensor_msgs/msg/Image``.
         qos: of our subscription.
-        received, received_ever: messages since the last pair, and since the node began to listen.
+        arrives: whether messages have come of late.
+        received_ever: messages since the node began to listen.
     """
     publishers = node.get_publishers_info_by_topic(name)
     misfits = []
@@ -50,7 +98,7 @@ def look_at_topic(
             misfits.append(f"{publisher.node_name} sends {publisher.topic_type}, not {type_name}")
         elif reason := _qos_conflict(publisher.qos_profile, qos):
             misfits.append(f"the QoS of {publisher.node_name} does not match ours: {reason}")
-    return InputTopic(name, received, received_ever, len(publishers), tuple(misfits))
+    return InputTopic(name, arrives, received_ever, len(publishers), tuple(misfits))
 
 
 def explain_silence(
@@ -60,14 +108,14 @@ def explain_silence(
 
     Args:
         inputs: the topics that make a pair, colour first.
-        gap_s: smallest distance between recent colour and depth stamps in seconds, if both came.
+        gap_s: smallest distance between recent colour and depth stamps without partner in seconds, if both came.
         slop_s: the distance allowed.
         clock_stands: sim time is in use and no clock message has come.
     """
-    arrive = [topic.name for topic in inputs if topic.received]
+    arrive = [topic.name for topic in inputs if topic.arrives]
     silent: dict[str, list[str]] = {}
     for topic in inputs:
-        if topic.received == 0:
+        if not topic.arrives:
             silent.setdefault(_why_nothing(topic), []).append(topic.name)
     if silent:
         only = f"only {' and '.join(arrive)} arrives; " if arrive else ""
@@ -80,6 +128,26 @@ def explain_silence(
             f"{slop_s * 1e3:.1f} ms: synchronise the camera's streams, or raise slop (under half a frame period)"
         )
     return f"{' and '.join(arrive)} arrive, but have made no pair yet"
+
+
+def explain_age(age_s: float, age_at_arrival_s: float, max_age_s: float) -> str:
+    """Why a pair is too old, and what helps.
+
+    Args:
+        age_s: from its stamp until now, in s.
+        age_at_arrival_s: from its stamp until the pair was complete, in s; the rest it has waited for the network.
+        max_age_s: the age allowed.
+    """
+    if age_at_arrival_s <= max_age_s:
+        return (
+            f"{age_s:.2f} s old, {age_at_arrival_s:.2f} s of it on arrival, max_age is {max_age_s:g} s (the network is "
+            "too slow for it)"
+        )
+    recorded = "recorded stamps? use_sim_time and a /clock help; else " if age_at_arrival_s >= RECORDED_S else ""
+    return (
+        f"its stamp was {age_at_arrival_s:.2f} s old on arrival, max_age is {max_age_s:g} s ({recorded}synchronise the "
+        "clocks (chrony, NTP), look at the driver's stamps, or raise max_age)"
+    )
 
 
 def _why_nothing(topic: InputTopic) -> str:

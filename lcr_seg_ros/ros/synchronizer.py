@@ -70,15 +70,17 @@ class RgbdSynchronizer:
         self._make_pairs = lambda: pairs(queue_size, slop)
         self._with_depth = with_depth
         self._on_backward_step = on_backward_step
-        self._recent: tuple[deque[int], deque[int]] = (deque(maxlen=queue_size), deque(maxlen=queue_size))
+        self._unpaired: tuple[deque[int], deque[int]] = (deque(maxlen=queue_size), deque(maxlen=queue_size))
+        self._newest: list[int | None] = [None, None]
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=queue_size)  # stamp and time of colour images
         self.reset()
 
     def reset(self) -> None:
         """Forget the waiting images and all stamps."""
         self._pairs = self._make_pairs()
-        for stamps in self._recent:
+        for stamps in self._unpaired:
             stamps.clear()
+        self._newest = [None, None]
         self._arrivals.clear()
 
     def add(self, side: int, image: Image) -> ImagePair | None:
@@ -90,25 +92,31 @@ class RgbdSynchronizer:
         stamp = stamp_ns(image)
         if stamp < 0:
             raise FrameError(f"the stamp is {stamp * 1e-9:.3f} s, before the beginning of time")
-        recent = self._recent[side]
-        if recent and stamp < recent[-1]:
-            step = (recent[-1] - stamp) * 1e-9
+        newest = self._newest[side]
+        if newest is not None and stamp < newest:
             self.reset()
-            self._on_backward_step(side, step)
-        recent.append(stamp)
+            self._on_backward_step(side, (newest - stamp) * 1e-9)
+        self._newest[side] = stamp
+        self._unpaired[side].append(stamp)
         if side == COLOR:
             self._arrivals.append((stamp, time.monotonic()))
         if not self._with_depth:
             return ImagePair(image, None, self._arrivals[-1][1])
         pair = self._pairs.add(side, image)
-        return None if pair is None else ImagePair(*pair, self._arrival_of(stamp_ns(pair[COLOR])))
+        if pair is None:
+            return None
+        for stamps, paired in zip(self._unpaired, pair, strict=True):
+            while stamp_ns(paired) in stamps:  # one stamp may have come several times
+                stamps.remove(stamp_ns(paired))
+        return ImagePair(*pair, self._arrival_of(stamp_ns(pair[COLOR])))
 
     def _arrival_of(self, stamp: int) -> float | None:
         return next((at for known, at in reversed(self._arrivals) if known == stamp), None)
 
     @property
     def closest_gap_s(self) -> float | None:
-        """Smallest distance between a recent colour and a recent depth stamp; None if one kind is missing."""
-        color, depth = self._recent
+        """Smallest distance between recent stamps of colour and of depth that have found no partner; None if there are
+        none of a kind."""
+        color, depth = self._unpaired
         gaps = [abs(a - b) for a in color for b in depth]
         return min(gaps) * 1e-9 if gaps else None

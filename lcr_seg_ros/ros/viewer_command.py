@@ -19,6 +19,7 @@ import click
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
 from lcr_seg_ros.ros.play_command import stop_on_signals
+from lcr_seg_ros.ros.ros_start import start_ros
 
 if TYPE_CHECKING:
     from lcr_seg_ros.viewer import RecordingFile, SegmentationView
@@ -111,14 +112,13 @@ class _Show:
     def run(self, ros_arguments: list[str], cameras: tuple[str, ...], stop: threading.Event) -> None:
         import rclpy
         from rclpy.node import Node
-        from rclpy.signals import SignalHandlerOptions
 
         from lcr_seg_ros.ros.viewer_state import NodeState, PoseSource
         from lcr_seg_ros.ros.viewer_topics import ViewedCamera
 
         transports = self._options["rgb_transport"], self._options["depth_transport"]
         fixed_frames = (self._options["fixed_frame"],) if self._options["fixed_frame"] else FRAMES
-        rclpy.init(args=ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
+        start_ros(ros_arguments)
         try:
             node = Node("segment_viewer", start_parameter_services=False)
             self._watched = [ViewedCamera(node, camera, *transports, warn=self._warn) for camera in cameras]

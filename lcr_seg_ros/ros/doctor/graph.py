@@ -81,7 +81,7 @@ class GraphView:
     Args:
         seconds: how long.
         topics: types of all topics by name.
-        publishers: node names of the publishers of each topic that is an input or an output of ours.
+        publishers, subscribers: node names of the ends of each topic that is an input or an output of ours.
         images, camera_infos: what came; images that are there compressed only under their names without ending.
         diagnostics: newest status by name.
         misfits: ends of these topics whose types or QoS do not match.
@@ -90,6 +90,7 @@ class GraphView:
     seconds: float = 0.0
     topics: dict[str, list[str]] = field(default_factory=dict)
     publishers: dict[str, list[str]] = field(default_factory=dict)
+    subscribers: dict[str, list[str]] = field(default_factory=dict)
     images: dict[str, Stream] = field(default_factory=dict)
     camera_infos: dict[str, Stream] = field(default_factory=dict)
     diagnostics: dict[str, DiagnosticStatus] = field(default_factory=dict)
@@ -172,6 +173,7 @@ class GraphListener(Node):
                 continue
             nodes = [_full_name(end) for end in self.get_publishers_info_by_topic(name)]
             view.publishers[name] = nodes
+            view.subscribers[name] = [_full_name(end) for end in self.get_subscriptions_info_by_topic(name)]
         raw = view.of_type(IMAGE)
         for name, types in sorted(view.topics.items()):
             if view.publishers.get(name) and name not in self._listened and "/segmentation/" not in name:

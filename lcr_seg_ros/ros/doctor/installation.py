@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from lcr_seg_ros import __version__
@@ -52,7 +53,7 @@ class RuntimeProbes:
         running = each(self._running.items(), "trying out", "runtime")
         answers = {name: _answer(process) for name, process in running}
         checks = [_runtime(name, answers.get(name)) for name in _PROBES]
-        if not any("version" in answer for answer in answers.values()):
+        if not any("version" in answer or _is_late(answer) for answer in answers.values()):
             advice = "install one: pip install openvino (fastest on CPUs), or onnxruntime"
             checks.append(Check(AREA, "inference", "fail", "nothing here can run a network", advice))
         return [*checks, *_gpu(answers)]
@@ -119,6 +120,9 @@ def _cv_bridge(reason: str) -> Check:
 def _runtime(name: str, answer: dict[str, Any] | None) -> Check:
     if answer is None:
         return Check(AREA, name, "ok", "not installed")
+    if _is_late(answer):
+        advice = f"is the machine busy? try: {Path(sys.executable).name} -c 'import {name}'"
+        return Check(AREA, name, "warn", answer["late"], advice)
     if "version" not in answer:
         advice = f"pip install --force-reinstall {name}, or uninstall it"
         return Check(AREA, name, "warn", f"broken: {answer['error']}", advice)
@@ -142,6 +146,9 @@ def _gpu(answers: dict[str, dict[str, Any]]) -> list[Check]:
     )
     if usable:
         return [Check(AREA, "GPU", "ok", found)]
+    if any(_is_late(answer) for answer in answers.values()):
+        found += "; whether a runtime uses it is not known"
+        return [Check(AREA, "GPU", "warn", found, "not all of them answered in time: try again on a quieter machine")]
     advice = "no runtime here uses it: pip install onnxruntime-gpu, or PyTorch with CUDA"
     return [Check(AREA, "GPU", "warn", found, advice)]
 
@@ -152,12 +159,17 @@ def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        return {"error": f"no answer within {PROBE_TIMEOUT_S:.0f} s"}
+        return {"late": f"no answer within {PROBE_TIMEOUT_S:.0f} s"}
     for line in out.splitlines():
         if line.startswith("PROBE "):
             return dict(json.loads(line.removeprefix("PROBE ")))
     lines = [line for line in err.splitlines() if line.strip()]
     return {"error": lines[-1].strip() if lines else f"its process ended with code {process.returncode}"}
+
+
+def _is_late(answer: dict[str, Any]) -> bool:
+    """Nothing is known of it then, other than of one that is broken."""
+    return "late" in answer
 
 
 def _version(*distributions: str) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from lcr_seg_ros.bundle import shipped_models
-from lcr_seg_ros.ros.doctor.graph import MASK_TOPIC, GraphView
+from lcr_seg_ros.compressed_images import RAW, transport_topic
+from lcr_seg_ros.ros.camera_topics import CameraTopics
+from lcr_seg_ros.ros.doctor.graph import COMPRESSED, IMAGE, MASK_TOPIC, GraphView
 from lcr_seg_ros.ros.doctor.report import Check
 
 AREA = "node"
@@ -18,12 +20,20 @@ KEEPS_UP = 0.9
 """Share of the frames that a node has to label."""
 
 
-def check_segment_nodes(view: GraphView) -> list[Check]:
-    """One check for each node that publishes masks; one for each pair of ends that do not match."""
+def check_segment_nodes(view: GraphView, camera: CameraTopics | None = None) -> list[Check]:
+    """One check for each node that publishes masks; one for each pair of ends that do not match.
+
+    Args:
+        view: what was heard.
+        camera: that was found, and that the line starts the node on which the report prints.
+    """
     nodes = sorted(
         {node for topic, names in view.publishers.items() if topic.endswith(f"/{MASK_TOPIC}") for node in names}
     )
-    checks = [_node(name, _status_of(name, view)) for name in nodes]
+    # A camera that one of the nodes hears is not what another one waits for.
+    if camera is not None and set(nodes) & set(view.subscribers.get(_inputs(camera)[0], ())):
+        camera = None
+    checks = [_deaf_node(name, view, camera) or _node(name, _status_of(name, view)) for name in nodes]
     if not nodes:
         checks.append(Check(AREA, "segment", "ok", "not running, or not configured"))
     for misfit in view.misfits:
@@ -46,6 +56,32 @@ def _status_of(node: str, view: GraphView) -> DiagnosticStatus | None:
     # Several cameras have a status each, "NODE: segmentation of CAMERA" or the like: the worst one speaks for the node.
     found = [status for name, status in view.diagnostics.items() if name.startswith(mine)]
     return max(found, key=lambda status: int.from_bytes(_byte(status.level), "little"), default=None)
+
+
+def _deaf_node(name: str, view: GraphView, camera: CameraTopics | None) -> Check | None:
+    """For a node that listens to images which nobody publishes, while ``camera``, which no node hears, sends others."""
+    heard = [topic for topic, nodes in view.subscribers.items() if name in nodes and not _is_output(topic)]
+    images = [topic for topic in heard if {IMAGE, COMPRESSED} & set(view.topics.get(topic, ()))]
+    if camera is None or not images or any(view.publishers.get(topic) for topic in images):
+        return None
+    lacking = sorted(topic for topic in heard if not view.publishers.get(topic))
+    found = f"it listens to {', '.join(lacking)}, which nobody publishes; the camera that was found sends "
+    found += ", ".join(topic for topic in _inputs(camera) if topic not in heard)
+    advice = "end it, and start it again with the line at the end of this report: Start the node on this camera"
+    return Check(AREA, name, "fail", found, advice)
+
+
+def _inputs(camera: CameraTopics) -> list[str]:
+    """The topics as they are there, colour first."""
+    images = ((camera.rgb, camera.rgb_transport), (camera.depth, camera.depth_transport))
+    return [
+        *(topic if form == RAW else transport_topic(topic, form) for topic, form in images if topic),
+        *([camera.camera_info] if camera.camera_info else []),
+    ]
+
+
+def _is_output(topic: str) -> bool:
+    return "/segmentation/" in topic
 
 
 def _node(name: str, status: DiagnosticStatus | None) -> Check:
