@@ -305,10 +305,12 @@ def find_model(name_or_path: str | Path) -> Path:
         if path.suffix != SUFFIX and not path.exists() and len(path.parts) == 1:
             path = MODELS / f"{path.name}{SUFFIX}"
         is_there = path.is_file()
+        of_run = path / f"model{SUFFIX}"
+        is_run = of_run.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # not to be looked at, no such user, a null character
         raise BundleError(f"no model at {str(name_or_path)[:200]!r}: {error}") from error
-    if (path / f"model{SUFFIX}").is_file():
-        raise BundleError(f"{path} is the folder of a run: its model is {path / f'model{SUFFIX}'}")
+    if is_run:
+        raise BundleError(f"{path} is the folder of a run: its model is {of_run}")
     if is_there and path.suffix == ".ckpt":
         raise BundleError(
             f"{path} is a checkpoint: make a model of it with `export --run {path.parent} --out NAME{SUFFIX}`"

@@ -19,7 +19,7 @@ This network's encoder started from ImageNet weights of EfficientNet-{encoder} (
 """
 
 ENCODERS = ("lite0", "lite1", "lite2")
-"""Whose ImageNet weights a package brings; each some half slower than the one before it."""
+"""Whose ImageNet weights a package brings; each is larger than the one before it."""
 
 
 class FcnLite(nn.Module):
