@@ -62,8 +62,8 @@ Examples:
     type=click.Path(path_type=Path),
     help="folder for tables, charts, best and worst frames; with --boundary",
 )
-@click.option("--backend", default="auto", show_default=True)
-@click.option("--device", default="auto", show_default=True)
+@click.option("--backend", default="auto", show_default=True, help="auto, openvino, onnxruntime or torch")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda")
 def command(
     model: str,
     data: Path,
