@@ -1,6 +1,7 @@
 """Shrinking an image by any ratio, each new pixel the mean of the area that it covers.
 
-OpenCV's ``INTER_AREA`` does the same and is quickest where it halves; at other ratios this takes half its time or less.
+OpenCV's ``INTER_AREA`` does the same and is quicker where the ratio is whole; else this is, the more so the larger the
+image: docs/how_to/performance.md has figures.
 """
 
 from __future__ import annotations
