@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from lcr_seg_ros.area_resize import shrink_by_area
 from lcr_seg_ros.bundle import InputSpec
 from lcr_seg_ros.compiled import compiled, frozen
 from lcr_seg_ros.errors import FrameError
@@ -138,9 +137,5 @@ def resize_image(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDA
     """Resize to ``size`` = (width, height): by area when shrinking, bilinear when growing."""
     if (image.shape[1], image.shape[0]) == size:
         return image
-    (height, width), (new_width, new_height) = image.shape[:2], size
-    if new_width > width or new_height > height:
-        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
-    if width % new_width or height % new_height:
-        return shrink_by_area(image, size)
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    shrinks = size[0] <= image.shape[1] and size[1] <= image.shape[0]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[return-value]
