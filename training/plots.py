@@ -183,7 +183,7 @@ def run_curves_png(panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]
             steps, values = [step for step, _ in curve], [value for _, value in curve]
             few = "o" if len(curve) < 30 else None
             axes.plot(steps, values, color=_LINES[k % len(_LINES)], label=name, linewidth=1.2, marker=few, markersize=3)
-        axes.set_xlim(0, 1.02 * last)
+        axes.set_xlim(0, max(1.02 * last, 1))  # a run of one step has its only point at 0
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)

@@ -189,6 +189,7 @@ def train(
     with _explained(recipe), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # its sampler is: EpochBatches
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")  # Lightning's own use of PyTorch
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # frozen stages are
         trainer.fit(
             module,
