@@ -120,6 +120,27 @@ def test_colour_jitter_never_touches_hha_nor_the_guide() -> None:
     assert not (image[:3] == 100).all()
 
 
+def test_half_of_the_classes_of_another_frame_are_laid_over_image_guide_label_and_teacher_alike() -> None:
+    still = {f"augmentation.{name}": 0 for name in ("brightness", "contrast", "saturation", "hue", "no_depth", "flip")}
+    whole = {"augmentation.crop_area": (1, 1), "augmentation.crop_aspect": (4 / 3, 4 / 3), "augmentation.mix": 1}
+    size = {"input.height": 48, "input.width": 64, "input.early_share": 0}
+    recipe = Recipe.load("nyu40", {**size, **still, **whole})
+    two = np.where(np.arange(128) < 64, 100, 200).astype(np.uint8) * np.ones((96, 1), np.uint8)
+    image = np.stack([two] * 3, 2)
+    examples = [constant_example(1, 50), Example(image, image.copy(), two // 100 + 1)]
+    teacher = InputSpec("rgb_hha", 96, 128, (0.0,) * 6, (1.0,) * 6, recipe.input.hha_settings)
+    dataset = SegmentationDataset(examples, recipe, NYU40, teacher=teacher)
+    seen = set()
+    for epoch in range(20):
+        mixed, guide, target, of_teacher = dataset[(epoch, 0)]
+        value = torch.tensor([50.0, 100, 200])[target]
+        assert torch.equal(mixed, value.expand(6, -1, -1))
+        assert torch.allclose(guide * 255, value.expand(3, -1, -1))
+        assert torch.equal(of_teacher[:, ::2, ::2], mixed)
+        seen.add(tuple(target.unique().tolist()))
+    assert seen == {(0,), (0, 1), (0, 2)}, "itself, or one of the other's two classes"
+
+
 def test_training_and_robot_see_the_same_tensor(tmp_path: Path) -> None:
     from lcr_seg_ros.preprocess import Preprocessor
 

@@ -220,6 +220,15 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
             return self._item(position, size)
 
     def _item(self, index: int, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        views = self._views(index, size)
+        if self._augment and torch.rand(()) < self._recipe.augmentation.mix:
+            views = _mixed(views, self._views(int(torch.randint(len(self), ())), size))
+        (image, guide, target), *of_teacher = views
+        return image, guide, target, *(seen for seen, _ in of_teacher)
+
+    def _views(self, index: int, size: tuple[int, int]) -> list[tuple[Tensor, ...]]:
+        """A frame as the network sees it, its guide and its target; then, if there is one, as a teacher does, and the
+        target at its size."""
         if index < len(self._examples):
             example = self._examples[index]
         else:
@@ -229,11 +238,13 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
         rgb, hha, target = self._move(sensed, window, flip, size)
         guide = rgb if self._guides_by_rgb else hha
         seen = self._colour(rgb) if self._augment else rgb
-        item = _channels(seen, hha, self._recipe.input.modality), guide.float() / 255, target
-        if self._teacher is None:
-            return item
-        rgb, hha, _ = self._move(example, window, flip, (self._teacher.width, self._teacher.height))
-        return *item, _channels(rgb, hha, self._teacher.modality)
+        views: list[tuple[Tensor, ...]] = [
+            (_channels(seen, hha, self._recipe.input.modality), guide.float() / 255, target)
+        ]
+        if self._teacher is not None:
+            rgb, hha, target = self._move(example, window, flip, (self._teacher.width, self._teacher.height))
+            views.append((_channels(rgb, hha, self._teacher.modality), target))
+        return views
 
     def _sense_anew(self, example: Example) -> Example:
         """The frame as another camera would have delivered its depth."""
@@ -282,6 +293,19 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
     def _guides_by_rgb(self) -> bool:
         constraint = self._recipe.loss.constraint
         return constraint is None or constraint.guide == "rgb"
+
+
+def _mixed(under: list[tuple[Tensor, ...]], over: list[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
+    """Half of the classes of ``over`` cut out and laid over ``under`` (ClassMix, Olsson et al., WACV 2021), in all that
+    belongs to a view. Things then stand where they never do, and have to be known by what they look like."""
+    *_, target = over[0]
+    present = target[target >= 0].unique()
+    drawn = present[torch.randperm(len(present))[: (len(present) + 1) // 2]]
+    masks = [torch.isin(target, drawn) for *_, target in over]
+    return [
+        tuple(torch.where(mask, top, bottom) for top, bottom in zip(o, u, strict=True))
+        for mask, o, u in zip(masks, over, under, strict=True)
+    ]
 
 
 def _channels(rgb: Tensor, hha: Tensor, modality: str) -> Tensor:

@@ -102,6 +102,9 @@ class AugmentationRecipe(_Section):
         0.0, ge=0, le=1, description="probability that HHA is that of depth with another camera's noise and holes"
     )
     no_depth: float = Field(0.0, ge=0, le=1, description="probability that HHA is that of a frame without any depth")
+    mix: float = Field(
+        0.0, ge=0, le=1, description="probability that half of the classes of another frame are laid over an image"
+    )
 
     @field_validator("crop_area", "crop_aspect", "scale")
     @classmethod
