@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +37,7 @@ from std_srvs.srv import Trigger
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.labels import LabelClass, LabelSet
+from lcr_seg_ros.mapping import VoxelMap
 from lcr_seg_ros.mapping.trajectory import pose_of, quaternion_of
 from lcr_seg_ros.ros.compat.tf2 import TransformError
 from lcr_seg_ros.ros.conversions import segmentation_to_cloud
@@ -232,6 +234,31 @@ class TestSavingAnEmptyMap:
         node._integrate(*node._waiting, 100.0)
         answer = self.answer(node)
         assert not answer.success and "its pose is not known: nothing has come on /odometry" in answer.message
+        assert (tmp_path / "map.ply").read_bytes() == b"of yesterday"
+
+    @pytest.mark.parametrize(
+        ("depth_m", "parameters", "reason"),
+        [
+            (90, {}, "no point of 1 clouds is 0.3 to 4 m away (min_range, max_range) with a confidence of"),
+            (2, {"min_views": 2}, "no voxel has been seen by 2 (min_views) of 1 clouds"),
+            (
+                2,
+                {"min_views": 1, "class_filter": ["floor", "person"]},
+                "no voxel of 1 clouds has a class of class_filter: floor, person",
+            ),
+        ],
+    )
+    def test_of_clouds_of_which_nothing_is_shown_is_refused_with_the_parameter(
+        self, node, tmp_path, depth_m, parameters, reason
+    ):
+        node._values = replace(node._values, **parameters)
+        node._classes = tuple(parameters.get("class_filter", ()))
+        node._map = VoxelMap(NYU40, node._values.settings)
+        node._map.integrate_frame(
+            np.full((60, 80), depth_m, np.float32), CAMERA, np.full((60, 80), WALL, np.uint8), np.eye(4)
+        )
+        answer = self.answer(node)
+        assert not answer.success and answer.message.startswith(reason)
         assert (tmp_path / "map.ply").read_bytes() == b"of yesterday"
 
 

@@ -202,11 +202,25 @@ class MapNode(Node):
     def _write(self) -> tuple[bool, str]:
         file = self._file()
         voxels = self._map.voxels(self._classes)
+        if not len(voxels):
+            return False, f"{self._why_empty()}; {file} is left as it is"
         try:
             write_ply(file, voxels, self._labels)
         except OSError as error:
             return False, f"the map cannot be written to {file}: {error}"
         return True, f"{len(voxels)} voxels from {self._map.frames} clouds written to {file}"
+
+    def _why_empty(self) -> str:
+        """Of a map with clouds in it."""
+        p, clouds = self._values, f"{self._map.frames} clouds"
+        if not len(self._map):
+            return (
+                f"no point of {clouds} is {p.min_range:g} to {p.max_range:g} m away (min_range, max_range) with a "
+                f"confidence of {p.min_confidence:g} (min_confidence)"
+            )
+        if not len(self._map.voxels()):
+            return f"no voxel has been seen by {p.min_views} (min_views) of {clouds}"
+        return f"no voxel of {clouds} has a class of class_filter: {', '.join(map(str, p.class_filter))}"
 
     def _why_silent(self) -> str:
         topic = self.resolve_topic_name(POINTS_TOPIC)
