@@ -24,6 +24,7 @@ class FrameKind:
     Args:
         count: frames.
         height, width: of each, in pixels.
+        depth_shape: (height, width) of the depth that is uploaded; 0, 0 where depth is not looked at.
         depth_type: ``float32``, ``uint16``, or None where depth is not looked at.
         has_gravity, has_height: whether the gravity and the height of the cameras are known.
     """
@@ -31,6 +32,7 @@ class FrameKind:
     count: int
     height: int
     width: int
+    depth_shape: tuple[int, int]
     depth_type: str | None
     has_gravity: bool
     has_height: bool
@@ -42,7 +44,7 @@ class DeviceBuffers:
     Attributes:
         numbers: (B, NUMBERS) float64, on the device as all that follow.
         table: (256,) uint8, what becomes of each mask id in a drawing.
-        depth: (B, H, W) of the kind's type, or None.
+        depth: (B, h, w) of the kind's shape and type, or None.
         rgb: (B, H, W, 3) uint8.
         packed: (bytes,) uint8, what the work on the batch has led to.
         graph: replays what was captured, or None.
@@ -52,7 +54,8 @@ class DeviceBuffers:
         self.kind = kind
         pixels = kind.count * kind.height * kind.width
         number_bytes = 8 * NUMBERS * kind.count
-        depth_bytes = 0 if kind.depth_type is None else pixels * np.dtype(kind.depth_type).itemsize
+        depth_pixels = kind.count * kind.depth_shape[0] * kind.depth_shape[1]
+        depth_bytes = 0 if kind.depth_type is None else depth_pixels * np.dtype(kind.depth_type).itemsize
         sizes = (number_bytes, _TABLE_BYTES, depth_bytes, 3 * pixels)
         self._host = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=device.type == "cuda")
         self._twin = torch.empty_like(self._host, device=device)
@@ -74,7 +77,7 @@ class DeviceBuffers:
         Args:
             numbers: (NUMBERS,) float64 of each frame.
             table: (256,) uint8.
-            depths: (H, W) of each frame; not looked at where the kind has no depth.
+            depths: (h, w) of each frame; not looked at where the kind has no depth.
             images: (H, W, 3) uint8 of each frame.
         """
         self._table.numpy()[:] = table
@@ -118,6 +121,8 @@ def pack(parts: Sequence[Tensor]) -> Tensor:
 
 def _views(buffer: Tensor, sizes: Sequence[int], kind: FrameKind) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
     numbers, table, depth, rgb = buffer.split(list(sizes))
-    shape = kind.count, kind.height, kind.width
-    typed = None if kind.depth_type is None else depth.view(getattr(torch, kind.depth_type)).reshape(shape)
-    return numbers.view(torch.float64).reshape(kind.count, NUMBERS), table, typed, rgb.reshape(*shape, 3)
+    typed = None
+    if kind.depth_type is not None:
+        typed = depth.view(getattr(torch, kind.depth_type)).reshape(kind.count, *kind.depth_shape)
+    image = rgb.reshape(kind.count, kind.height, kind.width, 3)
+    return numbers.view(torch.float64).reshape(kind.count, NUMBERS), table, typed, image

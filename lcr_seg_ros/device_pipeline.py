@@ -28,11 +28,11 @@ from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.device_buffers import DeviceBuffers, FrameKind, pack
 from lcr_seg_ros.drawing import Drawing, Pictures
 from lcr_seg_ros.errors import BackendError, FrameError
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, sample_depth
 from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaEncoder, HhaSettings
 from lcr_seg_ros.hha.torch import TorchHha
 from lcr_seg_ros.labels import UNLABELLED
-from lcr_seg_ros.preprocess import network_size
+from lcr_seg_ros.preprocess import hha_size, network_size
 
 MAX_KINDS = 8
 """So many kinds of batches have their buffers and graph kept."""
@@ -65,7 +65,8 @@ class DeviceResult:
     Args:
         labels: (H, W) uint8 mask ids.
         confidence: (H, W) float32 probability of that label, 0..1.
-        hha: (H, W, 3) uint8, or None where it was not asked for.
+        hha: (h, w, 3) uint8, of the size of :func:`lcr_seg_ros.preprocess.hha_size`, or None where it was not asked
+            for.
         down: (3,) float64 unit vector of the gravity that HHA was computed with; None without HHA.
         pictures: of the labels, or None where no drawing was asked for.
     """
@@ -135,8 +136,12 @@ class DevicePipeline:
         """
         if not self._spec.uses_depth:
             return None
-        _camera_numbers(DeviceFrame(frame.rgb, frame.depth_m, frame.intrinsics, frame.gravity, frame.camera_height_m))
-        return self._encoder.find_gravity(frame, tracker)
+        _check_camera(DeviceFrame(frame.rgb, frame.depth_m, frame.intrinsics, frame.gravity, frame.camera_height_m))
+        assert frame.depth_m is not None and frame.intrinsics is not None
+        depth_m, intrinsics = sample_depth(frame.depth_m, frame.intrinsics, self._hha_size(frame.rgb))
+        return self._encoder.find_gravity(
+            depth_m, intrinsics, frame.gravity, frame.camera_height_m, tracker, frame.stamp_s
+        )
 
     def segment(self, frame: DeviceFrame, with_hha: bool = False, drawing: Drawing | None = None) -> DeviceResult:
         """Label one frame; see :meth:`segment_batch`."""
@@ -158,7 +163,8 @@ class DevicePipeline:
             FrameError: depth or intrinsics are missing, or arrays of another shape or type.
             BundleError: the network has another number of classes than the label set.
         """
-        numbers = [self._numbers(frame, drawing) for frame in frames]  # checks them all before the work begins
+        frames = [self._sampled(frame) for frame in frames]  # checks them all before the work begins
+        numbers = [self._numbers(frame, drawing) for frame in frames]
         kinds = [self._kind(frame) for frame in frames]
         results: dict[int, DeviceResult] = {}
         for kind in dict.fromkeys(kinds):
@@ -168,6 +174,18 @@ class DevicePipeline:
                 chosen = [frames[number] for number in batch], [numbers[number] for number in batch]
                 results.update(zip(batch, self._together(kind, *chosen, with_hha, drawing), strict=True))
         return [results[number] for number in range(len(frames))]
+
+    def _sampled(self, frame: DeviceFrame) -> DeviceFrame:
+        """Of its depth only what HHA is computed of."""
+        if not self._spec.uses_depth:
+            return frame
+        _check_camera(frame)
+        assert frame.depth is not None and frame.intrinsics is not None
+        depth, intrinsics = sample_depth(frame.depth, frame.intrinsics, self._hha_size(frame.rgb))
+        return replace(frame, depth=depth, intrinsics=intrinsics)
+
+    def _hha_size(self, rgb: npt.NDArray[np.uint8]) -> tuple[int, int]:
+        return hha_size(rgb.shape[1], rgb.shape[0], self._spec)
 
     def _numbers(self, frame: DeviceFrame, drawing: Drawing | None) -> npt.NDArray[np.float64]:
         """(NUMBERS,) what is uploaded beside the images."""
@@ -179,9 +197,10 @@ class DevicePipeline:
         """Of a batch of this frame alone."""
         height, width = frame.rgb.shape[:2]
         if not self._spec.uses_depth or frame.depth is None:
-            return FrameKind(1, height, width, None, False, False)
+            return FrameKind(1, height, width, (0, 0), None, False, False)
         has_gravity, has_height = frame.gravity is not None, frame.camera_height_m is not None
-        return FrameKind(1, height, width, frame.depth.dtype.name, has_gravity, has_height)
+        depth_shape = frame.depth.shape[0], frame.depth.shape[1]
+        return FrameKind(1, height, width, depth_shape, frame.depth.dtype.name, has_gravity, has_height)
 
     def _together(
         self,
@@ -228,7 +247,8 @@ class DevicePipeline:
             images.append(hha)
             first.append(down)
             last.append(hha.permute(0, 2, 3, 1))
-        tensor = _shrunk(torch.cat(images, 1), network_size(kind.width, kind.height, self._spec))
+        size = network_size(kind.width, kind.height, self._spec)
+        tensor = torch.cat([_shrunk(image, size) for image in images], 1)
         tensor = (tensor * self._scale - self._offset).to(self._backend.dtype)
         probabilities = self._backend.network(tensor).float().softmax(1)
         self._bundle.check_scores(probabilities.shape[1])  # an index out of range would end all work on the device
@@ -292,7 +312,7 @@ def _layout(kind: FrameKind, draws: bool) -> dict[str, _Place]:
     if draws:
         parts += [("overlay", np.uint8, (*image, 3)), ("color", np.uint8, (*image, 3))]
     if kind.depth_type is not None:
-        parts.append(("hha", np.uint8, (*image, 3)))
+        parts.append(("hha", np.uint8, (*kind.depth_shape, 3)))
     places, start = {}, 0
     for name, dtype, shape in parts:
         end = start + kind.count * math.prod(shape) * np.dtype(dtype).itemsize
@@ -311,8 +331,7 @@ def _result(parts: dict[str, npt.NDArray[Any]], wanted: set[str], drawing: Drawi
     )
 
 
-def _camera_numbers(frame: DeviceFrame) -> npt.NDArray[np.float64]:
-    """(8,) fx, fy, cx, cy, gravity, camera height, once all is known to be right."""
+def _check_camera(frame: DeviceFrame) -> None:
     depth, intrinsics, gravity, camera_height_m = frame.depth, frame.intrinsics, frame.gravity, frame.camera_height_m
     if depth is None or intrinsics is None:
         raise FrameError("this model sees HHA and needs depth and the camera's intrinsics")
@@ -322,9 +341,16 @@ def _camera_numbers(frame: DeviceFrame) -> npt.NDArray[np.float64]:
     down = np.asarray((0.0, 1.0, 0.0) if gravity is None else gravity, np.float64)
     if down.shape != (3,) or not np.isfinite(down).all() or not down.any():
         raise FrameError(f"gravity must be three finite numbers, not all 0, got {gravity!r}")
-    height = 1.0 if camera_height_m is None else camera_height_m
-    if not 0 < height < np.inf:
+    if camera_height_m is not None and not 0 < camera_height_m < np.inf:
         raise FrameError(f"camera_height_m must be > 0, got {camera_height_m!r}")
+
+
+def _camera_numbers(frame: DeviceFrame) -> npt.NDArray[np.float64]:
+    """(8,) fx, fy, cx, cy, gravity, camera height."""
+    intrinsics = frame.intrinsics
+    assert intrinsics is not None
+    down = np.asarray((0.0, 1.0, 0.0) if frame.gravity is None else frame.gravity, np.float64)
+    height = 1.0 if frame.camera_height_m is None else frame.camera_height_m
     return np.array([intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy, *down, height])
 
 

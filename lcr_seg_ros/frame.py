@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,21 @@ class CameraIntrinsics:
             height=height,
         )
 
+    def sampled_to(self, width: int, height: int) -> CameraIntrinsics:
+        """The same camera with the pixels alone that :func:`sample_depth` takes: of two that are equally near it takes
+        the latter, half a pixel beside the middle to which :meth:`scaled_to` moves."""
+        if (width, height) == (self.width, self.height):
+            return self
+        sx, sy = self.width / width, self.height / height
+        return CameraIntrinsics(
+            fx=self.fx / sx,
+            fy=self.fy / sy,
+            cx=(self.cx - _mean_offset(self.width, width)) / sx,
+            cy=(self.cy - _mean_offset(self.height, height)) / sy,
+            width=width,
+            height=height,
+        )
+
 
 @dataclass(frozen=True)
 class RgbdFrame:
@@ -119,6 +135,37 @@ class RgbdFrame:
                 f"rgb is {width}x{height} but the intrinsics are for {self.intrinsics.width}x"
                 f"{self.intrinsics.height}: use the camera_info that belongs to the colour topic"
             )
+
+
+def sample_depth(
+    depth: npt.NDArray[Any], intrinsics: CameraIntrinsics, size: tuple[int, int]
+) -> tuple[npt.NDArray[Any], CameraIntrinsics]:
+    """A smaller depth image of pixels of a larger one, those at the middle of what each stands for.
+
+    Not means: beside an edge they would be distances at which there is nothing, and holes have none.
+
+    Args:
+        depth: (H, W) uint16 or float32.
+        intrinsics: of it.
+        size: (width, height) in pixels, neither above W and H.
+
+    Returns:
+        (height, width), as it was in type and unit, and its intrinsics; both unchanged if it has that size.
+    """
+    if (depth.shape[1], depth.shape[0]) == size:
+        return depth, intrinsics
+    rows, columns = _sampled(depth.shape[0], size[1]), _sampled(depth.shape[1], size[0])
+    return depth[rows][:, columns], intrinsics.sampled_to(*size)
+
+
+def _sampled(large: int, small: int) -> npt.NDArray[np.intp]:
+    """(small,) pixels along a side that hold the middle of each stretch of ``large / small``."""
+    return (2 * np.arange(small) + 1) * large // (2 * small)
+
+
+def _mean_offset(large: int, small: int) -> float:
+    """Of the pixels that are sampled along a side, from where each stretch begins."""
+    return float((_sampled(large, small) - np.arange(small) * large / small).mean())
 
 
 def depth_to_metres(depth: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:

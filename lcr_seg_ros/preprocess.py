@@ -1,7 +1,8 @@
 """From a camera frame to what the network sees: the only place that knows modality, resizing and normalisation.
 
 The node, ``predict``, ``evaluate`` and training all pass through here, so a network meets on the robot
-exactly what it met in school.
+what it met in school. One thing differs: training makes HHA of all of the depth smaller, for it also cuts parts out
+and enlarges them, where a robot computes it of sampled depth (:func:`hha_size`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from lcr_seg_ros.bundle import InputSpec
 from lcr_seg_ros.compiled import compiled, frozen
 from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.frame import RgbdFrame
+from lcr_seg_ros.frame import RgbdFrame, sample_depth
 from lcr_seg_ros.hha import GravityTracker, HhaEncoder, HhaImage, HhaSettings
 
 SIZE_MULTIPLE = 8
@@ -27,7 +28,7 @@ MAX_ASPECT = 8
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """``tensor``: (1, C, h, w) float32, normalised. ``hha``: (H, W, 3) uint8 at frame size, or None."""
+    """``tensor``: (1, C, h, w) float32, normalised. ``hha``: (h', w', 3) uint8, see :func:`hha_size`, or None."""
 
     tensor: npt.NDArray[np.float32]
     hha: npt.NDArray[np.uint8] | None
@@ -60,7 +61,7 @@ class Preprocessor:
         return NetworkInput(self.to_tensor(frame.rgb, hha), hha)
 
     def encode_hha(self, frame: RgbdFrame, tracker: GravityTracker | None = None) -> HhaImage:
-        """HHA of the frame's depth at full size, and its gravity: the frame's own, or else estimated.
+        """HHA of the frame's depth at :func:`hha_size`, and its gravity: the frame's own, or else estimated.
 
         Args:
             frame: with depth and intrinsics.
@@ -75,9 +76,11 @@ class Preprocessor:
             raise FrameError(
                 "HHA needs the camera's intrinsics: give camera_info, or intrinsics.yaml beside the images"
             )
+        size = hha_size(frame.rgb.shape[1], frame.rgb.shape[0], self.spec)
+        depth_m, intrinsics = sample_depth(frame.depth_m, frame.intrinsics, size)
         return self._hha.encode_frame(
-            frame.depth_m,
-            frame.intrinsics,
+            depth_m,
+            intrinsics,
             gravity=frame.gravity,
             camera_height_m=frame.camera_height_m,
             tracker=tracker,
@@ -131,6 +134,16 @@ def network_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
         return max(SIZE_MULTIPLE * 4, round(length * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE)
 
     return side(width), side(height)
+
+
+def hha_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
+    """(width, height) in pixels at which HHA of a frame of this size is computed.
+
+    The network's, of sampled depth, which takes a fraction of the time that the whole of it does and gives as good
+    labels (docs/hha.md); the frame's where that is smaller.
+    """
+    size = network_size(width, height, spec)
+    return size if size[0] <= width and size[1] <= height else (width, height)
 
 
 def resize_image(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:

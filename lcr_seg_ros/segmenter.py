@@ -51,7 +51,8 @@ class Segmentation:
     Args:
         labels: (H, W) uint8 mask ids of the model's label set, at the size of the frame.
         confidence: (H, W) float32 probability of that label, 0..1.
-        hha: (H, W, 3) uint8, or None where the model sees colour only, or where it was not asked for.
+        hha: (h, w, 3) uint8, of the size of :func:`lcr_seg_ros.preprocess.hha_size`, or None where the model sees
+            colour only, or where it was not asked for.
         gravity: what HHA was computed with, or None where the model sees colour only.
         pictures: of the labels, where a drawing was asked for and the device has made them.
         stage_ms: wall time of each stage in milliseconds: ``hha``, ``preprocess``, ``network``, ``decode``; of a

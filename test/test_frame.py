@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres, sample_depth
 
 KINECT = CameraIntrinsics(525.0, 525.0, 319.5, 239.5, 640, 480)
 
@@ -19,6 +19,39 @@ def test_scaled_intrinsics_see_a_pixel_under_the_same_ray(width: int, height: in
     u2, v2 = (u + 0.5) * width / 640 - 0.5, (v + 0.5) * height / 480 - 0.5
     assert (u2 - scaled.cx) / scaled.fx == pytest.approx((u - KINECT.cx) / KINECT.fx, abs=1e-9)
     assert (v2 - scaled.cy) / scaled.fy == pytest.approx((v - KINECT.cy) / KINECT.fy, abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@given(step=st.integers(1, 5), width=st.integers(2, 40), height=st.integers(2, 30))
+@settings(max_examples=25, deadline=None)
+def test_sampled_depth_is_some_of_the_pixels_each_under_its_ray(
+    dtype: type[np.generic], step: int, width: int, height: int
+) -> None:
+    camera = CameraIntrinsics(500.0, 510.0, 20.5, 11.25, step * width, step * height)
+    number = np.arange(camera.width * camera.height).reshape(camera.height, camera.width).astype(dtype)
+    sampled, own = sample_depth(number, camera, (width, height))
+    assert sampled.dtype == dtype and sampled.shape == (height, width)
+    row, column = np.divmod(sampled.astype(int), camera.width)
+    j, i = np.indices(sampled.shape)
+    np.testing.assert_allclose((i - own.cx) / own.fx, (column - camera.cx) / camera.fx, atol=1e-12)
+    np.testing.assert_allclose((j - own.cy) / own.fy, (row - camera.cy) / camera.fy, atol=1e-12)
+    assert np.abs(column - (step * i + (step - 1) / 2)).max() <= 0.5, "near the middle of what it stands for"
+
+
+@given(st.integers(30, 640), st.integers(30, 480))
+def test_pixels_sampled_at_other_ratios_are_under_their_rays_within_half_a_pixel(width: int, height: int) -> None:
+    number = np.arange(640 * 480, dtype=np.float32).reshape(480, 640)
+    sampled, own = sample_depth(number, KINECT, (width, height))
+    row, column = np.divmod(sampled.astype(int), 640)
+    j, i = np.indices(sampled.shape)
+    off = (i - own.cx) / own.fx * KINECT.fx + KINECT.cx - column, (j - own.cy) / own.fy * KINECT.fy + KINECT.cy - row
+    assert all(np.abs(each).max() <= 0.51 and abs(each.mean()) < 1e-6 for each in off)
+
+
+def test_depth_that_has_the_size_stays_what_it_is() -> None:
+    depth = np.ones((480, 640), np.float32)
+    same, camera = sample_depth(depth, KINECT, (640, 480))
+    assert same is depth and camera is KINECT
 
 
 @pytest.mark.parametrize("values", [(0, 1, 1, 1), (1, -2, 1, 1), (1, 1, float("nan"), 1), (1, 1, 1, float("inf"))])

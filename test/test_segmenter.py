@@ -15,8 +15,10 @@ from lcr_seg_ros.bundle import InputSpec
 from lcr_seg_ros.decode import decode
 from lcr_seg_ros.errors import BackendError, FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
-from lcr_seg_ros.preprocess import Preprocessor, network_size
+from lcr_seg_ros.hha import HhaEncoder
+from lcr_seg_ros.preprocess import Preprocessor, network_size, resize_image
 from lcr_seg_ros.segmenter import MAX_BATCH, Segmenter
+from lcr_seg_ros.sources.rooms import RenderedRoom
 
 SPEC = InputSpec("rgb_hha", 240, 320, (127.5,) * 3 + (100.0, 90.0, 120.0), (127.5,) * 3 + (50.0, 60.0, 70.0))
 
@@ -50,6 +52,23 @@ def test_halving_an_image_averages_its_blocks() -> None:
     frame = random_frame(128, 96)
     blocks = frame.rgb.reshape(48, 2, 64, 2, 3).mean((1, 3))
     np.testing.assert_allclose(Preprocessor(spec)(RgbdFrame(frame.rgb)).tensor[0].transpose(1, 2, 0), blocks, atol=0.51)
+
+
+def test_hha_of_sampled_depth_is_that_of_all_of_it_made_smaller() -> None:
+    """But along edges: what is a mean of two surfaces there is one of them here."""
+    frame = RenderedRoom(frames=1, seed=3, noise=False)[0].frame
+    assert frame.rgb.shape == (480, 640, 3) and frame.depth_m is not None and frame.intrinsics is not None
+    seen = Preprocessor(SPEC)(frame).hha
+    assert seen is not None and seen.shape == (240, 320, 3)
+    whole = HhaEncoder("fast", SPEC.hha).encode(frame.depth_m, frame.intrinsics)
+    off = np.abs(seen.astype(int) - resize_image(whole, (320, 240)))
+    assert (np.median(off, (0, 1)) <= 1).all()
+    assert ((off <= 3).mean((0, 1)) > 0.8).all()
+
+
+def test_hha_of_a_frame_smaller_than_the_network_wants_is_of_all_its_depth() -> None:
+    seen = Preprocessor(SPEC)(random_frame(160, 120))
+    assert seen.hha is not None and seen.hha.shape == (120, 160, 3) and seen.tensor.shape == (1, 6, 240, 320)
 
 
 @pytest.mark.parametrize(

@@ -141,17 +141,21 @@ def test_half_of_the_classes_of_another_frame_are_laid_over_image_guide_label_an
     assert seen == {(0,), (0, 1), (0, 2)}, "itself, or one of the other's two classes"
 
 
-def test_training_and_robot_see_the_same_tensor(tmp_path: Path) -> None:
+@pytest.mark.parametrize("height", [240, 120])
+def test_training_and_robot_see_the_same_tensor_of_smaller_frames_the_same_colour(tmp_path: Path, height: int) -> None:
     from lcr_seg_ros.preprocess import Preprocessor
 
-    write_folder(RenderedRoom(frames=1, seed=1, width=320, height=240), tmp_path / "rooms")
+    width = height * 4 // 3
+    write_folder(RenderedRoom(frames=1, seed=1, width=320, height=240, noise=False), tmp_path / "rooms")
     folder = DatasetFolder(tmp_path / "rooms")
-    recipe = Recipe.load("nyu40", {"input.height": 120, "input.width": 160})
+    recipe = Recipe.load("nyu40", {"input.height": height, "input.width": width})
     examples = folder_examples(folder, tmp_path, recipe.input.hha_settings)
     image, _, _ = SegmentationDataset(examples, recipe, NYU40, augment=False)[0]
-    spec = InputSpec("rgb_hha", 120, 160, (0.0,) * 6, (1.0,) * 6, recipe.input.hha_settings)
+    spec = InputSpec("rgb_hha", height, width, (0.0,) * 6, (1.0,) * 6, recipe.input.hha_settings)
     robot = Preprocessor(spec, hha_mode="exact")(folder[0].frame).tensor[0]
-    np.testing.assert_allclose(image.numpy(), robot)
+    off = np.abs(image.numpy() - robot)
+    assert off[:3].max() == 0
+    assert (off.max() == 0) if height == 240 else (np.median(off, (1, 2)) <= 1).all(), "HHA there is of sampled depth"
 
 
 def test_channel_statistics_keep_the_colour_normalisation_of_the_start_and_measure_hha() -> None:

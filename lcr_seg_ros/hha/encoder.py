@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.frame import MAX_SIDE_PX, CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.frame import MAX_SIDE_PX, CameraIntrinsics
 from lcr_seg_ros.hha.bands import MOST_THREADS, usable_threads
 from lcr_seg_ros.hha.evidence import GravityEvidence
 from lcr_seg_ros.hha.gravity import GravityEstimate, angle_deg, unit_direction
@@ -157,28 +157,28 @@ class HhaEncoder:
             self._execution.channels(estimate.down, camera_height_m, image)
         return HhaImage(image, estimate)
 
-    def find_gravity(self, frame: RgbdFrame, tracker: GravityTracker | None = None) -> GravityEstimate:
+    def find_gravity(
+        self,
+        depth_m: npt.NDArray[np.floating],
+        intrinsics: CameraIntrinsics,
+        gravity: npt.ArrayLike | None = None,
+        camera_height_m: float | None = None,
+        tracker: GravityTracker | None = None,
+        stamp_s: float | None = None,
+    ) -> GravityEstimate:
         """The gravity that :meth:`encode_frame` would use, without the image: for those who compute that elsewhere.
 
-        Args:
-            frame: with depth and intrinsics.
-            tracker: as for :meth:`encode_frame`.
-
-        Raises:
-            FrameError: as :meth:`encode`, or the frame has no depth or no intrinsics.
+        Arguments and errors as there.
         """
-        depth_m, intrinsics = frame.depth_m, frame.intrinsics
-        if depth_m is None or intrinsics is None:
-            raise FrameError("gravity is found in depth, with the camera's intrinsics: the frame has not both")
         _check(depth_m, intrinsics, None)
-        _check_height(frame.camera_height_m)
-        if frame.gravity is not None:  # nothing of the depth is needed but whether there is any
+        _check_height(camera_height_m)
+        if gravity is not None:  # nothing of the depth is needed but whether there is any
             is_known = (depth_m >= self.settings.min_depth_m) & (depth_m <= self.settings.max_depth_m)
-            return GravityEstimate(unit_direction(frame.gravity), "" if is_known.any() else NO_DEPTH)
+            return GravityEstimate(unit_direction(gravity), "" if is_known.any() else NO_DEPTH)
         with self._lock:
             if not self._execution.load(depth_m, intrinsics, None):
                 return GravityEstimate(self._upright_of(tracker), NO_DEPTH)
-            return self._estimate(frame.camera_height_m, tracker, frame.stamp_s)
+            return self._estimate(camera_height_m, tracker, stamp_s)
 
     def estimate_gravity(
         self,

@@ -146,7 +146,9 @@ class SegmentationView:
         confidence = np.rint(self._shrunk(segmentation.confidence) * 255).astype(np.uint8)
         self._log(f"{root}/image/confidence", self._rr.Image(confidence))
         if segmentation.hha is not None:
-            self._log(f"{root}/image/hha", self._rr.Image(self._shrunk(segmentation.hha, cv2.INTER_AREA)))
+            size = frame.rgb.shape[1], frame.rgb.shape[0]
+            hha = cv2.resize(segmentation.hha, size, interpolation=cv2.INTER_NEAREST)
+            self._log(f"{root}/image/hha", self._rr.Image(self._shrunk(hha, cv2.INTER_AREA)))
         if frame.depth_m is not None:
             depth = to_millimetres(self._shrunk(frame.depth_m))
             self._log(f"{root}/image/depth", self._rr.DepthImage(depth, meter=1000.0))
