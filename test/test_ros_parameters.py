@@ -390,6 +390,15 @@ class TestCamerasWithParametersOfTheirOwn:
         declared.handler.declare_for_cameras()
         assert declared.handler.of_camera("rear").gravity_pitch == 0.5
 
+    def test_what_is_taken_away_stays_away_whatever_was_given_at_the_start(self, context):
+        declared = Declared(context, "-p", "cameras:=[rear]", "-p", "rear.gravity_pitch:=0.5")
+        assert declared.set("rear.gravity_pitch", None).successful
+        assert declared.handler.of_camera("rear").gravity_pitch == 0.0
+        declared.handler.declare_for_cameras()
+        assert declared.handler.of_camera("rear").gravity_pitch == 0.0
+        assert declared.set("rear.gravity_pitch", 0.25).successful, "and can be given again"
+        assert declared.handler.of_camera("rear").gravity_pitch == 0.25
+
     def test_what_no_camera_can_have_for_itself_is_unknown(self):
         given = ["rear.gravity_pitch", "rear.model", "raer.gravity_pitch", "gravity_pitch"]
         assert unknown_parameters(given, SPECS, ["front", "rear"]) == ["raer.gravity_pitch", "rear.model"]

@@ -163,13 +163,17 @@ def declare_parameters(
     return values
 
 
-def declare_own_parameters(node: Node, camera: str, specs: Mapping[str, ParameterSpec]) -> dict[str, Any]:
+def declare_own_parameters(
+    node: Node, camera: str, specs: Mapping[str, ParameterSpec], known: set[str]
+) -> dict[str, Any]:
     """Declare those that a camera may have for itself, as CAMERA.NAME, without values: then the node's count.
 
     Args:
         node: on which to declare; what was declared before stays.
         camera: its name.
         specs: by name; of those that are ``per_camera``.
+        known: those that this function has declared on the node before; grows. To take a value away is to undeclare a
+            parameter, in ROS: what is known and gone comes back without the value that the user gave at start.
 
     Returns:
         By NAME, what the user gave at start or has set since, checked.
@@ -188,9 +192,10 @@ def declare_own_parameters(node: Node, camera: str, specs: Mapping[str, Paramete
             # Ranges are for values that are there: ROS refuses them for one that is not.
             descriptor.floating_point_range, descriptor.integer_range = [], []
             try:
-                node.declare_parameter(name, None, descriptor)
+                node.declare_parameter(name, None, descriptor, ignore_override=name in known)
             except (InvalidParameterValueException, InvalidParameterTypeException) as error:
                 raise ParameterError(f"{name}: {error}") from error
+        known.add(name)
         value = node.get_parameter(name).value
         if not is_unset(value):
             values[base] = spec.checked(name, value)

@@ -295,6 +295,7 @@ class ParameterHandler:
         self._check = check
         self._node = node
         self._own: dict[str, dict[str, Any]] = {}
+        self._known: set[str] = set()  # parameters of cameras' own that have ever been declared
         self._of_cameras: dict[str, SegmentParameters] = {}
         self.values = SegmentParameters(**declare_parameters(node, read_defaults(), SPECS))
         self.declare_for_cameras()
@@ -314,7 +315,9 @@ class ParameterHandler:
         Raises:
             ParameterError: a value that the user gave at start has the wrong type or is out of range.
         """
-        self._own = {camera: declare_own_parameters(self._node, camera, SPECS) for camera in self.values.cameras}
+        self._own = {
+            camera: declare_own_parameters(self._node, camera, SPECS, self._known) for camera in self.values.cameras
+        }
         self._combine()
 
     def _combine(self) -> None:
