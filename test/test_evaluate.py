@@ -109,6 +109,22 @@ def test_the_report_shows_tables_charts_and_the_best_and_worst_frames(model: Pat
     assert shown == pytest.approx(scores["per_class_iou"], abs=1e-4, nan_ok=True)
 
 
+def test_the_report_shows_frames_with_the_depth_that_they_were_scored_with(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="charts need the extra: pip install 'lcr_seg_ros[train]'")
+    sees_depth = make_tiny_bundle(tmp_path / "tiny.lcrseg")
+    pictures = []
+    for depth in ("given", "worn"):
+        run("--model", sees_depth, "--data", data, "--depth", depth, "--report", tmp_path / depth)
+        pictures.append(cv2.imread(str(tmp_path / depth / "worst_frames.jpg")))
+    given, worn = pictures
+    assert given.shape != worn.shape or np.abs(given.astype(int) - worn).max() > 50
+
+
+def test_depth_of_another_kind_is_refused_for_a_model_that_looks_at_none(model: Path, data: Path) -> None:
+    result = CliRunner().invoke(command, ["--model", str(model), "--data", str(data), "--depth", "none"])
+    assert result.exit_code == 2 and "looks at no depth: --depth none would change nothing" in result.output
+
+
 def test_the_worst_frame_is_the_one_with_the_least_iou(model: Path, data: Path, tmp_path: Path) -> None:
     segmenter = Segmenter.load(model)
     items = list(DatasetFolder(data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -54,6 +55,20 @@ def test_kernels_weights_and_boundaries_are_drawn(runs: Path, rooms: Path, tmp_p
     for name in ("kernels.png", "weights.png", "boundaries.png"):
         image = cv2.imread(str(tmp_path / name))
         assert image is not None and image.std() > 5, name
+
+
+def test_only_a_run_without_the_constraint_and_else_alike_stands_against_it(
+    runs: Path, rooms: Path, tmp_path: Path
+) -> None:
+    learned = LearnedConstraint.of_run(runs / "with")
+    with pytest.raises(SourceError, match="trained with the constraint as well"):
+        learned.refuse_as_baseline(runs / "with")
+    longer = replace(learned, recipe=learned.recipe.model_copy(update={"seed": 7}))
+    with pytest.raises(SourceError, match=r"differs in more than the constraint \(seed\)"):
+        longer.refuse_as_baseline(runs / "without")
+    arguments = ["--run", runs / "with", "--against", runs / "with", "--data", rooms, "--out", tmp_path / "pictures"]
+    answer = CliRunner().invoke(command, [str(a) for a in arguments])
+    assert isinstance(answer.exception, SourceError) and not (tmp_path / "pictures").exists()
 
 
 def test_the_weights_are_those_of_the_learned_kernels(runs: Path) -> None:

@@ -22,11 +22,12 @@ from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.calibrate import _most_likely, find_temperature, with_temperature, write_calibrated
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
-from lcr_seg_ros.training.evaluate import evaluate, load_segmenter
+from lcr_seg_ros.training.datasets.split_digest import digest_labels
+from lcr_seg_ros.training.evaluate import evaluate, load_segmenter, write_scored
 from lcr_seg_ros.training.export_command import command as export
 from lcr_seg_ros.training.group import group_bundle, write_grouped
 from lcr_seg_ros.training.metrics import Reliability
-from lcr_seg_ros.training.trial import with_trial
+from lcr_seg_ros.training.trial import tell_of_frames_seen, with_trial
 
 LITE = {"name": "fcn_lite", "width": 16}
 NYU40, NYU4 = LabelSet.load("nyu40"), LabelSet.load("nyu4")
@@ -209,6 +210,75 @@ def test_a_model_may_have_gone_on_from_its_trial_with_all_frames(model: ModelBun
     final = with_trial(went_on, trial)
     assert final.training["trial"]["went_on_from_it"] and final.scores == SCORES
     assert final.training["temperature"] == 1.3
+
+
+def trained_on(model: ModelBundle, digest: str) -> ModelBundle:
+    data = {"fit": "fit", "splits": {"fit": {"frames": 3, "sha256": digest}}}
+    return replace(model, training={**model.training, "data": data})
+
+
+def test_a_trial_that_saw_as_much_is_none(model: ModelBundle) -> None:
+    trial = replace(trained_on(of_recipe(model), "a"), scores=SCORES)
+    with pytest.raises(BundleError, match="was trained on the frames of"):
+        with_trial(trained_on(of_recipe(model), "a"), trial)
+    final = with_trial(trained_on(of_recipe(model), "b"), trial)
+    with pytest.raises(BundleError, match=r"trained on every frame itself.*give that one"):
+        with_trial(final, final)
+
+
+def test_scores_that_are_measured_anew_are_no_trials_any_more(model: ModelBundle, data: Path, tmp_path: Path) -> None:
+    trial = replace(of_recipe(model), scores={"val": SCORES["val"], "other": {}})
+    final = with_trial(trained_on(of_recipe(model), "b"), trial)
+    scores = write_scored(final, tmp_path / "scored.lcrseg", data, "val")
+    scored = ModelBundle.load(tmp_path / "scored.lcrseg")
+    assert scored.scores == scores and "trial" not in scored.training
+    assert "trial" not in group_bundle(final.save(tmp_path / "final.lcrseg"), "nyu4", "coarse").training
+
+
+@pytest.mark.parametrize("way", ["as its own split", "as its trial's"])
+def test_whoever_scores_or_calibrates_on_frames_that_a_model_learned_from_is_told(
+    model: ModelBundle, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    caplog.set_level("INFO")
+    seen = digest_labels(data, "val")
+    if way == "as its own split":
+        bundle = trained_on(of_recipe(model), seen)
+    else:
+        trial = replace(trained_on(of_recipe(model), seen), scores=SCORES)
+        bundle = with_trial(trained_on(of_recipe(model), "all of them"), trial)
+    write_calibrated(bundle.save(tmp_path / "m.lcrseg"), tmp_path / "out.lcrseg", data, "val")
+    (message,) = (m for m in caplog.messages if "these very frames" in m)
+    assert ("its trial was not" in message) is (way == "as its trial's")
+    caplog.clear()
+    tell_of_frames_seen(trained_on(model, "other"), data, "val")
+    assert not caplog.messages
+
+
+def test_a_temperature_that_is_given_leaves_nothing_said_of_confidence_unless_it_is_measured(
+    model: ModelBundle, data: Path, tmp_path: Path
+) -> None:
+    scored = tmp_path / "scored.lcrseg"
+    write_scored(model, scored, data, "val")
+    for measured, more in ((False, ()), (True, ("--data", data))):
+        arguments = ["--model", scored, "--temperature", 2, "--out", tmp_path / "out.lcrseg", *more]
+        assert CliRunner().invoke(export, [str(a) for a in arguments], catch_exceptions=False).exit_code == 0
+        scores = ModelBundle.load(tmp_path / "out.lcrseg").scores["val"]
+        assert ("calibration_error" in scores) is ("reliability" in scores) is measured
+        assert scores["mean_iou"] == pytest.approx(ModelBundle.load(scored).scores["val"]["mean_iou"], abs=0.02)
+
+
+def test_what_would_be_ignored_or_cannot_be_written_is_refused_before_the_work(
+    model: ModelBundle, data: Path, tmp_path: Path
+) -> None:
+    file, folder = model.save(tmp_path / "m.lcrseg"), tmp_path / "folder"
+    folder.mkdir()
+    for words, why in (
+        (["--trial", file, "--data", data, "--out", tmp_path / "out.lcrseg"], "leave out --data"),
+        (["--calibrate", "--data", data, "--out", folder], "is a folder"),
+        (["--height", "64", "--data", data, "--out", folder], "is a folder"),
+    ):
+        result = CliRunner().invoke(export, ["--model", str(file), *map(str, words)])
+        assert result.exit_code and why in result.output + str(result.exception)
 
 
 def test_a_trial_without_scores_or_of_another_recipe_is_refused(model: ModelBundle) -> None:

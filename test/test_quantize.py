@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from shared_data import ROOT
 from tiny_bundle import make_tiny_bundle
 
@@ -25,6 +26,7 @@ pytest.importorskip("onnx", reason="quantises")
 from lcr_seg_ros.training import quantize
 from lcr_seg_ros.training.evaluate import evaluate
 from lcr_seg_ros.training.quantize import Attempt, QuantizationError, write_quantized
+from lcr_seg_ros.training.quantize_command import command
 
 TRIAL = ROOT / "models" / "nyu40_fit.lcrseg"
 
@@ -111,6 +113,12 @@ def test_without_a_validation_split_it_says_that_nothing_was_measured(
     assert "scores" not in record
     assert ModelBundle.load(tmp_path / "out.lcrseg").scores == {}
     assert any("was not measured" in message for message in caplog.messages)
+
+
+def test_options_of_a_measurement_that_is_not_asked_for_are_refused(room: Path, tmp_path: Path) -> None:
+    for option in (("--trial", str(TRIAL)), ("--limit", "2")):
+        result = CliRunner().invoke(command, ["--data", str(room), "--out", str(tmp_path / "out.lcrseg"), *option])
+        assert result.exit_code == 2 and f"{option[0]} needs --val" in result.output
 
 
 def test_what_a_trial_loses_decides_for_a_model_trained_on_every_frame(room: Path, tmp_path: Path) -> None:

@@ -14,22 +14,26 @@ import pytest
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
 import lightning as L
 import torch
+from click.testing import CliRunner
 from forked_commands import run_command, start_command
 from lightning.pytorch.callbacks import Callback
 from training_run import DEEPLY
 
 from lcr_seg_ros.bundle import ModelBundle
-from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.errors import LcrSegError, SourceError
+from lcr_seg_ros.files import exclusive, make_folder
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
+from lcr_seg_ros.training.callbacks import LastCheckpoint
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.export_run import read_checkpoint
 from lcr_seg_ros.training.module import SegmentationTraining
 from lcr_seg_ros.training.recipe import Recipe, RecipeError
 from lcr_seg_ros.training.train import Machine
 from lcr_seg_ros.training.train import train as run_training
+from lcr_seg_ros.training.train_command import LOCK, command
 from lcr_seg_ros.weights import state_dict_from_onnx
 
 NYU40 = LabelSet.load("nyu40")
@@ -129,6 +133,35 @@ def test_a_run_that_was_stopped_goes_on_to_its_end_and_never_under_another_recip
 
     record = train(rooms, out, "optimizer.epochs=6").training
     assert (record["epochs_run"], record["steps_run"]) == (6, 12)
+
+
+def test_a_disk_that_is_full_is_named_by_the_file_that_could_not_be_written_and_no_draft_stays(
+    tmp_path: Path,
+) -> None:
+    class FullDisk:
+        is_global_zero, global_step = True, 3
+
+        def save_checkpoint(self, path: Path) -> None:
+            path.write_bytes(b"half of it")
+            raise OSError(28, "No space left on device", "/elsewhere/of/lightning")
+
+    (tmp_path / "last.ckpt").write_bytes(b"the one before")
+    with pytest.raises(OSError, match=r"No space left on device.*last\.ckpt"):
+        LastCheckpoint(tmp_path / "last.ckpt")._write(FullDisk())  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+    assert (tmp_path / "last.ckpt").read_bytes() == b"the one before"
+
+
+def test_two_trainings_in_one_folder_are_refused_and_a_folder_without_a_result_goes(
+    rooms: Path, tmp_path: Path
+) -> None:
+    arguments = [str(word) for word in words(rooms, tmp_path / "run")[1:]]
+    with exclusive(make_folder(tmp_path / "run"), LOCK):
+        result = CliRunner().invoke(command, arguments)
+    assert isinstance(result.exception, LcrSegError) and "another process works in" in str(result.exception)
+    arguments = [str(word) for word in words(rooms, tmp_path / "other", recipe="nyu40")[1:]] + ["--fit", "nothing"]
+    result = CliRunner().invoke(command, arguments)
+    assert isinstance(result.exception, SourceError) and not (tmp_path / "other").exists()
 
 
 def test_a_cut_checkpoint_is_refused_with_what_to_do(tmp_path: Path) -> None:

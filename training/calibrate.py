@@ -14,6 +14,7 @@ from tqdm import tqdm
 from lcr_seg_ros.backends import create_backend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BundleError, SourceError
+from lcr_seg_ros.files import refuse_folder
 from lcr_seg_ros.labels import UNLABELLED
 from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.preprocess import Preprocessor
@@ -86,7 +87,8 @@ def _most_likely(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) 
 def with_temperature(bundle: ModelBundle, temperature: float) -> ModelBundle:
     """The same model, its scores divided by a temperature: its last layer is, so running it costs nothing.
 
-    The scores that the bundle records stay, since labels do not change but where probabilities are interpolated.
+    The scores that the bundle records stay, since labels do not change but where probabilities are interpolated; but
+    not what they say of confidence.
 
     Args:
         bundle: of a network that ends in a linear layer ``score``; not a grouped or fused one.
@@ -109,7 +111,11 @@ def with_temperature(bundle: ModelBundle, temperature: float) -> ModelBundle:
     network.load_state_dict(state, strict=False)  # counters of batch norms are not stored
     before = float(bundle.training.get("temperature", 1.0))
     record = bundle.training | {"temperature": before * temperature}
-    made = bundle_network(network, bundle.name, architecture, bundle.input, bundle.labels, record, bundle.scores)
+    scores = {
+        split: {name: value for name, value in of_split.items() if name not in ("calibration_error", "reliability")}
+        for split, of_split in bundle.scores.items()
+    }
+    made = bundle_network(network, bundle.name, architecture, bundle.input, bundle.labels, record, scores)
     return replace(made, notice=bundle.notice)
 
 
@@ -120,7 +126,11 @@ def write_calibrated(model: str | Path, out: Path, data: Path, split: str) -> tu
         BundleError, SourceError: as :func:`find_temperature` and :func:`with_temperature`.
     """
     from lcr_seg_ros.training.evaluate import write_scored
+    from lcr_seg_ros.training.trial import tell_of_frames_seen
 
+    refuse_folder(out)
     bundle = ModelBundle.load(model)
+    tell_of_frames_seen(bundle, data, split)
+    with_temperature(bundle, 1.0)  # refuses what cannot be calibrated, before the frames are labelled
     temperature = find_temperature(bundle, DatasetFolder(data, split))
     return temperature, write_scored(with_temperature(bundle, temperature), out, data, split)

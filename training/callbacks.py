@@ -54,9 +54,13 @@ class LastCheckpoint(Checkpoint):
 
     def _write(self, trainer: L.Trainer) -> None:
         draft = self._path.with_name(f".{self._path.name}.part")
-        trainer.save_checkpoint(draft)
-        if trainer.is_global_zero:
-            draft.replace(self._path)
+        try:
+            trainer.save_checkpoint(draft)
+            if trainer.is_global_zero:
+                draft.replace(self._path)
+        except OSError as error:  # it would name a file of Lightning's own, which is gone
+            draft.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
         self._written_at, self._written_step = time.monotonic(), trainer.global_step
 
 

@@ -21,7 +21,7 @@ from lcr_seg_ros.training.export_run import read_checkpoint
 from lcr_seg_ros.training.lcr import ContextualRegularization
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, architecture
 from lcr_seg_ros.training.plots import Panel, panels_png
-from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.recipe import Recipe, dotted_entries
 
 DIRECTIONS = ("NW", "N", "NE", "E", "SE", "S", "SW", "W")
 """Where the neighbour of each kernel of the bank ``difference`` lies."""
@@ -67,6 +67,23 @@ class LearnedConstraint:
             constraint.kernels.copy_(checkpoint["state_dict"]["constraint.kernels"])
         stride = create_network(**architecture(recipe, LabelSet.load(recipe.labels))).stride
         return cls(constraint, recipe, stride)
+
+    def refuse_as_baseline(self, run: Path) -> None:
+        """See that another run differs from this one in the constraint alone.
+
+        Raises:
+            SourceError: it had one, too, or follows another recipe in more; lists in what.
+        """
+        other = Recipe.model_validate(read_checkpoint(run / "last.ckpt")[CHECKPOINT_KEY]["record"]["recipe"])
+        if other.loss.constraint is not None:
+            raise SourceError(f"{run} was trained with the constraint as well: --against is a run without it")
+        mine, theirs = (dotted_entries(recipe.model_dump()) for recipe in (self.recipe, other))
+        own = {name for name in mine | theirs if name.startswith("loss.constraint") or name == "name"}
+        if apart := [name for name in sorted((mine | theirs).keys() - own) if mine.get(name) != theirs.get(name)]:
+            raise SourceError(
+                f"{run} differs in more than the constraint ({', '.join(apart)}): what the pictures showed could be "
+                "due to that"
+            )
 
     def weights(self, frame: RgbdFrame, hha: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.float32]:
         """W of Eq. 6 on a frame, (8, h - 2, w - 2) in 0..1, at the size at which the constraint acted in training.
@@ -125,7 +142,8 @@ def boundaries_png(items: list[SourceFrame], without: Segmenter, with_constraint
         top, left = _busiest((first != second) & (item.labels != without.labels.void))
         cut = np.s_[top : top + CROP_PX, left : left + CROP_PX]
         colour = _enlarged(item.frame.rgb[cut])
-        row = [Panel(f"frame {item.name}", colour)]
+        same = ", no pixel apart" if (first == second).all() else ""
+        row = [Panel(f"frame {item.name}{same}", colour)]
         for title, labels in (("annotation", item.labels), ("without", first), ("with the constraint", second)):
             row.append(Panel(title, _drawn(colour, labels[cut], without.labels)))
         rows.append(row)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from lcr_seg_ros.backends import Backend, create_backend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.files import refuse_folder
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha import GravityTracker
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
@@ -150,7 +151,8 @@ def write_scored(
     """Write a bundle, with its scores on a split if there is data. Nothing lies at ``out`` until all went well.
 
     Args:
-        bundle: the scores of other splits that it has are kept.
+        bundle: the scores of other splits that it has are kept, unless they are its trial's, which the new ones replace
+            altogether.
         out: file to write.
         data: dataset folder, or None.
         split: its list, or None.
@@ -162,12 +164,20 @@ def write_scored(
     Raises:
         SourceError, LabelSetError: as :func:`evaluate`.
     """
+    refuse_folder(out)  # not after minutes of scoring
     scores: dict[str, Any] = {}
     if data is not None and split:
         folder = DatasetFolder(data, split)
         scores = {split: evaluate(Segmenter(bundle, create_backend(bundle)), folder, annotated=annotated).scores()}
+        if "trial" in bundle.training:
+            bundle = replace(bundle, training=without_trial(bundle.training), scores={})
     replace(bundle, scores=bundle.scores | scores).save(out)
     return scores
+
+
+def without_trial(training: dict[str, Any]) -> dict[str, Any]:
+    """The record of a model whose scores are no longer those of its trial."""
+    return {name: value for name, value in training.items() if name != "trial"}
 
 
 def evaluate(
@@ -222,7 +232,7 @@ def evaluate(
             )
         if table is not None:
             item = replace(item, labels=table[item.labels])
-        item = replace(item, frame=_with_depth(item.frame, depth, index))
+        item = replace(item, frame=with_depth(item.frame, depth, index))
         seen = item if window is None else cut(item, window)
         assert seen.labels is not None
         segmentation = segmenter.segment(seen.frame)
@@ -238,7 +248,8 @@ def evaluate(
     return Evaluation(confusion, bands, frames, len(folder), reliability)
 
 
-def _with_depth(frame: RgbdFrame, depth: str, index: int) -> RgbdFrame:
+def with_depth(frame: RgbdFrame, depth: str, index: int) -> RgbdFrame:
+    """The frame of this number as :func:`evaluate` shows it where ``depth`` is other than ``given``."""
     if frame.depth_m is None or depth == "given":
         return frame
     if depth == "worn":

@@ -21,15 +21,16 @@ from lcr_seg_ros.training.evaluate import (
     load_segmenter,
     measure_flicker,
 )
+from lcr_seg_ros.training.trial import tell_of_frames_seen
 
 
 @click.command(
     epilog="""\b
 Examples:
-  python -m lcr_seg_ros evaluate --data nyudv2 --split val
+  python -m lcr_seg_ros evaluate --model models/nyu40_fit.lcrseg --data nyudv2 --split val
   python -m lcr_seg_ros evaluate --model runs/mine/model.lcrseg --data mine --split val --json scores.json
   python -m lcr_seg_ros evaluate --model nyu4 --data nyudv2 --labels nyu40 --split val
-  python -m lcr_seg_ros evaluate --data nyudv2 --split val --report scores
+  python -m lcr_seg_ros evaluate --model runs/mine/model.lcrseg --data mine --split val --report scores
   python -m lcr_seg_ros evaluate --data kitchen --intrinsics 585,585,320,240 --flicker"""
 )
 @click.option("--model", default="nyu40", show_default=True, help="shipped name or path of a model bundle")
@@ -103,6 +104,10 @@ def command(
     if report is not None:
         make_folder(report)  # not after minutes of scoring
     segmenter = load_segmenter(model, backend, device, flip_test)
+    if depth != "given" and not segmenter.bundle.input.uses_depth:
+        raise click.UsageError(f"{model} looks at no depth: --depth {depth} would change nothing")
+    if folder.has_labels:
+        tell_of_frames_seen(segmenter.bundle, data, split)
     window = NYUDV2_WINDOW if crop else None
     scores: dict[str, Any] = {"frames": len(folder)}
     evaluation = None
@@ -125,7 +130,7 @@ def command(
             f"depth {depth}",
             "mean of each image and its mirror image" if flip_test else "each image once",
         ]
-        write_evaluation_report(report, evaluation, scores, segmenter, folder, window, how)
+        write_evaluation_report(report, evaluation, scores, segmenter, folder, window, how, depth)
         click.echo(f"report: {report / 'report.md'}")
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.render import sheet, write_image
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder
-from lcr_seg_ros.training.evaluate import Evaluation, Window, cut
+from lcr_seg_ros.training.evaluate import Evaluation, Window, cut, with_depth
 from lcr_seg_ros.training.plots import class_bars_png, confusion_matrix_png
 
 FRAMES_SHOWN = 4
@@ -32,6 +33,7 @@ def write_evaluation_report(
     folder: DatasetFolder,
     window: Window | None,
     how: Sequence[str],
+    depth: str = "given",
 ) -> None:
     """Write a report; files of the same names are replaced, each whole or not at all.
 
@@ -44,6 +46,7 @@ def write_evaluation_report(
         evaluation, scores: what was counted, and what follows from it.
         segmenter, folder, window: to label the frames shown once more.
         how: lines about model, data and settings, for the head of the report.
+        depth: as the evaluation had it.
     """
     labels = segmenter.labels
     table = class_table(evaluation, scores, labels)
@@ -63,7 +66,7 @@ def write_evaluation_report(
     for name, frames in shown.items():
         if frames:
             titles = {f.name: f"{f.name}: mean IU {100 * f.mean_iou:.1f}" for f in frames}
-            write_image(out / name, _frames_sheet(segmenter, folder, window, titles))
+            write_image(out / name, _frames_sheet(segmenter, folder, window, titles, depth))
     replace_file(out / "scores.json", (json.dumps(scores, indent=1) + "\n").encode())
     replace_file(out / "report.md", _markdown(scores, table, how, [n for n, f in shown.items() if f]).encode())
 
@@ -124,12 +127,14 @@ def _markdown(scores: dict[str, Any], table: list[list[str]], how: Sequence[str]
 
 
 def _frames_sheet(
-    segmenter: Segmenter, folder: DatasetFolder, window: Window | None, titles: dict[str, str]
+    segmenter: Segmenter, folder: DatasetFolder, window: Window | None, titles: dict[str, str], depth: str
 ) -> npt.NDArray[np.uint8]:
     """One sheet below the other, in the order of ``titles``; narrower ones are filled up with white."""
     rows = []
     for name, title in titles.items():
-        item = folder[folder.names.index(name)]
+        index = folder.names.index(name)
+        item = folder[index]
+        item = replace(item, frame=with_depth(item.frame, depth, index))
         seen = item if window is None else cut(item, window)
         result = segmenter.segment(seen.frame)
         rows.append(sheet(seen.frame.rgb, result.hha, result.labels, segmenter.labels, seen.labels, title))

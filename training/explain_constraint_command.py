@@ -33,8 +33,10 @@ def command(run: Path, against: Path | None, data: Path, split: str | None, fram
 
     learned = LearnedConstraint.of_run(run)
     folder = DatasetFolder(data, split)
-    if against is not None and not folder.has_labels:
-        raise SourceError(f"{data} has no label40/ folder: boundaries are shown beside the annotation")
+    if against is not None:
+        if not folder.has_labels:
+            raise SourceError(f"{data} has no label40/ folder: boundaries are shown beside the annotation")
+        learned.refuse_as_baseline(against)
     model = Segmenter.load(run / "model.lcrseg")
     first = folder[0].frame
     weights = learned.weights(first, model.segment(first).hha)

@@ -13,7 +13,7 @@ import click
 Examples:
   python -m lcr_seg_ros export --run runs/nyu40 --data nyudv2 --out nyu40.lcrseg
   python -m lcr_seg_ros export --fuse segnet-rgb.lcrseg segnet-hha.lcrseg --out segnet.lcrseg
-  python -m lcr_seg_ros export --model nyu40 --calibrate --data nyudv2 --out calibrated.lcrseg
+  python -m lcr_seg_ros export --model mine.lcrseg --calibrate --data mine --out calibrated.lcrseg
   python -m lcr_seg_ros export --model nyu40 --group nyu4 --data nyudv2 --out nyu4.lcrseg
   python -m lcr_seg_ros export --model nyu40 --height 208 --out nyu40-208.lcrseg
   python -m lcr_seg_ros export --model runs/all/model.lcrseg --trial nyu40_fit.lcrseg --out nyu40.lcrseg"""
@@ -61,6 +61,8 @@ def command(
         )
     if calibrate and data is None:
         raise click.UsageError("--calibrate needs --data, annotated frames that the model was not trained on")
+    if trial is not None and data is not None:
+        raise click.UsageError("--trial takes over the trial's scores: leave out --data")
     scores: dict[str, Any] = {}
     if run is not None:
         from lcr_seg_ros.training.export_run import export_run
@@ -89,9 +91,10 @@ def command(
     else:
         from lcr_seg_ros.bundle import ModelBundle
         from lcr_seg_ros.training.calibrate import with_temperature
+        from lcr_seg_ros.training.evaluate import write_scored
 
         assert temperature is not None
-        with_temperature(ModelBundle.load(str(model)), temperature).save(out)
+        scores = write_scored(with_temperature(ModelBundle.load(str(model)), temperature), out, data, val)
     echo_scores(scores)
     click.echo(f"model bundle: {out}")
 
@@ -101,7 +104,8 @@ def echo_scores(scores: dict[str, Any]) -> None:
     for split, values in scores.items():
         click.echo(
             f"{split}: pixel accuracy {100 * values['pixel_acc']:.2f}, mean accuracy {100 * values['mean_acc']:.2f}, "
-            f"mean IU {100 * values['mean_iou']:.2f}, calibration error {values['calibration_error']:.3f}"
+            f"mean IU {100 * values['mean_iou']:.2f}"
+            + (f", calibration error {values['calibration_error']:.3f}" if "calibration_error" in values else "")
         )
 
 

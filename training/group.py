@@ -13,7 +13,7 @@ from lcr_seg_ros.errors import BundleError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.training.datasets.grouping import load_grouping
-from lcr_seg_ros.training.evaluate import write_scored
+from lcr_seg_ros.training.evaluate import without_trial, write_scored
 from lcr_seg_ros.training.export import bundle_network
 from lcr_seg_ros.weights import state_dict_from_onnx
 
@@ -48,7 +48,7 @@ def group_bundle(model: str | Path, target: str | LabelSet, name: str) -> ModelB
     }
     network = create_network(**architecture)
     network.network.load_state_dict(state_dict_from_onnx(bundle.network), strict=False)
-    record = bundle.training | {
+    record = without_trial(bundle.training) | {
         "grouped": {"model": bundle.name, "labels": bundle.labels.name, "label_set": bundle.labels.to_dict()}
     }
     made = bundle_network(network, name, architecture, bundle.input, labels, record)

@@ -28,7 +28,7 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.preprocess import Preprocessor
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder
-from lcr_seg_ros.training.evaluate import evaluate
+from lcr_seg_ros.training.evaluate import evaluate, without_trial
 from lcr_seg_ros.training.trial import require_trial_of
 
 INT8_BACKENDS = ("openvino", "onnxruntime")
@@ -137,7 +137,8 @@ def write_quantized(
         )
     result = small if val is not None and judged is bundle else _quantized(bundle, calibration, frames, attempt)
     scores = {} if val is None else {val_split: after[measured_on[0]]}
-    replace(result, name=out.stem, training=bundle.training | {RECORD: record}, scores=scores).save(out)
+    training = bundle.training if trial is not None else without_trial(bundle.training)
+    replace(result, name=out.stem, training=training | {RECORD: record}, scores=scores).save(out)
     return record
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.files import refuse_folder
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
 
 
@@ -52,12 +53,19 @@ def command(
     openvino and onnxruntime run the result; torch does not. With --val, it is scored on both runtimes, and layers that
     suffer stay float until the loss is small enough.
     """
+    from lcr_seg_ros.bundle import ModelBundle
     from lcr_seg_ros.training.quantize import write_quantized
+    from lcr_seg_ros.training.trial import tell_of_frames_seen
 
+    if val is None and (trial or limit):
+        raise click.UsageError(f"{'--trial' if trial else '--limit'} needs --val: without it nothing is measured")
+    refuse_folder(out)
     camera = parse_intrinsics(intrinsics) if intrinsics else None
     annotated = None if val is None else DatasetFolder(data, val, camera, limit)
     if annotated is not None and not annotated.has_labels:
         raise SourceError(f"{data} has no label40/ folder to score --val with")
+    if val is not None and trial is None:
+        tell_of_frames_seen(ModelBundle.load(model), data, val)
     record = write_quantized(
         model,
         out,

@@ -157,6 +157,8 @@ def train(
         module.set_normalisation(*channel_statistics(examples, recipe.input.modality, start))
     module.notice = start.notice if start else ""
     make_folder(out)
+    if not resume:
+        checkpoint.unlink(missing_ok=True)  # or the next start would go on from it, though this one has begun anew
     replace_file(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
 
     lacks_norms = isinstance(start, ImagenetStart) and any(name.endswith("batch norms") for name in start.untouched)

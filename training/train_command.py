@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
+
+from lcr_seg_ros.files import exclusive, make_folder
+
+LOCK = ".training.lock"
+"""In a run folder; held while a training works there."""
 
 
 class _Train(click.Command):
@@ -112,20 +119,44 @@ def command(
 
         overrides = finetuning_entries(finetune, data, recipe, overrides)
     chosen = Recipe.load(recipe, overrides=overrides)
-    bundle = train(
-        chosen,
-        data=data,
-        fit=fit,
-        val=val or None,
-        out=out or Path("runs") / _folder_name(chosen.name, entries),
-        resume=resume,
-        cache=cache,
-        validate_every=validate_every,
-        command_line=sys.argv[1:],
-        machine=Machine(accelerator, devices, nodes, threads, workers, checkpoint_minutes),
-    )
+    out = out or Path("runs") / _folder_name(chosen.name, entries)
+    with _alone_in(out):
+        bundle = train(
+            chosen,
+            data=data,
+            fit=fit,
+            val=val or None,
+            out=out,
+            resume=resume,
+            cache=cache,
+            validate_every=validate_every,
+            command_line=sys.argv[1:],
+            machine=Machine(accelerator, devices, nodes, threads, workers, checkpoint_minutes),
+        )
     echo_scores(ModelBundle.load(bundle).scores)
     click.echo(f"model bundle: {bundle}")
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Two trainings in one folder would write over each other's checkpoints. A folder in which nothing came to be is
+    taken away again.
+
+    Raises:
+        LcrSegError: another process trains there.
+    """
+    from lightning.pytorch.utilities import rank_zero_only
+
+    if rank_zero_only.rank:  # the first process of this very training holds it
+        yield
+        return
+    with exclusive(make_folder(out), LOCK):
+        try:
+            yield
+        finally:
+            if [path.name for path in out.iterdir()] == [LOCK]:
+                (out / LOCK).unlink()
+                out.rmdir()
 
 
 def _parse_setting(text: str) -> tuple[str, Any]:
