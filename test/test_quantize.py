@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,14 @@ from tiny_bundle import make_tiny_bundle
 from lcr_seg_ros.backends import BACKENDS, create_backend
 from lcr_seg_ros.bundle import ModelBundle, find_model
 from lcr_seg_ros.errors import BackendError, BundleError
+from lcr_seg_ros.preprocess import Preprocessor
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 
 pytest.importorskip("onnxruntime", reason="quantises")
 pytest.importorskip("onnx", reason="quantises")
+import onnx
 
 from lcr_seg_ros.training import quantize
 from lcr_seg_ros.training.evaluate import evaluate
@@ -113,6 +116,24 @@ def test_without_a_validation_split_it_says_that_nothing_was_measured(
     assert "scores" not in record
     assert ModelBundle.load(tmp_path / "out.lcrseg").scores == {}
     assert any("was not measured" in message for message in caplog.messages)
+
+
+def test_a_network_that_answers_otherwise_altogether_is_refused(room: Path) -> None:
+    bundle = ModelBundle.load(TRIAL)
+    tensor = Preprocessor(bundle.input)(DatasetFolder(room, "fit")[0].frame).tensor
+    quantize._refuse_another_answer(bundle, bundle, tensor)
+    with pytest.raises(QuantizationError, match="of a calibration frame as 'nyu40' does, at least 50% are wanted"):
+        quantize._refuse_another_answer(bundle, broken(bundle), tensor)
+
+
+def broken(bundle: ModelBundle) -> ModelBundle:
+    """Its layers without a range: nothing that is a number comes out."""
+    model = onnx.load_model_from_string(bundle.network)
+    for weights in model.graph.initializer:
+        if list(weights.dims) == [len(bundle.labels)]:  # of the last layer
+            values = onnx.numpy_helper.to_array(weights)
+            weights.CopyFrom(onnx.numpy_helper.from_array(np.full_like(values, np.nan), weights.name))
+    return replace(bundle, network=model.SerializeToString())
 
 
 def test_options_of_a_measurement_that_is_not_asked_for_are_refused(room: Path, tmp_path: Path) -> None:

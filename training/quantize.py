@@ -36,6 +36,9 @@ SCORES = ("pixel_acc", "mean_acc", "mean_iou", "fw_iou")
 RECORD = "quantization"
 """Key of a bundle's training record under which it says that it is of int8, and how it came to be."""
 
+LEAST_AGREEMENT = 0.5
+"""Share of a calibration frame that has to be labelled as before; what shipped has above nine tenths."""
+
 log = logging.getLogger(__name__)
 
 
@@ -93,7 +96,7 @@ def write_quantized(
         ``calibration``, ``float_network_sha256`` and, with ``val``, ``scores``: by backend, ``float`` and ``int8``.
 
     Raises:
-        QuantizationError: every attempt loses more; nothing is written.
+        QuantizationError: every attempt loses more, or answers otherwise altogether; nothing is written.
         BundleError: the model is of int8 already, or the trial is not one of it.
         SourceError: a frame cannot be read, or has no label image to score with.
     """
@@ -144,7 +147,25 @@ def write_quantized(
 
 def _quantized(bundle: ModelBundle, calibration: DatasetFolder, frames: int, attempt: Attempt) -> ModelBundle:
     tensors = _calibration_tensors(bundle, calibration, frames)
-    return replace(bundle, network=quantize_network(bundle.network, tensors, attempt))
+    small = replace(bundle, network=quantize_network(bundle.network, tensors, attempt))
+    _refuse_another_answer(bundle, small, tensors[0])
+    return small
+
+
+def _refuse_another_answer(bundle: ModelBundle, small: ModelBundle, tensor: npt.NDArray[np.float32]) -> None:
+    """A layer that gave nothing on any calibration frame has no range, and its integers no meaning: nothing tells.
+
+    Raises:
+        QuantizationError: on one of the frames it answers with no probabilities, or mostly otherwise than before.
+    """
+    backend = next(name for name in INT8_BACKENDS[::-1] if find_spec(name))
+    whole, rounded = (create_backend(model, backend, "cpu").infer(tensor).copy() for model in (bundle, small))
+    same = float((whole.argmax(1) == rounded.argmax(1)).mean()) if np.isfinite(rounded).all() else 0.0
+    if same < LEAST_AGREEMENT:
+        raise QuantizationError(
+            f"int8 labels {same:.0%} of a calibration frame as {bundle.name!r} does, at least {LEAST_AGREEMENT:.0%} "
+            "are wanted: calibrate on more frames, of the kind that it will see"
+        )
 
 
 def quantize_network(network: bytes, tensors: Sequence[npt.NDArray[np.float32]], attempt: Attempt) -> bytes:
@@ -166,18 +187,19 @@ def quantize_network(network: bytes, tensors: Sequence[npt.NDArray[np.float32]],
         root = logging.getLogger()
         root.addFilter(_is_serious)  # it tells each bias that it rounds, to the root logger itself
         try:
-            quantize_static(
-                folded,
-                result,
-                _Reader(tensors),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                reduce_range=True,  # 7 bits of weights
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                nodes_to_exclude=_float_layers(folded, attempt),
-                calibrate_method=CalibrationMethod.MinMax,
-            )
+            with np.errstate(divide="ignore", invalid="ignore"):  # of layers without a range
+                quantize_static(
+                    folded,
+                    result,
+                    _Reader(tensors),
+                    quant_format=QuantFormat.QDQ,
+                    per_channel=True,
+                    reduce_range=True,  # 7 bits of weights
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                    nodes_to_exclude=_float_layers(folded, attempt),
+                    calibrate_method=CalibrationMethod.MinMax,
+                )
         except (RuntimeError, ValueError, TypeError) as error:
             raise QuantizationError(f"ONNX Runtime cannot quantise this network: {error}") from error
         finally:
