@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: write beside, then rename."""
+"""Files appear whole or not at all: write beside, then rename. What people wrote is read as UTF-8."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ import tempfile
 from pathlib import Path
 
 from lcr_seg_ros.errors import LcrSegError
+
+
+def read_text(path: Path, error: type[LcrSegError]) -> str:
+    """Text that people wrote, without the mark that Windows puts before it.
+
+    Raises:
+        error: it is not UTF-8; UTF-16, as PowerShell writes it, is refused though its letters may pass for UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise error(f"{path} is not UTF-8 text: save it as UTF-8") from fault
+    if "\0" in text:
+        raise error(f"{path} is not UTF-8 text: save it as UTF-8")
+    return text
 
 
 def make_folder(path: Path) -> Path:

@@ -54,6 +54,23 @@ def test_a_recipe_holds_what_differs_from_its_base(tmp_path: Path) -> None:
         Recipe.load(tmp_path / "second.yaml")
 
 
+def test_a_section_that_stands_twice_is_refused_with_its_lines(tmp_path: Path) -> None:
+    twice = tmp_path / "twice.yaml"
+    twice.write_text("name: twice\noptimizer: {epochs: 3}\noptimizer: {batch_size: 2}\n")
+    with pytest.raises(RecipeError, match=r"twice\.yaml, line 3: 'optimizer' is there already, in line 2"):
+        Recipe.load(twice)
+    twice.write_text(
+        "name: twice\noptimizer: &usual {epochs: 3}\nloss: {}\ninput: {hha: {<<: {floor: min}, floor: robust}}\n"
+    )
+    assert Recipe.load(twice).input.hha.floor == "robust"  # what overrides a merged key is no repetition
+
+
+def test_a_recipe_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\n", encoding="utf-16")
+    with pytest.raises(RecipeError, match=r"mine\.yaml is not UTF-8 text: save it as UTF-8"):
+        Recipe.load(tmp_path / "mine.yaml")
+
+
 def test_one_key_switches_the_constraint() -> None:
     assert Recipe.load("nyu40", {"loss.constraint": False}) == Recipe.load("nyu40", {"loss.constraint": None})
     assert Recipe.load("nyu40", {"loss.constraint": True}) == Recipe.load("nyu40")

@@ -6,13 +6,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.hha import HhaSettings
 from lcr_seg_ros.networks import NETWORKS
 from lcr_seg_ros.resources import CONFIG
+from lcr_seg_ros.yaml_files import read_yaml
 
 
 class RecipeError(LcrSegError, ValueError):
@@ -331,10 +331,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """The entries of a file laid over those of its base."""
     if path.resolve() in above:
         raise RecipeError(f"{path} is its own base, by way of {', '.join(p.name for p in above)}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
+    values = read_yaml(path, RecipeError)
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must be a mapping of sections, got {type(values).__name__}")
     base = values.pop("base", None)
