@@ -27,6 +27,8 @@ from shared_data import ROOT
 from tiny_bundle import tiny_bundle
 
 from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder, write_png
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.ablate import RunResult, RunSettings, _is_trained, check_data, estimate, run_all, state_of
@@ -201,11 +203,55 @@ def test_keep_and_only_leave_points_out(tmp_path: Path) -> None:
         ({"keep": [{"loss": "all"}]}, "axis 'loss' has no value 'all'"),
         ({"seeds": []}, "seeds"),
         ({"axes": {"seed": {"1": {}}}}, "list seeds under 'seeds'"),
+        ({"axes": {}}, "there are no axes: name at least one"),
+        ({"axes": {"l": {}}}, "axis 'l' has no values: name at least one$"),
+        ({"axes": {"l": {"entry": "seed", "values": []}}}, "axis 'l' has no values"),
+        ({"axes": {"l": {"entry": "seed", "values": 3}}}, r"axes: axis 'l' sweeps an entry: .* values: \[0.1, 0.25\]"),
+        ({"axes": {"l": {"entry": "seed", "value": [3]}}}, r"needs 'entry' and 'values', .*got entry: 'seed', value"),
+        ({"axes": {"l": {"entry": "seed", "values": [0.1, 0.1]}}}, "two values that are called 0.1: keep one"),
     ],
 )
 def test_a_grid_names_what_is_wrong_with_it(tmp_path: Path, entries: dict[str, Any], message: str) -> None:
     with pytest.raises(GridError, match=message):
         load(tmp_path, **entries)
+
+
+def test_names_in_a_grid_stay_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "name: small\nrecipe: nyu40\naxes:\n"
+        "  loss: {off: {settings: {loss.constraint: off}}, on: {}}\n"
+        "  mirror: {entry: augmentation.enabled, values: [yes, no]}\n"
+        "keep: [{loss: off}, {mirror: [true]}]\nbaseline: {loss: off}\n"
+    )
+    grid = Grid.load(path)
+    assert grid.baseline == {"loss": "off"}
+    runs = plan(grid)
+    assert [tuple(run.point.values()) for run in runs] == [("off", "true"), ("off", "false"), ("on", "true")]
+    assert [run.recipe.augmentation.enabled for run in runs] == [True, False, True]
+    assert runs[0].recipe.loss.constraint is None
+
+
+def test_a_variant_that_stands_twice_is_refused_with_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text("name: a\nrecipe: nyu40\naxes:\n  loss:\n    one: {}\n    two: {}\n    one: {fit: few}\n")
+    with pytest.raises(GridError, match=r"grid\.yaml, line 7: 'one' is there already, in line 5"):
+        Grid.load(path)
+    path.write_text(path.read_text(), encoding="utf-16")
+    with pytest.raises(GridError, match=r"grid\.yaml is not UTF-8 text: save it as UTF-8"):
+        Grid.load(path)
+
+
+def test_a_recipe_given_as_a_grid_and_a_grid_as_a_recipe_are_told_and_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(GridError, match=r"this looks like a recipe, for it has no axes but .*optimizer") as told:
+        Grid.load(CONFIG / "recipes" / "nyu40.yaml")
+    assert "{" not in str(told.value)
+    with pytest.raises(LcrSegError, match=r"this looks like a grid, .* `ablate --grid`$"):
+        Recipe.load(write_grid(tmp_path))
+    (tmp_path / "other.yaml").write_text("name: other\nvoid: 0\nclasses: [{id: 1}]\n")
+    with pytest.raises(GridError, match=r"recipe: Field required; axes: Field required; ") as told:
+        Grid.load(tmp_path / "other.yaml")
+    assert "PosixPath" not in str(told.value)
 
 
 def test_a_setting_that_no_recipe_has_is_named_with_its_point(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ def test_the_baseline_differs_in_the_loss_only(tmp_path: Path) -> None:
         ({"optimizer.lr": 3}, r"did you mean optimizer\.learning_rate\?"),
         ({"loss.constraint.lambda": 3}, r"did you mean loss\.constraint\.weight\?"),
         ({"xyzzy": 3}, r"xyzzy: there is no such entry \(got 3\)$"),
+        ({"loss": 3, "input": "rgb"}, r"input: .* \(got 'rgb'\); loss: .* \(got 3\)"),
+        ({"xyzzy": {"a": 1}}, r"xyzzy: there is no such entry$"),
     ],
 )
 def test_a_recipe_names_each_entry_that_is_wrong(entries: dict[str, object], message: str) -> None:
