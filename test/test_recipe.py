@@ -115,3 +115,11 @@ def test_an_entry_typed_as_an_option_is_answered_with_how_entries_are_written() 
     answer = CliRunner().invoke(command, ["--data", ".", "--epochs", "3"])
     assert answer.exit_code == 2
     assert "NAME=VALUE, as in optimizer.epochs=2" in answer.output
+
+
+@pytest.mark.parametrize("entry", ["augmentation.crop_area=[0.2,1.0", "name='a", "name=2024-13-45"])
+def test_a_value_that_is_not_yaml_is_a_usage_error_with_its_text(entry: str) -> None:
+    answer = CliRunner().invoke(command, ["--data", ".", entry])
+    assert answer.exit_code == 2
+    assert entry in answer.output.replace("\n", "")
+    assert "close every bracket" in answer.output
