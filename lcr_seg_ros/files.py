@@ -38,6 +38,17 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def refuse_no_folder(path: Path) -> None:
+    """See that a folder is at ``path`` or could be made there; makes none.
+
+    Raises:
+        LcrSegError: a file is in the way.
+    """
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise LcrSegError(f"{path} cannot be made a folder to write to ({nearest} is a file): give another")
+
+
 def replace_file(path: str | Path, data: bytes) -> Path:
     """Put ``data`` at ``path``, creating folders; whoever reads sees the old file or the new one.
 
