@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: write beside, then rename."""
+"""Files appear whole or not at all: write beside, then rename. What people wrote is read as UTF-8."""
 
 from __future__ import annotations
 
@@ -11,6 +11,21 @@ from pathlib import Path
 from typing import IO
 
 from lcr_seg_ros.errors import LcrSegError
+
+
+def read_text(path: Path, error: type[LcrSegError]) -> str:
+    """Text that people wrote, without the mark that Windows puts before it.
+
+    Raises:
+        error: it is not UTF-8; UTF-16, as PowerShell writes it, is refused though its letters may pass for UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise error(f"{path} is not UTF-8 text: save it as UTF-8") from fault
+    if "\0" in text:
+        raise error(f"{path} is not UTF-8 text: save it as UTF-8")
+    return text
 
 
 def make_folder(path: Path) -> Path:
@@ -52,8 +67,22 @@ def exclusive(folder: Path, name: str = ".lock") -> Iterator[IO[str]]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LcrSegError(f"another process works in {folder}: start this again when it has ended") from None
+            raise LcrSegError(
+                f"another process works in {folder} (perhaps a training that what started it has left behind): start this "
+                "again when it has ended"
+            ) from None
         yield file
+
+
+def refuse_no_folder(path: Path) -> None:
+    """See that a folder is at ``path`` or could be made there; makes none.
+
+    Raises:
+        LcrSegError: a file is in the way.
+    """
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise LcrSegError(f"{path} cannot be made a folder to write to ({nearest} is a file): give another")
 
 
 def replace_file(path: str | Path, data: bytes) -> Path:

@@ -125,9 +125,9 @@ class LabelSet:
         """Read a label set by name (``config/labels/NAME.yaml``) or from a YAML file.
 
         Raises:
-            LabelSetError: no such file, not YAML, or not a label set.
+            LabelSetError: no such file, not YAML in UTF-8, or not a label set.
         """
-        import yaml
+        from lcr_seg_ros.yaml_files import read_yaml
 
         path = Path(name_or_path)
         if path.suffix not in (".yaml", ".yml"):
@@ -135,10 +135,9 @@ class LabelSet:
         if not path.is_file():
             shipped = sorted(p.stem for p in (CONFIG / "labels").glob("*.yaml"))
             raise LabelSetError(f"no label set at {path}; give a YAML file or one of {', '.join(shipped)}")
+        values = read_yaml(path, LabelSetError)
         try:
-            return cls.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except yaml.YAMLError as error:
-            raise LabelSetError(f"{path} is not YAML: {error}") from error
+            return cls.from_dict(values)
         except LabelSetError as error:
             raise LabelSetError(f"{path}: {error}") from error
 

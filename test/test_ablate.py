@@ -6,6 +6,7 @@ import csv
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,8 +28,11 @@ from shared_data import ROOT
 from tiny_bundle import tiny_bundle
 
 from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder, write_png
 from lcr_seg_ros.sources.rooms import RenderedRoom
+from lcr_seg_ros.training import ablate_command
 from lcr_seg_ros.training.ablate import RunResult, RunSettings, _is_trained, check_data, estimate, run_all, state_of
 from lcr_seg_ros.training.ablate_command import command, duration
 from lcr_seg_ros.training.ablate_grid import FOLDER, Grid, GridError, PlannedRun, plan
@@ -98,10 +102,35 @@ def test_a_bundle_belongs_to_its_plan_although_it_keeps_no_folders(tmp_path: Pat
     assert not _is_trained(other, tmp_path / "a.lcrseg")
 
 
-def test_entries_after_the_dashes_are_refused_before_anything_is_trained() -> None:
-    words = ["--grid", "fcn_lite_losses", "--data", ".", "--", "optimizer.precision=bf16-mixed"]
-    answer = CliRunner().invoke(command, words)
-    assert answer.exit_code == 2 and "would change the recipe of every run" in answer.output
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["optimizer.precision=bf16-mixed"], "would change the recipe of every run"),
+        (["--set=optimizer.epochs=1"], "--set does not belong there: would change the recipe of every run"),
+        (["--recipe", "nyu4"], "--recipe does not belong there: would change the recipe of every run"),
+        (["--finetune", "nyu40"], "--finetune does not belong there: would change the recipe"),
+        (["--fit", "train"], "--fit does not belong there: give it to `ablate` itself, before --"),
+        (["--out", "elsewhere"], "--out does not belong there: give it to `ablate` itself"),
+        (["--cache=elsewhere"], "--cache does not belong there: give it to `ablate` itself"),
+        (["--no-resume"], "--resume does not belong there: runs that were stopped go on"),
+        (["--threadz", "1"], "No such option"),
+        (["--workers"], "requires an argument"),
+        (["--devices", "two"], "is not a valid integer"),
+    ],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_would_change_a_run_or_is_unknown_is_refused_after_the_dashes(
+    words: list[str], said: str, dry: list[str]
+) -> None:
+    answer = CliRunner().invoke(command, ["--grid", "fcn_lite_losses", "--data", ".", *dry, "--", *words])
+    assert answer.exit_code == 2
+    assert "after --: " in answer.output
+    assert said in answer.output
+
+
+def test_how_a_run_is_carried_out_may_be_said_after_the_dashes(rooms: Path, tmp_path: Path) -> None:
+    words = ["--accelerator", "cpu", "--devices", 1, "--workers", 0, "--checkpoint-minutes=2", "--threads", 1]
+    listing(write_grid(tmp_path), rooms, tmp_path / "out", "--dry-run", "--", *words)
 
 
 def test_a_point_of_lambda_zero_is_the_baseline_and_is_trained_once_for_all_kinds_of_kernels() -> None:
@@ -201,11 +230,55 @@ def test_keep_and_only_leave_points_out(tmp_path: Path) -> None:
         ({"keep": [{"loss": "all"}]}, "axis 'loss' has no value 'all'"),
         ({"seeds": []}, "seeds"),
         ({"axes": {"seed": {"1": {}}}}, "list seeds under 'seeds'"),
+        ({"axes": {}}, "there are no axes: name at least one"),
+        ({"axes": {"l": {}}}, "axis 'l' has no values: name at least one$"),
+        ({"axes": {"l": {"entry": "seed", "values": []}}}, "axis 'l' has no values"),
+        ({"axes": {"l": {"entry": "seed", "values": 3}}}, r"axes: axis 'l' sweeps an entry: .* values: \[0.1, 0.25\]"),
+        ({"axes": {"l": {"entry": "seed", "value": [3]}}}, r"needs 'entry' and 'values', .*got entry: 'seed', value"),
+        ({"axes": {"l": {"entry": "seed", "values": [0.1, 0.1]}}}, "two values that are called 0.1: keep one"),
     ],
 )
 def test_a_grid_names_what_is_wrong_with_it(tmp_path: Path, entries: dict[str, Any], message: str) -> None:
     with pytest.raises(GridError, match=message):
         load(tmp_path, **entries)
+
+
+def test_names_in_a_grid_stay_as_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "name: small\nrecipe: nyu40\naxes:\n"
+        "  loss: {off: {settings: {loss.constraint: off}}, on: {}}\n"
+        "  mirror: {entry: augmentation.enabled, values: [yes, no]}\n"
+        "keep: [{loss: off}, {mirror: [true]}]\nbaseline: {loss: off}\n"
+    )
+    grid = Grid.load(path)
+    assert grid.baseline == {"loss": "off"}
+    runs = plan(grid)
+    assert [tuple(run.point.values()) for run in runs] == [("off", "true"), ("off", "false"), ("on", "true")]
+    assert [run.recipe.augmentation.enabled for run in runs] == [True, False, True]
+    assert runs[0].recipe.loss.constraint is None
+
+
+def test_a_variant_that_stands_twice_is_refused_with_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text("name: a\nrecipe: nyu40\naxes:\n  loss:\n    one: {}\n    two: {}\n    one: {fit: few}\n")
+    with pytest.raises(GridError, match=r"grid\.yaml, line 7: 'one' is there already, in line 5"):
+        Grid.load(path)
+    path.write_text(path.read_text(), encoding="utf-16")
+    with pytest.raises(GridError, match=r"grid\.yaml is not UTF-8 text: save it as UTF-8"):
+        Grid.load(path)
+
+
+def test_a_recipe_given_as_a_grid_and_a_grid_as_a_recipe_are_told_and_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(GridError, match=r"this looks like a recipe, for it has no axes but .*optimizer") as told:
+        Grid.load(CONFIG / "recipes" / "nyu40.yaml")
+    assert "{" not in str(told.value)
+    with pytest.raises(LcrSegError, match=r"this looks like a grid, .* `ablate --grid`$"):
+        Recipe.load(write_grid(tmp_path))
+    (tmp_path / "other.yaml").write_text("name: other\nvoid: 0\nclasses: [{id: 1}]\n")
+    with pytest.raises(GridError, match=r"recipe: Field required; axes: Field required; ") as told:
+        Grid.load(tmp_path / "other.yaml")
+    assert "PosixPath" not in str(told.value)
 
 
 def test_a_setting_that_no_recipe_has_is_named_with_its_point(tmp_path: Path) -> None:
@@ -255,6 +328,49 @@ def is_locked(folder: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+def listing(grid: Path, rooms: Path, out: Path, *more: object, code: int = 0) -> str:
+    """What ``ablate`` prints in this process, and the error that it ends with; for what trains nothing."""
+    answer = CliRunner().invoke(command, [*command_line(grid, rooms, out)[4:], *map(str, more)])
+    assert answer.exit_code == code, answer.output
+    return answer.output + str(answer.exception or "")
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("entries", "options", "message"),
+    [
+        ({}, ["--val", "nope"], "has no split 'nope' .*splits here: fit, val"),
+        ({"axes": {"frames": {"all": {}, "few": {"fit": "few"}}}}, [], "has no split 'few'"),
+        ({"axes": {"data": {"a": {"data": "other"}}}}, [], "needs the dataset 'other': add --data other=DIR"),
+        ({}, ["--out", "FILE"], "cannot be made a folder to write to .* is a file"),
+        ({}, ["--out", "FILE/below"], "cannot be made a folder to write to .* is a file"),
+        ({"settings": SMALL | {"labels": "nyu4"}}, [], r"label images have ids \[.*\] that label set nyu4"),
+        ({"settings": SMALL | {"loss.teacher.model": "no.lcrseg"}}, [], r"none, seed 0: .*no\.lcrseg.* --only"),
+        ({"settings": SMALL | {"loss.teacher.model": "nyu4"}}, [], "a teacher needs the same classes"),
+        ({"settings": SMALL | {"network.finetune": "no.lcrseg"}}, [], r"none, seed 0: .*no\.lcrseg"),
+        ({"settings": SMALL | {"network.weights": "no.pth"}}, [], r"network\.weights: there is no file no\.pth"),
+    ],
+)
+def test_what_a_training_would_refuse_as_it_starts_is_said_before_and_by_a_dry_run_too(
+    rooms: Path, tmp_path: Path, entries: dict[str, Any], options: list[str], message: str, dry: list[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    options = [option.replace("FILE", str(file)) for option in options]
+    told = listing(write_grid(tmp_path, **entries), rooms, tmp_path / "out", *options, *dry, code=1)
+    assert re.search(message, told)
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_is_answered_with_how_to_go_on(rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ablate_command, "run_all", stopped)
+    told = listing(write_grid(tmp_path), rooms, tmp_path / "out", code=1)
+    assert "stopped: what is finished is kept, and the same command goes on from here" in told
 
 
 @pytest.mark.slow
@@ -315,9 +431,9 @@ def test_an_ablation_that_was_stopped_goes_on_keeps_what_was_finished_and_surviv
     assert float(rows["learned"]["train_seconds"]) > seconds_before
 
     # A list of the runs tells what is done, and estimates the rest from what it took.
-    listing = CliRunner().invoke(command, command_line(grid, rooms, out, "--dry-run")[4:]).output.splitlines()
-    assert [line.split()[0] for line in listing[:3]] == ["finished", "finished", "new"]
-    assert "measured on 2 runs here" in listing[2]
+    lines = listing(grid, rooms, out, "--dry-run").splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["finished", "finished", "new"]
+    assert "measured on 2 runs here" in lines[2]
 
     # Without its result a trained run is only scored again; so it is where flicker is asked for later.
     trained = (learned / "model.lcrseg").stat().st_mtime_ns

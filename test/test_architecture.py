@@ -21,7 +21,7 @@ from tiny_bundle import make_tiny_bundle
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lcr_seg_ros"
 
-ANY = {"compiled", "errors", "files", "progress", "resources"}
+ANY = {"compiled", "errors", "files", "progress", "resources", "yaml_files"}
 FOUNDATION = {"frame", "labels", "bundle"}
 RUN_TIME = FOUNDATION | {"hha", "preprocess", "backends", "decode", "segmenter", "render", "sources", "image_encodings"}
 RUN_TIME |= {"compressed_images", "drawing", "json_output"}
@@ -35,6 +35,7 @@ MAY_IMPORT_ROOMS = {
     "files": set(),
     "progress": set(),
     "resources": set(),
+    "yaml_files": set(),
     "frame": set(),
     "labels": set(),
     "bundle": {"labels", "hha"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -163,6 +164,16 @@ def test_8_bit_depth_is_an_error(folder: Path) -> None:
     assert codes(check_folder(folder, LABELS)) == {"depth_type"}
 
 
+def test_16_bit_depth_of_three_channels_is_an_error_with_its_own_reason(folder: Path) -> None:
+    change(folder, "depth", lambda x: np.stack([x, x, x], -1))
+    report = check_folder(folder, LABELS)
+    assert codes(report) == {"depth_type"}
+    found = finding(report, "depth_type")
+    assert f"(uint16 ({HEIGHT}, {WIDTH}, 3)): a distance is one number" in found.text
+    assert "8 bits" not in found.text
+    assert "keeps one of them" in found.advice
+
+
 def test_depth_that_was_8_bit_once_is_a_warning(folder: Path) -> None:
     change(folder, "depth", lambda x: (np.rint(x / 39.2) * 39.2).astype(np.uint16))
     assert codes(check_folder(folder, LABELS), "warning") == {"coarse_depth"}
@@ -264,6 +275,16 @@ def test_empty_lists_and_unknown_names_are_errors(folder: Path) -> None:
     assert "without folder and suffix" in unknown["suffixed.txt"].advice
 
 
+def test_a_list_as_powershell_writes_it_is_an_error_of_its_own_and_its_names_are_told_as_they_are(folder: Path) -> None:
+    (folder / "fit.txt").write_text("00\n01\n02\n", encoding="utf-16")
+    (folder / "mine.txt").write_text("00\n77\n", encoding="utf-16-le")
+    report = check_folder(folder, LABELS)
+    assert sorted(f.text.split()[0] for f in report.errors if f.code == "not_utf8") == ["fit.txt", "mine.txt"]
+    assert finding(report, "not_utf8").advice == "save it as UTF-8"
+    assert finding(report, "unknown_frame").frames == ("77",)
+    assert report.splits["fit"] == 3
+
+
 @pytest.mark.parametrize(("a", "b"), [("fit", "val"), ("train", "test"), ("fit", "test")])
 def test_a_frame_that_is_trained_on_and_scored_is_an_error(folder: Path, a: str, b: str) -> None:
     write_lists(folder, **{a: range(4), b: range(3, 8)})
@@ -295,6 +316,20 @@ def test_without_intrinsics_the_assumption_is_said_and_broken_ones_are_an_error(
     assert codes(check_folder(folder, LABELS)) == {"intrinsics"}
     (folder / "intrinsics.yaml").unlink()
     assert codes(check_folder(folder, LABELS), "warning") == {"no_intrinsics"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ("fx: 5, fy: 60", r"fx 5, fy 60 .* fx / fy is 0\.0833 .*; the horizontal field of view is 162 degrees"),
+        ("fx: 519, fy: 519", r"field of view is 7 degrees \(usually 30\.\.120\)"),
+    ],
+)
+def test_intrinsics_that_hardly_a_camera_has_are_warned_of(folder: Path, entries: str, said: str) -> None:
+    (folder / "intrinsics.yaml").write_text(f"{{{entries}, cx: 31.5, cy: 23.5, width: 64, height: 48}}")
+    report = check_folder(folder, LABELS)
+    assert codes(report) == set()
+    assert re.search(said, finding(report, "odd_intrinsics").text)
 
 
 def test_the_command_prints_a_table_and_a_verdict_and_exits_with_1_on_errors(folder: Path, tmp_path: Path) -> None:

@@ -123,3 +123,13 @@ def test_who_points_beside_a_dataset_folder_is_told_where_it_would_be(tmp_path: 
         write_png(tmp_path / image, np.zeros((4, 4), np.uint8))
     with pytest.raises(SourceError, match=f"is not a dataset folder: .*{answer}"):
         DatasetFolder(tmp_path / given)
+
+
+def test_a_list_that_windows_wrote_is_read_if_it_is_utf8_and_refused_if_not(tmp_path: Path) -> None:
+    write_folder(frames(), tmp_path)
+    (tmp_path / "few.txt").write_text("002\r\n000\r\n", encoding="utf-8-sig")
+    assert DatasetFolder(tmp_path, "few").names == ["002", "000"]
+    for encoding in ("utf-16", "utf-16-le"):
+        (tmp_path / "few.txt").write_text("002\n000\n", encoding=encoding)
+        with pytest.raises(SourceError, match=r"few\.txt is not UTF-8 text: save it as UTF-8"):
+            DatasetFolder(tmp_path, "few")

@@ -70,3 +70,17 @@ def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("a: [")
     with pytest.raises(LabelSetError, match=r"x\.yaml is not YAML"):
         LabelSet.load(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name: büro\nclasses: []".encode("latin-1"), r"mine\.yaml is not UTF-8 text: save it as UTF-8"),
+        (b"name: a\nclasses: []\nclasses: []\n", r"mine\.yaml, line 3: 'classes' is there already, in line 2"),
+        (b"name: [a", r"mine\.yaml is not YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_read_as_meant_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(content)
+    with pytest.raises(LabelSetError, match=message):
+        LabelSet.load(tmp_path / "mine.yaml")

@@ -36,6 +36,8 @@ def test_the_baseline_differs_in_the_loss_only(tmp_path: Path) -> None:
         ({"optimizer.lr": 3}, r"did you mean optimizer\.learning_rate\?"),
         ({"loss.constraint.lambda": 3}, r"did you mean loss\.constraint\.weight\?"),
         ({"xyzzy": 3}, r"xyzzy: there is no such entry \(got 3\)$"),
+        ({"loss": 3, "input": "rgb"}, r"input: .* \(got 'rgb'\); loss: .* \(got 3\)"),
+        ({"xyzzy": {"a": 1}}, r"xyzzy: there is no such entry$"),
     ],
 )
 def test_a_recipe_names_each_entry_that_is_wrong(entries: dict[str, object], message: str) -> None:
@@ -52,6 +54,23 @@ def test_a_recipe_holds_what_differs_from_its_base(tmp_path: Path) -> None:
     (tmp_path / "first.yaml").write_text("base: second.yaml\nname: first\n")
     with pytest.raises(RecipeError, match="is its own base"):
         Recipe.load(tmp_path / "second.yaml")
+
+
+def test_a_section_that_stands_twice_is_refused_with_its_lines(tmp_path: Path) -> None:
+    twice = tmp_path / "twice.yaml"
+    twice.write_text("name: twice\noptimizer: {epochs: 3}\noptimizer: {batch_size: 2}\n")
+    with pytest.raises(RecipeError, match=r"twice\.yaml, line 3: 'optimizer' is there already, in line 2"):
+        Recipe.load(twice)
+    twice.write_text(
+        "name: twice\noptimizer: &usual {epochs: 3}\nloss: {}\ninput: {hha: {<<: {floor: min}, floor: robust}}\n"
+    )
+    assert Recipe.load(twice).input.hha.floor == "robust"  # what overrides a merged key is no repetition
+
+
+def test_a_recipe_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\n", encoding="utf-16")
+    with pytest.raises(RecipeError, match=r"mine\.yaml is not UTF-8 text: save it as UTF-8"):
+        Recipe.load(tmp_path / "mine.yaml")
 
 
 def test_one_key_switches_the_constraint() -> None:
@@ -96,3 +115,11 @@ def test_an_entry_typed_as_an_option_is_answered_with_how_entries_are_written() 
     answer = CliRunner().invoke(command, ["--data", ".", "--epochs", "3"])
     assert answer.exit_code == 2
     assert "NAME=VALUE, as in optimizer.epochs=2" in answer.output
+
+
+@pytest.mark.parametrize("entry", ["augmentation.crop_area=[0.2,1.0", "name='a", "name=2024-13-45"])
+def test_a_value_that_is_not_yaml_is_a_usage_error_with_its_text(entry: str) -> None:
+    answer = CliRunner().invoke(command, ["--data", ".", entry])
+    assert answer.exit_code == 2
+    assert entry in answer.output.replace("\n", "")
+    assert "close every bracket" in answer.output

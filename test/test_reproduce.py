@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 pytest.importorskip("pydantic", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
@@ -21,6 +23,7 @@ from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.recipe import Recipe
 from lcr_seg_ros.training.reproduce import ReproductionError, Step, carry_out, plan, shipped_models
+from lcr_seg_ros.training.reproduce_command import command
 
 SMALL = (
     *("input.height=32", "input.width=48", "input.early_share=0", "optimizer.epochs=1", "optimizer.batch_size=2"),
@@ -109,11 +112,22 @@ def test_a_faulty_list_of_models_is_refused(text: str, message: str, tmp_path: P
 # Carrying it out
 
 
-def test_a_dry_run_prints_commands_that_can_be_typed_and_makes_nothing(tmp_path: Path) -> None:
-    done = reproduce(
-        "nyu40", "--data", tmp_path / "my data", "--out", tmp_path / "out", "--dry-run", "--", "optimizer.epochs=1"
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dataset") / "my data"
+    for split in ("fit", "val", "train"):
+        write_folder(RenderedRoom(frames=1, seed=0, width=96, height=64), folder, split=split)
+    return folder
+
+
+def asked(*arguments: str | Path) -> Result:
+    """What ``reproduce`` answers in this process; for what makes nothing."""
+    return CliRunner().invoke(command, [*map(str, arguments)])
+
+
+def test_a_dry_run_prints_commands_that_can_be_typed_and_makes_nothing(data: Path, tmp_path: Path) -> None:
+    done = asked("nyu40", "--data", data, "--out", tmp_path / "out", "--dry-run", "--", "optimizer.epochs=1")
+    assert done.exit_code == 0, done.output
     lines = [shlex.split(line) for line in done.stdout.splitlines()]
     assert [line[:4] for line in lines] == [
         ["python", "-m", "lcr_seg_ros", word] for word in ("train", "export", "train", "export", "quantize")
@@ -122,10 +136,29 @@ def test_a_dry_run_prints_commands_that_can_be_typed_and_makes_nothing(tmp_path:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_without_a_list_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    write_folder(RenderedRoom(frames=1, seed=0), tmp_path / "data", split="fit")
-    done = reproduce("--data", tmp_path / "data", "--out", tmp_path / "out")
-    assert done.returncode == 1 and "has no val.txt" in done.stderr
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--", "optimizer.epoch=1"], 1, r"optimizer\.epoch: there is no such entry .*optimizer\.epochs"),
+        (["--", "--threadz", "1"], 2, "No such option"),
+        (["--", "--devices", "two"], 2, "not a valid integer"),
+        (["--", "--fit", "few"], 2, "--fit after -- would undo the plan"),
+        (["--out", "FILE"], 1, "cannot be made a folder to write to .* is a file"),
+        (["--data", "LACKING"], 1, r"has no val\.txt"),
+    ],
+)
+def test_what_a_step_would_refuse_as_it_starts_is_said_before_and_by_a_dry_run_too(
+    data: Path, tmp_path: Path, words: list[str], code: int, message: str, dry: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "lacking").mkdir()
+    write_folder(RenderedRoom(frames=1, seed=0, width=96, height=64), tmp_path / "lacking", split="fit")
+    places = {"FILE": str(tmp_path / "file"), "LACKING": str(tmp_path / "lacking")}
+    given = [places.get(word, word) for word in words]
+    done = asked("nyu40", "--data", data, "--out", tmp_path / "out", *dry, *given)
+    assert done.exit_code == code
+    assert re.search(message, done.output + str(done.exception))
     assert not (tmp_path / "out").exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cache
@@ -21,14 +19,16 @@ from typing import IO, Any
 import yaml
 
 import lcr_seg_ros
-from lcr_seg_ros.bundle import ModelBundle
-from lcr_seg_ros.errors import BundleError, LcrSegError
-from lcr_seg_ros.files import replace_file
-from lcr_seg_ros.sources.folder import DatasetFolder
+from lcr_seg_ros.bundle import ModelBundle, describe_model
+from lcr_seg_ros.errors import BundleError, LcrSegError, SourceError
+from lcr_seg_ros.files import exclusive, refuse_no_folder, replace_file
+from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.sources.folder import LABEL_FOLDER, DatasetFolder
 from lcr_seg_ros.training.ablate_grid import GridError, PlannedRun
+from lcr_seg_ros.training.datasets.folder_labels import RELABEL, refuse_other_classes, refuse_unknown_ids
 from lcr_seg_ros.training.datasets.split_digest import digest_split, is_same_split
 from lcr_seg_ros.training.evaluate import BOUNDARY_RADII_PX, evaluate, load_segmenter, measure_flicker
-from lcr_seg_ros.training.recipe import Recipe, without_folders_in
+from lcr_seg_ros.training.recipe import Recipe, RecipeError, without_folders_in
 
 BUNDLE, RESULT, CHECKPOINT, LOG, RECIPE = "model.lcrseg", "result.json", "last.ckpt", "train.log", "planned.yaml"
 SECONDS, _UNKNOWN = "seconds.txt", "unknown\n"
@@ -36,6 +36,9 @@ SECONDS, _UNKNOWN = "seconds.txt", "unknown\n"
 SECONDS_PER_MEGAPIXEL = {"fcn_lite": 2.6, "segnet": 25.0, "fcn32s": 30.0}
 """Of training images, forward and backward, on two CPU cores in float32: a first guess, no more. The first two are
 measured, FCN-32s is reckoned from SegNet by its number of operations."""
+
+_LABELS_LOOKED_AT = 8
+"""Frames of a split, before anything is trained: each training looks at all of its own."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,49 @@ def check_data(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
                 f"the grid needs the dataset {name!r}: add --data {name}=DIR, or leave its runs out with --only"
             )
         _count_frames(settings.data[name], split)
+
+
+def check_start(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
+    """See all that a training would refuse as it starts, as far as that takes no time.
+
+    Label images are looked at in a few frames of each split. Runs that are trained already are left out.
+
+    Raises:
+        LcrSegError: says which run, or which folder, and what to do.
+    """
+    refuse_no_folder(settings.out)
+    check_data(runs, settings)
+    ahead = [run for run in runs if state_of(run, settings) in ("new", "started")]
+    for data, split, labels in sorted({(r.data, s, r.recipe.labels) for r in ahead for s in (r.fit, r.val)}):
+        _check_labels(settings.data[data], split, LabelSet.load(labels))
+    for run in ahead:
+        try:
+            _check_models(run.recipe)
+        except LcrSegError as error:
+            raise GridError(f"{run.title}: {error}; or leave it out with --only") from error
+
+
+def _check_labels(data: Path, split: str, labels: LabelSet) -> None:
+    refuse_other_classes(data, labels, "set labels: {file} under settings of the grid")
+    folder = DatasetFolder(data, split)
+    if not folder.has_labels:
+        raise SourceError(f"{data} has no {LABEL_FOLDER}/: training needs the classes of every pixel there")
+    frames = (folder[i] for i in range(0, len(folder), max(1, len(folder) // _LABELS_LOOKED_AT)))
+    images = (frame.labels for frame in frames if frame.labels is not None)
+    refuse_unknown_ids(images, labels, f"{data}, split {split}", RELABEL)
+
+
+def _check_models(recipe: Recipe) -> None:
+    """That files are there from which the network starts or learns."""
+    weights, finetune, teacher = recipe.network.weights, recipe.network.finetune, recipe.loss.teacher
+    if weights is not None and not Path(weights).is_file():
+        raise RecipeError(f"network.weights: there is no file {weights}")
+    if finetune is not None:
+        describe_model(finetune)
+    if teacher is not None:
+        from lcr_seg_ros.training.teacher import require_teacher  # PyTorch takes seconds
+
+        require_teacher(describe_model(teacher.model), teacher.model, LabelSet.load(recipe.labels), recipe.input)
 
 
 def run_all(runs: Sequence[PlannedRun], settings: RunSettings) -> Iterator[RunResult | RunFailure]:
@@ -188,7 +234,7 @@ def _finish(run: PlannedRun, settings: RunSettings) -> RunResult:
         _refuse_other_data(run, settings, folder)
         return done
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder) as lock:
+    with exclusive(folder) as lock:
         _refuse_other_data(run, settings, folder)
         if not _is_trained(run, folder / BUNDLE):
             _train(run, settings, folder, lock)
@@ -299,24 +345,6 @@ def _refuse_other_data(run: PlannedRun, settings: RunSettings, folder: Path) -> 
                 f"{settings.data[run.data]} holds now ({now['frames']} frames, "
                 f"labels {now['sha256'][:12]}, images {now['images_sha256'][:12]}): choose another --out"
             )
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[IO[str]]:
-    """Keep a run folder to ourselves; the system lets go of it when all who hold it have ended, however.
-
-    Raises:
-        LcrSegError: another process holds it.
-    """
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LcrSegError(
-                f"another process works in {folder} (perhaps a training left behind by an ablation that was killed): "
-                "start this again when it has ended"
-            ) from None
-        yield file
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -19,7 +19,7 @@ from lcr_seg_ros.training.ablate import (
     RunFailure,
     RunResult,
     RunSettings,
-    check_data,
+    check_start,
     estimate,
     read_result,
     run_all,
@@ -27,6 +27,10 @@ from lcr_seg_ros.training.ablate import (
 )
 from lcr_seg_ros.training.ablate_grid import DEFAULT_DATA, Grid, PlannedRun, plan
 from lcr_seg_ros.training.ablate_report import SCORES, write_ablation_report
+from lcr_seg_ros.training.train_command import options_in, values_in
+
+_PASSED_ON = ("threads", "accelerator", "devices", "nodes", "workers", "checkpoint_minutes")
+"""Options of `train` that change neither what comes out nor where it goes."""
 
 
 @click.command(
@@ -50,7 +54,11 @@ Examples:
 @click.option("--val", help="split to score  [default: the grid's]")
 @click.option("--flicker", type=click.Path(path_type=Path), help="folder of consecutive frames to measure flicker on")
 @click.option("--flicker-intrinsics", help="fx,fy,cx,cy[,width,height]  [default: FLICKER/intrinsics.yaml]")
-@click.option("--dry-run", is_flag=True, help="only list the runs, their state and how long they should take")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="only check what can be checked at once, and list the runs, their state and how long they should take",
+)
 @click.option(
     "--cache", type=click.Path(path_type=Path), default=Path("runs/cache/hha"), show_default=True, help="computed HHA"
 )
@@ -77,13 +85,10 @@ def command(
 
     Stopped at any point, the same command goes on: finished runs are kept, the one in progress resumes from its
     checkpoint. The tables are written anew after each run. A run that fails is listed and does not stop the others.
-    What follows -- goes to `train` as it is.
+    What follows -- goes to `train` as it is: --accelerator, --devices, --nodes, --workers, --threads and
+    --checkpoint-minutes.
     """
-    if entries := [word for word in train_arguments if "=" in word and not word.startswith("-")]:
-        raise click.UsageError(
-            f"{entries[0]} after -- would change the recipe of every run, and no longer be what the grid planned: put "
-            "it under settings of a grid of your own"
-        )
+    _refuse_what_decides(train_arguments)
     grid = Grid.load(grid_name, seeds=_parse_seeds(seeds), fit=fit, val=val)
     runs = plan(grid, dict(_parse_only(text) for text in only))
     settings = RunSettings(
@@ -95,11 +100,11 @@ def command(
         flicker=_flicker_folder(flicker, flicker_intrinsics),
         train_arguments=train_arguments,
     )
+    check_start(runs, settings)
     if dry_run:
         _list(runs, settings)
         return
-    check_data(runs, settings)
-    with _termination_as_exit():
+    with _stopped_well():
         failures = _run(grid, runs, settings)
     click.echo(f"report: {settings.out / 'report.md'}")
     if failures:
@@ -165,9 +170,40 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
+def _refuse_what_decides(words: tuple[str, ...]) -> None:
+    """Only options that say how a run is carried out go to `train`: what it is and where it goes, the grid says.
+
+    Raises:
+        click.UsageError: another one, an entry of the recipe, or what `train` does not know; says where it belongs.
+    """
+    try:
+        options = options_in(words)
+        for option in options:
+            if option.name not in _PASSED_ON:
+                raise click.UsageError(f"{option.opts[0]} does not belong there: {_elsewhere(option.opts[0])}")
+        entries = values_in(("--data", ".", *words))["entries"]
+    except click.UsageError as error:
+        raise click.UsageError(f"after --: {error.format_message()}") from error
+    if entries:
+        raise click.UsageError(f"after --: {entries[0]} {_elsewhere('--set')}")
+
+
+def _elsewhere(option: str) -> str:
+    if option in ("--recipe", "--finetune", "--set"):
+        return (
+            "would change the recipe of every run, and no longer be what the grid planned: put it under settings of a "
+            "grid of your own"
+        )
+    if option == "--resume":
+        return "runs that were stopped go on; another --out starts over"
+    if option == "--help":
+        return "see `train --help`"
+    return "give it to `ablate` itself, before --"
+
+
 @contextmanager
-def _termination_as_exit() -> Iterator[None]:
-    """SIGTERM ends the training in progress too, as Ctrl-C does, instead of leaving it behind."""
+def _stopped_well() -> Iterator[None]:
+    """SIGTERM ends the training in progress too, as Ctrl-C does; after either it is said that nothing is lost."""
 
     def leave(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)
@@ -175,6 +211,9 @@ def _termination_as_exit() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
+    except (KeyboardInterrupt, SystemExit):
+        click.echo("stopped: what is finished is kept, and the same command goes on from here", err=True)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

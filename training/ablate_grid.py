@@ -28,16 +28,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.resources import CONFIG
-from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.recipe import Recipe, received
+from lcr_seg_ros.yaml_files import read_yaml, read_yaml_text
 
 FOLDER = CONFIG / "ablations"
 RESULTS_OF_OTHERS = FOLDER / "published"
 """Tables of papers, to be set beside ours."""
+
+_SECTIONS_OF_RECIPES = Recipe.model_fields.keys() - {"name"} | {"base"}
 
 DEFAULT_DATA = "data"
 """Name of the dataset that ``--data DIR`` gives; ``--data NAME=DIR`` gives others."""
@@ -85,7 +87,7 @@ class Grid(_Section):
     def _expand_sweeps(cls, axes: Any) -> Any:
         if not isinstance(axes, dict):
             return axes
-        return {name: _expand(axis) for name, axis in axes.items()}
+        return {name: _expand(str(name), axis) for name, axis in axes.items()}
 
     @field_validator("keep", mode="before")
     @classmethod
@@ -96,6 +98,10 @@ class Grid(_Section):
 
     @model_validator(mode="after")
     def _refuse_unknown_values(self) -> Grid:
+        if not self.axes:
+            raise ValueError("there are no axes: name at least one, with its variants")
+        if empty := [name for name, variants in self.axes.items() if not variants]:
+            raise ValueError(f"axis {empty[0]!r} has no values: name at least one")
         if "seed" in self.axes:
             raise ValueError("list seeds under 'seeds'; an axis called 'seed' would hide them")
         for part in self.keep:
@@ -120,18 +126,21 @@ class Grid(_Section):
         if not path.is_file():
             shipped = ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml"))) or "none"
             raise GridError(f"no grid at {path}; give a YAML file or one of {shipped}")
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise GridError(f"{path} is not YAML: {error}") from error
+        values = read_yaml(path, GridError, keys_as_written=True)
         if not isinstance(values, dict):
             raise GridError(f"{path} must be a mapping with name, recipe and axes, got {type(values).__name__}")
+        if not values.keys() & {"axes", "recipe"} and (sections := sorted(values.keys() & _SECTIONS_OF_RECIPES)):
+            raise GridError(
+                f"{path}: this looks like a recipe, for it has no axes but {', '.join(sections)}: give it to "
+                "`train --recipe`, or name it as the recipe of a grid"
+            )
+        values |= _names_as_written(path, values)
         values |= {k: v for k, v in overrides.items() if v is not None} | {"folder": path.parent}
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             faults = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'grid'}: {e['msg']} (got {e['input']!r})"[:400]
+                f"{'.'.join(map(str, e['loc'])) or 'grid'}: {e['msg'].removeprefix('Value error, ')}{received(e)}"[:400]
                 for e in error.errors()
             )
             raise GridError(f"{path}: {faults}") from error
@@ -253,10 +262,39 @@ def _override(settings: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]
     return result
 
 
-def _expand(axis: Any) -> Any:
-    """``{entry, values}`` as one variant per value; names of variants as text, for YAML reads 40 as a number."""
+def _names_as_written(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a grid that name variants, with names as they stand there: YAML takes ``off`` for false."""
+    text = read_yaml_text(path, GridError)
+    return {entry: text[entry] for entry in ("baseline", "keep") if values.get(entry) is not None}
+
+
+def _expand(name: str, axis: Any) -> Any:
+    """``{entry, values}`` as one variant per value; a variant without content changes nothing."""
     if not isinstance(axis, dict):
         return axis
-    if set(axis) == {"entry", "values"}:
-        return {f"{v:g}" if isinstance(v, float) else str(v): {"settings": {axis["entry"]: v}} for v in axis["values"]}
-    return {str(name): {} if variant is None else variant for name, variant in axis.items()}
+    if isinstance(axis.get("entry"), str) or axis.keys() == {"entry", "values"}:
+        return _swept(name, axis)
+    return {str(variant): {} if content is None else content for variant, content in axis.items()}
+
+
+def _swept(name: str, axis: dict[str, Any]) -> dict[str, Any]:
+    if axis.keys() != {"entry", "values"} or not isinstance(axis["values"], list):
+        got = ", ".join(f"{key}: {value!r}" for key, value in axis.items())
+        raise ValueError(
+            f"axis {name!r} sweeps an entry: it needs 'entry' and 'values', a list as in "
+            f"{{entry: loss.constraint.sigma, values: [0.1, 0.25]}}, and nothing else, got {got}"
+        )
+    variants: dict[str, Any] = {}
+    for value in axis["values"]:
+        called = _name_of(value)
+        if called in variants:
+            raise ValueError(f"axis {name!r} has two values that are called {called}: keep one of them")
+        variants[called] = {"settings": {axis["entry"]: value}}
+    return variants
+
+
+def _name_of(value: Any) -> str:
+    """As YAML has it, short."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)

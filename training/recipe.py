@@ -6,13 +6,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.hha import HhaSettings
 from lcr_seg_ros.networks import NETWORKS
 from lcr_seg_ros.resources import CONFIG
+from lcr_seg_ros.yaml_files import read_yaml
 
 
 class RecipeError(LcrSegError, ValueError):
@@ -241,12 +242,12 @@ class Recipe(_Section):
     @classmethod
     def _settle_guide(cls, values: Any) -> Any:
         """Write out what ``auto`` means, so that the run's record says it."""
-        constraint = (values.get("loss") or {}).get("constraint") if isinstance(values, dict) else None
+        constraint = _section(values, "loss").get("constraint")
         if constraint is True:
             constraint = {}
         if not isinstance(constraint, dict) or constraint.get("guide", "auto") != "auto":
             return values
-        guide = "hha" if (values.get("input") or {}).get("modality") == "hha" else "rgb"
+        guide = "hha" if _section(values, "input").get("modality") == "hha" else "rgb"
         return values | {"loss": values["loss"] | {"constraint": constraint | {"guide": guide}}}
 
     @model_validator(mode="after")
@@ -286,11 +287,31 @@ class Recipe(_Section):
             faults = "; ".join(
                 f"{'.'.join(map(str, e['loc']))}: "
                 + ("there is no such entry" if e["type"] == "extra_forbidden" else e["msg"])
-                + (f" (got {e['input']!r})" if e["loc"] else "")
+                + received(e)
                 + (_perhaps(e["loc"]) if e["type"] == "extra_forbidden" else "")
                 for e in error.errors()
             )
-            raise RecipeError(f"{path}: {faults}") from error
+            raise RecipeError(
+                f"{path}: {_GRID_NOT_RECIPE if isinstance(values.get('axes'), dict) else faults}"
+            ) from error
+
+
+_GRID_NOT_RECIPE = "this looks like a grid, for it has axes: give it to `ablate --grid`"
+
+
+def received(fault: ErrorDetails) -> str:
+    """The value that pydantic complains of, for the end of a message; nothing where it is a section or the whole."""
+    value = fault["input"]
+    if not fault["loc"] or isinstance(value, dict):
+        return ""
+    text = repr(value)
+    return f" (got {text})" if len(text) <= 80 else f" (got {text[:77]}...)"
+
+
+def _section(values: Any, name: str) -> dict[str, Any]:
+    """Empty where there is none, and where something else stands in its place, which is refused later."""
+    section = values.get(name) if isinstance(values, dict) else None
+    return section if isinstance(section, dict) else {}
 
 
 _OTHERWISE_CALLED = {
@@ -331,10 +352,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """The entries of a file laid over those of its base."""
     if path.resolve() in above:
         raise RecipeError(f"{path} is its own base, by way of {', '.join(p.name for p in above)}")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
+    values = read_yaml(path, RecipeError)
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must be a mapping of sections, got {type(values).__name__}")
     base = values.pop("base", None)

@@ -14,17 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from lcr_seg_ros.errors import LcrSegError
-from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.errors import LcrSegError, SourceError
+from lcr_seg_ros.files import refuse_no_folder, replace_file
 from lcr_seg_ros.resources import CONFIG
+from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.training.ablate import child_environment
+from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.train_command import options_in, parse_setting, values_in
 
 FIT, VAL, ALL = "fit", "val", "train"
 """Splits: the trial's frames, those that score it, and those of the model that ships."""
 PLAN = "plan.txt"
+_GIVEN_BY_THE_PLAN = ("data", "recipe", "finetune", "fit", "val", "out")
 SHIPPED = CONFIG / "shipped.yaml"
 
 
@@ -112,6 +117,32 @@ def plan(
     return steps
 
 
+def check_start(steps: Sequence[Step], data: Path, out: Path, train_options: Sequence[str] = ()) -> None:
+    """See all that would be refused as a step starts, as far as that takes no time.
+
+    Args:
+        steps: of :func:`plan`.
+        data, out, train_options: as it was given them.
+
+    Raises:
+        LcrSegError: a list of frames is missing, ``out`` is a file or of another plan, or a recipe has no such entry.
+        click.UsageError: an option that `train` does not have, or that is the plan's to give.
+    """
+    for option in options_in(train_options):
+        if option.name in _GIVEN_BY_THE_PLAN:
+            raise click.UsageError(f"{option.opts[0]} after -- would undo the plan, which gives it to each training")
+    for split in (FIT, VAL, ALL):
+        if not (data / f"{split}.txt").is_file():
+            raise SourceError(f"{data} has no {split}.txt, a list of frame names: the models need it")
+        DatasetFolder(data, split)
+    refuse_no_folder(out)
+    _refuse_another_plan(steps, out / PLAN)
+    for step in steps:
+        if step.arguments[0] == "train":
+            given = values_in(step.arguments[1:])
+            Recipe.load(given["recipe"], dict(parse_setting(s) for s in (*given["settings"], *given["entries"])))
+
+
 def carry_out(steps: Sequence[Step], out: Path) -> None:
     """Run what is not done yet; output goes where this process's goes.
 
@@ -119,7 +150,8 @@ def carry_out(steps: Sequence[Step], out: Path) -> None:
         ReproductionError: the folder is of another plan, or a command failed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    _refuse_another_plan(steps, out / PLAN)
+    planned = _refuse_another_plan(steps, out / PLAN)
+    replace_file(out / PLAN, "".join(f"{k}\t{v}\n" for k, v in planned.items()).encode())
     for number, step in enumerate(steps, 1):
         place = f"step {number} of {len(steps)}"
         if step.makes.is_file():
@@ -211,8 +243,8 @@ def _with_needs(names: Sequence[str], models: dict[str, ShippedModel]) -> list[s
     return [name for name in models if name in wanted]
 
 
-def _refuse_another_plan(steps: Sequence[Step], record: Path) -> None:
-    """A file made by another command would pass for a step's."""
+def _refuse_another_plan(steps: Sequence[Step], record: Path) -> dict[str, str]:
+    """Commands by what they make, those of earlier calls too: a file made by another would pass for a step's."""
     planned = {str(step.makes): str(step) for step in steps}
     before = dict(line.split("\t", 1) for line in record.read_text().splitlines()) if record.is_file() else {}
     for makes, command in planned.items():
@@ -220,4 +252,4 @@ def _refuse_another_plan(steps: Sequence[Step], record: Path) -> None:
             raise ReproductionError(
                 f"{record.parent} was begun otherwise ({before[makes]}; now {command}): choose another --out"
             )
-    replace_file(record, "".join(f"{k}\t{v}\n" for k, v in (before | planned).items()).encode())
+    return before | planned

@@ -24,7 +24,7 @@ Examples:
     "--out", type=click.Path(path_type=Path), default=Path("runs/shipped"), show_default=True, help="folder to write"
 )
 @click.option("--int8/--no-int8", default=True, show_default=True, help="also make the models of 8 bits")
-@click.option("--dry-run", is_flag=True, help="only print the commands, in order")
+@click.option("--dry-run", is_flag=True, help="only check what can be checked at once, and print the commands in order")
 def command(arguments: tuple[str, ...], data: Path, out: Path, int8: bool, dry_run: bool) -> None:
     """Make the models that ship (config/shipped.yaml), all of them or those named, and what they need.
 
@@ -32,18 +32,16 @@ def command(arguments: tuple[str, ...], data: Path, out: Path, int8: bool, dry_r
     on train.txt and takes over the trial's temperature and scores. Stopped at any point, the same command goes on.
     What follows -- goes to every `train`, as options or as entries of the recipe.
     """
-    from lcr_seg_ros.errors import SourceError
-    from lcr_seg_ros.training.reproduce import ALL, FIT, VAL, carry_out, plan
+    from lcr_seg_ros.training.reproduce import carry_out, check_start, plan
 
     names = list(takewhile(lambda word: not word.startswith("-") and "=" not in word, arguments))
-    steps = plan(names, data, out, train_options=arguments[len(names) :], int8=int8)
+    train_options = arguments[len(names) :]
+    steps = plan(names, data, out, train_options=train_options, int8=int8)
+    check_start(steps, data, out, train_options)
     if dry_run:
         for step in steps:
             click.echo(str(step))
         return
-    for split in (FIT, VAL, ALL):
-        if not (data / f"{split}.txt").is_file():
-            raise SourceError(f"{data} has no {split}.txt, a list of frame names: the models need it")
     carry_out(steps, out)
     for step in steps:
         if step.makes.parent == out:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lcr_seg_ros.backends import create_backend
-from lcr_seg_ros.bundle import HHA_OF_TRAINING, InputSpec, ModelBundle
+from lcr_seg_ros.bundle import HHA_OF_TRAINING, InputSpec, ModelBundle, ModelDescription
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.training.recipe import InputRecipe, RecipeError
 
@@ -56,16 +56,7 @@ class Teacher:
             BackendError: no backend can run its network.
         """
         bundle = ModelBundle.load(model)
-        if bundle.labels.names != labels.names:
-            raise RecipeError(
-                f"loss.teacher.model {model} has the {len(bundle.labels)} classes of {bundle.labels.name}, the recipe "
-                f"the {len(labels)} of {labels.name}: a teacher needs the same classes in the same order"
-            )
-        mine = student.hha_settings
-        differ = [k for k in HHA_OF_TRAINING if getattr(bundle.input.hha, k) != getattr(mine, k)]
-        if bundle.input.uses_depth and differ:
-            entries = " ".join(f"input.hha.{k}={getattr(bundle.input.hha, k)}" for k in differ)
-            raise RecipeError(f"loss.teacher.model {model} wants HHA computed in another way: set {entries}")
+        require_teacher(bundle, model, labels, student)
         return cls(bundle)
 
     def to(self, device: torch.device) -> None:
@@ -81,6 +72,29 @@ class Teacher:
         """(B, C, H, W) float32 in 0..255, as ``sees`` says -> (B, N, h, w) log probabilities at its stride."""
         probabilities = self._backend.infer((images.cpu().numpy() - self._mean) / self._std)
         return torch.from_numpy(probabilities).to(images.device).clamp(min=SMALLEST).log()
+
+
+def require_teacher(taught: ModelDescription, model: str, labels: LabelSet, student: InputRecipe) -> None:
+    """See that a model can teach a student, without its network.
+
+    Args:
+        taught: what its bundle says.
+        model: as the recipe names it.
+        labels, student: see :meth:`Teacher.load`.
+
+    Raises:
+        RecipeError: the model has other classes, or wants HHA that is computed otherwise.
+    """
+    if taught.labels.names != labels.names:
+        raise RecipeError(
+            f"loss.teacher.model {model} has the {len(taught.labels)} classes of {taught.labels.name}, the recipe "
+            f"the {len(labels)} of {labels.name}: a teacher needs the same classes in the same order"
+        )
+    mine = student.hha_settings
+    differ = [k for k in HHA_OF_TRAINING if getattr(taught.input.hha, k) != getattr(mine, k)]
+    if taught.input.uses_depth and differ:
+        entries = " ".join(f"input.hha.{k}={getattr(taught.input.hha, k)}" for k in differ)
+        raise RecipeError(f"loss.teacher.model {model} wants HHA computed in another way: set {entries}")
 
 
 def distillation_loss(scores: Tensor, taught: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, WeightAveraging
@@ -40,7 +39,7 @@ from lcr_seg_ros.training.data import (
     folder_examples,
     room_examples,
 )
-from lcr_seg_ros.training.datasets.folder_labels import refuse_other_classes
+from lcr_seg_ros.training.datasets.folder_labels import RELABEL, refuse_other_classes, refuse_unknown_ids
 from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE
 from lcr_seg_ros.training.datasets.split_digest import digest_split, is_same_split
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
@@ -140,12 +139,8 @@ def train(
     if recipe.rooms.rooms:
         _refuse_rooms_of_other_classes(labels)
     rooms = room_examples(recipe, cache) if recipe.rooms.rooms else []
-    relabel = (
-        "make a copy with `prepare relabel`, or train with labels=NAME of the set that they follow; where they count "
-        "from 0 and 255 is void, make the copy with `prepare import --shifted`"
-    )
-    _refuse_other_labels(examples, labels, f"{data}, split {fit}", relabel)
-    _refuse_other_labels(rooms, labels, "the rendered rooms", "set rooms.rooms=0")
+    refuse_unknown_ids((e.labels for e in examples), labels, f"{data}, split {fit}", RELABEL)
+    refuse_unknown_ids((e.labels for e in rooms), labels, "the rendered rooms", "set rooms.rooms=0")
 
     module = SegmentationTraining(recipe, labels, class_weights(examples, labels, recipe.loss), teacher)
     start: ImagenetStart | FinetuningStart | None = None
@@ -186,7 +181,7 @@ def train(
     validation = None
     if val:
         seen = folder_examples(DatasetFolder(data, val), cache, recipe.input.hha_settings if sees_hha else None)
-        _refuse_other_labels(seen, labels, f"{data}, split {val}", relabel)
+        refuse_unknown_ids((e.labels for e in seen), labels, f"{data}, split {val}", RELABEL)
         validation = _validation_loader(SegmentationDataset(seen, recipe, labels, augment=False), recipe, trainer)
     with _explained(recipe), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # its sampler is: EpochBatches
@@ -263,22 +258,6 @@ def _refuse_rooms_of_other_classes(labels: LabelSet) -> None:
         raise RecipeError(
             f"rendered rooms have the classes of nyu40, where {strange[0].id} is {of_rooms[strange[0].id]!r} and not "
             f"{strange[0].name!r} as in label set {labels.name}: leave them out with rooms.rooms=0 rooms.per_epoch=0"
-        )
-
-
-def _refuse_other_labels(examples: Sequence[Example], labels: LabelSet, where: str, remedy: str) -> None:
-    """Label images of another label set would be taken for void, or for the wrong classes.
-
-    Raises:
-        SourceError: names the ids that the label set does not have.
-    """
-    known = np.append(np.array([c.id for c in labels.classes]), labels.void)
-    found = np.unique(np.concatenate([np.unique(e.labels) for e in examples])) if examples else known
-    strange = np.setdiff1d(found, known)
-    if strange.size:
-        raise SourceError(
-            f"{where}: the label images have ids {strange[:8].tolist()} that label set {labels.name} "
-            f"({len(labels)} classes) does not know: {remedy}"
         )
 
 

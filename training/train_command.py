@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def command(
     from lcr_seg_ros.training.train import Machine, train
 
     entries = (*settings, *entries)
-    overrides = dict(_parse_setting(s) for s in entries)
+    overrides = dict(parse_setting(s) for s in entries)
     if finetune is not None:
         from lcr_seg_ros.training.finetune import finetuning_entries
 
@@ -159,11 +159,42 @@ def _alone_in(out: Path) -> Iterator[None]:
                 out.rmdir()
 
 
-def _parse_setting(text: str) -> tuple[str, Any]:
+def options_in(words: Sequence[str]) -> list[click.Option]:
+    """The options that a part of a command line gives, whatever is missing from it.
+
+    Raises:
+        click.UsageError: one that does not exist, or without its value.
+    """
+    _, _, given = command.make_parser(click.Context(command, info_name="train")).parse_args(list(words))
+    return [parameter for parameter in given if isinstance(parameter, click.Option)]
+
+
+def values_in(words: Sequence[str]) -> dict[str, Any]:
+    """What a whole command line gives, by parameter; nothing is trained.
+
+    Raises:
+        click.UsageError: an option that does not exist, is missing, or has a value of another kind.
+    """
+    return command.make_context("train", list(words)).params
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Name and value of ``NAME=VALUE``.
+
+    Raises:
+        click.BadParameter: it is not that, or the value is not YAML.
+    """
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="NAME=VALUE")
-    return name, yaml.safe_load(value)
+    try:
+        return name, yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date that no calendar has
+        raise click.BadParameter(
+            f"the value of {text!r} is not YAML: close every bracket and quote, and put quotes around the whole for "
+            "the shell",
+            param_hint="NAME=VALUE",
+        ) from error
 
 
 def _folder_name(recipe: str, entries: tuple[str, ...]) -> str:

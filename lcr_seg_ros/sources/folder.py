@@ -21,9 +21,10 @@ import numpy.typing as npt
 import yaml
 
 from lcr_seg_ros.errors import FrameError, SourceError
-from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.files import read_text, replace_file
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
 from lcr_seg_ros.sources.source import FrameSource, SourceFrame
+from lcr_seg_ros.yaml_files import read_yaml
 
 RGB_FOLDER, DEPTH_FOLDER, LABEL_FOLDER = "rgb", "depth", "label40"
 INTRINSICS_FILE = "intrinsics.yaml"
@@ -53,7 +54,7 @@ class DatasetFolder:
         limit: take only the first so many.
 
     Raises:
-        SourceError: no such folder, split or image; an unreadable file; a limit under 1.
+        SourceError: no such folder, split or image; an unreadable file, or one that is not UTF-8; a limit under 1.
     """
 
     def __init__(
@@ -92,6 +93,11 @@ class DatasetFolder:
             raise SourceError(f"frame {name} of {self.path}: {error}") from error
 
     @property
+    def intrinsics(self) -> CameraIntrinsics | None:
+        """As given or read, for the image size that they name; None where those of NYUDv2 are assumed."""
+        return self._intrinsics
+
+    @property
     def has_depth(self) -> bool:
         return (self.path / DEPTH_FOLDER).is_dir()
 
@@ -109,7 +115,7 @@ class DatasetFolder:
         if not file.is_file():
             known = ", ".join(sorted(p.stem for p in self.path.glob("*.txt"))) or "none"
             raise SourceError(f"{self.path} has no split {split!r} (no {file.name}); splits here: {known}")
-        names = file.read_text(encoding="utf-8").split()
+        names = read_text(file, SourceError).split()
         missing = [n for n in names if n not in self._images]
         if missing:
             raise SourceError(
@@ -128,14 +134,14 @@ class DatasetFolder:
                     "640x480, scaled to the image)", self.path, INTRINSICS_FILE
                 )  # fmt: skip
             return None
+        values = read_yaml(file, SourceError)
         try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
             return CameraIntrinsics(
                 **{k: float(values[k]) for k in ("fx", "fy", "cx", "cy")},  # type: ignore[arg-type]
                 width=int(values["width"]),
                 height=int(values["height"]),
             )
-        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise SourceError(
                 f"{file} needs fx, fy, cx, cy, width and height: {type(error).__name__} {error}"
             ) from error

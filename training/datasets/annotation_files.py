@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.files import read_text
 from lcr_seg_ros.frame import MAX_SIDE_PX
 from lcr_seg_ros.training.datasets.run_lengths import brush_mask, coco_mask
 
@@ -148,7 +149,7 @@ def read_colormap(source: Path) -> dict[tuple[int, int, int], str]:
     if not path.is_file():
         return _voc_colormap(source / "class_names.txt")
     names = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path, SourceError).splitlines():
         if not line.strip() or line.startswith("#"):
             continue
         name, _, rest = line.partition(":")
@@ -163,7 +164,7 @@ def _voc_colormap(path: Path) -> dict[tuple[int, int, int], str]:
     """Names in the order of their ids, from ``_background_`` = 0, by PASCAL VOC's palette; 255 is what is ignored."""
     if not path.is_file():
         return {}
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(path, SourceError).splitlines() if line.strip()]
     if len(names) > 255:
         raise SourceError(f"{path} names {len(names)} classes; at most 255 are read")
     return {_voc_color(i): name for i, name in enumerate(names)} | {_voc_color(255): "__ignore__"}

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
-from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.files import read_text, replace_file
 from lcr_seg_ros.labels import LabelClass, LabelSet
 from lcr_seg_ros.sources.folder import LABEL_FOLDER, RGB_FOLDER, read_rgb, write_png
 from lcr_seg_ros.training.datasets.annotation_files import (
@@ -274,7 +274,7 @@ def _write_lists(data: Path, done: Imported, val_share: float) -> None:
     before = {}
     for name in ("fit", "val"):
         file = data / f"{name}.txt"
-        before[name] = [n for n in file.read_text(encoding="utf-8").split() if n in here] if file.is_file() else []
+        before[name] = [n for n in read_text(file, SourceError).split() if n in here] if file.is_file() else []
     fresh = sorted(here - {*before["fit"], *before["val"]})
     wanted = max(1, round(val_share * len(here))) if len(here) > 1 else 0
     more = min(max(0, wanted - len(before["val"])), len(fresh) - (0 if before["fit"] else 1))

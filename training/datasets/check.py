@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +18,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from lcr_seg_ros.errors import LcrSegError, SourceError
+from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import DEPTH_FOLDER, INTRINSICS_FILE, LABEL_FOLDER, RGB_FOLDER, DatasetFolder
 from lcr_seg_ros.training.datasets.manifest import MANIFEST_FILE, read_manifest
@@ -39,6 +42,8 @@ _ODD_FRAME_RATIO = 8.0
 _MUCH_VOID = 0.4
 """More than this share of void is suspicious: NYUDv2 has 0.18."""
 _MANY_HOLES = 0.6
+_USUAL_PIXEL_ASPECT = (0.8, 1.25)
+_USUAL_VIEW_DEG = (30, 120)
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ def _images(path: Path, report: FolderReport) -> dict[str, Path]:
 
 
 def _check_partners(path: Path, images: dict[str, Path], report: FolderReport) -> None:
-    listed = {name for file in path.glob("*.txt") for name in file.read_text("utf-8", errors="replace").split()}
+    listed = {name for file in path.glob("*.txt") for name in _words(file)[0]}
     for folder, needed_for in ((LABEL_FOLDER, "train and evaluate"), (DEPTH_FOLDER, "HHA")):
         if not (path / folder).is_dir():
             severity: Severity = "error" if folder == LABEL_FOLDER else "warning"
@@ -207,7 +212,15 @@ def _check_partners(path: Path, images: dict[str, Path], report: FolderReport) -
 
 def _check_lists(path: Path, images: dict[str, Path], report: FolderReport) -> dict[str, list[str]]:
     """Names in each list of the folder."""
-    lists = {p.stem: p.read_text(encoding="utf-8", errors="replace").split() for p in sorted(path.glob("*.txt"))}
+    lists = {}
+    for file in sorted(path.glob("*.txt")):
+        lists[file.stem], encoding = _words(file)
+        if encoding and (file.stem in _KNOWN_LISTS or any(word in images for word in lists[file.stem])):
+            report.findings.append(
+                Finding(
+                    "error", "not_utf8", f"{file.name} is not UTF-8 text, but perhaps {encoding}", "save it as UTF-8"
+                )
+            )
     report.splits = {name: len(members) for name, members in lists.items()}
     if not lists:
         report.findings.append(
@@ -266,6 +279,20 @@ def _check_lists(path: Path, images: dict[str, Path], report: FolderReport) -> d
     return lists
 
 
+def _words(file: Path) -> tuple[list[str], str]:
+    """Of a text file, and what encoding it perhaps has where it is not the one that training reads, else ""."""
+    content = file.read_bytes()
+    try:
+        if b"\0" not in content:
+            return content.decode("utf-8-sig").split(), ""
+    except UnicodeDecodeError:
+        pass
+    if b"\0" not in content:
+        return content.decode("latin-1").split(), "Latin-1"
+    with_mark = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return content.decode("utf-16" if with_mark else "utf-16-le", errors="replace").split(), "UTF-16"
+
+
 def _may_share(a: str, b: str, lists: dict[str, list[str]]) -> bool:
     """Lists of other names are the user's own; of the known ones, ``train`` may be ``fit`` and ``val`` together."""
     pair = {a, b}
@@ -288,10 +315,31 @@ def _check_intrinsics(path: Path, report: FolderReport) -> None:
         )
         return
     try:
-        DatasetFolder(path)
+        intrinsics = DatasetFolder(path).intrinsics
     except LcrSegError as error:
         if INTRINSICS_FILE in str(error):
             report.findings.append(Finding("error", "intrinsics", str(error), "mend the file"))
+        return
+    report.findings += _odd_intrinsics(intrinsics) if intrinsics else []
+
+
+def _odd_intrinsics(k: CameraIntrinsics) -> Iterable[Finding]:
+    """A camera may be so, but more often a digit or the image size is missing."""
+    oddities = []
+    low, high = _USUAL_PIXEL_ASPECT
+    if not low <= k.fx / k.fy <= high:
+        oddities.append(f"fx / fy is {k.fx / k.fy:.3g} (usually {low}..{high})")
+    narrow, wide = _USUAL_VIEW_DEG
+    view = math.degrees(2 * math.atan(k.width / 2 / k.fx))
+    if not narrow <= view <= wide:
+        oddities.append(f"the horizontal field of view is {view:.0f} degrees (usually {narrow}..{wide})")
+    if oddities:
+        yield Finding(
+            "warning",
+            "odd_intrinsics",
+            f"{INTRINSICS_FILE} has fx {k.fx:g}, fy {k.fy:g} for images {k.width} px wide: {'; '.join(oddities)}",
+            "are they in pixels, and of the width and height that stand there? HHA depends on them",
+        )
 
 
 def _digests(path: Path, report: FolderReport) -> dict[str, str]:
@@ -404,6 +452,7 @@ class _Contents:
                 tuple(rarest),
             )
         regular = "is it whole? copy or make it again"
+        of_8_bits = any(kind.startswith("uint8") for kind in self._depth_types)
         for code, what, advice in (
             ("unreadable_rgb", f"images in {RGB_FOLDER}/ cannot be read", regular),
             (f"unreadable_{LABEL_FOLDER}", f"images in {LABEL_FOLDER}/ cannot be read", regular),
@@ -427,9 +476,11 @@ class _Contents:
             ),
             (
                 "depth_type",
-                f"depth images are not 16-bit with one channel ({_listed(self._depth_types)}): 8 bits cannot hold "
-                "millimetres",
-                f"take the sensor's 16-bit depth; if you know the unit: {_MENDING} --depth-unit-mm MM",
+                f"depth images are not 16-bit with one channel ({_listed(self._depth_types)}): "
+                + ("8 bits cannot hold millimetres" if of_8_bits else "a distance is one number a pixel"),
+                f"take the sensor's 16-bit depth; if you know the unit: {_MENDING} --depth-unit-mm MM"
+                if of_8_bits
+                else f"take the sensor's own depth; where the channels are alike, {_MENDING} keeps one of them",
             ),
         ):
             if self._frames[code]:

@@ -5,8 +5,11 @@ Ids alone do not tell: 1 is a wall in one set and a sofa in another.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import yaml
 
 from lcr_seg_ros.errors import SourceError
@@ -15,6 +18,12 @@ from lcr_seg_ros.labels import LabelSet
 
 LABELS_FILE = "labels.yaml"
 """Label set of a dataset folder with classes of its own."""
+
+RELABEL = (
+    "make a copy with `prepare relabel`, or train with labels=NAME of the set that they follow; where they count "
+    "from 0 and 255 is void, make the copy with `prepare import --shifted`"
+)
+"""What to do about label images of another label set."""
 
 
 def folder_label_set(data: Path) -> LabelSet | None:
@@ -56,3 +65,27 @@ def refuse_other_classes(data: Path, labels: LabelSet, remedy: str) -> None:
                 f"{data} has classes of its own: {c.id} is {c.name!r} in its {LABELS_FILE} and {other} in label set "
                 f"{labels.name}: {remedy.format(file=data / LABELS_FILE)}"
             )
+
+
+def refuse_unknown_ids(images: Iterable[npt.NDArray[np.uint8]], labels: LabelSet, where: str, remedy: str) -> None:
+    """Refuse label images of another label set: they would be taken for void, or for the wrong classes.
+
+    Args:
+        images: (H, W) mask ids each.
+        labels: by which they are about to be read.
+        where: what they are, for the message.
+        remedy: what to do instead.
+
+    Raises:
+        SourceError: names the ids that the label set does not have.
+    """
+    found = np.zeros(256, np.bool_)
+    for image in images:
+        found[np.unique(image)] = True
+    found[[c.id for c in labels.classes]] = found[labels.void] = False
+    strange = np.flatnonzero(found)
+    if strange.size:
+        raise SourceError(
+            f"{where}: the label images have ids {strange[:8].tolist()} that label set {labels.name} "
+            f"({len(labels)} classes) does not know: {remedy}"
+        )

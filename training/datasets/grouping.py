@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import yaml
 from tqdm import tqdm
 
 from lcr_seg_ros.errors import LabelSetError, SourceError
@@ -23,6 +22,7 @@ from lcr_seg_ros.sources.folder import (
     write_png,
 )
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
+from lcr_seg_ros.yaml_files import read_yaml
 
 
 def load_grouping(target: str | LabelSet, source: LabelSet) -> tuple[LabelSet, npt.NDArray[np.uint8]]:
@@ -113,7 +113,7 @@ def _source_names(name_or_path: str, labels: LabelSet, source: LabelSet) -> dict
     path = Path(name_or_path)
     entries: list[dict[str, Any]] = []
     if path.suffix in (".yaml", ".yml"):
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))["classes"]  # LabelSet.load has checked it
+        entries = read_yaml(path, LabelSetError)["classes"]  # LabelSet.load has checked it
     listed = {str(e["name"]): e["from"] for e in entries if "from" in e}
     if not listed:
         return {c.name: [s.name for s in source.classes if s.group == c.name] for c in labels.classes}

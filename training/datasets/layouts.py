@@ -33,7 +33,7 @@ import yaml
 from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
-from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.files import read_text, replace_file
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import (
@@ -291,7 +291,7 @@ def _rgb_hha_label(source: Path) -> ForeignFolder:
         if path.suffix.lower() in _IMAGE_SUFFIXES
     ]
     lines = {
-        p.stem: [line.split()[0] for line in p.read_text(encoding="utf-8").splitlines() if line.strip()]
+        p.stem: [line.split()[0] for line in read_text(p, SourceError).splitlines() if line.strip()]
         for p in sorted(source.glob("*.txt"))
     }
     return ForeignFolder(frames, {name: [Path(w).stem for w in words] for name, words in lines.items()})
@@ -333,7 +333,7 @@ def _folder(source: Path) -> ForeignFolder:
         for path in sorted((source / RGB_FOLDER).iterdir())
         if path.suffix.lower() in _IMAGE_SUFFIXES and not path.name.startswith(".")
     ]
-    lists = {p.stem: p.read_text(encoding="utf-8").split() for p in sorted(source.glob("*.txt"))}
+    lists = {p.stem: read_text(p, SourceError).split() for p in sorted(source.glob("*.txt"))}
     return ForeignFolder(frames, {name: [_without_suffix(w) for w in words] for name, words in lists.items()})
 
 
@@ -348,9 +348,7 @@ LAYOUTS = {"fcn": _fcn, "rgb_hha_label": _rgb_hha_label, "esanet": _esanet, "fol
 
 def _read_lists(source: Path) -> dict[str, list[str]]:
     known = ("train", "val", "trainval", "test")
-    return {
-        n: (source / f"{n}.txt").read_text(encoding="utf-8").split() for n in known if _optional(source / f"{n}.txt")
-    }
+    return {n: read_text(source / f"{n}.txt", SourceError).split() for n in known if _optional(source / f"{n}.txt")}
 
 
 def _needed(path: Path) -> Path:

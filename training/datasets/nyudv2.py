@@ -33,7 +33,7 @@ import yaml
 from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
-from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.files import read_text, replace_file
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import (
@@ -239,7 +239,7 @@ def read_index_list(path: Path) -> list[int]:
     if not path.is_file():
         raise SourceError(f"no list {path}")
     indices = []
-    for word in path.read_text(encoding="utf-8").split():
+    for word in read_text(path, SourceError).split():
         index = int(word) if word.isdigit() else 0
         index -= _GUPTA_OFFSET if index > _GUPTA_OFFSET else 0
         if not 1 <= index <= FRAMES:
