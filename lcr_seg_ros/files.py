@@ -68,8 +68,8 @@ def exclusive(folder: Path, name: str = ".lock") -> Iterator[IO[str]]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LcrSegError(
-                f"another process works in {folder} (perhaps a training that what started it has left behind): start this "
-                "again when it has ended"
+                f"another process works in {folder} (perhaps a training whose command was killed): start this again "
+                "when it has ended"
             ) from None
         yield file
 
