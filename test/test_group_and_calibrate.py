@@ -22,12 +22,12 @@ from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.calibrate import _most_likely, find_temperature, with_temperature, write_calibrated
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
-from lcr_seg_ros.training.datasets.split_digest import digest_labels
+from lcr_seg_ros.training.datasets.split_digest import digest_labels, tell_of_frames_seen
 from lcr_seg_ros.training.evaluate import evaluate, load_segmenter, write_scored
 from lcr_seg_ros.training.export_command import command as export
 from lcr_seg_ros.training.group import group_bundle, write_grouped
 from lcr_seg_ros.training.metrics import Reliability
-from lcr_seg_ros.training.trial import tell_of_frames_seen, with_trial
+from lcr_seg_ros.training.trial import with_trial
 
 LITE = {"name": "fcn_lite", "width": 16}
 NYU40, NYU4 = LabelSet.load("nyu40"), LabelSet.load("nyu4")

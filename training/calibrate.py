@@ -125,8 +125,8 @@ def write_calibrated(model: str | Path, out: Path, data: Path, split: str) -> tu
     Raises:
         BundleError, SourceError: as :func:`find_temperature` and :func:`with_temperature`.
     """
+    from lcr_seg_ros.training.datasets.split_digest import tell_of_frames_seen
     from lcr_seg_ros.training.evaluate import write_scored
-    from lcr_seg_ros.training.trial import tell_of_frames_seen
 
     refuse_folder(out)
     bundle = ModelBundle.load(model)

@@ -13,6 +13,7 @@ from lcr_seg_ros.files import make_folder
 from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
+from lcr_seg_ros.training.datasets.split_digest import tell_of_frames_seen
 from lcr_seg_ros.training.evaluate import (
     BOUNDARY_RADII_PX,
     DEPTHS,
@@ -21,7 +22,6 @@ from lcr_seg_ros.training.evaluate import (
     load_segmenter,
     measure_flicker,
 )
-from lcr_seg_ros.training.trial import tell_of_frames_seen
 
 
 @click.command(

@@ -54,8 +54,8 @@ def command(
     suffer stay float until the loss is small enough.
     """
     from lcr_seg_ros.bundle import ModelBundle
+    from lcr_seg_ros.training.datasets.split_digest import tell_of_frames_seen
     from lcr_seg_ros.training.quantize import write_quantized
-    from lcr_seg_ros.training.trial import tell_of_frames_seen
 
     if val is None and (trial or limit):
         raise click.UsageError(f"{'--trial' if trial else '--limit'} needs --val: without it nothing is measured")

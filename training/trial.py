@@ -7,19 +7,14 @@ final one went on with all of them. Temperature and scores of the final model ar
 from __future__ import annotations
 
 import hashlib
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BundleError
-from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.training.calibrate import with_temperature
-from lcr_seg_ros.training.datasets.split_digest import digest_labels
 from lcr_seg_ros.training.recipe import dotted_entries
-
-log = logging.getLogger(__name__)
 
 MAY_DIFFER = ("epochs",)
 """Settings of the optimizer that follow from the number of frames."""
@@ -65,34 +60,6 @@ def write_with_trial(final: str | Path, trial: str | Path, out: Path) -> dict[st
     made = with_trial(ModelBundle.load(final), ModelBundle.load(trial))
     made.save(out)
     return made.scores
-
-
-def tell_of_frames_seen(bundle: ModelBundle, data: Path, split: str | None) -> None:
-    """Warn whoever is about to score or calibrate a model on frames that it learned from: nothing else would tell.
-
-    Args:
-        bundle: the model.
-        data, split: annotated frames; None: every image of the folder.
-    """
-    splits = bundle.training.get("data", {}).get("splits", {})
-    fit = bundle.training.get("data", {}).get("fit")
-    trial = bundle.training.get("trial")
-    of_trial = (trial or {}).get("data", {}).get("splits", {})
-    learned = {facts["sha256"] for facts in (splits.get(fit), *of_trial.values()) if facts}
-    frames = splits.get(fit, {}).get("frames")
-    if digest_labels(data, split) in learned:
-        log.warning(
-            "%s was trained on these very frames%s: what it scores there says nothing of others%s",
-            bundle.name,
-            f", and {frames - n} more" if (n := len(DatasetFolder(data, split))) < (frames or n) else "",
-            "; its trial was not, and gave it the scores that it carries" if trial else "",
-        )
-    elif trial:
-        log.info(
-            "%s was trained on all %s frames of its data set: if these are some of them, scores say nothing of others",
-            bundle.name,
-            frames,
-        )
 
 
 def require_trial_of(final: ModelBundle, trial: ModelBundle) -> None:
