@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lcr_seg_ros.frame import CameraIntrinsics
@@ -175,7 +175,9 @@ class TestTurnedImages:
     def test_gravity_is_estimated_alike_where_upright_is_turned_along(
         self, mode: str, turn: str, view: tuple[Depth, Vector, CameraIntrinsics]
     ) -> None:
-        depth, _, camera = view
+        depth, down, camera = view
+        if mode != "exact":  # in a view that settles nothing, a few normals more or less may lead anywhere
+            assume(angle_deg(encoder("exact").estimate_gravity(depth, camera), down) < 3)
         turned_depth, turned_camera = self.turn(turn, depth, camera)
         upright = tuple(float(x) for x in self.turn_vector(turn, np.array([0.0, 1.0, 0.0])))
         got = encoder(mode, upright=upright).estimate_gravity(turned_depth, turned_camera)
