@@ -99,6 +99,11 @@ def test_another_network_is_refused_with_what_differs(model: Path) -> None:
         start(NYU40, model, width=32)
 
 
+def test_what_acts_in_training_alone_may_differ(model: Path) -> None:
+    network, *_ = start(NYU40, model, dropout=0.5, drop_path=0.3)
+    assert network.dropout.p == 0.5
+
+
 def test_entries_follow_the_model_and_the_folder_and_the_users_win(model: Path, tmp_path: Path) -> None:
     entries = finetuning_entries(str(model), tmp_path, "nyu40", {"optimizer.epochs": 3, "input.height": 32})
     recipe = Recipe.load("nyu40", overrides=entries)

@@ -24,6 +24,8 @@ RATE_SHARE = 0.2
 """Of the recipe's learning rate, which is for a head that knows nothing yet."""
 LONGEST_MEAN = 0.9
 """Decay of the running mean of the weights: small data sets make few steps, and a longer mean would not see them."""
+WITHOUT_WEIGHTS = ("dropout", "drop_path")
+"""Arguments of networks that act in training alone: these may differ from those that the model was trained with."""
 
 log = logging.getLogger(__name__)
 
@@ -86,10 +88,11 @@ def finetuning_entries(model: str, data: Path, recipe: str, given: dict[str, Any
     elif "labels" not in given:
         entries["labels"] = _name_of(bundle.labels, data)
     entries |= given
+    own_ways = ("optimizer.learning_rate", "optimizer.ema_decay", "rooms.per_epoch")
     log.info(
-        "going on from %s with learning rate %s (optimizer.learning_rate; the recipe's is for training from the start)",
+        "going on from %s with %s (the recipe's are for training from the start)",
         bundle.name,
-        entries["optimizer.learning_rate"],
+        ", ".join(f"{key}={entries[key]}" for key in own_ways),
     )
     return entries
 
@@ -111,8 +114,8 @@ def start_from_bundle(
     bundle = _trainable(model)
     theirs = {"name": bundle.architecture["name"], **bundle.architecture["arguments"]}
     mine = {**architecture, "num_classes": theirs.get("num_classes")}
-    if mine != theirs:
-        keys = [k for k in mine | theirs if mine.get(k) != theirs.get(k)]
+    keys = [k for k in mine | theirs if k not in WITHOUT_WEIGHTS and mine.get(k) != theirs.get(k)]
+    if keys:
         differ = "; ".join(f"{k} is {theirs.get(k)!r} there, {mine.get(k)!r} here" for k in keys)
         raise BundleError(f"{model} has another network ({differ}): leave these entries to --finetune")
     stored, own = state_dict_from_onnx(bundle.network), network.state_dict()
