@@ -143,6 +143,13 @@ def _load(name: str) -> click.Command:
         if name in ("segment", "play", "doctor", "record", "view", "demo", "map-node"):
             hint += ", or source your ROS 2 installation first"
         raise LcrSegError(f"`{name}` needs the Python module {error.name!r}, which is not installed: {hint}") from error
+    except ImportError as error:  # it is there, and broken
+        if error.name and error.name.startswith("lcr_seg_ros"):
+            raise
+        raise LcrSegError(
+            f"`{name}` needs a Python module that cannot be loaded: {error}. Packages of pip and of the system may not "
+            "fit one another: README.md says what each ROS 2 distribution needs"
+        ) from error
     return command
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -158,6 +161,18 @@ def test_json_to_standard_output_has_that_alone_there(dataset: Path, model: Path
     said = run("evaluate", "--data", dataset, "--split", "val", "--model", model, "--json", "-")
     assert json.loads(said.stdout)["frames"] > 0
     assert "mean IU" in said.stderr
+
+
+def test_a_package_that_does_not_fit_another_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "numba.py").write_text("raise ImportError('Numba needs NumPy 1.21 or less')\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "lcr_seg_ros", "predict", "--help"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(
+        "error: `predict` needs a Python module that cannot be loaded: Numba needs NumPy 1.21 or less."
+    )
 
 
 def test_a_mistyped_option_is_wrong_usage() -> None:

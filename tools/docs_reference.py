@@ -114,7 +114,7 @@ def diagnostics_page() -> str:
 
 The node publishes a `diagnostic_msgs/DiagnosticArray` on `{diagnostics.TOPIC}`, every `diagnostics_period` seconds. The
 level is WARN while something is wrong, and the message says what; else OK. `ros2 topic echo {diagnostics.TOPIC}`,
-`rqt_robot_monitor` and Foxglove show it.
+`rqt_runtime_monitor` and Foxglove show it (`rqt_robot_monitor` only what passed through a `diagnostic_aggregator`).
 
 {_markdown(diagnostics.__doc__.split(chr(10), 1)[1])}
 """

@@ -115,6 +115,11 @@ class SegmentNode(LifecycleNode):
         )
         self.create_service(SetBool, "~/enable", self._enable)
         self.get_logger().info(f"using {synchronizing}, {reading}, {announcing}")
+        if label_info is None:
+            self.get_logger().info(
+                "segmentation/label_info, which Nav2's semantic layer needs, is not published: vision_msgs is "
+                f"{announcing.reason}; segmentation/label_info_json says the same"
+            )
         warn_of_unknown_parameters(self, SPECS, self.values.cameras)
 
     @property

@@ -91,7 +91,7 @@ def check_ros() -> list[Check]:
     for _, choice in (choose_stamp_pairs(), choose_label_info(), choose_image_readers()):
         broken = not choice.used and choice.reason != "not installed"
         if not broken:
-            checks.append(Check(AREA, choice.package, "ok", "in use" if choice.used else "not installed: not needed"))
+            checks.append(Check(AREA, choice.package, "ok", "in use" if choice.used else _not_needed(choice.package)))
         elif choice.package == "cv_bridge":
             checks.append(_cv_bridge(choice.reason))
         else:
@@ -105,6 +105,11 @@ def check_ros() -> list[Check]:
         advice = "" if level == "ok" else f"reinstall it; {error}"
         checks.append(Check(AREA, "tf2_ros", level, "missing: gravity_source tf and registration need it", advice))
     return checks
+
+
+def _not_needed(package: str) -> str:
+    use = ", but by Nav2's semantic layer (segmentation/label_info)" if package == "vision_msgs" else ""
+    return f"not installed: not needed{use}"
 
 
 def _cv_bridge(reason: str) -> Check:
