@@ -206,7 +206,8 @@ def _start(context: LaunchContext) -> list:
     if given("viewer") == "rerun":
         options = [text for camera in cameras for text in ("--camera", camera)]
         for name in ("rgb_transport", "depth_transport"):
-            options += [f"--{name.replace('_', '-')}", given(name)] if given(name) else []
+            transport = given(name) or _value_in(given("params_file"), name)
+            options += [f"--{name.replace('_', '-')}", transport] if transport else []
         actions.append(
             Node(
                 package="lcr_seg_ros",
@@ -239,8 +240,8 @@ def _below(*names: str) -> str:
 
 
 def _value_in(params_file: str, name: str):
-    """A parameter as a file has it, under whatever node's name; "" if it does not: topics, RViz's frame and the PLY
-    files are named after it."""
+    """A parameter as a file has it, under whatever node's name; "" if it does not: topics, RViz's frame, the
+    viewer's transports and the PLY files follow it."""
     content = yaml.safe_load(Path(params_file).read_text(encoding="utf-8")) or {}
     found = [node["ros__parameters"][name] for node in _nodes_of(content) if name in node["ros__parameters"]]
     return found[-1] if found else ""

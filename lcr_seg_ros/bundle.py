@@ -30,6 +30,7 @@ from lcr_seg_ros.resources import MODELS
 
 FORMAT = "lcr_seg_ros bundle 1"
 SUFFIX = ".lcrseg"
+MAX_DIRECTORY_BYTES = 128 << 10  # zipfile looks for its end in the last 64 kB
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_NETWORK_BYTES = 2 << 30
 
@@ -242,7 +243,8 @@ def describe_model(name_or_path: str | Path) -> ModelDescription:
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive; whatever its content leads to becomes a BundleError that names the file."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _WaryFile(path) as file, zipfile.ZipFile(file) as archive:
+            file.is_wary = False  # members are checked one by one
             yield archive
     except zipfile.BadZipFile as error:
         raise BundleError(
@@ -256,6 +258,23 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except (OSError, EOFError, RuntimeError, NotImplementedError, struct.error) as error:
         # EOFError and the last three come from zipfile, of members that are cut, encrypted or damaged.
         raise BundleError(f"{path} cannot be read: {error}") from error
+
+
+class _WaryFile(io.FileIO):
+    """Does not let ``zipfile`` read a directory of any size that a file claims: it would, whole, before we can look."""
+
+    is_wary = True
+
+    def read(self, size: int | None = -1) -> bytes:
+        if not self.is_wary:
+            return super().read(-1 if size is None else size)
+        most = MAX_DIRECTORY_BYTES + 1
+        data = super().read(most if size is None or size < 0 else min(size, most))
+        if len(data) == most:
+            raise BundleError(
+                f"its list of members is longer than {MAX_DIRECTORY_BYTES} bytes: this is not a model bundle"
+            )
+        return data
 
 
 def _read_manifest(archive: zipfile.ZipFile) -> dict[str, Any]:

@@ -36,6 +36,7 @@ MAX_BYTES = 1 << 27
 
 MAX_PNG_CHUNKS = 1 << 16
 MAX_JPEG_SCANS = 64
+MAX_JPEG_SEGMENTS = 4096
 """A progressive JPEG passes over the whole image so many times at most; encoders make about ten."""
 
 COLOR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8", "rgb16", "bgr16", "rgba16", "bgra16", "mono16")
@@ -292,9 +293,12 @@ def _png_header(data: bytes, name: str) -> _Header:
 
 def _jpeg_header(data: bytes, name: str) -> _Header:
     """Reads up to the pixels, which must be there to the end."""
-    at, header = 2, None
+    at, header, segments = 2, None, 0
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
+        segments += 1
+        if segments > MAX_JPEG_SEGMENTS:
+            raise FrameError(f"{name} has more than {MAX_JPEG_SEGMENTS} segments before the pixels of its JPEG")
         if marker == 0xFF:  # padding
             at += 1
             continue

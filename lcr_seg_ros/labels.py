@@ -49,6 +49,8 @@ class LabelSet:
         where = f"label set {self.name!r}"
         if not self.classes:
             raise LabelSetError(f"{where} has no classes: list at least one under 'classes'")
+        if not 0 <= self.void <= UNLABELLED:
+            raise LabelSetError(f"{where}: void is {self.void}; it is the value of a pixel of 8 bits, 0..{UNLABELLED}")
         for c in self.classes:
             if not 0 <= c.id < UNLABELLED or c.id == self.void:
                 raise LabelSetError(

@@ -31,6 +31,7 @@ class Fault:
     unit_mm: float = 1.0
     encoding: str = "rgb8"
     sends_images: bool = True
+    sends_from_before_1970: bool = False  # another colour image first, each time
     transports: tuple[str, str] = ("raw", "raw")
     info_size: tuple[int, int] = (WIDTH, HEIGHT)
     metres: float = 2.0
@@ -54,6 +55,7 @@ CAMERAS = {
     "empty": Fault(metres=0.0),
     "odd": Fault(encoding="yuv422"),
     "silent": Fault(sends_images=False),
+    "ancient": Fault(sends_from_before_1970=True),
     "packed": Fault(transports=("compressed", "compressedDepth")),
     "packed_tenths": Fault(transports=("compressed", "compressedDepth"), unit_mm=0.1),
     "lossy": Fault(transports=("compressed", "compressed")),
@@ -103,7 +105,11 @@ def main() -> None:
                 self.publish(self.depth_info, info_message(f.depth_size, f.depth_focal), late, f.depth_frame)
             if f.sends_images:
                 pixels = np.zeros((HEIGHT, WIDTH, 3 if f.encoding == "rgb8" else 2), np.uint8)
-                self.publish(self.rgb, message_of(pixels, f.encoding, f.transports[0]), now, "optical")
+                color = message_of(pixels, f.encoding, f.transports[0])
+                if f.sends_from_before_1970:
+                    color.header.stamp.sec = -1
+                    self.rgb.publish(color)
+                self.publish(self.rgb, color, now, "optical")
                 w, h = f.depth_size
                 millimetres = np.full((h, w), f.metres * 1000 / f.unit_mm, np.uint16)
                 self.publish(self.depth, message_of(millimetres, "16UC1", f.transports[1]), late, f.depth_frame)

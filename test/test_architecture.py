@@ -225,3 +225,15 @@ def test_no_pickle_is_ever_loaded():
 def test_files_are_named_for_what_is_in_them():
     vague = {"utils", "util", "helpers", "misc", "common", "tools", "stuff"}
     assert not [p for p in sources() if p.stem in vague]
+
+
+def test_no_class_is_a_named_tuple_and_something_else():
+    """Python allows that from 3.11 on; type checkers do not mind, and ROS 2 Humble has 3.10."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for folder in ("lcr_seg_ros", "training", "launch")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and len(node.bases) > 1 and "NamedTuple" in map(ast.unparse, node.bases)
+    ]
+    assert not wrong

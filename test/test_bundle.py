@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -134,6 +136,23 @@ def test_another_zip_is_refused(tmp_path: Path) -> None:
         archive.writestr("hello.txt", "hello")
     with pytest.raises(BundleError, match=r"manifest\.json is missing"):
         ModelBundle.load(tmp_path / "x.lcrseg")
+
+
+def test_a_list_of_members_of_any_size_is_not_read(tmp_path: Path) -> None:
+    many, huge = tmp_path / "many.lcrseg", tmp_path / "huge.lcrseg"
+    with zipfile.ZipFile(many, "w") as archive:
+        for number in range(4000):
+            archive.writestr(f"{number:08d}", b"")
+    with huge.open("wb") as file:  # sparse: it claims a list of 4 GB and takes a few kB
+        size = (4 << 30) - 2
+        file.seek(size)
+        file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, size, 0, 0))
+    for path in (many, huge):
+        tracemalloc.start()
+        with pytest.raises(BundleError, match="list of members is longer than 131072 bytes"):
+            describe_model(path)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        tracemalloc.stop()
 
 
 def test_a_zip_bomb_is_refused_before_memory_is_taken(tmp_path: Path) -> None:

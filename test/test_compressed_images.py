@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import struct
+import time
 import tracemalloc
 import zlib
 
@@ -383,6 +384,15 @@ def test_a_jpeg_with_endless_scans_is_refused():
     data = encoded(smooth_rgb(), ".jpg")
     with pytest.raises(FrameError, match="more than 64 scans"):
         compressed_color_to_array(message_of(data[:-2] + b"\xff\xda\0\x02" * 100 + data[-2:], "jpeg"))
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\xe0\0\2"])
+def test_a_jpeg_with_an_endless_header_is_refused_at_once(filling):
+    data = encoded(smooth_rgb(), ".jpg")
+    began = time.process_time()
+    with pytest.raises(FrameError, match="more than 4096 segments"):
+        compressed_color_to_array(message_of(data[:2] + filling * (1 << 20) + data[2:], "jpeg"))
+    assert time.process_time() - began < 0.5
 
 
 def test_padding_behind_a_jpeg_is_no_damage():

@@ -24,7 +24,12 @@ from lcr_seg_ros.ros.camera_topics import CameraTopics, compressed_forms, find_c
 from lcr_seg_ros.ros.doctor import installation, machine
 from lcr_seg_ros.ros.doctor.depth import check_depth_values, check_gravity
 from lcr_seg_ros.ros.doctor.report import Check, Report
-from lcr_seg_ros.ros.environment import FASTDDS_PROFILE, prepare_ros_environment
+from lcr_seg_ros.ros.environment import (
+    FASTDDS_PROFILE,
+    PROFILE_VARIABLES,
+    prepare_ros_environment,
+    tuned_dds_environment,
+)
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
@@ -192,6 +197,24 @@ def test_little_shared_memory_and_a_profile_that_is_gone_are_named(monkeypatch: 
     assert str(FASTDDS_PROFILE) in profile.advice
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(FASTDDS_PROFILE))
     assert machine.check_environment("rmw_fastrtps_cpp")[1].found == "the shipped one"
+
+
+def test_on_humble_a_profile_that_would_undo_the_wish_to_stay_on_this_machine_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in PROFILE_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("ROS_DISTRO", "humble")
+    assert tuned_dds_environment()
+    monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
+    assert tuned_dds_environment() == {}
+    check = machine.check_environment("rmw_fastrtps_cpp")[1]
+    assert check.level == "warn" and "not used" in check.found
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(FASTDDS_PROFILE))
+    check = machine.check_environment("rmw_fastrtps_cpp")[1]
+    assert check.level == "warn" and "FASTRTPS_DEFAULT_PROFILES_FILE undoes ROS_LOCALHOST_ONLY=1" in check.found
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    assert machine.check_environment("rmw_fastrtps_cpp")[1].level == "ok"
 
 
 def test_a_runtime_that_crashes_and_a_cv_bridge_that_clashes_are_reported_not_raised(

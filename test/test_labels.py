@@ -54,6 +54,8 @@ def test_a_label_set_survives_the_way_through_plain_values() -> None:
         ),
         ({"classes": [{"id": 1, "name": "a"}]}, "color"),
         ({"classes": 3}, "a label set needs"),
+        ({"void": 1000, "classes": [{"id": 1, "name": "a", "color": [0, 0, 0]}]}, "void is 1000"),
+        ({"void": -1, "classes": [{"id": 1, "name": "a", "color": [0, 0, 0]}]}, "void is -1"),
     ],
 )
 def test_contradictions_are_refused_and_named(change: dict[str, object], message: str) -> None:

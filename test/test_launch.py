@@ -185,9 +185,12 @@ def test_what_the_parameter_file_says_holds_where_the_line_says_nothing(
     environment: dict[str, str], model: Path, tmp_path: Path
 ):
     content = yaml.safe_load((ROOT / "config/segment.yaml").read_text())
-    content["/**"]["ros__parameters"] |= {"cameras": ["front", "rear"], "use_sim_time": True, "model": str(model)}
+    values = content["/**"]["ros__parameters"]
+    values |= {"cameras": ["front", "rear"], "use_sim_time": True, "model": str(model), "rgb_transport": "compressed"}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
     words = ("camera:=realsense", f"params_file:={tmp_path / 'mine.yaml'}", "map:=true", "pose_source:=depth")
+    has_view = find_spec("rerun") is not None
+    words += ("viewer:=rerun", "viewer_args:=--port 0 --data-port 0") if has_view else ()
     with (
         launched(environment, tmp_path, *words) as process,
         peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer,
@@ -195,7 +198,8 @@ def test_what_the_parameter_file_says_holds_where_the_line_says_nothing(
         assert process.wait_for_line("]: active", START_S), process.last_lines(40)
         assert parameters(peer, "segment", "use_sim_time", "model") == {"use_sim_time": True, "model": str(model)}
         assert parameters(peer, "/rear/map", "file", "use_sim_time") == {"file": "map_rear.ply", "use_sim_time": False}
-        assert peer.send_until(lambda: peer.count_subscribers("/rear/color/image_raw") == 1, lambda: None)
+        color, listeners = "/rear/color/image_raw/compressed", 1 + has_view
+        assert peer.send_until(lambda: peer.count_subscribers(color) == listeners, lambda: None)
         interrupted(process)
 
 

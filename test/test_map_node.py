@@ -42,10 +42,10 @@ from lcr_seg_ros.mapping.trajectory import pose_of, quaternion_of
 from lcr_seg_ros.ros.compat.tf2 import TransformError
 from lcr_seg_ros.ros.conversions import segmentation_to_cloud
 from lcr_seg_ros.ros.label_announcements import labels_to_json
-from lcr_seg_ros.ros.labelled_cloud import intrinsics_of, read_labelled_cloud
+from lcr_seg_ros.ros.labelled_cloud import LabelledCloud, intrinsics_of, read_labelled_cloud
 from lcr_seg_ros.ros.map_node import MapNode
 from lcr_seg_ros.ros.map_parameters import MAP_SPECS, read_map_defaults
-from lcr_seg_ros.ros.pose_sources import OdometryPoses, create_pose_source
+from lcr_seg_ros.ros.pose_sources import DepthPoses, OdometryPoses, create_pose_source
 from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id, isolated_ros_environment
 from lcr_seg_ros.sources.rooms import RenderedRoom
 
@@ -129,6 +129,43 @@ class TestCloud:
         )  # fmt: skip
         with suppress(FrameError):
             assert read_labelled_cloud(message).points.shape == (height, width, 3)  # type: ignore[arg-type]
+
+
+class TestDepthPoses:
+    @pytest.fixture()
+    def source(self, monkeypatch: pytest.MonkeyPatch) -> DepthPoses:
+        monkeypatch.setattr(
+            "lcr_seg_ros.ros.pose_sources.PolledSubscription", lambda *arguments: SimpleNamespace(take=list)
+        )
+        return DepthPoses(None, SimpleNamespace(map_frame="map"))  # type: ignore[arg-type]
+
+    def clouds(self, scale: int, frames: range) -> Iterator[LabelledCloud]:
+        """Of a rendered room, through a camera of this many times the smallest resolution."""
+        room = RenderedRoom(frames=400, seed=1, width=160 * scale, height=120 * scale)
+        for frame in frames:
+            item = room[frame]
+            ones = np.ones(item.labels.shape, np.float32)
+            yield read_labelled_cloud(
+                segmentation_to_cloud(
+                    item.frame.depth_m, room.intrinsics, item.labels, ones, NYU40.palette, Header(frame_id="camera")
+                )
+            )
+
+    def test_a_camera_that_changes_its_resolution_goes_on_where_it_was(self, source):
+        poses = [source.read(0, "camera", one).pose for one in self.clouds(1, range(100, 104))]
+        assert all(pose is not None for pose in poses)
+        larger = [source.read(0, "camera", one).pose for one in self.clouds(2, range(104, 107))]
+        np.testing.assert_array_equal(larger[0], poses[-1])
+        assert all(pose is not None for pose in larger)
+
+    def test_after_the_map_was_cleared_anything_may_come(self, source):
+        (first,) = self.clouds(1, range(100, 101))
+        (far,) = self.clouds(1, range(300, 301))
+        start = source.read(0, "camera", first).pose
+        if source.read(0, "camera", far).pose is None:
+            assert source.read(0, "camera", far).pose is None  # lost for good
+        source.map_cleared()
+        np.testing.assert_array_equal(source.read(0, "camera", far).pose, start)
 
 
 class TestOdometryPoses:
@@ -429,6 +466,10 @@ class TestNode:
         thickness = np.sqrt(np.linalg.eigvalsh(center.T @ center / len(center))[0])
         assert thickness < 0.06
         peer.destroy_publisher(clouds)
+
+    def test_it_says_what_is_missing_though_the_simulated_clock_stands_still(self, start):
+        node = start("pose_source:=depth", "use_sim_time:=true")
+        assert node.wait_for_line("nobody publishes /segmentation/points", 15), node.last_lines()
 
     def test_a_parameter_out_of_range_ends_it_with_one_line(self, domain, model):
         node = ChildProcess(

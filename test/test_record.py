@@ -213,6 +213,19 @@ def test_a_camera_that_sends_compressed_images_alone_is_recorded(tmp_path: Path,
     assert (frames[0].frame.depth_m == 2.0).all() and frames[0].frame.rgb.shape == (60, 80, 3)
 
 
+def test_an_image_that_cannot_be_used_is_left_out_and_the_next_is_recorded(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    cameras = [sys.executable, str(ROOT / "test/faulty_cameras.py")]
+    topics = "/ancient/rgb/image_rect_color", "/ancient/depth_registered/image_rect"
+    with ChildProcess("cameras", cameras, environment) as process:
+        assert process.wait_for_line("ready", 30), process.last_lines()
+        options = "--rgb", topics[0], "--depth", topics[1], "--count", 3, "--interval", 0.1
+        text = recorded(environment, "--out", tmp_path / "mine", *options)
+    assert f"{topics[0]}: an image was left out: the stamp is -1.000 s" in text
+    assert len(DatasetFolder(tmp_path / "mine")) == 3
+
+
 @pytest.mark.parametrize(
     ("rgb", "images", "said"),
     [

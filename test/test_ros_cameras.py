@@ -265,6 +265,29 @@ def test_a_frame_that_cannot_be_labelled_takes_none_of_its_batch_along(model: Pa
     np.testing.assert_array_equal(first.labels, third.labels)  # type: ignore[attr-defined]
 
 
+def test_who_wants_to_work_between_frames_waits_for_one_frame_however_many_are_due(model: Path):
+    good = RgbdFrame(
+        view_of("front"), np.full((60, 80), 2.0, np.float32), CameraIntrinsics(70.0, 70.0, 39.5, 29.5, 80, 60)
+    )
+    cameras = [Unready(good) for _ in range(4)]
+    bundle = ModelBundle.load(model)
+    backend = Gpu(bundle)
+    backend.max_batch = 1
+    engine = Engine(Segmenter(bundle, backend), cameras)
+    engine.start()
+    with engine.between_frames(5.0):
+        backend.batches.clear()  # of the warm-up
+        for camera in cameras:
+            assert camera.mailbox is not None
+            camera.mailbox.put(ImagePair(Image(), None))
+    until = time.monotonic() + 10.0
+    while not backend.batches and time.monotonic() < until:
+        time.sleep(0.001)
+    with engine.between_frames(5.0):
+        assert len(backend.batches) <= 2  # the one in hand, and one that may have begun while we came
+    assert engine.stop(5.0)
+
+
 # Memory
 
 

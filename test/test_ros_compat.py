@@ -100,7 +100,19 @@ def test_labels_as_json_hold_what_a_viewer_needs():
     np.testing.assert_array_equal(read.palette, labels.palette)
 
 
-@pytest.mark.parametrize("data", ["", "{", "[]", '{"class_map": [{"class_id": 1}]}', '{"class_map": 7, "name": "a"}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        "",
+        "{",
+        "[]",
+        '{"class_map": [{"class_id": 1}]}',
+        '{"class_map": 7, "name": "a"}',
+        "[" * 200_000,
+        " " * 1_000_001 + "[]",
+    ],
+    ids=lambda data: data[:40],
+)
 def test_json_of_others_is_refused(data: str):
     with pytest.raises(LabelSetError):
         labels_of_json(String(data=data))

@@ -402,6 +402,23 @@ def test_a_missing_camera_info_is_named(model: Path):
         assert peer.gets_masks(), process.last_lines()
 
 
+def test_depth_out_of_the_range_that_was_given_is_a_hole_for_the_points_as_well(model: Path):
+    depth = np.full((HEIGHT, WIDTH), 2.0, np.float32)
+    depth[:, : WIDTH // 2] = 4.0
+    environment = isolated_ros_environment()
+    with (
+        active_node(environment, f"model:={model}", "max_depth:=3.0"),
+        peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer,
+    ):
+        clouds = peer.listen(PointCloud2, "segmentation/points")
+        assert peer.send_until(
+            lambda: bool(clouds), lambda: peer.send(rgb_image(), array_to_image(depth, "32FC1"), camera_info())
+        )
+        z = np.frombuffer(clouds[0].data, CLOUD_POINT)["z"].reshape(HEIGHT, WIDTH)
+        assert np.isnan(z[:, : WIDTH // 2]).all() and (z[:, WIDTH // 2 :] == 2.0).all()
+        peer.diagnostics(lambda values, message: float(values["invalid_depth_share"]) == 0.5)
+
+
 @pytest.mark.parametrize("shipped", [None, "nyu40-rgb"])
 def test_a_model_that_sees_colour_only_needs_neither_depth_nor_camera_info(shipped: str | None, tmp_path: Path):
     model = shipped or make_tiny_bundle(tmp_path / "rgb.lcrseg", modality="rgb")

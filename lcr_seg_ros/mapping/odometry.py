@@ -109,6 +109,16 @@ class DepthOdometry:
         return pose.copy()
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the images."""
+        return self.intrinsics.height, self.intrinsics.width
+
+    @property
+    def pose(self) -> FloatArray:
+        """(4, 4) camera-to-world of the last image whose pose was found; that given, before the first."""
+        return (self._start if self._last is None else self._last.pose).copy()
+
+    @property
     def state(self) -> OdometryState | None:
         """None before the first image."""
         if self._key is None or self._last is None:
@@ -128,9 +138,9 @@ class DepthOdometry:
         return np.array([[k.fx / s, 0, k.cx / s], [0, k.fy / s, k.cy / s], [0, 0, 1]])
 
     def _view(self, depth_m: npt.NDArray[np.float32], index: int, pose: FloatArray | None = None) -> _View:
-        size = (self.intrinsics.height, self.intrinsics.width)
-        if depth_m.shape != size:
-            raise FrameError(f"odometry is for depth of {size[1]}x{size[0]}, got {depth_m.shape[1]}x{depth_m.shape[0]}")
+        (height, width), (own_height, own_width) = depth_m.shape, self.size
+        if (height, width) != self.size:
+            raise FrameError(f"odometry is for depth of {own_width}x{own_height}, got {width}x{height}")
         small = depth_m[:: self._step, :: self._step]
         small = np.where((small > 0) & (small <= self._max_range), small, np.float32(np.nan))
         return _View(index, small, cv2.OdometryFrame(small), np.eye(4) if pose is None else pose)

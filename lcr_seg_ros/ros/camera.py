@@ -281,6 +281,7 @@ class Camera:
                 if depth_m is None:
                     self._statistics.frame_dropped("no_registration")
                     return None
+                depth_m = self._within_limits(depth_m)
             step = "bad_frame"
             reading = GravityReading()
             if self._gravity is not None:
@@ -300,6 +301,13 @@ class Camera:
         except Exception as error:
             self.lose(step, error)
             return None
+
+    def _within_limits(self, depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """What is nearer or farther than the user wants is a hole for all: HHA, points, and who counts holes."""
+        nearest, farthest = self._site.values.min_depth, self._site.values.max_depth or np.inf
+        if nearest == 0 and farthest == np.inf:
+            return depth_m
+        return np.where((depth_m >= nearest) & (depth_m <= farthest), depth_m, np.float32(np.nan))
 
     def publish(self, job: Job, segmentation: Segmentation) -> None:
         """Send what somebody listens to, and count it."""
@@ -365,8 +373,8 @@ class Camera:
         if share == 1.0:
             self._site.log.warning(
                 "empty_depth",
-                f"{self._site.full_name(DEPTH_TOPIC)}: no pixel has a depth (all 0, NaN or Inf); labels rest on colour "
-                "alone",
+                f"{self._site.full_name(DEPTH_TOPIC)}: no pixel has a depth (all 0, NaN, Inf or outside min_depth.."
+                "max_depth); labels rest on colour alone",
             )
         return share
 

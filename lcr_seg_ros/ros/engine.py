@@ -52,6 +52,8 @@ class Engine:
         self.segmenter = segmenter
         self._cameras = cameras
         self._at_work = threading.Lock()
+        # Held while waiting for the other one, so that who waits is next, and not the worker over and over.
+        self._entrance = threading.Lock()
         self._worker: Worker[ImagePair] | None = None
         self._is_abandoned = threading.Event()
 
@@ -84,7 +86,9 @@ class Engine:
         Raises:
             BackendError: the network has not returned in time.
         """
-        if not self._at_work.acquire(timeout=timeout_s):
+        with self._entrance:
+            is_between = self._at_work.acquire(timeout=timeout_s)
+        if not is_between:
             raise BackendError(f"the network has not returned within {timeout_s:g} s")
         try:
             yield
@@ -92,7 +96,9 @@ class Engine:
             self._at_work.release()
 
     def _label(self, letters: list[Letter[ImagePair]], abandoned: threading.Event) -> None:
-        with self._at_work:
+        with self._entrance:
+            self._at_work.acquire()
+        try:
             segmenter = self.segmenter
             uses_depth = segmenter.bundle.input.uses_depth
             read = [(camera, camera.read(pair, uses_depth)) for camera, pair in self._senders(letters)]
@@ -100,6 +106,8 @@ class Engine:
             for (camera, job), segmentation in zip(jobs, self._segmented(segmenter, jobs), strict=True):
                 if segmentation is not None and not abandoned.is_set():
                     camera.publish(job, replace(segmentation, stage_ms=job.pair.stage_ms | segmentation.stage_ms))
+        finally:
+            self._at_work.release()
 
     def _senders(self, letters: list[Letter[ImagePair]]) -> list[tuple[FrameSource, ImagePair]]:
         return [(self._cameras[letter.mailbox], letter.item) for letter in letters]

@@ -49,14 +49,24 @@ def prepare_ros_environment() -> None:
         os.environ["AMENT_PREFIX_PATH"] = os.pathsep.join([*known, str(prefix)])
 
 
+def is_undone_by_profiles() -> bool:
+    """Whether ``ROS_LOCALHOST_ONLY`` is set where rmw_fastrtps adds its transport to those of a profile, as up to
+    Humble: the profile's would listen to the network all the same."""
+    distribution = os.environ.get("ROS_DISTRO")
+    return os.environ.get("ROS_LOCALHOST_ONLY") == "1" and distribution in ("foxy", "galactic", "humble")
+
+
 def tuned_dds_environment() -> dict[str, str]:
     """Environment variables that give this process (before rclpy starts) or a child the shipped Fast DDS profile.
 
     Returns:
-        Empty if the user has set a profile of their own, which then holds for the child as well, or wants none
-        (:data:`PROFILE_SWITCH`).
+        Empty if the user has set a profile of their own, which then holds for the child as well, wants none
+        (:data:`PROFILE_SWITCH`), or wants to stay on this machine in a way that a profile undoes
+        (:func:`is_undone_by_profiles`).
     """
     if os.environ.get(PROFILE_SWITCH) == "off" or any(os.environ.get(variable) for variable in PROFILE_VARIABLES):
+        return {}
+    if is_undone_by_profiles():
         return {}
     # Newer releases load the file once for each variable, and complain about the second time.
     variables = PROFILE_VARIABLES if os.environ.get("ROS_DISTRO") in _BEFORE_FASTDDS_3 else PROFILE_VARIABLES[:1]

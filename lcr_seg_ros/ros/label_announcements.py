@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from std_msgs.msg import Header
 
 JSON_TOPIC = "segmentation/label_info_json"
+MAX_CHARACTERS = 1_000_000
+"""Of a message: a hundred for each of 254 classes are 25 000."""
+
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -52,13 +55,15 @@ def labels_of_json(message: String) -> LabelSet:
         LabelSetError: the message is of another kind.
     """
     try:
+        if len(message.data) > MAX_CHARACTERS:
+            raise LabelSetError(f"{len(message.data)} characters about labels; at most {MAX_CHARACTERS} are read")
         content = json.loads(message.data)
         classes = [
             {"id": entry["class_id"], "name": entry["class_name"], "color": entry["color"]}
             for entry in content["class_map"]
         ]
         return LabelSet.from_dict({"name": content["name"], "void": content["void"], "classes": classes})
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:  # the last of brackets within brackets
         if isinstance(error, LabelSetError):
             raise
         raise LabelSetError(f"not what a node of this package says of its labels: {error!r}") from error

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class Letter(NamedTuple, Generic[T]):
+@dataclass(frozen=True)
+class Letter(Generic[T]):
     """An item, and which mailbox it was in."""
 
     mailbox: int

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.time import Time
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
@@ -21,6 +21,7 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.mapping import VoxelMap
 from lcr_seg_ros.mapping.ply import write_ply
 from lcr_seg_ros.mapping.settings import MapError, class_channels
+from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.label_announcements import AnnouncedLabels
 from lcr_seg_ros.ros.labelled_cloud import LabelledCloud, read_labelled_cloud, voxels_to_cloud
 from lcr_seg_ros.ros.map_parameters import declare_map_parameters
@@ -77,8 +78,9 @@ class MapNode(Node):
         self._is_published = True
         self.create_service(Trigger, "~/save", self._save)
         self.create_service(Trigger, "~/clear", self._clear)
-        self.create_timer(POLL_S, self._log.guarded(self._take_in))
-        self.create_timer(p.publish_period, self._log.guarded(self._publish))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # with use_sim_time and no /clock the node's own stands still
+        self.create_timer(POLL_S, self._log.guarded(self._take_in), clock=steady)
+        self.create_timer(p.publish_period, self._log.guarded(self._publish), clock=steady)
         if p.pose_source == "odometry" and not any(p.camera_rpy):
             self.get_logger().warning(
                 "camera_rpy is 0: the camera's optical frame, z ahead, is taken for the frame that the odometry moves, "
@@ -136,23 +138,24 @@ class MapNode(Node):
     def _accept(self, message: PointCloud2, now: float) -> None:
         self._heard_at = now
         try:
+            stamp = stamp_ns(message)
+            if stamp < 0:
+                raise FrameError(f"its stamp of {stamp * 1e-9:.1f} s is before 1970")
             cloud = read_labelled_cloud(message)
         except FrameError as error:
             self._left_out = f"a cloud was left out: {error}"
             self._log.warning("cloud", self._left_out)
             return
-        stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
-        if stamp_ns < self._newest_ns - JUMP_BACK_NS:
+        if stamp < self._newest_ns - JUMP_BACK_NS:
             self.get_logger().warning("stamps have jumped back: poses from before are forgotten, the map is kept")
             self._poses.start_over()
-        self._newest_ns = stamp_ns
+        self._newest_ns = stamp
         self._waiting = (message, cloud, now)
         if self._values.max_rate_hz > 0:
             self._due_at = max(self._due_at + 1 / self._values.max_rate_hz, now)
 
     def _integrate(self, message: PointCloud2, cloud: LabelledCloud, since: float, now: float) -> None:
-        stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
-        reading = self._poses.read(stamp_ns, message.header.frame_id, cloud)
+        reading = self._poses.read(stamp_ns(message), message.header.frame_id, cloud)
         if reading.pose is None:
             self._left_out = f"a cloud was left out, its pose is not known: {reading.problem}"
             if reading.may_come and now - since < self._values.pose_patience:
@@ -192,6 +195,7 @@ class MapNode(Node):
     def _clear(self, _: Trigger.Request, response: Any) -> Any:
         count = len(self._map)
         self._map.clear()
+        self._poses.map_cleared()
         self._is_published = False
         response.success, response.message = True, f"{count} voxels forgotten"
         return response

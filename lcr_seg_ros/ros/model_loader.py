@@ -108,7 +108,7 @@ class ModelLoader:
         except Exception as error:  # whatever a runtime raises at a file that it cannot use
             outcome = error
         with self._lock:
-            if self._guard is not None:
+            if self._guard is not None and wish is self._wish:  # a load may outlive the cleanup before this wish
                 self._result = wish, outcome
                 self._guard.trigger()
 

@@ -17,6 +17,7 @@ from lcr_seg_ros.image_encodings import camera_info_to_intrinsics, color_to_arra
 from lcr_seg_ros.ros.camera_topics import CameraTopics
 from lcr_seg_ros.ros.compat.message_filters import choose_stamp_pairs
 from lcr_seg_ros.ros.synchronizer import COLOR, DEPTH, ImagePair, RgbdSynchronizer
+from lcr_seg_ros.ros.throttled_log import ThrottledLog
 
 QUEUE_SIZE = 10
 
@@ -54,6 +55,7 @@ class PairListener(Node):
         self._waiting: queue.Queue[ImagePair] = queue.Queue(held)
         self._synchronizer = RgbdSynchronizer(choose_stamp_pairs()[0], QUEUE_SIZE, slop_s, bool(camera.depth))
         self._camera = camera
+        self._log = ThrottledLog(self.get_logger())
         sides = ((COLOR, camera.rgb, camera.rgb_transport), (DEPTH, camera.depth, camera.depth_transport))
         for side, topic, transport in sides:
             if topic:
@@ -88,7 +90,11 @@ class PairListener(Node):
     def _taker(self, side: int, topic: str) -> Callable[[Any], None]:
         def take(message: Any) -> None:
             self.received[topic] += 1
-            pair = self._synchronizer.add(side, message)
+            try:
+                pair = self._synchronizer.add(side, message)
+            except FrameError as error:
+                self._log.warning(topic, f"{topic}: an image was left out: {error}")
+                return
             if pair is None:
                 return
             self.pairs += 1

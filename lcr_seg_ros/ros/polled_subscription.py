@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rclpy.qos import QoSProfile
 
 
+AT_MOST = 1000
+"""Messages taken at once, if the queue is not longer: more than any sensor sends between two images."""
+
+
 class PolledSubscription:
     """Keeps messages in the middleware, at most as many as the QoS profile says, the newest.
 
@@ -26,6 +30,7 @@ class PolledSubscription:
 
     def __init__(self, node: Node, message_type: type[Any], topic: str, qos: QoSProfile) -> None:
         self._node = node
+        self._at_most = max(AT_MOST, qos.depth)
         self._subscription = node.create_subscription(
             message_type,
             topic,
@@ -36,10 +41,13 @@ class PolledSubscription:
         )
 
     def take(self) -> Iterator[Any]:
-        """What has come since the last time, in order."""
+        """What has come since the last time, in order: of messages that come faster than this, a bounded number."""
         handle = self._subscription.handle
         with handle:
-            while (taken := handle.take_message(self._subscription.msg_type, False)) is not None:
+            for _ in range(self._at_most):
+                taken = handle.take_message(self._subscription.msg_type, False)
+                if taken is None:
+                    return
                 yield taken[0]
 
     def destroy(self) -> None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.time import Time
 
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.mapping import DepthOdometry
 from lcr_seg_ros.mapping.trajectory import level_pose, pose_of
+from lcr_seg_ros.ros.compat.message_filters import stamp_ns as stamp_of
 from lcr_seg_ros.ros.compat.tf2 import KEPT, TransformBuffer, TransformError
 from lcr_seg_ros.ros.labelled_cloud import LabelledCloud, intrinsics_of
 from lcr_seg_ros.ros.orientation import rotation_of_rpy
@@ -65,6 +65,10 @@ class PoseSource(Protocol):
         """Forget what is tied to the time: the clock has jumped."""
         ...
 
+    def map_cleared(self) -> None:
+        """Poses need not fit those before any more: the map begins anew."""
+        ...
+
 
 def create_pose_source(node: Node, parameters: MapParameters) -> PoseSource:
     """The source that the parameter ``pose_source`` names.
@@ -110,6 +114,9 @@ class TfPoses:
     def start_over(self) -> None:
         self._transforms.forget()
 
+    def map_cleared(self) -> None:
+        """Its poses are those of the frame, whatever was mapped in it."""
+
 
 class OdometryPoses:
     """Poses after nav_msgs/Odometry, between two of its messages, with a camera that is fixed to what moves.
@@ -148,7 +155,7 @@ class OdometryPoses:
             except ValueError as error:
                 self._problem = f"{self._topic}: {error}"
                 continue
-            stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
+            stamp_ns = stamp_of(message)
             if self._poses and stamp_ns <= self._poses[-1][0]:
                 self._poses.clear()  # it has started anew
             self._poses.append((stamp_ns, position, quaternion / np.linalg.norm(quaternion)))
@@ -178,6 +185,9 @@ class OdometryPoses:
     def start_over(self) -> None:
         self._poses.clear()
 
+    def map_cleared(self) -> None:
+        """Its poses are the robot's."""
+
 
 class DepthPoses:
     """Poses after the depth of the clouds themselves: for a camera in the hand, where nothing else knows them.
@@ -206,8 +216,10 @@ class DepthPoses:
     def read(self, stamp_ns: int, frame_id: str, cloud: LabelledCloud) -> PoseReading:
         depth_m = np.ascontiguousarray(cloud.points[..., 2])
         try:
-            if self._odometry is None:
-                self._odometry = DepthOdometry(intrinsics_of(cloud.points), pose=level_pose(self._down))
+            if self._odometry is None or self._odometry.size != depth_m.shape:
+                # Where the camera was when it changed its resolution, it still is.
+                known = level_pose(self._down) if self._odometry is None else self._odometry.pose
+                self._odometry = DepthOdometry(intrinsics_of(cloud.points), pose=known)
             pose = self._odometry.track(depth_m)
         except FrameError as error:
             return PoseReading(None, str(error))
@@ -217,3 +229,6 @@ class DepthPoses:
 
     def start_over(self) -> None:
         """Nothing here goes by stamps."""
+
+    def map_cleared(self) -> None:
+        self._odometry = None

@@ -24,6 +24,7 @@ from rclpy.context import Context
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_srvs.srv import SetBool
 
 from lcr_seg_ros.backends import Backend, create_backend
@@ -162,7 +163,12 @@ class SegmentNode(LifecycleNode):
         for name in values.cameras or ("",):
             self._cameras.append(Camera(self._shared, name, bundle))
         segmenter = self._made_ready(bundle, values, (WARM_UP_SIZE,))
-        self._diagnostics = self.create_publisher(DiagnosticArray, DIAGNOSTICS_TOPIC, 10)
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray,
+            DIAGNOSTICS_TOPIC,
+            10,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
         # A steady clock, because with use_sim_time and no /clock the node's own never ticks, and that is to be told.
         self._diagnostics_timer = self.create_timer(
             values.diagnostics_period,

@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -26,30 +26,18 @@ def serve(node: Node, is_stopped: Callable[[], bool]) -> None:
     """
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
-    while not is_stopped():
-        try:
-            executor.spin_once(timeout_sec=WAIT_S)
-        except ExternalShutdownException:
-            return
-        except Exception:
-            node.get_logger().error(f"internal error, going on:\n{traceback.format_exc()}")
-            time.sleep(PAUSE_S)
+    _serve(executor, node, is_stopped)
 
 
 @contextmanager
 def spinning(node: Node) -> Iterator[None]:
-    """Run the node's callbacks in a thread until the block is left; they have ended by then."""
+    """Run the node's callbacks in a thread until the block is left, as :func:`serve`; they have ended by then."""
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
-
     stop = threading.Event()
-
-    def spin() -> None:
-        with suppress(ExternalShutdownException):
-            while not stop.is_set():
-                executor.spin_once(timeout_sec=WAIT_S)
-
-    thread = threading.Thread(target=spin, name=f"spin-{node.get_name()}", daemon=True)
+    thread = threading.Thread(
+        target=_serve, args=(executor, node, stop.is_set), name=f"spin-{node.get_name()}", daemon=True
+    )
     thread.start()
     try:
         yield
@@ -58,3 +46,14 @@ def spinning(node: Node) -> Iterator[None]:
         stop.set()
         thread.join(timeout=5.0)
         executor.shutdown(timeout_sec=5.0)
+
+
+def _serve(executor: SingleThreadedExecutor, node: Node, is_stopped: Callable[[], bool]) -> None:
+    while not is_stopped():
+        try:
+            executor.spin_once(timeout_sec=WAIT_S)
+        except ExternalShutdownException:
+            return
+        except Exception:
+            node.get_logger().error(f"internal error, going on:\n{traceback.format_exc()}")
+            time.sleep(PAUSE_S)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
 from lcr_seg_ros.ros.play_command import stop_on_signals
@@ -127,7 +128,12 @@ class _Show:
             self._began = time.monotonic()
             # Nothing is spun: messages wait in the middleware until they are asked for.
             while not stop.wait(1.0 / self._options["rate"]):
-                self._step()
+                try:
+                    self._step()
+                except (LcrSegError, OSError):  # of the view itself, and of the file that it writes
+                    raise
+                except Exception as error:  # what comes from the network is not to end it
+                    self._warn(f"left out: {type(error).__name__}: {error}")
         finally:
             rclpy.try_shutdown()
 

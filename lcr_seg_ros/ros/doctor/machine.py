@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 
 from lcr_seg_ros.ros.doctor.report import Check
-from lcr_seg_ros.ros.environment import FASTDDS_PROFILE, PROFILE_VARIABLES
+from lcr_seg_ros.ros.environment import FASTDDS_PROFILE, PROFILE_VARIABLES, is_undone_by_profiles
 
 AREA = "machine"
 
@@ -102,6 +102,17 @@ def _dds_profile(rmw: str) -> Check:
     if "fastrtps" not in rmw:
         return Check(AREA, "DDS profile", "ok", f"{rmw} needs none of ours")
     given = {variable: os.environ[variable] for variable in PROFILE_VARIABLES if os.environ.get(variable)}
+    if is_undone_by_profiles():
+        if given:
+            found = (
+                f"{', '.join(given)} undoes ROS_LOCALHOST_ONLY=1: with a profile, this release listens to the network"
+            )
+            return Check(AREA, "DDS profile", "warn", found, f"unset {' '.join(given)}, or ROS_LOCALHOST_ONLY")
+        found = "not used, since with one this release undoes ROS_LOCALHOST_ONLY=1"
+        advice = (
+            "640x480 sent best effort does not arrive so: let the driver send reliably, or unset ROS_LOCALHOST_ONLY"
+        )
+        return Check(AREA, "DDS profile", "warn", found, advice)
     if not given:
         found = "not set in this shell: the node and this program use the shipped one; has the camera's driver it, too?"
         return Check(AREA, "DDS profile", "ok", found)
