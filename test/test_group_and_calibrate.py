@@ -212,6 +212,14 @@ def test_a_model_may_have_gone_on_from_its_trial_with_all_frames(model: ModelBun
     assert final.training["temperature"] == 1.3
 
 
+def test_both_may_have_gone_on_from_models_of_their_own(model: ModelBundle) -> None:
+    def going_on(start: str, name: str) -> ModelBundle:
+        return of_recipe(model, name=name, network={"finetune": start}, augmentation={"mix": 0.6})
+
+    trial = replace(going_on("nyu40_fit", "nyudv2"), scores=SCORES)
+    assert with_trial(going_on("nyu40", "nyu40"), trial).scores == SCORES
+
+
 def trained_on(model: ModelBundle, digest: str) -> ModelBundle:
     data = {"fit": "fit", "splits": {"fit": {"frames": 3, "sha256": digest}}}
     return replace(model, training={**model.training, "data": data})

@@ -47,6 +47,10 @@ class ShippedModel(BaseModel):
     teacher: str | None = Field(None, description="the model that it learns from, beside the labels")
     final_goes_on: bool = Field(False, description="train on all frames from the trial on, not from the start")
     final: dict[str, Any] = Field({}, description="entries of the recipe for all frames")
+    more: dict[str, Any] = Field(
+        {}, description="entries with which trial and final model go on, each from what it was"
+    )
+    final_more: dict[str, Any] = Field({}, description="those of them that are others for all frames")
 
     @model_validator(mode="after")
     def _has_one_origin(self) -> ShippedModel:
@@ -197,19 +201,32 @@ class _Paths:
 
 
 def _trained(model: ShippedModel, of: _Paths) -> list[Step]:
-    """Trial, its temperature, training on all frames, and what the trial says of that."""
+    """Trial, its temperature, training on all frames, and what the trial says of that; both in one stage or two."""
     assert model.recipe is not None
     usual = ("--recipe", model.recipe)
     teachers = {kind: _teacher(model, of, kind) for kind in ("_fit", "")}
     goes_on = ("--finetune", of.bundle("_fit"), f"name={of.name}") if model.final_goes_on else ()
-    entries = tuple(f"{name}={value}" for name, value in model.final.items())
-    all_run = of.run("_all") / "model.lcrseg"
+    fit = [of.train("_fit", *usual, "--fit", FIT, "--val", VAL, *teachers["_fit"])]
+    all_frames = [of.train("_all", *usual, *goes_on, "--fit", ALL, "--val", "", *teachers[""], *_entries(model.final))]
+    if model.more:
+        again = (*usual, f"name={of.name}")
+        final_more = _entries(model.more | model.final_more)
+        fit.append(
+            of.train("_fit_more", *again, "--finetune", fit[0].makes, "--fit", FIT, "--val", VAL, *_entries(model.more))
+        )
+        all_frames.append(
+            of.train("_all_more", *again, "--finetune", all_frames[0].makes, "--fit", ALL, "--val", "", *final_more)
+        )
     return [
-        of.train("_fit", *usual, "--fit", FIT, "--val", VAL, *teachers["_fit"]),
-        of.export(of.bundle("_fit"), of.run("_fit") / "model.lcrseg", "--calibrate", "--data", of.data, "--val", VAL),
-        of.train("_all", *usual, *goes_on, "--fit", ALL, "--val", "", *teachers[""], *entries),
-        of.export(of.bundle(), all_run, "--trial", of.bundle("_fit")),
+        *fit,
+        of.export(of.bundle("_fit"), fit[-1].makes, "--calibrate", "--data", of.data, "--val", VAL),
+        *all_frames,
+        of.export(of.bundle(), all_frames[-1].makes, "--trial", of.bundle("_fit")),
     ]
+
+
+def _entries(values: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{name}={value}" for name, value in values.items())
 
 
 def _grouped(model: ShippedModel, of: _Paths) -> list[Step]:

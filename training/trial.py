@@ -16,8 +16,8 @@ from lcr_seg_ros.errors import BundleError
 from lcr_seg_ros.training.calibrate import with_temperature
 from lcr_seg_ros.training.recipe import dotted_entries
 
-MAY_DIFFER = ("epochs",)
-"""Settings of the optimizer that follow from the number of frames."""
+MAY_DIFFER = ("name", "optimizer.epochs", "network.finetune")
+"""What follows from the frames: steps, and the model that each went on from, the final one perhaps from a final one."""
 
 
 def with_trial(final: ModelBundle, trial: ModelBundle) -> ModelBundle:
@@ -93,4 +93,4 @@ def _differences_of_recipes(final: ModelBundle, trial: ModelBundle) -> list[str]
     """Names of entries that differ."""
     one, other = (dotted_entries(model.training.get("recipe", {})) for model in (final, trial))
     apart = [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
-    return [name for name in apart if name not in {f"optimizer.{entry}" for entry in MAY_DIFFER}]
+    return [name for name in apart if name not in MAY_DIFFER]
