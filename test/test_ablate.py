@@ -33,7 +33,16 @@ from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder, write_png
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training import ablate_command
-from lcr_seg_ros.training.ablate import RunResult, RunSettings, _is_trained, check_data, estimate, run_all, state_of
+from lcr_seg_ros.training.ablate import (
+    RunResult,
+    RunSettings,
+    _check_models,
+    _is_trained,
+    check_data,
+    estimate,
+    run_all,
+    state_of,
+)
 from lcr_seg_ros.training.ablate_command import command, duration
 from lcr_seg_ros.training.ablate_grid import FOLDER, Grid, GridError, PlannedRun, plan
 from lcr_seg_ros.training.ablate_report import Spread, paired_differences, write_ablation_report
@@ -49,6 +58,9 @@ SMALL = {
     "rooms.per_epoch": 0,
     "network.imagenet": False,
 }
+
+
+FROM_FILE = SMALL | {"network.imagenet": True}
 
 
 def write_grid(folder: Path, **entries: Any) -> Path:
@@ -350,7 +362,7 @@ def listing(grid: Path, rooms: Path, out: Path, *more: object, code: int = 0) ->
         ({"settings": SMALL | {"loss.teacher.model": "no.lcrseg"}}, [], r"none, seed 0: .*no\.lcrseg.* --only"),
         ({"settings": SMALL | {"loss.teacher.model": "nyu4"}}, [], "a teacher needs the same classes"),
         ({"settings": SMALL | {"network.finetune": "no.lcrseg"}}, [], r"none, seed 0: .*no\.lcrseg"),
-        ({"settings": SMALL | {"network.weights": "no.pth"}}, [], r"network\.weights: there is no file no\.pth"),
+        ({"settings": FROM_FILE | {"network.weights": "no.pth"}}, [], r"network\.weights: there is no file no\.pth"),
     ],
 )
 def test_what_a_training_would_refuse_as_it_starts_is_said_before_and_by_a_dry_run_too(
@@ -452,6 +464,44 @@ def test_an_ablation_that_was_stopped_goes_on_keeps_what_was_finished_and_surviv
     (refused,) = run_all([runs[1]], replace(settings, data=dict.fromkeys(settings.data, changed)))
     assert not isinstance(refused, RunResult)
     assert "was trained on another 'val' (2 frames" in refused.reason
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.glob("*.yaml")))
+def test_every_shipped_grid_has_the_models_and_weights_that_it_starts_from(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)  # where a checkout has the teacher of nyu40_choices
+    for run in plan(Grid.load(name)):
+        _check_models(run.recipe)
+
+
+@pytest.mark.parametrize(
+    ("network", "weights", "missing"),
+    [
+        ("segnet", "torchvision", None),
+        ("segnet", "torchvision_bn", None),
+        ("fcn32s", "oxford", None),
+        ("segnet", "caffe:HOME/vgg16.bin", None),
+        ("segnet", "~/vgg16.bin", None),
+        ("fcn_lite", "~/vgg16.bin", None),
+        ("segnet", "caffe:HOME/no.bin", r"HOME/no\.bin$"),
+        ("segnet", "~/no.npz", r"HOME/no\.npz$"),
+        ("fcn_lite", "torchvision", "no file torchvision$"),
+    ],
+)
+def test_weights_are_looked_for_where_a_training_looks_and_not_where_it_downloads_or_takes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str, weights: str, missing: str | None
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "vgg16.bin").write_bytes(b"")
+    weights = weights.replace("HOME", str(tmp_path))
+    recipe = Recipe.load("segnet_paper", {"network.name": network, "network.weights": weights})
+    if missing is None:
+        _check_models(recipe)
+    else:
+        with pytest.raises(LcrSegError, match=missing.replace("HOME", str(tmp_path))):
+            _check_models(recipe)
+    _check_models(Recipe.load("segnet_paper", {"network.weights": weights, "network.imagenet": False}))
 
 
 def test_a_run_that_another_process_works_on_is_left_to_it(rooms: Path, tmp_path: Path) -> None:

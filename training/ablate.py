@@ -28,7 +28,7 @@ from lcr_seg_ros.training.ablate_grid import GridError, PlannedRun
 from lcr_seg_ros.training.datasets.folder_labels import RELABEL, refuse_other_classes, refuse_unknown_ids
 from lcr_seg_ros.training.datasets.split_digest import digest_split, is_same_split
 from lcr_seg_ros.training.evaluate import BOUNDARY_RADII_PX, evaluate, load_segmenter, measure_flicker
-from lcr_seg_ros.training.recipe import Recipe, RecipeError, without_folders_in
+from lcr_seg_ros.training.recipe import NetworkRecipe, Recipe, RecipeError, without_folders_in
 
 BUNDLE, RESULT, CHECKPOINT, LOG, RECIPE = "model.lcrseg", "result.json", "last.ckpt", "train.log", "planned.yaml"
 SECONDS, _UNKNOWN = "seconds.txt", "unknown\n"
@@ -142,8 +142,9 @@ def _check_labels(data: Path, split: str, labels: LabelSet) -> None:
 
 def _check_models(recipe: Recipe) -> None:
     """That files are there from which the network starts or learns."""
-    weights, finetune, teacher = recipe.network.weights, recipe.network.finetune, recipe.loss.teacher
-    if weights is not None and not Path(weights).is_file():
+    finetune, teacher = recipe.network.finetune, recipe.loss.teacher
+    weights = _weights_file(recipe.network)
+    if weights is not None and not weights.is_file():
         raise RecipeError(f"network.weights: there is no file {weights}")
     if finetune is not None:
         describe_model(finetune)
@@ -151,6 +152,17 @@ def _check_models(recipe: Recipe) -> None:
         from lcr_seg_ros.training.teacher import require_teacher  # PyTorch takes seconds
 
         require_teacher(describe_model(teacher.model), teacher.model, LabelSet.load(recipe.labels), recipe.input)
+
+
+def _weights_file(network: NetworkRecipe) -> Path | None:
+    """The file of ImageNet weights that a training would read; None where it reads none, or downloads them."""
+    if network.weights is None or network.finetune is not None or not network.imagenet:
+        return None
+    if network.name == "fcn_lite":  # has no weights that are downloaded
+        return Path(network.weights).expanduser()
+    from lcr_seg_ros.networks.vgg16 import weights_file  # PyTorch takes seconds
+
+    return weights_file(network.weights)
 
 
 def run_all(runs: Sequence[PlannedRun], settings: RunSettings) -> Iterator[RunResult | RunFailure]:
