@@ -197,3 +197,12 @@ def test_frames_without_labels_or_depth_say_so(tmp_path: Path) -> None:
     write_folder([SourceFrame("a", frame, np.ones((48, 64), np.uint8))], tmp_path / "flat")
     with pytest.raises(SourceError, match=r"train with input\.modality rgb"):
         folder_examples(DatasetFolder(tmp_path / "flat"), tmp_path, HhaSettings())
+
+
+def test_label_images_of_another_size_are_refused_with_the_file_and_both_sizes(tmp_path: Path) -> None:
+    from lcr_seg_ros.sources.source import SourceFrame
+
+    frame = RgbdFrame(np.zeros((48, 64, 3), np.uint8), None, CameraIntrinsics(50, 50, 32, 24, 64, 48))
+    write_folder([SourceFrame("a", frame, np.ones((24, 32), np.uint8))], tmp_path / "half")
+    with pytest.raises(SourceError, match=r"label image is 32x24 pixels \(.*label40/a\.png\), the colour image 64x48"):
+        folder_examples(DatasetFolder(tmp_path / "half"), tmp_path, None)

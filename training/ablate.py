@@ -25,7 +25,12 @@ from lcr_seg_ros.files import exclusive, refuse_no_folder, replace_file
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import LABEL_FOLDER, DatasetFolder
 from lcr_seg_ros.training.ablate_grid import GridError, PlannedRun
-from lcr_seg_ros.training.datasets.folder_labels import RELABEL, refuse_other_classes, refuse_unknown_ids
+from lcr_seg_ros.training.datasets.folder_labels import (
+    RELABEL,
+    refuse_other_classes,
+    refuse_other_size,
+    refuse_unknown_ids,
+)
 from lcr_seg_ros.training.datasets.split_digest import digest_split, is_same_split
 from lcr_seg_ros.training.evaluate import BOUNDARY_RADII_PX, evaluate, load_segmenter, measure_flicker
 from lcr_seg_ros.training.recipe import NetworkRecipe, Recipe, RecipeError, without_folders_in
@@ -135,7 +140,9 @@ def _check_labels(data: Path, split: str, labels: LabelSet) -> None:
     folder = DatasetFolder(data, split)
     if not folder.has_labels:
         raise SourceError(f"{data} has no {LABEL_FOLDER}/: training needs the classes of every pixel there")
-    frames = (folder[i] for i in range(0, len(folder), max(1, len(folder) // _LABELS_LOOKED_AT)))
+    frames = [folder[i] for i in range(0, len(folder), max(1, len(folder) // _LABELS_LOOKED_AT))]
+    for frame in frames:
+        refuse_other_size(frame, data)
     images = (frame.labels for frame in frames if frame.labels is not None)
     refuse_unknown_ids(images, labels, f"{data}, split {split}", RELABEL)
 

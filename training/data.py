@@ -28,6 +28,7 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.preprocess import resize_image
 from lcr_seg_ros.sources.folder import DatasetFolder, depth_to_millimetres
+from lcr_seg_ros.training.datasets.folder_labels import refuse_other_size
 from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE, cached_hha
 from lcr_seg_ros.training.recipe import LossRecipe, Recipe
 from lcr_seg_ros.training.worn_depth import wear
@@ -73,7 +74,7 @@ def folder_examples(
         keep_depth: for ``augmentation.worn_depth``.
 
     Raises:
-        SourceError: a frame has no labels, or no depth where HHA is asked for.
+        SourceError: a frame has no labels, labels of another size, or no depth where HHA is asked for.
     """
     encoder = None if hha is None else HhaEncoder(HHA_MODE, hha)
     examples = []
@@ -82,6 +83,7 @@ def folder_examples(
             raise SourceError(
                 f"frame {item.name} of {folder.path} has no labels: training needs label40/{item.name}.png"
             )
+        refuse_other_size(item, folder.path)
         image = np.zeros_like(item.frame.rgb) if encoder is None else cached_hha(encoder, item.frame, cache)
         examples.append(_example(item.frame, image, item.labels, keep_depth))
     return examples
