@@ -32,7 +32,9 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
     checkpoint = read_checkpoint(run / "last.ckpt")
     ours = checkpoint[CHECKPOINT_KEY]
     recipe = Recipe.model_validate(ours["record"]["recipe"])
-    labels = LabelSet.load(recipe.labels)
+    # Of the run, not of the file, which may have changed; checkpoints of old have the file's name alone.
+    classes = ours["record"].get("labels")
+    labels = LabelSet.load(recipe.labels) if classes is None else LabelSet.from_dict(classes)
     network = create_network(**architecture(recipe, labels))
     prefix = "network."
     network.load_state_dict(
@@ -40,7 +42,8 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
     )
     seen = recipe.input
     spec = InputSpec(seen.modality, seen.height, seen.width, tuple(ours["mean"]), tuple(ours["std"]), seen.hha_settings)
-    record = ours["record"] | {"epochs_run": checkpoint["epoch"] + 1, "steps_run": checkpoint["global_step"]}
+    record = {k: v for k, v in ours["record"].items() if k != "labels"}  # a bundle has them at its top
+    record |= {"epochs_run": checkpoint["epoch"] + 1, "steps_run": checkpoint["global_step"]}
     start_notice = ours.get("notice")  # checkpoints of old have none; their encoder was fcn_lite's
     bundle = bundle_network(
         network, recipe.name, architecture(recipe, labels), spec, labels, record, start_notice=start_notice

@@ -385,7 +385,7 @@ def without_folders(argument: str) -> str:
 
 
 def without_folders_in(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain values, for the record. The label set keeps its path: an export reads it again."""
+    """The recipe as plain values, for the record. The label set keeps its path: exports of old runs read it again."""
     values = recipe.model_dump(mode="json")
     network, teacher = values["network"], values["loss"]["teacher"] or {}
     for section, entry in ((network, "weights"), (network, "finetune"), (teacher, "model")):
