@@ -81,6 +81,11 @@ def test_one_key_switches_the_constraint() -> None:
     assert off_and_on.loss.constraint.weight == 7
 
 
+def test_switching_the_constraint_on_keeps_what_the_base_says_of_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("base: segnet_paper\nname: mine\nloss: {constraint: true}\n")
+    assert Recipe.load(tmp_path / "mine.yaml").loss == Recipe.load("segnet_paper").loss
+
+
 @pytest.mark.parametrize(("modality", "guide"), [("rgb", "rgb"), ("hha", "hha"), ("rgb_hha", "rgb")])
 def test_the_guide_follows_the_modality_and_is_written_out(modality: str, guide: str) -> None:
     constraint = Recipe.load("nyu40", {"input.modality": modality}).loss.constraint

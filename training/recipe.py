@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -271,7 +272,7 @@ class Recipe(_Section):
         """
         path = _find(name_or_path, CONFIG / "recipes")
         values = _read(path, ())
-        for name, value in (overrides or {}).items():
+        for name, value in deepcopy(overrides or {}).items():  # later ones may go into a section that one of them is
             *sections, leaf = name.split(".")
             place = values
             for section in sections:
@@ -367,6 +368,8 @@ def _laid_over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for name, value in values.items():
         below = merged.get(name)
+        if value is True and isinstance(below, dict):
+            continue  # switched on: it is, as the base has it
         merged[name] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
 
