@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ from lcr_seg_ros.training.ablate import (
 from lcr_seg_ros.training.ablate_command import command, duration
 from lcr_seg_ros.training.ablate_grid import FOLDER, Grid, GridError, PlannedRun, plan
 from lcr_seg_ros.training.ablate_report import Spread, paired_differences, write_ablation_report
+from lcr_seg_ros.training.datasets.split_digest import digest_split
 from lcr_seg_ros.training.recipe import Recipe, dotted_entries, without_folders_in
 
 SMALL = {
@@ -210,6 +211,22 @@ def test_axes_override_in_order_and_nothing_comes_back_below_a_null(tmp_path: Pa
     constraints = [run.recipe.loss.constraint for run in runs]
     assert constraints[:2] == [None, None]
     assert [(c.init, c.weight) for c in constraints[2:] if c] == [("kirsch", 1.0), ("kirsch", 2.5)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss.constraint.weight": 7, "loss.constraint.sigma": 0.5},
+        {"loss.constraint": {"weight": 7, "sigma": 0.5}},
+        {"loss": {"constraint": {"weight": 7, "sigma": 0.5}}},
+    ],
+)
+def test_switching_the_constraint_on_keeps_what_was_set_of_it(tmp_path: Path, settings: dict[str, Any]) -> None:
+    axes = {"loss": {"none": {"settings": {"loss.constraint": False}}, "on": {"settings": {"loss.constraint": True}}}}
+    none, on = (run.recipe.loss.constraint for run in plan(load(tmp_path, axes=axes, settings=settings)))
+    assert none is None
+    assert on is not None
+    assert (on.weight, on.sigma) == (7, 0.5)
 
 
 def test_a_variant_may_change_recipe_data_and_splits(tmp_path: Path) -> None:
@@ -502,6 +519,31 @@ def test_weights_are_looked_for_where_a_training_looks_and_not_where_it_download
         with pytest.raises(LcrSegError, match=missing.replace("HOME", str(tmp_path))):
             _check_models(recipe)
     _check_models(Recipe.load("segnet_paper", {"network.weights": weights, "network.imagenet": False}))
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize("state", ["finished", "trained"])
+def test_runs_made_on_other_labels_are_told_before_anything_starts_and_never_reported(
+    rooms: Path, tmp_path: Path, dry: list[str], state: str
+) -> None:
+    grid, out = write_grid(tmp_path), tmp_path / "out"
+    none, _ = plan(Grid.load(grid))
+    settings = RunSettings({"data": rooms}, out, out / "hha")
+    splits = {split: digest_split(rooms, split) for split in ("fit", "val")}
+    record = {"recipe": without_folders_in(none.recipe), "data": {"fit": "fit", "splits": splits}}
+    replace(tiny_bundle("rgb"), training=record).save(settings.folder(none) / "model.lcrseg")
+    if state == "finished":
+        result = RunResult(none.digest, made_up(0.5, 0.3), 1.0)
+        (settings.folder(none) / "result.json").write_text(json.dumps(asdict(result)))
+    assert state_of(none, settings) == state
+    assert state in listing(grid, rooms, out, "--dry-run")
+
+    changed = tmp_path / "changed"
+    shutil.copytree(rooms, changed)
+    write_png(changed / "label40" / f"{DatasetFolder(rooms, 'val').names[0]}.png", np.ones((64, 96), np.uint8))
+    told = listing(grid, changed, out, *dry, code=1)
+    assert "was trained on another 'val' (2 frames" in told
+    assert not (out / "report.md").exists()
 
 
 def test_a_run_that_another_process_works_on_is_left_to_it(rooms: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cache
@@ -118,7 +118,8 @@ def check_data(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
 def check_start(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
     """See all that a training would refuse as it starts, as far as that takes no time.
 
-    Label images are looked at in a few frames of each split. Runs that are trained already are left out.
+    Label images are looked at in a few frames of each split. Of runs that are trained already it is seen that their
+    frames are the same still, which reads these: else they would be reported beside runs on other data.
 
     Raises:
         LcrSegError: says which run, or which folder, and what to do.
@@ -126,6 +127,10 @@ def check_start(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
     refuse_no_folder(settings.out)
     check_data(runs, settings)
     ahead = [run for run in runs if state_of(run, settings) in ("new", "started")]
+    digest_once = cache(digest_split)
+    for run in runs:
+        if run not in ahead:
+            _refuse_other_data(run, settings, settings.folder(run), digest_once)
     for data, split, labels in sorted({(r.data, s, r.recipe.labels) for r in ahead for s in (r.fit, r.val)}):
         _check_labels(settings.data[data], split, LabelSet.load(labels))
     for run in ahead:
@@ -346,7 +351,12 @@ def _is_trained(run: PlannedRun, bundle: Path) -> bool:
     return without_folders_in(stored) == without_folders_in(run.recipe)
 
 
-def _refuse_other_data(run: PlannedRun, settings: RunSettings, folder: Path) -> None:
+def _refuse_other_data(
+    run: PlannedRun,
+    settings: RunSettings,
+    folder: Path,
+    digest: Callable[[Path, str], dict[str, Any]] = digest_split,
+) -> None:
     """A result counts for the images and labels that it was made on.
 
     Raises:
@@ -356,7 +366,7 @@ def _refuse_other_data(run: PlannedRun, settings: RunSettings, folder: Path) -> 
         return
     trained_on = ModelBundle.load(folder / BUNDLE).training.get("data", {}).get("splits", {})
     for split, before in trained_on.items():
-        now = digest_split(settings.data[run.data], split)
+        now = digest(settings.data[run.data], split)
         if not is_same_split(before, now):
             raise LcrSegError(
                 f"{folder} was trained on another {split!r} ({before.get('frames')} frames, labels "
