@@ -37,6 +37,15 @@ from lcr_seg_ros.training.train_command import LOCK, command
 from lcr_seg_ros.weights import state_dict_from_onnx
 
 NYU40 = LabelSet.load("nyu40")
+TINY = {
+    "network.imagenet": False,
+    "network.arguments.width": 16,
+    "input.modality": "rgb",
+    "input.height": 32,
+    "input.width": 48,
+    "rooms.rooms": 0,
+    "rooms.per_epoch": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +252,29 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_which_part_and_what_to
     with pytest.raises(AssertionError, match=message):
         train(rooms, tmp_path / "run", *entries, "optimizer.name=sgd", "optimizer.epochs=4")
     assert not (tmp_path / "run" / "model.lcrseg").exists()
+
+
+@pytest.mark.parametrize(("accumulate", "rows"), [(1, 2), (3, 2)])
+def test_each_row_of_the_log_tells_of_the_constraint_at_its_very_step_and_so_does_the_progress_bar(
+    rooms: Path, tmp_path: Path, accumulate: int, rows: int
+) -> None:
+    class Shown(Callback):
+        names: frozenset[str] = frozenset()
+
+        def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            self.names = frozenset(trainer.progress_bar_metrics)
+
+    entries = TINY | {"optimizer.batch_size": 2, "optimizer.accumulate": accumulate, "optimizer.epochs": 2}
+    shown, machine = Shown(), Machine("cpu", threads=1, workers=0)
+    recipe = Recipe.load("nyu40", entries)
+    run_training(recipe, rooms, "fit", None, tmp_path, cache=tmp_path, machine=machine, callbacks=[shown])
+    with next((tmp_path / "log").glob("*/metrics.csv")).open() as file:
+        told = [row for row in csv.DictReader(file) if row["loss/labels"]]
+    assert len(told) == rows
+    for row in told:
+        ratio = float(row["loss/constraint"]) / float(row["loss/labels"])
+        assert float(row["constraint/over_labels"]) == pytest.approx(ratio, rel=1e-5)
+    assert shown.names >= {"loss/labels", "loss/constraint", "constraint/kernel_energy_min", "constraint/mean_w"}
 
 
 def test_label_images_of_another_label_set_are_refused(rooms: Path, tmp_path: Path) -> None:

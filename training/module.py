@@ -26,6 +26,8 @@ from lcr_seg_ros.training.teacher import Teacher, distillation_loss
 CHECKPOINT_KEY = "lcr_seg_ros"
 PREVIEWS = 4
 """Validation frames that pictures are made of."""
+SHOWN_DIAGNOSTICS = ("kernel_energy_min", "mean_w")
+"""Of the constraint, in the progress bar as well: one falls to 0 when a kernel dies, the other when W does."""
 
 
 class TrainingError(LcrSegError, RuntimeError):
@@ -109,7 +111,7 @@ class SegmentationTraining(L.LightningModule):
         np.random.seed(seed % 2**32)  # noqa: NPY002 - the global state is what is to be set
         torch.manual_seed(seed)
 
-    def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         image, guide, target, *rest = batch
         taught = None if self.teacher is None else self.teacher.scores(rest[0]).float()
         scores, *inner = (each.float() for each in self._scores_and_inner_scores(image))
@@ -125,10 +127,11 @@ class SegmentationTraining(L.LightningModule):
             guide = F.interpolate(guide, size=scores.shape[-2:], mode="area")
             parts["constraint"] = self._constraint_loss(scores, guide, valid)
             parts["kernels"] = self.constraint.kernel_penalty()
-            if self._is_logged_step:
+            if self._is_logged(batch_idx):
                 ratio = float(parts["constraint"].detach() / parts["labels"].detach().clamp(min=1e-9))
                 values = self.constraint.diagnostics(guide) | {"over_labels": ratio}
-                self.log_dict({f"constraint/{k}": v for k, v in values.items()})
+                for name, value in values.items():
+                    self.log(f"constraint/{name}", value, prog_bar=name in SHOWN_DIAGNOSTICS)
         self._stop_unless_finite(parts)
         for name, part in parts.items():
             self.log(f"loss/{name}", part, prog_bar=True)
@@ -170,9 +173,13 @@ class SegmentationTraining(L.LightningModule):
             parts["teacher"] = distillation_loss(scores, taught, recipe.temperature, valid) * recipe.weight
         return parts
 
-    @property
-    def _is_logged_step(self) -> bool:
-        return self.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+    def _is_logged(self, batch_idx: int) -> bool:
+        """Whether Lightning writes a row of the log after this batch: after each so many steps, counted from 1, and of
+        accumulated batches after the last one, which moves the weights."""
+        trainer: Any = self.trainer
+        done = batch_idx + 1
+        moves = done % trainer.accumulate_grad_batches == 0 or done == trainer.num_training_batches
+        return moves and (self.global_step + 1) % trainer.log_every_n_steps == 0
 
     @property
     def _pads(self) -> bool:

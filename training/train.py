@@ -171,7 +171,8 @@ def train(
         assert isinstance(start, ImagenetStart)
         module.start_batch_norms(_typical_images(examples, recipe, labels), start)
     dataset = SegmentationDataset(examples, recipe, labels, rooms, teacher=teacher.sees if teacher else None)
-    steps = max(1, len(dataset) // recipe.optimizer.batch_size)
+    batches = max(1, len(dataset) // recipe.optimizer.batch_size)
+    steps = -(-batches // recipe.optimizer.accumulate)  # of the optimiser, which rows of the log are counted by
     trainer = _trainer(recipe, out, labels, validate_every, min(20, steps), machine, callbacks)
     module.record = {
         "recipe": without_folders_in(recipe),
