@@ -29,7 +29,7 @@ from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.callbacks import LastCheckpoint
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.export_run import read_checkpoint
-from lcr_seg_ros.training.module import SegmentationTraining
+from lcr_seg_ros.training.module import SegmentationTraining, TrainingError
 from lcr_seg_ros.training.recipe import Recipe, RecipeError
 from lcr_seg_ros.training.train import Machine
 from lcr_seg_ros.training.train import train as run_training
@@ -252,6 +252,25 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_which_part_and_what_to
     with pytest.raises(AssertionError, match=message):
         train(rooms, tmp_path / "run", *entries, "optimizer.name=sgd", "optimizer.epochs=4")
     assert not (tmp_path / "run" / "model.lcrseg").exists()
+
+
+def test_a_run_that_diverges_in_the_last_step_of_an_epoch_keeps_nothing_of_it(
+    rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steep = {"name": "sgd", "schedule": "constant", "learning_rate": 1e20, "gradient_clip": 0, "ema_decay": 0}
+    entries = TINY | {f"optimizer.{k}": v for k, v in steep.items()} | {"optimizer.epochs": 1}
+    recipe, machine = Recipe.load("nyu40", entries), Machine("cpu", threads=1, workers=0)
+    run = tmp_path / "run"
+    message = r"step 1 \(epoch 1\): the loss was finite, but now .*lower optimizer.learning_rate, .*--no-resume"
+    with pytest.raises(TrainingError, match=message):
+        run_training(recipe, rooms, "fit", None, run, cache=tmp_path, machine=machine)
+    assert not (run / "last.ckpt").exists() and not (run / "model.lcrseg").exists()
+
+    # A checkpoint that an older version kept is not made a model.
+    monkeypatch.setattr(SegmentationTraining, "stop_if_diverged", lambda *_: None)
+    with pytest.raises(TrainingError, match=r"last\.ckpt is of a run that diverged \(.*--no-resume"):
+        run_training(recipe, rooms, "fit", None, run, cache=tmp_path, machine=machine)
+    assert not (run / "model.lcrseg").exists()
 
 
 @pytest.mark.parametrize(("accumulate", "rows"), [(1, 2), (3, 2)])

@@ -18,6 +18,7 @@ from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.networks.vgg16 import Vgg16
 from lcr_seg_ros.training.data import IGNORED, PADDED, seed_of
+from lcr_seg_ros.training.divergence import divergence
 from lcr_seg_ros.training.lcr import ContextualRegularization
 from lcr_seg_ros.training.metrics import scores_from_confusion
 from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe, RecipeError
@@ -28,6 +29,12 @@ PREVIEWS = 4
 """Validation frames that pictures are made of."""
 SHOWN_DIAGNOSTICS = ("kernel_energy_min", "mean_w")
 """Of the constraint, in the progress bar as well: one falls to 0 when a kernel dies, the other when W does."""
+
+AFTERWARDS = (
+    "A checkpoint that the run folder may hold is from before, and belongs to the recipe as it was: start over with "
+    "--no-resume, or in another folder"
+)
+"""What is left when a run cannot go on."""
 
 
 class TrainingError(LcrSegError, RuntimeError):
@@ -242,7 +249,26 @@ class SegmentationTraining(L.LightningModule):
             what = ", ".join(f"loss/{name} = {value:.4g}" for name, value in values.items())
             raise TrainingError(
                 f"step {self.global_step} (epoch {self.current_epoch + 1}): {' and '.join(wrong)} not finite ({what}). "
-                f"{self._remedy(wrong)} The last checkpoint is from before"
+                f"{self._remedy(wrong)} {AFTERWARDS}"
+            )
+
+    def stop_if_diverged(self, images: Tensor | None) -> None:
+        """Whether what is about to be kept is worth it; the loss would tell after the next step only.
+
+        Args:
+            images: (B, C, H, W) float32 in 0..255, of the batch before; None: there is none.
+
+        Raises:
+            TrainingError: weights, statistics, scores or the penalty on kernels are not finite; says what to change.
+        """
+        fault = None if images is None else divergence(self, images)
+        wrong = ["labels"]
+        if fault is None and self.constraint is not None and not bool(self.constraint.kernel_penalty().isfinite()):
+            fault, wrong = "the kernels have grown so large that their penalty is not finite", ["kernels"]
+        if fault is not None:
+            raise TrainingError(
+                f"step {self.global_step} (epoch {self.current_epoch + 1}): the loss was finite, but now {fault}. "
+                f"{self._remedy(wrong)} {AFTERWARDS}"
             )
 
     def _remedy(self, wrong: list[str]) -> str:
@@ -341,7 +367,7 @@ class SegmentationTraining(L.LightningModule):
         if not torch.isfinite(norm) and self.recipe.optimizer.precision != "16-mixed":
             raise TrainingError(
                 f"step {self.global_step} (epoch {self.current_epoch + 1}): the loss is finite, its gradient is not "
-                f"({float(norm)}). {self._remedy(['labels'])} The last checkpoint is from before"
+                f"({float(norm)}). {self._remedy(['labels'])} {AFTERWARDS}"
             )
         self.log("gradient_norm", norm)
         if gradient_clip_val:
