@@ -142,7 +142,15 @@ class SegmentationTraining(L.LightningModule):
         self._stop_unless_finite(parts)
         for name, part in parts.items():
             self.log(f"loss/{name}", part, prog_bar=True)
-        return torch.stack(list(parts.values())).sum()
+        return torch.stack(list(parts.values())).sum() * self._share_of_group(batch_idx)
+
+    def _share_of_group(self, batch_idx: int) -> float:
+        """Times this, a batch of the epoch's last group counts as one of so few: Lightning divides by ``accumulate``
+        however many batches are left, and their step would be smaller by as much."""
+        trainer: Any = self.trainer
+        accumulate, batches = trainer.accumulate_grad_batches, trainer.num_training_batches
+        left = batches % accumulate
+        return float(accumulate / left) if left and batch_idx >= batches - left else 1.0
 
     def _keep_features(self, _layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._features = output.detach()
