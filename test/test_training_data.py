@@ -120,6 +120,22 @@ def test_colour_jitter_never_touches_hha_nor_the_guide() -> None:
     assert not (image[:3] == 100).all()
 
 
+@pytest.mark.parametrize("entry", ["no_depth", "worn_depth"])
+def test_a_guide_of_hha_is_that_of_the_frame_as_it_was_moved_alike(entry: str) -> None:
+    ramp = np.tile(np.arange(64, dtype=np.uint8)[None, :] * 2, (48, 1))
+    image = np.stack([ramp] * 3, 2)
+    depth_mm, camera = np.full((48, 64), 2000, np.uint16), CameraIntrinsics(50, 50, 32, 24, 64, 48)
+    example = Example(image, image, (ramp > 64).astype(np.uint8) + 1, depth_mm, camera)
+    lost = {"augmentation.worn_depth": 0, "augmentation.no_depth": 0} | {f"augmentation.{entry}": 1}
+    size = {"input.modality": "hha", "input.height": 48, "input.width": 64, "input.early_share": 0}
+    dataset = SegmentationDataset([example], Recipe.load("nyu40", size | lost), NYU40)
+    for epoch in range(5):
+        seen, guide, target = dataset[epoch, 0]
+        assert (seen / 255 - guide).abs().mean() > 0.1
+        sure = (255 * guide[0] - 65).abs() > 3
+        assert ((255 * guide[0] > 65).long() == target)[sure].all()
+
+
 def test_half_of_the_classes_of_another_frame_are_laid_over_image_guide_label_and_teacher_alike() -> None:
     still = {f"augmentation.{name}": 0 for name in ("brightness", "contrast", "saturation", "hue", "no_depth", "flip")}
     whole = {"augmentation.crop_area": (1, 1), "augmentation.crop_aspect": (4 / 3, 4 / 3), "augmentation.mix": 1}

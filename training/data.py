@@ -238,7 +238,9 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
         sensed = self._sense_anew(example) if self._augment else example
         window, flip = self._moves(*example.labels.shape)
         rgb, hha, target = self._move(sensed, window, flip, size)
-        guide = rgb if self._guides_by_rgb else hha
+        guide = rgb
+        if not self._guides_by_rgb:  # of depth as it was, whatever another camera makes of it: W knows the boundaries
+            guide = hha if sensed is example else self._move(example, window, flip, size)[1]
         seen = self._colour(rgb) if self._augment else rgb
         views: list[tuple[Tensor, ...]] = [
             (_channels(seen, hha, self._recipe.input.modality), guide.float() / 255, target)
