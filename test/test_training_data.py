@@ -174,6 +174,49 @@ def test_training_and_robot_see_the_same_tensor_of_smaller_frames_the_same_colou
     assert (off.max() == 0) if height == 240 else (np.median(off, (1, 2)) <= 1).all(), "HHA there is of sampled depth"
 
 
+WITHOUT_JITTER = {f"augmentation.{name}": 0 for name in ("brightness", "contrast", "saturation", "hue", "flip")}
+
+
+@pytest.mark.parametrize(
+    ("entries", "augment"),
+    [
+        ({}, False),
+        ({"augmentation.enabled": False}, True),
+        ({"augmentation.scale": [1.0, 1.0], **WITHOUT_JITTER}, True),
+    ],
+)
+@pytest.mark.parametrize(("width", "height"), [(256, 144), (144, 256), (192, 144)])
+def test_frames_of_one_aspect_keep_it_wherever_none_is_cut_as_on_the_robot(
+    width: int, height: int, entries: dict[str, object], augment: bool
+) -> None:
+    from lcr_seg_ros.preprocess import Preprocessor
+
+    rgb = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    example = Example(rgb, rgb, np.ones((height, width), np.uint8))
+    recipe = Recipe.load("nyu40-rgb", {"input.height": 72, "input.width": 96, **entries})
+    teacher = InputSpec("rgb", 48, 64, (0.0,) * 3, (1.0,) * 3)
+    image, guide, target, of_teacher = SegmentationDataset([example], recipe, NYU40, (), augment, teacher)[0]
+    frame = RgbdFrame(rgb, None, None)
+    for seen, (h, w) in ((image, (72, 96)), (of_teacher, (48, 64))):
+        robot = Preprocessor(InputSpec("rgb", h, w, (0.0,) * 3, (1.0,) * 3))(frame).tensor[0]
+        assert np.array_equal(seen.numpy(), robot)
+    assert guide.shape[1:] == target.shape == image.shape[1:]
+
+
+def test_frames_of_several_aspects_get_the_recipes_size_and_a_warning_once(caplog: pytest.LogCaptureFixture) -> None:
+    recipe = Recipe.load("nyu40-rgb", {"input.height": 72, "input.width": 96})
+    shapes = ((144, 256), (150, 200), (96, 256))
+    examples = [
+        Example(np.zeros((*shape, 3), np.uint8), np.zeros((*shape, 3), np.uint8), np.ones(shape, np.uint8))
+        for shape in shapes
+    ]
+    for _ in range(2):
+        dataset = SegmentationDataset(examples, recipe, NYU40, augment=False)
+        assert {tuple(dataset[k][0].shape[1:]) for k in range(3)} == {(72, 96)}
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert "from 200x150 to 256x96 px, are all resized to 96x72 px" in told
+
+
 def test_channel_statistics_keep_the_colour_normalisation_of_the_start_and_measure_hha() -> None:
     mean, std = channel_statistics([constant_example(1, 80), constant_example(1, 120)], "rgb_hha")
     assert mean == (127.5, 127.5, 127.5, 100.0, 100.0, 100.0)
