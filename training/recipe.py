@@ -239,17 +239,14 @@ class Recipe(_Section):
     optimizer: OptimizerRecipe = OptimizerRecipe()
     rooms: RoomsRecipe = RoomsRecipe()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _settle_guide(cls, values: Any) -> Any:
+    @model_validator(mode="after")
+    def _settle_guide(self) -> Recipe:
         """Write out what ``auto`` means, so that the run's record says it."""
-        constraint = _section(values, "loss").get("constraint")
-        if constraint is True:
-            constraint = {}
-        if not isinstance(constraint, dict) or constraint.get("guide", "auto") != "auto":
-            return values
-        guide = "hha" if _section(values, "input").get("modality") == "hha" else "rgb"
-        return values | {"loss": values["loss"] | {"constraint": constraint | {"guide": guide}}}
+        constraint = self.loss.constraint
+        if constraint is not None and constraint.guide == "auto":
+            settled = constraint.model_copy(update={"guide": "hha" if self.input.modality == "hha" else "rgb"})
+            self.__dict__["loss"] = self.loss.model_copy(update={"constraint": settled})  # frozen to all others
+        return self
 
     @model_validator(mode="after")
     def _has_its_guide(self) -> Recipe:
@@ -307,12 +304,6 @@ def received(fault: ErrorDetails) -> str:
         return ""
     text = repr(value)
     return f" (got {text})" if len(text) <= 80 else f" (got {text[:77]}...)"
-
-
-def _section(values: Any, name: str) -> dict[str, Any]:
-    """Empty where there is none, and where something else stands in its place, which is refused later."""
-    section = values.get(name) if isinstance(values, dict) else None
-    return section if isinstance(section, dict) else {}
 
 
 _OTHERWISE_CALLED = {
