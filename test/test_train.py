@@ -30,8 +30,8 @@ from lcr_seg_ros.training.callbacks import LastCheckpoint
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.export_run import read_checkpoint
 from lcr_seg_ros.training.module import SegmentationTraining, TrainingError
-from lcr_seg_ros.training.recipe import Recipe, RecipeError
-from lcr_seg_ros.training.train import Machine
+from lcr_seg_ros.training.recipe import Recipe, RecipeError, RoomsRecipe
+from lcr_seg_ros.training.train import Machine, _tell_of_unused_rooms
 from lcr_seg_ros.training.train import train as run_training
 from lcr_seg_ros.training.train_command import LOCK, command
 from lcr_seg_ros.weights import state_dict_from_onnx
@@ -307,6 +307,14 @@ def test_a_folder_with_classes_of_its_own_is_not_learnt_by_the_recipes(rooms: Pa
     write_label_set(tmp_path / "own", LabelSet("rooms", tuple(replace(c, name=f"my {c.name}") for c in NYU40.classes)))
     with pytest.raises(SourceError, match=r"1 is 'my wall' in its labels.yaml .*train with labels=.*own/labels.yaml"):
         run_training(Recipe.load("nyu40"), data=tmp_path / "own", fit="fit", val=None, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(("count", "per_epoch", "is_told"), [(0, 5, True), (2, 0, True), (2, 5, False), (0, 0, False)])
+def test_rendered_rooms_that_nothing_is_learned_from_are_told(
+    caplog: pytest.LogCaptureFixture, count: int, per_epoch: int, is_told: bool
+) -> None:
+    _tell_of_unused_rooms(RoomsRecipe(rooms=count, per_epoch=per_epoch))
+    assert (f"rooms.rooms is {count} and rooms.per_epoch {per_epoch}; set both" in caplog.text) == is_told
 
 
 def test_rendered_rooms_are_refused_where_ids_mean_something_else(rooms: Path, tmp_path: Path) -> None:

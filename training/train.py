@@ -45,7 +45,7 @@ from lcr_seg_ros.training.datasets.split_digest import digest_split
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
 from lcr_seg_ros.training.finetune import FinetuningStart, start_from_bundle
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError, architecture
-from lcr_seg_ros.training.recipe import Recipe, RecipeError, without_folders, without_folders_in
+from lcr_seg_ros.training.recipe import Recipe, RecipeError, RoomsRecipe, without_folders, without_folders_in
 from lcr_seg_ros.training.resume import (
     refuse_another_camera,
     refuse_another_recipe,
@@ -148,6 +148,7 @@ def train(
     examples = folder_examples(frames, cache, hha, keep_depth=wears_depth)
     if recipe.rooms.rooms:
         _refuse_rooms_of_other_classes(labels)
+    _tell_of_unused_rooms(recipe.rooms)
     rooms = room_examples(recipe, cache) if recipe.rooms.rooms else []
     refuse_unknown_ids((e.labels for e in examples), labels, f"{data}, split {fit}", RELABEL)
     refuse_unknown_ids((e.labels for e in rooms), labels, "the rendered rooms", "set rooms.rooms=0")
@@ -228,6 +229,15 @@ def _typical_images(examples: Sequence[Example], recipe: Recipe, labels: LabelSe
     chosen = examples[:: -(-len(examples) // BATCH_NORM_IMAGES)]
     dataset = SegmentationDataset(chosen, recipe, labels, augment=False)
     return torch.stack([dataset[k][0] for k in range(len(dataset))])
+
+
+def _tell_of_unused_rooms(rooms: RoomsRecipe) -> None:
+    if bool(rooms.rooms) != bool(rooms.per_epoch):
+        log.warning(
+            "no rendered rooms are learned from, for rooms.rooms is %d and rooms.per_epoch %d; set both, or both to 0",
+            rooms.rooms,
+            rooms.per_epoch,
+        )
 
 
 def _refuse_rooms_of_other_classes(labels: LabelSet) -> None:
