@@ -113,6 +113,10 @@ def test_a_bundle_belongs_to_its_plan_although_it_keeps_no_folders(tmp_path: Pat
     assert _is_trained(run, tmp_path / "a.lcrseg")
     other = replace(run, recipe=Recipe.load("nyu40", {"seed": 7}))
     assert not _is_trained(other, tmp_path / "a.lcrseg")
+    for epochs in (run.recipe.optimizer.epochs - 1, run.recipe.optimizer.epochs):  # the first is of a run that goes on
+        record = {"recipe": stored, "epochs_run": epochs}
+        replace(bundle, training=record).save(tmp_path / "b.lcrseg")
+        assert _is_trained(run, tmp_path / "b.lcrseg") == (epochs == run.recipe.optimizer.epochs)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +133,8 @@ def test_a_bundle_belongs_to_its_plan_although_it_keeps_no_folders(tmp_path: Pat
         (["--threadz", "1"], "No such option"),
         (["--workers"], "requires an argument"),
         (["--devices", "two"], "is not a valid integer"),
+        (["--devices", "2"], "--devices 2 would change every run"),
+        (["--nodes=2", "--accelerator", "cpu"], "--nodes 2 would change every run"),
     ],
 )
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
@@ -142,6 +148,7 @@ def test_what_would_change_a_run_or_is_unknown_is_refused_after_the_dashes(
 
 
 def test_how_a_run_is_carried_out_may_be_said_after_the_dashes(rooms: Path, tmp_path: Path) -> None:
+    listing(write_grid(tmp_path), rooms, tmp_path / "out", "--dry-run", "--", "--accelerator", "gpu", "--devices", 4)
     words = ["--accelerator", "cpu", "--devices", 1, "--workers", 0, "--checkpoint-minutes=2", "--threads", 1]
     listing(write_grid(tmp_path), rooms, tmp_path / "out", "--dry-run", "--", *words)
 

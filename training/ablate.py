@@ -348,7 +348,8 @@ def _is_trained(run: PlannedRun, bundle: Path) -> bool:
         stored = Recipe.model_validate(record["recipe"])
     except (BundleError, KeyError, ValueError):
         return False
-    return without_folders_in(stored) == without_folders_in(run.recipe)
+    epochs = run.recipe.optimizer.epochs  # `export` makes bundles of runs that go on, too
+    return record.get("epochs_run", epochs) == epochs and without_folders_in(stored) == without_folders_in(run.recipe)
 
 
 def _refuse_other_data(

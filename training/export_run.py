@@ -47,7 +47,8 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
     _refuse_diverged(network, run, seen)
     spec = InputSpec(seen.modality, seen.height, seen.width, tuple(ours["mean"]), tuple(ours["std"]), seen.hha_settings)
     record = {k: v for k, v in ours["record"].items() if k != "labels"}  # a bundle has them at its top
-    record |= {"epochs_run": checkpoint["epoch"] + 1, "steps_run": checkpoint["global_step"]}
+    epochs = ours.get("next", {"epoch": checkpoint["epoch"] + 1})["epoch"]  # whole ones
+    record |= {"epochs_run": epochs, "steps_run": checkpoint["global_step"]}
     start_notice = ours.get("notice")  # checkpoints of old have none; their encoder was fcn_lite's
     bundle = bundle_network(
         network, recipe.name, architecture(recipe, labels), spec, labels, record, start_notice=start_notice
