@@ -161,7 +161,7 @@ def test_a_run_goes_on_from_the_model_on_the_folders_classes(model: Path, tmp_pa
     answer = run_command(["train", *arguments], tmp_path / "log")
     assert answer.returncode == 0, answer.output[-3000:]
     assert "3 of 4 classes keep their scores; anew: forklift" in answer.output
-    assert "learning rate 0.0002" in answer.output
+    assert "optimizer.learning_rate=0.0002" in answer.output
 
     bundle = ModelBundle.load(tmp_path / "run" / "model.lcrseg")
     assert (bundle.name, bundle.labels) == ("mine", OTHER)
