@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,20 @@ from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder, write_png
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training import ablate_command
-from lcr_seg_ros.training.ablate import RunResult, RunSettings, _is_trained, check_data, estimate, run_all, state_of
+from lcr_seg_ros.training.ablate import (
+    RunResult,
+    RunSettings,
+    _check_models,
+    _is_trained,
+    check_data,
+    estimate,
+    run_all,
+    state_of,
+)
 from lcr_seg_ros.training.ablate_command import command, duration
 from lcr_seg_ros.training.ablate_grid import FOLDER, Grid, GridError, PlannedRun, plan
 from lcr_seg_ros.training.ablate_report import Spread, paired_differences, write_ablation_report
+from lcr_seg_ros.training.datasets.split_digest import digest_split
 from lcr_seg_ros.training.recipe import Recipe, dotted_entries, without_folders_in
 
 SMALL = {
@@ -49,6 +59,9 @@ SMALL = {
     "rooms.per_epoch": 0,
     "network.imagenet": False,
 }
+
+
+FROM_FILE = SMALL | {"network.imagenet": True}
 
 
 def write_grid(folder: Path, **entries: Any) -> Path:
@@ -100,6 +113,10 @@ def test_a_bundle_belongs_to_its_plan_although_it_keeps_no_folders(tmp_path: Pat
     assert _is_trained(run, tmp_path / "a.lcrseg")
     other = replace(run, recipe=Recipe.load("nyu40", {"seed": 7}))
     assert not _is_trained(other, tmp_path / "a.lcrseg")
+    for epochs in (run.recipe.optimizer.epochs - 1, run.recipe.optimizer.epochs):  # the first is of a run that goes on
+        record = {"recipe": stored, "epochs_run": epochs}
+        replace(bundle, training=record).save(tmp_path / "b.lcrseg")
+        assert _is_trained(run, tmp_path / "b.lcrseg") == (epochs == run.recipe.optimizer.epochs)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +133,8 @@ def test_a_bundle_belongs_to_its_plan_although_it_keeps_no_folders(tmp_path: Pat
         (["--threadz", "1"], "No such option"),
         (["--workers"], "requires an argument"),
         (["--devices", "two"], "is not a valid integer"),
+        (["--devices", "2"], "--devices 2 would change every run"),
+        (["--nodes=2", "--accelerator", "cpu"], "--nodes 2 would change every run"),
     ],
 )
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
@@ -129,6 +148,7 @@ def test_what_would_change_a_run_or_is_unknown_is_refused_after_the_dashes(
 
 
 def test_how_a_run_is_carried_out_may_be_said_after_the_dashes(rooms: Path, tmp_path: Path) -> None:
+    listing(write_grid(tmp_path), rooms, tmp_path / "out", "--dry-run", "--", "--accelerator", "gpu", "--devices", 4)
     words = ["--accelerator", "cpu", "--devices", 1, "--workers", 0, "--checkpoint-minutes=2", "--threads", 1]
     listing(write_grid(tmp_path), rooms, tmp_path / "out", "--dry-run", "--", *words)
 
@@ -198,6 +218,22 @@ def test_axes_override_in_order_and_nothing_comes_back_below_a_null(tmp_path: Pa
     constraints = [run.recipe.loss.constraint for run in runs]
     assert constraints[:2] == [None, None]
     assert [(c.init, c.weight) for c in constraints[2:] if c] == [("kirsch", 1.0), ("kirsch", 2.5)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss.constraint.weight": 7, "loss.constraint.sigma": 0.5},
+        {"loss.constraint": {"weight": 7, "sigma": 0.5}},
+        {"loss": {"constraint": {"weight": 7, "sigma": 0.5}}},
+    ],
+)
+def test_switching_the_constraint_on_keeps_what_was_set_of_it(tmp_path: Path, settings: dict[str, Any]) -> None:
+    axes = {"loss": {"none": {"settings": {"loss.constraint": False}}, "on": {"settings": {"loss.constraint": True}}}}
+    none, on = (run.recipe.loss.constraint for run in plan(load(tmp_path, axes=axes, settings=settings)))
+    assert none is None
+    assert on is not None
+    assert (on.weight, on.sigma) == (7, 0.5)
 
 
 def test_a_variant_may_change_recipe_data_and_splits(tmp_path: Path) -> None:
@@ -350,7 +386,7 @@ def listing(grid: Path, rooms: Path, out: Path, *more: object, code: int = 0) ->
         ({"settings": SMALL | {"loss.teacher.model": "no.lcrseg"}}, [], r"none, seed 0: .*no\.lcrseg.* --only"),
         ({"settings": SMALL | {"loss.teacher.model": "nyu4"}}, [], "a teacher needs the same classes"),
         ({"settings": SMALL | {"network.finetune": "no.lcrseg"}}, [], r"none, seed 0: .*no\.lcrseg"),
-        ({"settings": SMALL | {"network.weights": "no.pth"}}, [], r"network\.weights: there is no file no\.pth"),
+        ({"settings": FROM_FILE | {"network.weights": "no.pth"}}, [], r"network\.weights: there is no file no\.pth"),
     ],
 )
 def test_what_a_training_would_refuse_as_it_starts_is_said_before_and_by_a_dry_run_too(
@@ -452,6 +488,69 @@ def test_an_ablation_that_was_stopped_goes_on_keeps_what_was_finished_and_surviv
     (refused,) = run_all([runs[1]], replace(settings, data=dict.fromkeys(settings.data, changed)))
     assert not isinstance(refused, RunResult)
     assert "was trained on another 'val' (2 frames" in refused.reason
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.glob("*.yaml")))
+def test_every_shipped_grid_has_the_models_and_weights_that_it_starts_from(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)  # where a checkout has the teacher of nyu40_choices
+    for run in plan(Grid.load(name)):
+        _check_models(run.recipe)
+
+
+@pytest.mark.parametrize(
+    ("network", "weights", "missing"),
+    [
+        ("segnet", "torchvision", None),
+        ("segnet", "torchvision_bn", None),
+        ("fcn32s", "oxford", None),
+        ("segnet", "caffe:HOME/vgg16.bin", None),
+        ("segnet", "~/vgg16.bin", None),
+        ("fcn_lite", "~/vgg16.bin", None),
+        ("segnet", "caffe:HOME/no.bin", r"HOME/no\.bin$"),
+        ("segnet", "~/no.npz", r"HOME/no\.npz$"),
+        ("fcn_lite", "torchvision", "no file torchvision$"),
+    ],
+)
+def test_weights_are_looked_for_where_a_training_looks_and_not_where_it_downloads_or_takes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str, weights: str, missing: str | None
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "vgg16.bin").write_bytes(b"")
+    weights = weights.replace("HOME", str(tmp_path))
+    recipe = Recipe.load("segnet_paper", {"network.name": network, "network.weights": weights})
+    if missing is None:
+        _check_models(recipe)
+    else:
+        with pytest.raises(LcrSegError, match=missing.replace("HOME", str(tmp_path))):
+            _check_models(recipe)
+    _check_models(Recipe.load("segnet_paper", {"network.weights": weights, "network.imagenet": False}))
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize("state", ["finished", "trained"])
+def test_runs_made_on_other_labels_are_told_before_anything_starts_and_never_reported(
+    rooms: Path, tmp_path: Path, dry: list[str], state: str
+) -> None:
+    grid, out = write_grid(tmp_path), tmp_path / "out"
+    none, _ = plan(Grid.load(grid))
+    settings = RunSettings({"data": rooms}, out, out / "hha")
+    splits = {split: digest_split(rooms, split) for split in ("fit", "val")}
+    record = {"recipe": without_folders_in(none.recipe), "data": {"fit": "fit", "splits": splits}}
+    replace(tiny_bundle("rgb"), training=record).save(settings.folder(none) / "model.lcrseg")
+    if state == "finished":
+        result = RunResult(none.digest, made_up(0.5, 0.3), 1.0)
+        (settings.folder(none) / "result.json").write_text(json.dumps(asdict(result)))
+    assert state_of(none, settings) == state
+    assert state in listing(grid, rooms, out, "--dry-run")
+
+    changed = tmp_path / "changed"
+    shutil.copytree(rooms, changed)
+    write_png(changed / "label40" / f"{DatasetFolder(rooms, 'val').names[0]}.png", np.ones((64, 96), np.uint8))
+    told = listing(grid, changed, out, *dry, code=1)
+    assert "was trained on another 'val' (2 frames" in told
+    assert not (out / "report.md").exists()
 
 
 def test_a_run_that_another_process_works_on_is_left_to_it(rooms: Path, tmp_path: Path) -> None:

@@ -94,6 +94,25 @@ def test_terms_of_the_weights_travel_on(model: Path) -> None:
     assert DATA_NOTICE not in start(NYU40, model)[1].notice  # the new bundle says it of its own data
 
 
+def test_a_notice_names_all_models_that_led_here_and_says_their_terms_once(model: Path, tmp_path: Path) -> None:
+    bundle, path = ModelBundle.load(model), tmp_path / "next.lcrseg"
+    assert "EfficientNet-Lite0 (" in bundle.notice
+    bundle.save(path)
+    for name in ("first", "second", "second"):
+        notice = start(NYU40, path)[1].notice + DATA_NOTICE
+        replace(bundle, name=name, notice=notice).save(path)
+    last = start(NYU40, path)[1].notice
+    assert last.startswith(
+        "It went on from the model second, before that first, before that start, of which is said:\n"
+    )
+    assert last.count("of which is said") == last.count("EfficientNet") == 1
+    nested = "It went on from the model b, of which is said:\nIt went on from the model a, of which is said:\nTerms.\n"
+    replace(bundle, name="c", notice=nested).save(path)  # as older versions wrote it
+    assert start(NYU40, path)[1].notice == (
+        "It went on from the model c, before that b, before that a, of which is said:\nTerms.\n"
+    )
+
+
 def test_another_network_is_refused_with_what_differs(model: Path) -> None:
     with pytest.raises(BundleError, match="width is 16 there, 32 here"):
         start(NYU40, model, width=32)
@@ -142,7 +161,7 @@ def test_a_run_goes_on_from_the_model_on_the_folders_classes(model: Path, tmp_pa
     answer = run_command(["train", *arguments], tmp_path / "log")
     assert answer.returncode == 0, answer.output[-3000:]
     assert "3 of 4 classes keep their scores; anew: forklift" in answer.output
-    assert "learning rate 0.0002" in answer.output
+    assert "optimizer.learning_rate=0.0002" in answer.output
 
     bundle = ModelBundle.load(tmp_path / "run" / "model.lcrseg")
     assert (bundle.name, bundle.labels) == ("mine", OTHER)

@@ -300,6 +300,26 @@ def test_batch_norms_can_start_where_the_weights_without_them_were(
             ours, theirs = (F.max_pool2d(x, 2, ceil_mode=True) for x in (ours, theirs))
 
 
+@pytest.mark.parametrize("with_norms", [("rgb", "hha"), ("rgb",), ("hha",)])
+def test_batch_norms_of_a_fusion_start_as_those_of_each_network_alone(
+    weights: Path, with_norms: tuple[str, ...]
+) -> None:
+    sides = {s: {"name": "segnet"} if s in with_norms else {"name": "fcn32s", "head": "light"} for s in ("rgb", "hha")}
+    fusion = create_network("fusion", in_channels=6, num_classes=4, **sides)
+    start = fusion.load_imagenet(weights / "convolutions.npz")
+    assert [name for name in start.untouched if name.endswith("batch norms")] == [
+        f"{s}.batch norms" for s in with_norms
+    ]
+    images = torch.randn(2, 6, 64, 96, generator=torch.Generator().manual_seed(0))
+    fusion.start_batch_norms(images, start.scale)
+    for side in with_norms:
+        alone = create_network("segnet", in_channels=3, num_classes=4)
+        its_own = alone.load_imagenet(weights / "convolutions.npz")
+        alone.start_batch_norms(images[:, :3] if side == "rgb" else images[:, 3:], its_own.scale)
+        for name, value in alone.encoder.state_dict().items():
+            assert torch.equal(value, getattr(fusion, side).encoder.state_dict()[name]), name
+
+
 def test_the_convention_can_be_named_where_the_ending_does_not_tell(weights: Path) -> None:
     network = create_network("fcn32s", in_channels=3, num_classes=4, head="light")
     start = network.load_imagenet(f"caffe:{weights / 'convolutions.pth'}")

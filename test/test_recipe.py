@@ -11,7 +11,7 @@ pytest.importorskip("lightning", reason="training needs the extra: pip install '
 
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.resources import CONFIG
-from lcr_seg_ros.training.recipe import Recipe, RecipeError
+from lcr_seg_ros.training.recipe import ConstraintRecipe, InputRecipe, LossRecipe, Recipe, RecipeError
 from lcr_seg_ros.training.train_command import command
 
 NYU40 = LabelSet.load("nyu40")
@@ -81,11 +81,23 @@ def test_one_key_switches_the_constraint() -> None:
     assert off_and_on.loss.constraint.weight == 7
 
 
+def test_switching_the_constraint_on_keeps_what_the_base_says_of_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("base: segnet_paper\nname: mine\nloss: {constraint: true}\n")
+    assert Recipe.load(tmp_path / "mine.yaml").loss == Recipe.load("segnet_paper").loss
+
+
 @pytest.mark.parametrize(("modality", "guide"), [("rgb", "rgb"), ("hha", "hha"), ("rgb_hha", "rgb")])
 def test_the_guide_follows_the_modality_and_is_written_out(modality: str, guide: str) -> None:
-    constraint = Recipe.load("nyu40", {"input.modality": modality}).loss.constraint
-    assert constraint is not None
-    assert constraint.guide == guide
+    loaded = Recipe.load("nyu40", {"input.modality": modality})
+    built = Recipe(
+        name="built",
+        input=InputRecipe(modality=modality),  # type: ignore[arg-type]
+        loss=LossRecipe(constraint=ConstraintRecipe()),
+    )
+    for recipe in (loaded, built):
+        assert recipe.loss.constraint is not None
+        assert recipe.loss.constraint.guide == guide
+        assert recipe.model_dump()["loss"]["constraint"]["guide"] == guide
 
 
 def test_a_guide_that_the_network_has_no_image_for_is_refused() -> None:

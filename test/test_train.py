@@ -29,14 +29,23 @@ from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.callbacks import LastCheckpoint
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.export_run import read_checkpoint
-from lcr_seg_ros.training.module import SegmentationTraining
-from lcr_seg_ros.training.recipe import Recipe, RecipeError
-from lcr_seg_ros.training.train import Machine
+from lcr_seg_ros.training.module import SegmentationTraining, TrainingError
+from lcr_seg_ros.training.recipe import Recipe, RecipeError, RoomsRecipe
+from lcr_seg_ros.training.train import Machine, _tell_of_unused_rooms
 from lcr_seg_ros.training.train import train as run_training
 from lcr_seg_ros.training.train_command import LOCK, command
 from lcr_seg_ros.weights import state_dict_from_onnx
 
 NYU40 = LabelSet.load("nyu40")
+TINY = {
+    "network.imagenet": False,
+    "network.arguments.width": 16,
+    "input.modality": "rgb",
+    "input.height": 32,
+    "input.width": 48,
+    "rooms.rooms": 0,
+    "rooms.per_epoch": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +254,48 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_which_part_and_what_to
     assert not (tmp_path / "run" / "model.lcrseg").exists()
 
 
+def test_a_run_that_diverges_in_the_last_step_of_an_epoch_keeps_nothing_of_it(
+    rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steep = {"name": "sgd", "schedule": "constant", "learning_rate": 1e20, "gradient_clip": 0, "ema_decay": 0}
+    entries = TINY | {f"optimizer.{k}": v for k, v in steep.items()} | {"optimizer.epochs": 1}
+    recipe, machine = Recipe.load("nyu40", entries), Machine("cpu", threads=1, workers=0)
+    run = tmp_path / "run"
+    message = r"step 1 \(epoch 1\): the loss was finite, but now .*lower optimizer.learning_rate, .*--no-resume"
+    with pytest.raises(TrainingError, match=message):
+        run_training(recipe, rooms, "fit", None, run, cache=tmp_path, machine=machine)
+    assert not (run / "last.ckpt").exists() and not (run / "model.lcrseg").exists()
+
+    # A checkpoint that an older version kept is not made a model.
+    monkeypatch.setattr(SegmentationTraining, "stop_if_diverged", lambda *_: None)
+    with pytest.raises(TrainingError, match=r"last\.ckpt is of a run that diverged \(.*--no-resume"):
+        run_training(recipe, rooms, "fit", None, run, cache=tmp_path, machine=machine)
+    assert not (run / "model.lcrseg").exists()
+
+
+@pytest.mark.parametrize(("accumulate", "rows"), [(1, 2), (3, 2)])
+def test_each_row_of_the_log_tells_of_the_constraint_at_its_very_step_and_so_does_the_progress_bar(
+    rooms: Path, tmp_path: Path, accumulate: int, rows: int
+) -> None:
+    class Shown(Callback):
+        names: frozenset[str] = frozenset()
+
+        def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            self.names = frozenset(trainer.progress_bar_metrics)
+
+    entries = TINY | {"optimizer.batch_size": 2, "optimizer.accumulate": accumulate, "optimizer.epochs": 2}
+    shown, machine = Shown(), Machine("cpu", threads=1, workers=0)
+    recipe = Recipe.load("nyu40", entries)
+    run_training(recipe, rooms, "fit", None, tmp_path, cache=tmp_path, machine=machine, callbacks=[shown])
+    with next((tmp_path / "log").glob("*/metrics.csv")).open() as file:
+        told = [row for row in csv.DictReader(file) if row["loss/labels"]]
+    assert len(told) == rows
+    for row in told:
+        ratio = float(row["loss/constraint"]) / float(row["loss/labels"])
+        assert float(row["constraint/over_labels"]) == pytest.approx(ratio, rel=1e-5)
+    assert shown.names >= {"loss/labels", "loss/constraint", "constraint/kernel_energy_min", "constraint/mean_w"}
+
+
 def test_label_images_of_another_label_set_are_refused(rooms: Path, tmp_path: Path) -> None:
     message = r"that label set nyu4 .4 classes. does not know: make a copy with `prepare"
     with pytest.raises(AssertionError, match=message):
@@ -256,6 +307,14 @@ def test_a_folder_with_classes_of_its_own_is_not_learnt_by_the_recipes(rooms: Pa
     write_label_set(tmp_path / "own", LabelSet("rooms", tuple(replace(c, name=f"my {c.name}") for c in NYU40.classes)))
     with pytest.raises(SourceError, match=r"1 is 'my wall' in its labels.yaml .*train with labels=.*own/labels.yaml"):
         run_training(Recipe.load("nyu40"), data=tmp_path / "own", fit="fit", val=None, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(("count", "per_epoch", "is_told"), [(0, 5, True), (2, 0, True), (2, 5, False), (0, 0, False)])
+def test_rendered_rooms_that_nothing_is_learned_from_are_told(
+    caplog: pytest.LogCaptureFixture, count: int, per_epoch: int, is_told: bool
+) -> None:
+    _tell_of_unused_rooms(RoomsRecipe(rooms=count, per_epoch=per_epoch))
+    assert (f"rooms.rooms is {count} and rooms.per_epoch {per_epoch}; set both" in caplog.text) == is_told
 
 
 def test_rendered_rooms_are_refused_where_ids_mean_something_else(rooms: Path, tmp_path: Path) -> None:

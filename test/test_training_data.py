@@ -120,6 +120,22 @@ def test_colour_jitter_never_touches_hha_nor_the_guide() -> None:
     assert not (image[:3] == 100).all()
 
 
+@pytest.mark.parametrize("entry", ["no_depth", "worn_depth"])
+def test_a_guide_of_hha_is_that_of_the_frame_as_it_was_moved_alike(entry: str) -> None:
+    ramp = np.tile(np.arange(64, dtype=np.uint8)[None, :] * 2, (48, 1))
+    image = np.stack([ramp] * 3, 2)
+    depth_mm, camera = np.full((48, 64), 2000, np.uint16), CameraIntrinsics(50, 50, 32, 24, 64, 48)
+    example = Example(image, image, (ramp > 64).astype(np.uint8) + 1, depth_mm, camera)
+    lost = {"augmentation.worn_depth": 0, "augmentation.no_depth": 0} | {f"augmentation.{entry}": 1}
+    size = {"input.modality": "hha", "input.height": 48, "input.width": 64, "input.early_share": 0}
+    dataset = SegmentationDataset([example], Recipe.load("nyu40", size | lost), NYU40)
+    for epoch in range(5):
+        seen, guide, target = dataset[epoch, 0]
+        assert (seen / 255 - guide).abs().mean() > 0.1
+        sure = (255 * guide[0] - 65).abs() > 3
+        assert ((255 * guide[0] > 65).long() == target)[sure].all()
+
+
 def test_half_of_the_classes_of_another_frame_are_laid_over_image_guide_label_and_teacher_alike() -> None:
     still = {f"augmentation.{name}": 0 for name in ("brightness", "contrast", "saturation", "hue", "no_depth", "flip")}
     whole = {"augmentation.crop_area": (1, 1), "augmentation.crop_aspect": (4 / 3, 4 / 3), "augmentation.mix": 1}
@@ -156,6 +172,49 @@ def test_training_and_robot_see_the_same_tensor_of_smaller_frames_the_same_colou
     off = np.abs(image.numpy() - robot)
     assert off[:3].max() == 0
     assert (off.max() == 0) if height == 240 else (np.median(off, (1, 2)) <= 1).all(), "HHA there is of sampled depth"
+
+
+WITHOUT_JITTER = {f"augmentation.{name}": 0 for name in ("brightness", "contrast", "saturation", "hue", "flip")}
+
+
+@pytest.mark.parametrize(
+    ("entries", "augment"),
+    [
+        ({}, False),
+        ({"augmentation.enabled": False}, True),
+        ({"augmentation.scale": [1.0, 1.0], **WITHOUT_JITTER}, True),
+    ],
+)
+@pytest.mark.parametrize(("width", "height"), [(256, 144), (144, 256), (192, 144)])
+def test_frames_of_one_aspect_keep_it_wherever_none_is_cut_as_on_the_robot(
+    width: int, height: int, entries: dict[str, object], augment: bool
+) -> None:
+    from lcr_seg_ros.preprocess import Preprocessor
+
+    rgb = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    example = Example(rgb, rgb, np.ones((height, width), np.uint8))
+    recipe = Recipe.load("nyu40-rgb", {"input.height": 72, "input.width": 96, **entries})
+    teacher = InputSpec("rgb", 48, 64, (0.0,) * 3, (1.0,) * 3)
+    image, guide, target, of_teacher = SegmentationDataset([example], recipe, NYU40, (), augment, teacher)[0]
+    frame = RgbdFrame(rgb, None, None)
+    for seen, (h, w) in ((image, (72, 96)), (of_teacher, (48, 64))):
+        robot = Preprocessor(InputSpec("rgb", h, w, (0.0,) * 3, (1.0,) * 3))(frame).tensor[0]
+        assert np.array_equal(seen.numpy(), robot)
+    assert guide.shape[1:] == target.shape == image.shape[1:]
+
+
+def test_frames_of_several_aspects_get_the_recipes_size_and_a_warning_once(caplog: pytest.LogCaptureFixture) -> None:
+    recipe = Recipe.load("nyu40-rgb", {"input.height": 72, "input.width": 96})
+    shapes = ((144, 256), (150, 200), (96, 256))
+    examples = [
+        Example(np.zeros((*shape, 3), np.uint8), np.zeros((*shape, 3), np.uint8), np.ones(shape, np.uint8))
+        for shape in shapes
+    ]
+    for _ in range(2):
+        dataset = SegmentationDataset(examples, recipe, NYU40, augment=False)
+        assert {tuple(dataset[k][0].shape[1:]) for k in range(3)} == {(72, 96)}
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert "from 200x150 to 256x96 px, are all resized to 96x72 px" in told
 
 
 def test_channel_statistics_keep_the_colour_normalisation_of_the_start_and_measure_hha() -> None:
@@ -197,3 +256,12 @@ def test_frames_without_labels_or_depth_say_so(tmp_path: Path) -> None:
     write_folder([SourceFrame("a", frame, np.ones((48, 64), np.uint8))], tmp_path / "flat")
     with pytest.raises(SourceError, match=r"train with input\.modality rgb"):
         folder_examples(DatasetFolder(tmp_path / "flat"), tmp_path, HhaSettings())
+
+
+def test_label_images_of_another_size_are_refused_with_the_file_and_both_sizes(tmp_path: Path) -> None:
+    from lcr_seg_ros.sources.source import SourceFrame
+
+    frame = RgbdFrame(np.zeros((48, 64, 3), np.uint8), None, CameraIntrinsics(50, 50, 32, 24, 64, 48))
+    write_folder([SourceFrame("a", frame, np.ones((24, 32), np.uint8))], tmp_path / "half")
+    with pytest.raises(SourceError, match=r"label image is 32x24 pixels \(.*label40/a\.png\), the colour image 64x48"):
+        folder_examples(DatasetFolder(tmp_path / "half"), tmp_path, None)

@@ -144,6 +144,20 @@ def test_labels_between_scores_are_taken_from_every_corner_alike(monkeypatch: py
     assert sorted(seen) == list(range(6 * 8))
 
 
+def test_batches_left_over_at_the_end_of_an_epoch_are_averaged_as_so_many_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = Recipe.load("nyu40", {"network.imagenet": False, "input.modality": "rgb", "loss.constraint": None})
+    module = SegmentationTraining(recipe, NYU40, torch.ones(40)).eval()
+    module.trainer = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", accumulate_grad_batches=4)
+    module.trainer.fit_loop.max_batches = 10
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    batch = (torch.zeros(1, 3, 32, 48), torch.zeros(1, 3, 32, 48), torch.zeros(1, 32, 48, dtype=torch.long))
+    losses = torch.stack([module.training_step(batch, index) for index in range(10)])
+    of_groups = torch.stack([group.sum() for group in (losses / 4).split(4)])  # Lightning's division
+    assert torch.allclose(of_groups, losses[0].expand(3))
+
+
 @pytest.mark.parametrize("size", [(240, 320), (97, 131), (32, 32)])
 def test_fcn_lite_scores_at_a_quarter_of_any_input_size(size: tuple[int, int]) -> None:
     network = create_network("fcn_lite", in_channels=6, num_classes=40).eval()

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cache
@@ -25,10 +25,15 @@ from lcr_seg_ros.files import exclusive, refuse_no_folder, replace_file
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import LABEL_FOLDER, DatasetFolder
 from lcr_seg_ros.training.ablate_grid import GridError, PlannedRun
-from lcr_seg_ros.training.datasets.folder_labels import RELABEL, refuse_other_classes, refuse_unknown_ids
+from lcr_seg_ros.training.datasets.folder_labels import (
+    RELABEL,
+    refuse_other_classes,
+    refuse_other_size,
+    refuse_unknown_ids,
+)
 from lcr_seg_ros.training.datasets.split_digest import digest_split, is_same_split
 from lcr_seg_ros.training.evaluate import BOUNDARY_RADII_PX, evaluate, load_segmenter, measure_flicker
-from lcr_seg_ros.training.recipe import Recipe, RecipeError, without_folders_in
+from lcr_seg_ros.training.recipe import NetworkRecipe, Recipe, RecipeError, without_folders_in
 
 BUNDLE, RESULT, CHECKPOINT, LOG, RECIPE = "model.lcrseg", "result.json", "last.ckpt", "train.log", "planned.yaml"
 SECONDS, _UNKNOWN = "seconds.txt", "unknown\n"
@@ -113,7 +118,8 @@ def check_data(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
 def check_start(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
     """See all that a training would refuse as it starts, as far as that takes no time.
 
-    Label images are looked at in a few frames of each split. Runs that are trained already are left out.
+    Label images are looked at in a few frames of each split. Of runs that are trained already it is seen that their
+    frames are the same still, which reads these: else they would be reported beside runs on other data.
 
     Raises:
         LcrSegError: says which run, or which folder, and what to do.
@@ -121,6 +127,10 @@ def check_start(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
     refuse_no_folder(settings.out)
     check_data(runs, settings)
     ahead = [run for run in runs if state_of(run, settings) in ("new", "started")]
+    digest_once = cache(digest_split)
+    for run in runs:
+        if run not in ahead:
+            _refuse_other_data(run, settings, settings.folder(run), digest_once)
     for data, split, labels in sorted({(r.data, s, r.recipe.labels) for r in ahead for s in (r.fit, r.val)}):
         _check_labels(settings.data[data], split, LabelSet.load(labels))
     for run in ahead:
@@ -135,15 +145,18 @@ def _check_labels(data: Path, split: str, labels: LabelSet) -> None:
     folder = DatasetFolder(data, split)
     if not folder.has_labels:
         raise SourceError(f"{data} has no {LABEL_FOLDER}/: training needs the classes of every pixel there")
-    frames = (folder[i] for i in range(0, len(folder), max(1, len(folder) // _LABELS_LOOKED_AT)))
+    frames = [folder[i] for i in range(0, len(folder), max(1, len(folder) // _LABELS_LOOKED_AT))]
+    for frame in frames:
+        refuse_other_size(frame, data)
     images = (frame.labels for frame in frames if frame.labels is not None)
     refuse_unknown_ids(images, labels, f"{data}, split {split}", RELABEL)
 
 
 def _check_models(recipe: Recipe) -> None:
     """That files are there from which the network starts or learns."""
-    weights, finetune, teacher = recipe.network.weights, recipe.network.finetune, recipe.loss.teacher
-    if weights is not None and not Path(weights).is_file():
+    finetune, teacher = recipe.network.finetune, recipe.loss.teacher
+    weights = _weights_file(recipe.network)
+    if weights is not None and not weights.is_file():
         raise RecipeError(f"network.weights: there is no file {weights}")
     if finetune is not None:
         describe_model(finetune)
@@ -151,6 +164,17 @@ def _check_models(recipe: Recipe) -> None:
         from lcr_seg_ros.training.teacher import require_teacher  # PyTorch takes seconds
 
         require_teacher(describe_model(teacher.model), teacher.model, LabelSet.load(recipe.labels), recipe.input)
+
+
+def _weights_file(network: NetworkRecipe) -> Path | None:
+    """The file of ImageNet weights that a training would read; None where it reads none, or downloads them."""
+    if network.weights is None or network.finetune is not None or not network.imagenet:
+        return None
+    if network.name == "fcn_lite":  # has no weights that are downloaded
+        return Path(network.weights).expanduser()
+    from lcr_seg_ros.networks.vgg16 import weights_file  # PyTorch takes seconds
+
+    return weights_file(network.weights)
 
 
 def run_all(runs: Sequence[PlannedRun], settings: RunSettings) -> Iterator[RunResult | RunFailure]:
@@ -324,10 +348,16 @@ def _is_trained(run: PlannedRun, bundle: Path) -> bool:
         stored = Recipe.model_validate(record["recipe"])
     except (BundleError, KeyError, ValueError):
         return False
-    return without_folders_in(stored) == without_folders_in(run.recipe)
+    epochs = run.recipe.optimizer.epochs  # `export` makes bundles of runs that go on, too
+    return record.get("epochs_run", epochs) == epochs and without_folders_in(stored) == without_folders_in(run.recipe)
 
 
-def _refuse_other_data(run: PlannedRun, settings: RunSettings, folder: Path) -> None:
+def _refuse_other_data(
+    run: PlannedRun,
+    settings: RunSettings,
+    folder: Path,
+    digest: Callable[[Path, str], dict[str, Any]] = digest_split,
+) -> None:
     """A result counts for the images and labels that it was made on.
 
     Raises:
@@ -337,7 +367,7 @@ def _refuse_other_data(run: PlannedRun, settings: RunSettings, folder: Path) -> 
         return
     trained_on = ModelBundle.load(folder / BUNDLE).training.get("data", {}).get("splits", {})
     for split, before in trained_on.items():
-        now = digest_split(settings.data[run.data], split)
+        now = digest(settings.data[run.data], split)
         if not is_same_split(before, now):
             raise LcrSegError(
                 f"{folder} was trained on another {split!r} ({before.get('frames')} frames, labels "

@@ -30,7 +30,7 @@ from lcr_seg_ros.training.ablate_report import SCORES, write_ablation_report
 from lcr_seg_ros.training.train_command import options_in, values_in
 
 _PASSED_ON = ("threads", "accelerator", "devices", "nodes", "workers", "checkpoint_minutes")
-"""Options of `train` that change neither what comes out nor where it goes."""
+"""Options of `train` that change neither what comes out nor where it goes; several processes on GPUs alone."""
 
 
 @click.command(
@@ -86,7 +86,7 @@ def command(
     Stopped at any point, the same command goes on: finished runs are kept, the one in progress resumes from its
     checkpoint. The tables are written anew after each run. A run that fails is listed and does not stop the others.
     What follows -- goes to `train` as it is: --accelerator, --devices, --nodes, --workers, --threads and
-    --checkpoint-minutes.
+    --checkpoint-minutes; more than one process with --accelerator gpu only.
     """
     _refuse_what_decides(train_arguments)
     grid = Grid.load(grid_name, seeds=_parse_seeds(seeds), fit=fit, val=val)
@@ -181,11 +181,17 @@ def _refuse_what_decides(words: tuple[str, ...]) -> None:
         for option in options:
             if option.name not in _PASSED_ON:
                 raise click.UsageError(f"{option.opts[0]} does not belong there: {_elsewhere(option.opts[0])}")
-        entries = values_in(("--data", ".", *words))["entries"]
+        values = values_in(("--data", ".", *words))
     except click.UsageError as error:
         raise click.UsageError(f"after --: {error.format_message()}") from error
-    if entries:
+    if entries := values["entries"]:
         raise click.UsageError(f"after --: {entries[0]} {_elsewhere('--set')}")
+    several = [f"--{name} {values[name]}" for name in ("devices", "nodes") if values[name] > 1]
+    if several and values["accelerator"] != "gpu":
+        raise click.UsageError(
+            f"after --: {' '.join(several)} would change every run: on CPUs each process takes the statistics of batch "
+            "norms from its own share of a batch. Leave it out, or add --accelerator gpu, where processes share them"
+        )
 
 
 def _elsewhere(option: str) -> str:

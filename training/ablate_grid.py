@@ -14,7 +14,8 @@
     baseline: {loss: none}              # optional: differences are taken against it, seed by seed
 
 Later axes override earlier ones. Overrides below an entry that an earlier axis has set to null or false are dropped:
-without a constraint there is no lambda. Points of the grid that come to the same recipe and data are trained once.
+without a constraint there is no lambda. True over a section that has entries keeps them: it is on. Points of the grid
+that come to the same recipe and data are trained once.
 """
 
 from __future__ import annotations
@@ -249,17 +250,29 @@ def _plan_run(grid: Grid, point: dict[str, str], seed: int) -> PlannedRun:
 
 
 def _override(settings: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    """Later entries win; an entry that is set replaces what lies below it, and below one that is off nothing is set."""
+    """Later entries win; an entry that is set replaces what lies below it, and below one that is off nothing is set.
+
+    True switches a section on, and replaces nothing that is set there.
+    """
     result = dict(settings)
     for name, value in later.items():
         sections = name.split(".")
         above = [".".join(sections[:k]) for k in range(1, len(sections))]
         if any(a in result and result[a] in (None, False) for a in above):
             continue
+        if value is True and _is_set(result, name):
+            continue  # switched on: it is, with what has been set there
         for old in [n for n in result if n == name or n.startswith(f"{name}.")]:
             del result[old]
         result[name] = value
     return result
+
+
+def _is_set(settings: dict[str, Any], name: str) -> bool:
+    """Whether a section has entries, in one piece or by their dotted names, and is not off."""
+    if name in settings:
+        return isinstance(settings[name], dict)
+    return any(entry.startswith(f"{name}.") for entry in settings)
 
 
 def _names_as_written(path: Path, values: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ PREVIEW_HEIGHT = 200
 class LastCheckpoint(Checkpoint):
     """Writes the run's state after each epoch, and within one every so many minutes or steps; whole or not at all.
 
+    A state that has diverged is not written: the one before stays.
+
     Args:
         path: the file.
         minutes: between checkpoints within an epoch; 0: none by the clock.
@@ -32,6 +34,7 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, path: Path, minutes: float = 10.0, steps: int = 0) -> None:
         self._path, self._minutes, self._steps = path, minutes, steps
         self._written_at, self._written_step = time.monotonic(), 0
+        self._last_image: torch.Tensor | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._written_at, self._written_step = time.monotonic(), trainer.global_step
@@ -40,10 +43,19 @@ class LastCheckpoint(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         moved = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if moved and batch_idx + 1 < trainer.num_training_batches and self._is_due(trainer):
-            self._write(trainer)
+        if batch_idx + 1 == trainer.num_training_batches:
+            self._last_image = batch[0][:1].clone()  # the end of the epoch has no batch
+        elif moved and self._is_due(trainer):
+            self._write_unless_diverged(trainer, pl_module, batch[0][:1])
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._write_unless_diverged(trainer, pl_module, self._last_image)
+
+    def _write_unless_diverged(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, image: torch.Tensor | None
+    ) -> None:
+        assert isinstance(pl_module, SegmentationTraining)
+        pl_module.stop_if_diverged(image)
         self._write(trainer)
 
     def _is_due(self, trainer: L.Trainer) -> bool:

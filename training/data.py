@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
 from lcr_seg_ros.hha import HhaEncoder, HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks.pretrained import ImagenetStart
-from lcr_seg_ros.preprocess import resize_image
+from lcr_seg_ros.preprocess import network_size, resize_image
 from lcr_seg_ros.sources.folder import DatasetFolder, depth_to_millimetres
+from lcr_seg_ros.training.datasets.folder_labels import refuse_other_size
 from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE, cached_hha
 from lcr_seg_ros.training.recipe import LossRecipe, Recipe
 from lcr_seg_ros.training.worn_depth import wear
@@ -73,7 +75,7 @@ def folder_examples(
         keep_depth: for ``augmentation.worn_depth``.
 
     Raises:
-        SourceError: a frame has no labels, or no depth where HHA is asked for.
+        SourceError: a frame has no labels, labels of another size, or no depth where HHA is asked for.
     """
     encoder = None if hha is None else HhaEncoder(HHA_MODE, hha)
     examples = []
@@ -82,6 +84,7 @@ def folder_examples(
             raise SourceError(
                 f"frame {item.name} of {folder.path} has no labels: training needs label40/{item.name}.png"
             )
+        refuse_other_size(item, folder.path)
         image = np.zeros_like(item.frame.rgb) if encoder is None else cached_hha(encoder, item.frame, cache)
         examples.append(_example(item.frame, image, item.labels, keep_depth))
     return examples
@@ -180,6 +183,10 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
     An item asked for as ``(epoch, index)`` is a function of seed, epoch and index, and its size that of the epoch;
     asked for as ``index`` it draws from PyTorch's random numbers and has the full size.
 
+    Frames that are not cut, or cut in their own aspect ratio (``augmentation.scale``), keep it as they do on the robot
+    (:func:`~lcr_seg_ros.preprocess.network_size`), at the recipe's shorter side. Batches need one size, though: frames
+    of several aspect ratios are all resized to the recipe's, and a warning says so. Random crops always have that.
+
     Args:
         examples: a list; see :func:`folder_examples`.
         recipe: sizes, modality, augmentation, guide.
@@ -204,6 +211,9 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
         self._augment = augment and recipe.augmentation.enabled
         a = recipe.augmentation
         self._colour = v2.ColorJitter(a.brightness, a.contrast, a.saturation, a.hue)
+        shapes = {example.labels.shape for example in (*examples, *(extra if self._extra_count else ()))}
+        self._frame_sizes = {(width, height) for height, width in shapes}
+        self._warn_of_distortion((recipe.input.width, recipe.input.height))
         # Not the exact execution of the cache: it is a hundred times slower, and differs by less than what wears depth.
         self._hha = HhaEncoder("fast", recipe.input.hha_settings) if a.worn_depth else None
 
@@ -217,7 +227,28 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
                 torch.manual_seed(seed_of(self._recipe.seed, epoch, position))
             i = self._recipe.input
             size = (i.width, i.height) if epoch is None else i.size_in(epoch, self._recipe.optimizer.epochs)
-            return self._item(position, size)
+            return self._item(position, self._fitted(size))
+
+    def _fitted(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) in pixels that frames get in place of such a training size; see the class."""
+        sizes = self._sizes_of_whole_frames(size)
+        return sizes.pop() if len(sizes) == 1 else size
+
+    def _sizes_of_whole_frames(self, size: tuple[int, int]) -> set[tuple[int, int]]:
+        """As a robot has them; none where parts of any ratio are cut out."""
+        if self._augment and self._recipe.augmentation.scale is None:
+            return set()
+        spec = InputSpec("rgb", size[1], size[0], (0.0,) * 3, (1.0,) * 3)
+        return {network_size(width, height, spec) for width, height in self._frame_sizes}
+
+    def _warn_of_distortion(self, size: tuple[int, int]) -> None:
+        if len(self._sizes_of_whole_frames(size)) > 1:
+            ratios = sorted(self._frame_sizes, key=lambda frame: frame[0] / frame[1])
+            _warn_once(
+                "frames of several aspect ratios, from %s to %s px, are all resized to %s px where they are not cut, "
+                "while a robot keeps the ratio of each: train and validate on frames of one ratio",
+                *("x".join(map(str, each)) for each in (ratios[0], ratios[-1], size)),
+            )
 
     def _item(self, index: int, size: tuple[int, int]) -> tuple[Tensor, ...]:
         views = self._views(index, size)
@@ -236,13 +267,16 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
         sensed = self._sense_anew(example) if self._augment else example
         window, flip = self._moves(*example.labels.shape)
         rgb, hha, target = self._move(sensed, window, flip, size)
-        guide = rgb if self._guides_by_rgb else hha
+        guide = rgb
+        if not self._guides_by_rgb:  # of depth as it was, whatever another camera makes of it: W knows the boundaries
+            guide = hha if sensed is example else self._move(example, window, flip, size)[1]
         seen = self._colour(rgb) if self._augment else rgb
         views: list[tuple[Tensor, ...]] = [
             (_channels(seen, hha, self._recipe.input.modality), guide.float() / 255, target)
         ]
         if self._teacher is not None:
-            rgb, hha, target = self._move(example, window, flip, (self._teacher.width, self._teacher.height))
+            of_teacher = self._fitted((self._teacher.width, self._teacher.height))
+            rgb, hha, target = self._move(example, window, flip, of_teacher)
             views.append((_channels(rgb, hha, self._teacher.modality), target))
         return views
 
@@ -293,6 +327,11 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
     def _guides_by_rgb(self) -> bool:
         constraint = self._recipe.loss.constraint
         return constraint is None or constraint.guide == "rgb"
+
+
+@cache
+def _warn_once(text: str, *values: str) -> None:
+    log.warning(text, *values)
 
 
 def _mixed(under: list[tuple[Tensor, ...]], over: list[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:

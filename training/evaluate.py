@@ -21,7 +21,7 @@ from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.sources.source import SourceFrame
-from lcr_seg_ros.training.datasets.folder_labels import refuse_other_classes
+from lcr_seg_ros.training.datasets.folder_labels import refuse_other_classes, refuse_other_size
 from lcr_seg_ros.training.datasets.grouping import load_grouping
 from lcr_seg_ros.training.metrics import (
     ConfusionMatrix,
@@ -219,11 +219,7 @@ def evaluate(
     for index, item in enumerate(tqdm(folder, desc="evaluate", unit="frame", leave=False, disable=None)):
         if item.labels is None:
             raise SourceError(f"frame {item.name} of {folder.path} has no label image to compare with")
-        if item.labels.shape != item.frame.rgb.shape[:2]:
-            raise SourceError(
-                f"frame {item.name}: the label image is {item.labels.shape}, "
-                f"the colour image {item.frame.rgb.shape[:2]}"
-            )
+        refuse_other_size(item, folder.path)
         if not known[item.labels].all():
             strange = np.unique(item.labels[~known[item.labels]])[:8].tolist()
             raise SourceError(

@@ -61,9 +61,13 @@ def bundle_network(
         network=to_onnx(network, spec),
         training=training,
         scores=scores or {},
-        notice=(FCN_LITE_NOTICE if start_notice is None else start_notice)
+        notice=(_notice_of_fcn_lite(arguments) if start_notice is None else start_notice)
         + (DATA_NOTICE if labels.name in ("nyu40", "nyu4") else OWN_DATA_NOTICE),
     )
+
+
+def _notice_of_fcn_lite(arguments: dict[str, Any]) -> str:
+    return FCN_LITE_NOTICE.format(encoder=str(arguments.get("encoder", "lite0")).title())
 
 
 def to_onnx(network: nn.Module, spec: InputSpec) -> bytes:

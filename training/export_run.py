@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from lcr_seg_ros.bundle import InputSpec
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.networks.pretrained import loading_fault
+from lcr_seg_ros.training.divergence import divergence
 from lcr_seg_ros.training.evaluate import write_scored
 from lcr_seg_ros.training.export import bundle_network
-from lcr_seg_ros.training.module import CHECKPOINT_KEY, architecture
-from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.module import CHECKPOINT_KEY, TrainingError, architecture
+from lcr_seg_ros.training.recipe import InputRecipe, Recipe
 
 
 def export_run(run: Path, out: Path, data: Path | None = None, val: str | None = None) -> dict[str, Any]:
@@ -28,24 +30,42 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
 
     Raises:
         SourceError: no checkpoint there, or not one of ours.
+        TrainingError: the network has diverged and answers nothing.
     """
     checkpoint = read_checkpoint(run / "last.ckpt")
     ours = checkpoint[CHECKPOINT_KEY]
     recipe = Recipe.model_validate(ours["record"]["recipe"])
-    labels = LabelSet.load(recipe.labels)
+    # Of the run, not of the file, which may have changed; checkpoints of old have the file's name alone.
+    classes = ours["record"].get("labels")
+    labels = LabelSet.load(recipe.labels) if classes is None else LabelSet.from_dict(classes)
     network = create_network(**architecture(recipe, labels))
     prefix = "network."
     network.load_state_dict(
         {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     )
     seen = recipe.input
+    _refuse_diverged(network, run, seen)
     spec = InputSpec(seen.modality, seen.height, seen.width, tuple(ours["mean"]), tuple(ours["std"]), seen.hha_settings)
-    record = ours["record"] | {"epochs_run": checkpoint["epoch"] + 1, "steps_run": checkpoint["global_step"]}
+    record = {k: v for k, v in ours["record"].items() if k != "labels"}  # a bundle has them at its top
+    epochs = ours.get("next", {"epoch": checkpoint["epoch"] + 1})["epoch"]  # whole ones
+    record |= {"epochs_run": epochs, "steps_run": checkpoint["global_step"]}
     start_notice = ours.get("notice")  # checkpoints of old have none; their encoder was fcn_lite's
     bundle = bundle_network(
         network, recipe.name, architecture(recipe, labels), spec, labels, record, start_notice=start_notice
     )
     return write_scored(bundle, out, data, val)
+
+
+def _refuse_diverged(network: nn.Module, run: Path, seen: InputRecipe) -> None:
+    """Of grey and of noise, normalised; a checkpoint of old may be of a run that diverged in its very last step."""
+    channels = 6 if seen.modality == "rgb_hha" else 3
+    noise = torch.randn(1, channels, seen.height, seen.width, generator=torch.Generator().manual_seed(0))
+    fault = divergence(network, torch.cat([torch.zeros_like(noise), noise]))
+    if fault is not None:
+        raise TrainingError(
+            f"{run / 'last.ckpt'} is of a run that diverged ({fault}): train anew with a lower optimizer.learning_rate "
+            "or with optimizer.gradient_clip=5, and --no-resume or another folder"
+        )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ LONGEST_MEAN = 0.9
 """Decay of the running mean of the weights: small data sets make few steps, and a longer mean would not see them."""
 WITHOUT_WEIGHTS = ("dropout", "drop_path")
 """Arguments of networks that act in training alone: these may differ from those that the model was trained with."""
+
+_BEFORE = ", before that "
+_BEGUN = re.compile(r"It went on from the model (?P<models>.*), of which is said:\n")
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +141,7 @@ def start_from_bundle(
         f"{bundle.origin}, {len(kept)} of {len(labels)} classes kept",
         bundle.input.mean,
         bundle.input.std,
-        f"It went on from the model {bundle.name}, of which is said:\n{_notice(bundle, labels)}",
+        _notice(bundle, labels),
         kept,
     )
 
@@ -206,6 +210,10 @@ def _listed(labels: LabelSet, kept: tuple[str, ...]) -> str:
 
 
 def _notice(bundle: ModelBundle, labels: LabelSet) -> str:
-    """Without what the new bundle says of its own data anyway."""
+    """Of all models that led here, the last one first; without what the new bundle says of its own data anyway."""
     again = DATA_NOTICE if labels.name in ("nyu40", "nyu4") else OWN_DATA_NOTICE
-    return bundle.notice.replace(again, "").rstrip() + "\n"
+    models, terms = [bundle.name], bundle.notice.replace(again, "")
+    while begun := _BEGUN.match(terms):
+        models += begun["models"].split(_BEFORE)
+        terms = terms[begun.end() :]
+    return f"It went on from the model {_BEFORE.join(dict.fromkeys(models))}, of which is said:\n{terms.rstrip()}\n"

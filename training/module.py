@@ -18,6 +18,7 @@ from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.networks.vgg16 import Vgg16
 from lcr_seg_ros.training.data import IGNORED, PADDED, seed_of
+from lcr_seg_ros.training.divergence import divergence
 from lcr_seg_ros.training.lcr import ContextualRegularization
 from lcr_seg_ros.training.metrics import scores_from_confusion
 from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe, RecipeError
@@ -26,6 +27,14 @@ from lcr_seg_ros.training.teacher import Teacher, distillation_loss
 CHECKPOINT_KEY = "lcr_seg_ros"
 PREVIEWS = 4
 """Validation frames that pictures are made of."""
+SHOWN_DIAGNOSTICS = ("kernel_energy_min", "mean_w")
+"""Of the constraint, in the progress bar as well: one falls to 0 when a kernel dies, the other when W does."""
+
+AFTERWARDS = (
+    "A checkpoint that the run folder may hold is from before, and belongs to the recipe as it was: start over with "
+    "--no-resume, or in another folder"
+)
+"""What is left when a run cannot go on."""
 
 
 class TrainingError(LcrSegError, RuntimeError):
@@ -109,7 +118,7 @@ class SegmentationTraining(L.LightningModule):
         np.random.seed(seed % 2**32)  # noqa: NPY002 - the global state is what is to be set
         torch.manual_seed(seed)
 
-    def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         image, guide, target, *rest = batch
         taught = None if self.teacher is None else self.teacher.scores(rest[0]).float()
         scores, *inner = (each.float() for each in self._scores_and_inner_scores(image))
@@ -125,14 +134,23 @@ class SegmentationTraining(L.LightningModule):
             guide = F.interpolate(guide, size=scores.shape[-2:], mode="area")
             parts["constraint"] = self._constraint_loss(scores, guide, valid)
             parts["kernels"] = self.constraint.kernel_penalty()
-            if self._is_logged_step:
+            if self._is_logged(batch_idx):
                 ratio = float(parts["constraint"].detach() / parts["labels"].detach().clamp(min=1e-9))
                 values = self.constraint.diagnostics(guide) | {"over_labels": ratio}
-                self.log_dict({f"constraint/{k}": v for k, v in values.items()})
+                for name, value in values.items():
+                    self.log(f"constraint/{name}", value, prog_bar=name in SHOWN_DIAGNOSTICS)
         self._stop_unless_finite(parts)
         for name, part in parts.items():
             self.log(f"loss/{name}", part, prog_bar=True)
-        return torch.stack(list(parts.values())).sum()
+        return torch.stack(list(parts.values())).sum() * self._share_of_group(batch_idx)
+
+    def _share_of_group(self, batch_idx: int) -> float:
+        """Times this, a batch of the epoch's last group counts as one of so few: Lightning divides by ``accumulate``
+        however many batches are left, and their step would be smaller by as much."""
+        trainer: Any = self.trainer
+        accumulate, batches = trainer.accumulate_grad_batches, trainer.num_training_batches
+        left = batches % accumulate
+        return float(accumulate / left) if left and batch_idx >= batches - left else 1.0
 
     def _keep_features(self, _layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._features = output.detach()
@@ -170,9 +188,13 @@ class SegmentationTraining(L.LightningModule):
             parts["teacher"] = distillation_loss(scores, taught, recipe.temperature, valid) * recipe.weight
         return parts
 
-    @property
-    def _is_logged_step(self) -> bool:
-        return self.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+    def _is_logged(self, batch_idx: int) -> bool:
+        """Whether Lightning writes a row of the log after this batch: after each so many steps, counted from 1, and of
+        accumulated batches after the last one, which moves the weights."""
+        trainer: Any = self.trainer
+        done = batch_idx + 1
+        moves = done % trainer.accumulate_grad_batches == 0 or done == trainer.num_training_batches
+        return moves and (self.global_step + 1) % trainer.log_every_n_steps == 0
 
     @property
     def _pads(self) -> bool:
@@ -235,7 +257,26 @@ class SegmentationTraining(L.LightningModule):
             what = ", ".join(f"loss/{name} = {value:.4g}" for name, value in values.items())
             raise TrainingError(
                 f"step {self.global_step} (epoch {self.current_epoch + 1}): {' and '.join(wrong)} not finite ({what}). "
-                f"{self._remedy(wrong)} The last checkpoint is from before"
+                f"{self._remedy(wrong)} {AFTERWARDS}"
+            )
+
+    def stop_if_diverged(self, images: Tensor | None) -> None:
+        """Whether what is about to be kept is worth it; the loss would tell after the next step only.
+
+        Args:
+            images: (B, C, H, W) float32 in 0..255, of the batch before; None: there is none.
+
+        Raises:
+            TrainingError: weights, statistics, scores or the penalty on kernels are not finite; says what to change.
+        """
+        fault = None if images is None else divergence(self, images)
+        wrong = ["labels"]
+        if fault is None and self.constraint is not None and not bool(self.constraint.kernel_penalty().isfinite()):
+            fault, wrong = "the kernels have grown so large that their penalty is not finite", ["kernels"]
+        if fault is not None:
+            raise TrainingError(
+                f"step {self.global_step} (epoch {self.current_epoch + 1}): the loss was finite, but now {fault}. "
+                f"{self._remedy(wrong)} {AFTERWARDS}"
             )
 
     def _remedy(self, wrong: list[str]) -> str:
@@ -334,7 +375,7 @@ class SegmentationTraining(L.LightningModule):
         if not torch.isfinite(norm) and self.recipe.optimizer.precision != "16-mixed":
             raise TrainingError(
                 f"step {self.global_step} (epoch {self.current_epoch + 1}): the loss is finite, its gradient is not "
-                f"({float(norm)}). {self._remedy(['labels'])} The last checkpoint is from before"
+                f"({float(norm)}). {self._remedy(['labels'])} {AFTERWARDS}"
             )
         self.log("gradient_norm", norm)
         if gradient_clip_val:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -238,17 +239,14 @@ class Recipe(_Section):
     optimizer: OptimizerRecipe = OptimizerRecipe()
     rooms: RoomsRecipe = RoomsRecipe()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _settle_guide(cls, values: Any) -> Any:
+    @model_validator(mode="after")
+    def _settle_guide(self) -> Recipe:
         """Write out what ``auto`` means, so that the run's record says it."""
-        constraint = _section(values, "loss").get("constraint")
-        if constraint is True:
-            constraint = {}
-        if not isinstance(constraint, dict) or constraint.get("guide", "auto") != "auto":
-            return values
-        guide = "hha" if _section(values, "input").get("modality") == "hha" else "rgb"
-        return values | {"loss": values["loss"] | {"constraint": constraint | {"guide": guide}}}
+        constraint = self.loss.constraint
+        if constraint is not None and constraint.guide == "auto":
+            settled = constraint.model_copy(update={"guide": "hha" if self.input.modality == "hha" else "rgb"})
+            self.__dict__["loss"] = self.loss.model_copy(update={"constraint": settled})  # frozen to all others
+        return self
 
     @model_validator(mode="after")
     def _has_its_guide(self) -> Recipe:
@@ -271,7 +269,7 @@ class Recipe(_Section):
         """
         path = _find(name_or_path, CONFIG / "recipes")
         values = _read(path, ())
-        for name, value in (overrides or {}).items():
+        for name, value in deepcopy(overrides or {}).items():  # later ones may go into a section that one of them is
             *sections, leaf = name.split(".")
             place = values
             for section in sections:
@@ -306,12 +304,6 @@ def received(fault: ErrorDetails) -> str:
         return ""
     text = repr(value)
     return f" (got {text})" if len(text) <= 80 else f" (got {text[:77]}...)"
-
-
-def _section(values: Any, name: str) -> dict[str, Any]:
-    """Empty where there is none, and where something else stands in its place, which is refused later."""
-    section = values.get(name) if isinstance(values, dict) else None
-    return section if isinstance(section, dict) else {}
 
 
 _OTHERWISE_CALLED = {
@@ -367,6 +359,8 @@ def _laid_over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for name, value in values.items():
         below = merged.get(name)
+        if value is True and isinstance(below, dict):
+            continue  # switched on: it is, as the base has it
         merged[name] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
 
@@ -385,7 +379,7 @@ def without_folders(argument: str) -> str:
 
 
 def without_folders_in(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain values, for the record. The label set keeps its path: an export reads it again."""
+    """The recipe as plain values, for the record. The label set keeps its path: exports of old runs read it again."""
     values = recipe.model_dump(mode="json")
     network, teacher = values["network"], values["loss"]["teacher"] or {}
     for section, entry in ((network, "weights"), (network, "finetune"), (teacher, "model")):

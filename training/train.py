@@ -7,7 +7,7 @@ import subprocess
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Subset
 
-from lcr_seg_ros.errors import LcrSegError, SourceError
+from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.files import make_folder, replace_file
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks.pretrained import ImagenetStart
@@ -41,11 +41,18 @@ from lcr_seg_ros.training.data import (
 )
 from lcr_seg_ros.training.datasets.folder_labels import RELABEL, refuse_other_classes, refuse_unknown_ids
 from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE
-from lcr_seg_ros.training.datasets.split_digest import digest_split, is_same_split
+from lcr_seg_ros.training.datasets.split_digest import digest_split
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
 from lcr_seg_ros.training.finetune import FinetuningStart, start_from_bundle
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError, architecture
-from lcr_seg_ros.training.recipe import Recipe, RecipeError, dotted_entries, without_folders, without_folders_in
+from lcr_seg_ros.training.recipe import Recipe, RecipeError, RoomsRecipe, without_folders, without_folders_in
+from lcr_seg_ros.training.resume import (
+    refuse_another_camera,
+    refuse_another_recipe,
+    refuse_another_teacher,
+    refuse_other_frames,
+    refuse_other_labels,
+)
 from lcr_seg_ros.training.teacher import Teacher
 
 log = logging.getLogger(__name__)
@@ -121,23 +128,27 @@ def train(
     position = {"epoch": 0, "batch": 0}
     resumes = resume and checkpoint.is_file()
     splits = {split: digest_split(data, split) for split in (fit, val) if split}
-    if resumes:
-        before = read_checkpoint(checkpoint)
-        _refuse_another_recipe(out, before, recipe)
-        _refuse_other_frames(out, before, fit, splits[fit])
-        position = before[CHECKPOINT_KEY].get("next", {"epoch": before["epoch"] + 1, "batch": 0})
-        del before
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     labels = LabelSet.load(recipe.labels)
     taught = recipe.loss.teacher
     teacher = None if taught is None else Teacher.load(taught.model, labels, recipe.input)
     sees_hha = recipe.input.modality != "rgb"
     hha = recipe.input.hha_settings if sees_hha or (teacher and teacher.sees.uses_depth) else None
+    frames = DatasetFolder(data, fit)
+    camera = None if hha is None or frames.intrinsics is None else [*map(float, astuple(frames.intrinsics))]
+    if resumes:
+        position, before = _where_it_stopped(checkpoint)
+        refuse_another_recipe(out, before, recipe)
+        refuse_other_labels(out, before, labels)
+        refuse_other_frames(out, before, fit, splits[fit])
+        refuse_another_camera(out, before, camera)
+        refuse_another_teacher(out, before, teacher.origin if teacher else None)
     wears_depth = sees_hha and recipe.augmentation.worn_depth > 0
     refuse_other_classes(data, labels, "train with labels={file}")
-    examples = folder_examples(DatasetFolder(data, fit), cache, hha, keep_depth=wears_depth)
+    examples = folder_examples(frames, cache, hha, keep_depth=wears_depth)
     if recipe.rooms.rooms:
         _refuse_rooms_of_other_classes(labels)
+    _tell_of_unused_rooms(recipe.rooms)
     rooms = room_examples(recipe, cache) if recipe.rooms.rooms else []
     refuse_unknown_ids((e.labels for e in examples), labels, f"{data}, split {fit}", RELABEL)
     refuse_unknown_ids((e.labels for e in rooms), labels, "the rendered rooms", "set rooms.rooms=0")
@@ -161,13 +172,15 @@ def train(
         assert isinstance(start, ImagenetStart)
         module.start_batch_norms(_typical_images(examples, recipe, labels), start)
     dataset = SegmentationDataset(examples, recipe, labels, rooms, teacher=teacher.sees if teacher else None)
-    steps = max(1, len(dataset) // recipe.optimizer.batch_size)
+    batches = max(1, len(dataset) // recipe.optimizer.batch_size)
+    steps = -(-batches // recipe.optimizer.accumulate)  # of the optimiser, which rows of the log are counted by
     trainer = _trainer(recipe, out, labels, validate_every, min(20, steps), machine, callbacks)
     module.record = {
         "recipe": without_folders_in(recipe),
+        "labels": labels.to_dict(),
         "start": start.origin if start else "random",
         "teacher": teacher.origin if teacher else None,
-        "data": {"fit": fit, "splits": splits, "hha": HHA_MODE},
+        "data": {"fit": fit, "splits": splits, "hha": HHA_MODE, "intrinsics": camera},
         "commit": _commit(),
         "date": date.today().isoformat(),
         "processes": trainer.world_size,
@@ -204,6 +217,13 @@ def train(
     return out / "model.lcrseg"
 
 
+def _where_it_stopped(checkpoint: Path) -> tuple[dict[str, int], dict[str, Any]]:
+    """Epoch and batch that come next, counted from 0, and the run's record. The weights are Lightning's to load."""
+    stored = read_checkpoint(checkpoint)
+    ours = stored[CHECKPOINT_KEY]
+    return ours.get("next", {"epoch": stored["epoch"] + 1, "batch": 0}), ours["record"]
+
+
 def _typical_images(examples: Sequence[Example], recipe: Recipe, labels: LabelSet) -> Tensor:
     """(B, C, H, W) in 0..255: some of them, from first to last, as they are."""
     chosen = examples[:: -(-len(examples) // BATCH_NORM_IMAGES)]
@@ -211,38 +231,12 @@ def _typical_images(examples: Sequence[Example], recipe: Recipe, labels: LabelSe
     return torch.stack([dataset[k][0] for k in range(len(dataset))])
 
 
-def _refuse_another_recipe(run: Path, checkpoint: dict[str, Any], recipe: Recipe) -> None:
-    """A schedule or a network that is half one recipe and half another belongs to neither.
-
-    Raises:
-        RecipeError: the run in this folder follows another recipe; lists the entries that differ.
-    """
-    before = checkpoint[CHECKPOINT_KEY]["record"]["recipe"]
-    # Entries that did not exist when the run began had their defaults.
-    old = dotted_entries(without_folders_in(Recipe.model_validate(before)))
-    new = dotted_entries(without_folders_in(recipe))
-    changes = [f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in sorted(old | new) if old.get(k) != new.get(k)]
-    if changes:
-        raise RecipeError(
-            f"{run} holds a run of another recipe ({'; '.join(changes)}): "
-            "choose another --out, or start over there with --no-resume"
-        )
-
-
-def _refuse_other_frames(run: Path, checkpoint: dict[str, Any], fit: str, now: dict[str, Any]) -> None:
-    """Nor does a run that saw half one set of frames and half another.
-
-    Raises:
-        SourceError: the run in this folder learns from another split, or from the same with other labels or images.
-    """
-    data = checkpoint[CHECKPOINT_KEY]["record"]["data"]
-    before = data["splits"].get(data["fit"], {})
-    if not is_same_split(before, now):
-        raise SourceError(
-            f"{run} holds a run on split {data['fit']!r} of {before.get('frames')} frames (labels "
-            f"{str(before.get('sha256'))[:12]}, images {str(before.get('images_sha256'))[:12]}), now it is {fit!r} of "
-            f"{now['frames']} (labels {now['sha256'][:12]}, images {now['images_sha256'][:12]}): "
-            "choose another --out, or start over there with --no-resume"
+def _tell_of_unused_rooms(rooms: RoomsRecipe) -> None:
+    if bool(rooms.rooms) != bool(rooms.per_epoch):
+        log.warning(
+            "no rendered rooms are learned from, for rooms.rooms is %d and rooms.per_epoch %d; set both, or both to 0",
+            rooms.rooms,
+            rooms.per_epoch,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,19 @@ class Fusion(nn.Module):
         rgb, hha = self.rgb.load_imagenet(source), self.hha.load_imagenet(source)
         untouched = tuple(f"rgb.{n}" for n in rgb.untouched) + tuple(f"hha.{n}" for n in hha.untouched)
         notice = rgb.notice if rgb.notice == hha.notice else rgb.notice + hha.notice
-        return ImagenetStart(rgb.origin, rgb.mean, rgb.std, hha.hha_std, notice, untouched)
+        scale = (*rgb.scale, *hha.scale)
+        return ImagenetStart(rgb.origin, rgb.mean, rgb.std, hha.hha_std, notice, untouched, scale)
+
+    def start_batch_norms(self, images: Tensor, scale: Sequence[float]) -> None:
+        """Those of both encoders, where they have any, after weights without; see :meth:`Vgg16.start_batch_norms`.
+
+        Args:
+            images: (B, 6, H, W) network input, a few typical ones.
+            scale: of all six channels, as :meth:`load_imagenet` says.
+        """
+        for network, channels in ((self.rgb, slice(0, 3)), (self.hha, slice(3, 6))):
+            if hasattr(network, "start_batch_norms"):
+                network.start_batch_norms(images[:, channels], scale[channels])
 
     def load_members(self, rgb: Mapping[str, Tensor], hha: Mapping[str, Tensor]) -> None:
         """Take over two trained networks' state dicts (of a bundle: ``state_dict_from_onnx``).

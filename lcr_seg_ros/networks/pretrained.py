@@ -33,7 +33,8 @@ class ImagenetStart:
         notice: authors and licence of the weights.
         untouched: layers that these weights have nothing for; they start at random, the score layer at zero
             where the network says so.
-        scale: of R, G, B: the network's input times this is what the weights were trained to see.
+        scale: of R, G, B, or of all six channels where colour and HHA have an encoder each: the network's input times
+            this is what the weights were trained to see.
     """
 
     origin: str
@@ -42,7 +43,7 @@ class ImagenetStart:
     hha_std: Triple | None = None
     notice: str = ""
     untouched: tuple[str, ...] = ()
-    scale: Triple = (1.0, 1.0, 1.0)
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def normalisation(
         self, modality: str, hha_mean: Sequence[float], hha_std: Sequence[float]

@@ -144,14 +144,8 @@ class Vgg16Weights:
         Raises:
             WeightsError: no such file, not such a file, or the download failed.
         """
-        name = "torchvision" if source is None else str(source)
-        if name in _DOWNLOADS:
-            return _download(name)
-        convention, separator, path = name.partition(":")
-        if not separator or convention not in ("caffe", "torchvision"):
-            path = name
-            convention = "caffe" if Path(path).suffix == ".npz" else "torchvision"
-        return _read_file(Path(path).expanduser(), convention)
+        named = _named_file(source)
+        return _download("torchvision" if source is None else str(source)) if named is None else _read_file(*named)
 
     @property
     def has_batch_norm(self) -> bool:
@@ -207,6 +201,26 @@ class Vgg16Weights:
         deviation = std or self.std
         scale = tuple(d / s for d, s in zip(deviation, self.std, strict=True))
         return ImagenetStart(self.origin, self.mean, deviation, deviation, self.notice, untouched, scale)  # type: ignore[arg-type]
+
+
+def weights_file(source: str | Path | None) -> Path | None:
+    """The local file that a ``source`` of :meth:`Vgg16Weights.read` names, ``~`` resolved; None for a download.
+
+    Whether it is there is not looked at.
+    """
+    named = _named_file(source)
+    return None if named is None else named[0]
+
+
+def _named_file(source: str | Path | None) -> tuple[Path, str] | None:
+    """Path and convention of a local file; None for what is downloaded."""
+    if source is None or str(source) in _DOWNLOADS:
+        return None
+    convention, separator, path = str(source).partition(":")
+    if not separator or convention not in ("caffe", "torchvision"):
+        path = str(source)
+        convention = "caffe" if Path(path).suffix == ".npz" else "torchvision"
+    return Path(path).expanduser(), convention
 
 
 CAFFE_MEAN: Triple = (123.68, 116.779, 103.939)

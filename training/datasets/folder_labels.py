@@ -15,6 +15,8 @@ import yaml
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.sources.folder import LABEL_FOLDER
+from lcr_seg_ros.sources.source import SourceFrame
 
 LABELS_FILE = "labels.yaml"
 """Label set of a dataset folder with classes of its own."""
@@ -65,6 +67,25 @@ def refuse_other_classes(data: Path, labels: LabelSet, remedy: str) -> None:
                 f"{data} has classes of its own: {c.id} is {c.name!r} in its {LABELS_FILE} and {other} in label set "
                 f"{labels.name}: {remedy.format(file=data / LABELS_FILE)}"
             )
+
+
+def refuse_other_size(item: SourceFrame, data: Path) -> None:
+    """Refuse a label image that does not lie over its colour image: scaled or cut alike, each pixel would get the class
+    of another.
+
+    Args:
+        item: a frame, with labels or without.
+        data: the dataset folder that it is of.
+
+    Raises:
+        SourceError: names the file and both sizes.
+    """
+    if item.labels is not None and item.labels.shape != item.frame.rgb.shape[:2]:
+        (height, width), (rows, columns) = item.frame.rgb.shape[:2], item.labels.shape
+        raise SourceError(
+            f"frame {item.name}: the label image is {columns}x{rows} pixels ({data / LABEL_FOLDER / item.name}.png), "
+            f"the colour image {width}x{height}: give labels of the image's size; `check-data {data}` lists all such"
+        )
 
 
 def refuse_unknown_ids(images: Iterable[npt.NDArray[np.uint8]], labels: LabelSet, where: str, remedy: str) -> None:
