@@ -276,7 +276,7 @@ class TestSavingAnEmptyMap:
     @pytest.mark.parametrize(
         ("depth_m", "parameters", "reason"),
         [
-            (90, {}, "no point of 1 clouds is 0.3 to 4 m away (min_range, max_range) with a confidence of"),
+            (90, {}, "no labelled point of 1 clouds is 0.3 to 4 m away (min_range, max_range) with a confidence of"),
             (2, {"min_views": 2}, "no voxel has been seen by 2 (min_views) of 1 clouds"),
             (
                 2,
@@ -296,6 +296,7 @@ class TestSavingAnEmptyMap:
         )
         answer = self.answer(node)
         assert not answer.success and answer.message.startswith(reason)
+        assert node.finish()  # at the end that is no failure either
         assert (tmp_path / "map.ply").read_bytes() == b"of yesterday"
 
 

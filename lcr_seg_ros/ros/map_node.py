@@ -92,8 +92,11 @@ class MapNode(Node):
         )
 
     def finish(self) -> bool:
-        """Write the map to the parameter ``file`` if there is one and anything was seen; False if that failed."""
+        """Write the map to the parameter ``file`` if there is one and anything to show; False if that failed."""
         if not self._values.file or not self._map.frames:
+            return True
+        if not len(self._map.voxels(self._classes)):
+            self.get_logger().warning(f"{self._why_empty()}; {self._file()} is left as it is")
             return True
         done, text = self._write()
         (self.get_logger().info if done else self.get_logger().error)(text)
@@ -219,7 +222,7 @@ class MapNode(Node):
         p, clouds = self._values, f"{self._map.frames} clouds"
         if not len(self._map):
             return (
-                f"no point of {clouds} is {p.min_range:g} to {p.max_range:g} m away (min_range, max_range) with a "
+                f"no labelled point of {clouds} is {p.min_range:g} to {p.max_range:g} m away (min_range, max_range) with a "
                 f"confidence of {p.min_confidence:g} (min_confidence)"
             )
         if not len(self._map.voxels()):
