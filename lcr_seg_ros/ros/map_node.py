@@ -222,8 +222,8 @@ class MapNode(Node):
         p, clouds = self._values, f"{self._map.frames} clouds"
         if not len(self._map):
             return (
-                f"no labelled point of {clouds} is {p.min_range:g} to {p.max_range:g} m away (min_range, max_range) with "
-                f"a confidence of {p.min_confidence:g} (min_confidence)"
+                f"no labelled point of {clouds} is {p.min_range:g} to {p.max_range:g} m away (min_range, max_range) "
+                f"with a confidence of {p.min_confidence:g} (min_confidence)"
             )
         if not len(self._map.voxels()):
             return f"no voxel has been seen by {p.min_views} (min_views) of {clouds}"
