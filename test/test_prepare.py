@@ -157,7 +157,7 @@ def test_the_large_file_is_read_frame_by_frame(tmp_path: Path) -> None:
 
 def test_hha_that_was_computed_ahead_is_what_training_looks_for(official: OfficialFiles, tmp_path: Path) -> None:
     pytest.importorskip("torchvision", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
-    from lcr_seg_ros.training.data import folder_examples
+    from lcr_seg_ros.training.examples import folder_examples
     from lcr_seg_ros.training.recipe import InputRecipe
 
     answer = CliRunner().invoke(

@@ -21,7 +21,8 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
-from lcr_seg_ros.training.data import Example, SegmentationDataset
+from lcr_seg_ros.training.data import SegmentationDataset
+from lcr_seg_ros.training.examples import Example
 from lcr_seg_ros.training.export import bundle_network
 from lcr_seg_ros.training.export_run import read_checkpoint
 from lcr_seg_ros.training.module import SegmentationTraining

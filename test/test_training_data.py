@@ -17,15 +17,8 @@ from lcr_seg_ros.hha import HhaSettings
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
-from lcr_seg_ros.training.data import (
-    IGNORED,
-    PADDED,
-    Example,
-    SegmentationDataset,
-    channel_statistics,
-    class_weights,
-    folder_examples,
-)
+from lcr_seg_ros.training.data import IGNORED, PADDED, SegmentationDataset
+from lcr_seg_ros.training.examples import Example, channel_statistics, class_weights, folder_examples
 from lcr_seg_ros.training.recipe import LossRecipe, Recipe
 
 NYU40 = LabelSet.load("nyu40")

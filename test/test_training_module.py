@@ -15,7 +15,8 @@ from training_run import DEEPLY
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.networks.pretrained import WeightsError
-from lcr_seg_ros.training.module import SegmentationTraining, TrainingError, _schedule
+from lcr_seg_ros.training.module import SegmentationTraining, TrainingError
+from lcr_seg_ros.training.optimizers import create_schedule
 from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe, RecipeError
 from lcr_seg_ros.training.train import _explained
 
@@ -26,7 +27,7 @@ NYU40 = LabelSet.load("nyu40")
 def test_schedules_start_low_where_they_warm_up_and_never_exceed_the_rate(schedule: str) -> None:
     o = OptimizerRecipe(schedule=schedule, learning_rate=0.1, name="sgd")  # type: ignore[arg-type]
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    steps = _schedule(optimizer, o, 100)
+    steps = create_schedule(optimizer, o, 100)
     rates = []
     for _ in range(100):
         rates.append(optimizer.param_groups[0]["lr"])

@@ -20,7 +20,7 @@ from shared_data import ROOT
 
 from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
-from lcr_seg_ros.training.data import EpochBatches
+from lcr_seg_ros.training.epoch_batches import EpochBatches
 from lcr_seg_ros.training.export_run import read_checkpoint
 
 SMALL = ("input.height=48", "input.width=64", "rooms.rooms=0", "optimizer.batch_size=2", "optimizer.epochs=2")

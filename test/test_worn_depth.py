@@ -12,7 +12,8 @@ pytest.importorskip("torch", reason="training needs the extra: pip install 'lcr_
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.hha import HhaEncoder
 from lcr_seg_ros.labels import LabelSet
-from lcr_seg_ros.training.data import Example, SegmentationDataset
+from lcr_seg_ros.training.data import SegmentationDataset
+from lcr_seg_ros.training.examples import Example
 from lcr_seg_ros.training.recipe import Recipe
 from lcr_seg_ros.training.worn_depth import wear
 

@@ -1,15 +1,13 @@
-"""Training data: dataset folders and rendered rooms as tensors, with HHA computed once and kept."""
+"""Annotated frames as what a network is trained on: cut, flipped, recoloured, worn and mixed."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,21 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from torchvision.transforms import RandomResizedCrop, v2
-from tqdm import tqdm
 
 from lcr_seg_ros.bundle import InputSpec
-from lcr_seg_ros.errors import SourceError
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
-from lcr_seg_ros.hha import HhaEncoder, HhaSettings
+from lcr_seg_ros.frame import depth_to_metres
+from lcr_seg_ros.hha import HhaEncoder
 from lcr_seg_ros.labels import LabelSet
-from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.preprocess import network_size, resize_image
-from lcr_seg_ros.sources.folder import DatasetFolder, depth_to_millimetres
-from lcr_seg_ros.training.datasets.folder_labels import refuse_other_size
-from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE, cached_hha
-from lcr_seg_ros.training.recipe import LossRecipe, Recipe
+from lcr_seg_ros.training.epoch_batches import seed_of
+from lcr_seg_ros.training.examples import Example
+from lcr_seg_ros.training.recipe import Recipe
 from lcr_seg_ros.training.worn_depth import wear
 
 IGNORED = -1
@@ -44,132 +38,6 @@ _Window = tuple[int, int, int, int]
 """Top, left, height and width of what is cut out of an image; may lie partly beyond it."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Example:
-    """One annotated frame at full size.
-
-    Args:
-        rgb, hha: (H, W, 3) uint8.
-        labels: (H, W) uint8 mask ids.
-        depth_mm: (H, W) uint16, 0 = hole, and the intrinsics that belong to it: where HHA may be computed anew.
-    """
-
-    rgb: npt.NDArray[np.uint8]
-    hha: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.uint8]
-    depth_mm: npt.NDArray[np.uint16] | None = None
-    intrinsics: CameraIntrinsics | None = None
-
-
-def folder_examples(
-    folder: DatasetFolder, cache: Path, hha: HhaSettings | None, keep_depth: bool = False
-) -> list[Example]:
-    """All annotated frames of a folder, held in memory; HHA is read from, or written to, ``cache``.
-
-    Args:
-        folder: with labels.
-        cache: folder for computed HHA.
-        hha: how to compute HHA; None leaves it out (zeros).
-        keep_depth: for ``augmentation.worn_depth``.
-
-    Raises:
-        SourceError: a frame has no labels, labels of another size, or no depth where HHA is asked for.
-    """
-    encoder = None if hha is None else HhaEncoder(HHA_MODE, hha)
-    examples = []
-    for item in tqdm(folder, desc=f"reading {folder.path.name}", unit="frame", leave=False, disable=None):
-        if item.labels is None:
-            raise SourceError(
-                f"frame {item.name} of {folder.path} has no labels: training needs label40/{item.name}.png"
-            )
-        refuse_other_size(item, folder.path)
-        image = np.zeros_like(item.frame.rgb) if encoder is None else cached_hha(encoder, item.frame, cache)
-        examples.append(_example(item.frame, image, item.labels, keep_depth))
-    return examples
-
-
-def _example(frame: RgbdFrame, hha: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], keep_depth: bool) -> Example:
-    if not keep_depth or frame.depth_m is None:
-        return Example(frame.rgb, hha, labels)
-    return Example(frame.rgb, hha, labels, depth_to_millimetres(frame.depth_m), frame.intrinsics)
-
-
-def room_examples(recipe: Recipe, cache: Path) -> list[Example]:
-    """Rendered rooms as the recipe asks for, evenly over each room's camera path."""
-    from lcr_seg_ros.sources.rooms import RenderedRoom
-
-    encoder = HhaEncoder(HHA_MODE, recipe.input.hha_settings)
-    examples = []
-    for seed in tqdm(range(recipe.rooms.rooms), desc="rendering rooms", unit="room", leave=False, disable=None):
-        room = RenderedRoom(frames=recipe.rooms.frames_per_room * 20, seed=recipe.rooms.first_seed + seed)
-        for k in range(recipe.rooms.frames_per_room):
-            item = room[k * 20]
-            assert item.labels is not None
-            hha = cached_hha(encoder, item.frame, cache)
-            examples.append(_example(item.frame, hha, item.labels, recipe.augmentation.worn_depth > 0))
-    return examples
-
-
-def seed_of(*parts: int) -> int:
-    """A 63-bit seed that differs for every tuple of integers, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
-
-
-class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of ``(epoch, index)``: an order that is a function of seed and epoch, so that nothing of it can be lost.
-
-    Every process of a distributed run takes its share of each batch, so that their batches together are those of a
-    run of one process. What does not fill a batch at the end is left out, unless there is only that.
-
-    Args:
-        count: items of the data set.
-        batch_size: of all processes together.
-        seed: of the recipe.
-        rank, processes: which share is this one's.
-        first_epoch, first_batch: where a resumed run goes on.
-
-    Raises:
-        ValueError: the batch cannot be shared evenly.
-    """
-
-    def __init__(
-        self,
-        count: int,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        processes: int = 1,
-        first_epoch: int = 0,
-        first_batch: int = 0,
-    ) -> None:
-        batch_size = min(batch_size, count - count % processes) if count < batch_size else batch_size
-        if batch_size == 0 or batch_size % processes:
-            raise ValueError(f"a batch of {batch_size} images cannot be shared evenly by {processes} processes")
-        self._count, self.batch_size, self._seed = count, batch_size, seed
-        self._rank, self._processes = rank, processes
-        self._epoch, self._first = first_epoch, (first_epoch, first_batch)
-
-    def __len__(self) -> int:
-        return self._count // self.batch_size
-
-    @property
-    def sampler(self) -> EpochBatches:
-        """Itself: where Lightning looks for ``set_epoch`` on a batch sampler."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch = self._epoch
-        generator = torch.Generator().manual_seed(seed_of(self._seed, epoch))
-        order = torch.randperm(self._count, generator=generator).tolist()
-        for batch in range(self._first[1] if epoch == self._first[0] else 0, len(self)):
-            mine = order[batch * self.batch_size : (batch + 1) * self.batch_size][self._rank :: self._processes]
-            yield [(epoch, index) for index in mine]
 
 
 class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
@@ -364,53 +232,3 @@ def _cut(image: npt.NDArray[Any], window: _Window, border: int) -> npt.NDArray[A
 
 def _as_tensor(image: npt.NDArray[Any], flip: bool) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image[:, ::-1] if flip else image))
-
-
-def channel_statistics(
-    examples: Sequence[Example], modality: str, start: ImagenetStart | None = None
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each network channel, in 0..255.
-
-    Args:
-        examples: HHA is measured on them.
-        modality: ``rgb``, ``hha`` or ``rgb_hha``.
-        start: gives the normalisation that its weights were trained with. None, a random start: mean and deviation
-            127.5 for colour.
-    """
-    hha_mean, hha_std = [127.5] * 3, [127.5] * 3
-    if modality != "rgb":
-        pixels = np.concatenate([e.hha[::8, ::8].reshape(-1, 3) for e in examples]).astype(np.float64)
-        hha_mean = [round(float(v), 2) for v in pixels.mean(0)]
-        hha_std = [max(round(float(v), 2), 1.0) for v in pixels.std(0)]
-    usual = ImagenetStart("random", mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
-    return (start or usual).normalisation(modality, hha_mean, hha_std)
-
-
-def class_weights(examples: Sequence[Example], labels: LabelSet, loss: LossRecipe) -> Tensor:
-    """(N,) float32 weights of the cross-entropy; frequencies are counted over the images that contain the class
-    (SegNet, Badrinarayanan et al. 2015).
-
-    ``none``: ones. ``median_frequency``: (median frequency / frequency) ** class_balance, mean 1 over the pixels of
-    the set. ``paper``: median frequency / frequency. A class that never occurs gets weight 1.
-    """
-    if loss.class_weights == "none":
-        return torch.ones(len(labels))
-    channel = labels.channel_of_id()
-    pixels, room = np.zeros(len(labels)), np.zeros(len(labels))
-    for example in examples:
-        mapped = channel[example.labels[::2, ::2]]
-        count = np.bincount(mapped[mapped >= 0], minlength=len(labels))
-        pixels += count
-        room += np.where(count > 0, count.sum(), 0)
-    seen = pixels > 0
-    if not seen.any():
-        raise SourceError(
-            f"no pixel of the {len(examples)} training frames has one of the {len(labels)} classes of {labels.name}: "
-            "give the label set that the label images were made with"
-        )
-    frequency = np.divide(pixels, room, out=np.ones(len(labels)), where=seen)
-    power = 1.0 if loss.class_weights == "paper" else loss.class_balance
-    weight = np.where(seen, (np.median(frequency[seen]) / frequency) ** power, 1.0)
-    if loss.class_weights == "median_frequency":
-        weight /= (weight * pixels).sum() / pixels.sum()
-    return torch.from_numpy(weight).float()

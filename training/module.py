@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -17,11 +16,13 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.networks.vgg16 import Vgg16
-from lcr_seg_ros.training.data import IGNORED, PADDED, seed_of
+from lcr_seg_ros.training.data import IGNORED, PADDED
 from lcr_seg_ros.training.divergence import divergence
+from lcr_seg_ros.training.epoch_batches import seed_of
 from lcr_seg_ros.training.lcr import ContextualRegularization
 from lcr_seg_ros.training.metrics import scores_from_confusion
-from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe, RecipeError
+from lcr_seg_ros.training.optimizers import create_optimizer, create_schedule
+from lcr_seg_ros.training.recipe import Recipe, RecipeError
 from lcr_seg_ros.training.teacher import Teacher, distillation_loss
 
 CHECKPOINT_KEY = "lcr_seg_ros"
@@ -318,26 +319,12 @@ class SegmentationTraining(L.LightningModule):
         self.log_dict({f"val/{k}": v for k, v in scores.items() if isinstance(v, float)}, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        o, constraint = self.recipe.optimizer, self.recipe.loss.constraint
-        groups: list[dict[str, Any]] = []
-        for part, modules, rate in self._modules_and_rates():
-            weights, plain, biases = _by_kind(modules)
-            groups += [
-                {"name": f"{part}weights", "params": weights, "weight_decay": o.weight_decay, "lr": rate},
-                {"name": f"{part}norms", "params": plain, "weight_decay": 0.0, "lr": rate},
-                {"name": f"{part}biases", "params": biases, "weight_decay": 0.0, "lr": rate * o.bias_lr_scale},
-            ]
-        groups = [group for group in groups if group["params"]]
+        constraint, kernels = self.recipe.loss.constraint, None
         if self.constraint is not None and self.constraint.kernels.requires_grad and constraint is not None:
-            rate = o.learning_rate * constraint.kernel_lr_scale
-            groups.append({"name": "kernels", "params": [self.constraint.kernels], "weight_decay": 0.0, "lr": rate})
-        optimizer: torch.optim.Optimizer
-        if o.name == "sgd":
-            optimizer = torch.optim.SGD(groups, lr=o.learning_rate, momentum=o.momentum)
-        else:
-            # A fused step divides by the loss scale of 16-mixed itself, too late for what clips gradients before it.
-            optimizer = torch.optim.AdamW(groups, lr=o.learning_rate, fused=o.precision != "16-mixed")
-        schedule = _schedule(optimizer, o, max(int(self.trainer.estimated_stepping_batches), 3))
+            kernels = self.constraint.kernels, self.recipe.optimizer.learning_rate * constraint.kernel_lr_scale
+        optimizer = create_optimizer(self.recipe.optimizer, self._modules_and_rates(), kernels)
+        steps = max(int(self.trainer.estimated_stepping_batches), 3)
+        schedule = create_schedule(optimizer, self.recipe.optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _modules_and_rates(self) -> list[tuple[str, list[nn.Module], float]]:
@@ -458,40 +445,3 @@ def _inner_classifiers(network: nn.Module, recipe: Recipe, classes: int) -> nn.M
             "stages to supervise: set it to 0, or train segnet"
         )
     return nn.ModuleList(nn.Conv2d(count, classes, 1) for count in channels)
-
-
-def _by_kind(modules: Sequence[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """Trained weights, parameters of norms, and biases of layers that have weights."""
-    weights, plain, biases = [], [], []
-    for module in modules:
-        for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad:
-                continue
-            if parameter.ndim > 1:
-                weights.append(parameter)
-            elif name == "bias" and getattr(module, "weight", parameter).ndim > 1:
-                biases.append(parameter)
-            else:
-                plain.append(parameter)
-    return weights, plain, biases
-
-
-def _schedule(optimizer: torch.optim.Optimizer, o: OptimizerRecipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    rates = [group["lr"] for group in optimizer.param_groups]
-    if o.schedule == "one_cycle":
-        # The schedule divides by the warm-up's steps less one.
-        share = max(o.warmup_share, 2 / steps)
-        return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=rates, total_steps=steps, pct_start=share, cycle_momentum=o.name == "adamw"
-        )
-    warmup = 0 if o.schedule == "constant" else round(o.warmup_share * steps)
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        t = min((step - warmup) / max(steps - warmup, 1), 1.0)
-        if o.schedule == "poly":
-            return float((1 - t) ** o.poly_power)
-        return 0.5 * (1 + float(np.cos(np.pi * t))) if o.schedule == "cosine" else 1.0
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -30,18 +30,18 @@ from lcr_seg_ros.networks.pretrained import ImagenetStart
 from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.training.callbacks import LastCheckpoint, Previews, ProgressLine
 from lcr_seg_ros.training.curves import write_curves
-from lcr_seg_ros.training.data import (
-    EpochBatches,
+from lcr_seg_ros.training.data import SegmentationDataset
+from lcr_seg_ros.training.datasets.folder_labels import RELABEL, refuse_other_classes, refuse_unknown_ids
+from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE
+from lcr_seg_ros.training.datasets.split_digest import digest_split
+from lcr_seg_ros.training.epoch_batches import EpochBatches
+from lcr_seg_ros.training.examples import (
     Example,
-    SegmentationDataset,
     channel_statistics,
     class_weights,
     folder_examples,
     room_examples,
 )
-from lcr_seg_ros.training.datasets.folder_labels import RELABEL, refuse_other_classes, refuse_unknown_ids
-from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE
-from lcr_seg_ros.training.datasets.split_digest import digest_split
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
 from lcr_seg_ros.training.finetune import FinetuningStart, start_from_bundle
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError, architecture

@@ -1,0 +1,69 @@
+"""Which frames make which step: a function of seed and epoch, on every machine and in every process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Sampler
+
+
+def seed_of(*parts: int) -> int:
+    """A 63-bit seed that differs for every tuple of integers, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of ``(epoch, index)``: an order that is a function of seed and epoch, so that nothing of it can be lost.
+
+    Every process of a distributed run takes its share of each batch, so that their batches together are those of a
+    run of one process. What does not fill a batch at the end is left out, unless there is only that.
+
+    Args:
+        count: items of the data set.
+        batch_size: of all processes together.
+        seed: of the recipe.
+        rank, processes: which share is this one's.
+        first_epoch, first_batch: where a resumed run goes on.
+
+    Raises:
+        ValueError: the batch cannot be shared evenly.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        first_epoch: int = 0,
+        first_batch: int = 0,
+    ) -> None:
+        batch_size = min(batch_size, count - count % processes) if count < batch_size else batch_size
+        if batch_size == 0 or batch_size % processes:
+            raise ValueError(f"a batch of {batch_size} images cannot be shared evenly by {processes} processes")
+        self._count, self.batch_size, self._seed = count, batch_size, seed
+        self._rank, self._processes = rank, processes
+        self._epoch, self._first = first_epoch, (first_epoch, first_batch)
+
+    def __len__(self) -> int:
+        return self._count // self.batch_size
+
+    @property
+    def sampler(self) -> EpochBatches:
+        """Itself: where Lightning looks for ``set_epoch`` on a batch sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch = self._epoch
+        generator = torch.Generator().manual_seed(seed_of(self._seed, epoch))
+        order = torch.randperm(self._count, generator=generator).tolist()
+        for batch in range(self._first[1] if epoch == self._first[0] else 0, len(self)):
+            mine = order[batch * self.batch_size : (batch + 1) * self.batch_size][self._rank :: self._processes]
+            yield [(epoch, index) for index in mine]
