@@ -1,7 +1,7 @@
 """The scores that the shipped models carry are those that anyone measures again.
 
 All are trained on every frame there is. Their scores are those of trials, trained on ``fit.txt`` alone, which are
-kept beside the package: ``nyu40`` and ``nyu4`` have one of the same recipe, ``nyu40-rgb`` went on from its own. Those
+kept beside the package: ``nyu40`` and ``nyu4`` have one of the same two recipes, ``nyu40-rgb`` went on from its own. Those
 of int8 are made of these three.
 """
 
@@ -38,7 +38,8 @@ def test_a_model_says_on_which_frames_it_and_its_trial_were_trained(name: str) -
     final, trial = ModelBundle.load(name).training, trial_of(name).training
     assert {split: facts["frames"] for split, facts in final["data"]["splits"].items()} == {"train": 795}
     assert final["trial"]["data"] == trial["data"]
-    assert {split: facts["frames"] for split, facts in trial["data"]["splits"].items()} == {"fit": 381, "val": 414}
+    learned = {split: facts["frames"] for split, facts in trial["data"]["splits"].items()}
+    assert learned in ({"fit": 381}, {"fit": 381, "val": 414})  # the second where training was watched by its scores
     assert final["temperature"] == trial["temperature"]
     for record in (final, trial):
         assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?", record["commit"])
@@ -57,7 +58,9 @@ def test_the_scores_inside_a_model_are_measured_again_with_its_trial(name: str, 
 
 
 def test_the_trial_for_colour_alone_had_a_teacher_that_never_saw_the_frames_either() -> None:
-    assert ModelBundle.load(TRIALS["nyu40-rgb"]).training["teacher"] == ModelBundle.load(TRIALS["nyu40"]).origin
+    teacher = ModelBundle.load(MODELS / "nyu40_fit_stage1.lcrseg")
+    assert ModelBundle.load(TRIALS["nyu40-rgb"]).training["teacher"] == teacher.origin
+    assert set(teacher.training["data"]["splits"]) == {"fit", "val"} and teacher.training["data"]["fit"] == "fit"
     assert ModelBundle.load("nyu40-rgb").training["trial"]["went_on_from_it"]
 
 
