@@ -16,7 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 from test_compressed_images import config_header, rvl
 
 from lcr_seg_ros.errors import SourceError
-from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.frame import CameraIntrinsics, UnsizedIntrinsics
 from lcr_seg_ros.sources.bag import BagSource, _pair_up
 
 HEIGHT, WIDTH = 12, 16
@@ -319,6 +319,8 @@ def test_given_intrinsics_replace_the_recorded_ones(tmp_path):
     with pytest.raises(SourceError, match=r"no CameraInfo beside its colour topic.*--intrinsics"):
         BagSource(tmp_path / "bag")
     (item,) = BagSource(tmp_path / "bag", intrinsics=INTRINSICS)
+    assert item.frame.intrinsics == INTRINSICS
+    (item,) = BagSource(tmp_path / "bag", intrinsics=UnsizedIntrinsics(21.0, 22.0, 7.5, 5.5))
     assert item.frame.intrinsics == INTRINSICS
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lcr_seg_ros.errors import FrameError, SourceError
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, UnsizedIntrinsics
 from lcr_seg_ros.sources.folder import NYUDV2_INTRINSICS, DatasetFolder, parse_intrinsics, write_folder, write_png
 from lcr_seg_ros.sources.source import SourceFrame
 
@@ -101,9 +101,22 @@ def test_intrinsics_on_the_command_line_are_four_or_six_numbers(text: str) -> No
 
 
 def test_intrinsics_on_the_command_line_are_checked_like_all_others() -> None:
-    assert parse_intrinsics("585,585,320,240") == CameraIntrinsics(585, 585, 320, 240, 640, 480)
+    assert parse_intrinsics("585,585,320,240") == UnsizedIntrinsics(585, 585, 320, 240)
+    assert parse_intrinsics("585,585,320,240,640,480") == CameraIntrinsics(585, 585, 320, 240, 640, 480)
     with pytest.raises(FrameError):
         parse_intrinsics("0,585,320,240")
+
+
+def test_four_numbers_are_in_pixels_of_the_first_image_and_six_in_those_of_their_size(tmp_path: Path) -> None:
+    write_folder(frames(2), tmp_path)
+    for kind in ("rgb", "depth"):  # the second image is of half the size
+        file = tmp_path / kind / "001.png"
+        write_png(file, cv2.imread(str(file), cv2.IMREAD_UNCHANGED)[::2, ::2])
+    (tmp_path / "label40" / "001.png").write_bytes((tmp_path / "label40" / "000.png").read_bytes())
+    four = [item.frame.intrinsics for item in DatasetFolder(tmp_path, intrinsics=parse_intrinsics("60,61,39.5,29.25"))]
+    assert four == [INTRINSICS, INTRINSICS.scaled_to(40, 30)]
+    six = DatasetFolder(tmp_path, intrinsics=parse_intrinsics("120,122,79.5,59,160,120"))
+    assert six[0].frame.intrinsics == INTRINSICS
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,14 @@ def test_a_live_camera_is_found_and_recorded_without_loss(
     assert min(np.diff(stamps)[:5]) >= 0.1e9 and {row["frame_id"] for row in rows} == {"camera_color_optical_frame"}
 
 
+def test_intrinsics_without_a_size_are_of_the_images_that_come(
+    tmp_path: Path, environment: dict[str, str], camera: Path
+) -> None:
+    out = tmp_path / "mine"
+    recorded(environment, "--out", out, "--count", 2, "--every", 1, "--intrinsics", "80,81,31.5,23.5")
+    assert DatasetFolder(out).intrinsics == CameraIntrinsics(80, 81, 31.5, 23.5, 64, 48)
+
+
 def test_ctrl_c_ends_it_in_order(tmp_path: Path, environment: dict[str, str], camera: Path) -> None:
     out = tmp_path / "mine"
     topics = ("--rgb", "/camera/camera/color/image_raw", "--camera-info", "/camera/camera/color/camera_info")

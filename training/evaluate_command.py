@@ -39,7 +39,9 @@ Examples:
 )
 @click.option("--split", help="name of a list, e.g. val for DATA/val.txt  [default: every image]")
 @click.option(
-    "--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: DATA/intrinsics.yaml]"
+    "--intrinsics",
+    help="fx,fy,cx,cy[,width,height] in pixels counted from 0, of the first image's size unless width,height says "
+    "another  [default: DATA/intrinsics.yaml]",
 )
 @click.option("--labels", help="label set of the label images, if its classes have to be grouped to the model's")
 @click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames")

@@ -33,7 +33,9 @@ Examples:
     help="of a model trained on every frame: one of the same recipe that never saw --val, which speaks for it",
 )
 @click.option(
-    "--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: DATA/intrinsics.yaml]"
+    "--intrinsics",
+    help="fx,fy,cx,cy[,width,height] in pixels counted from 0, of the first image's size unless width,height says "
+    "another  [default: DATA/intrinsics.yaml]",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="model bundle to write")
 def command(

@@ -56,7 +56,11 @@ Examples:
 @click.option("--rgb-topic", help="Bag: colour topic (else found by encoding and name).")
 @click.option("--depth-topic", help="Bag: topic of the depth registered to colour (else found likewise).")
 @click.option("--info-topic", help="Bag: camera_info of the colour camera (else the one beside the colour topic).")
-@click.option("--intrinsics", metavar="FX,FY,CX,CY[,W,H]", help="Folder or bag: used instead of the recorded ones.")
+@click.option(
+    "--intrinsics",
+    metavar="FX,FY,CX,CY[,W,H]",
+    help="Folder or bag: used instead of the recorded ones; of the first image's size unless W,H says another.",
+)
 @click.option("--camera", type=click.Choice(CAMERA_NAMES), default="generic", show_default=True, help="Topic names.")
 @click.option("--depth-encoding", type=click.Choice(["16UC1", "32FC1"]), default="16UC1", show_default=True)
 @click.option("--frame-id", help="Coordinate frame in every header (default: the driver's optical frame).")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.errors import FrameError, SourceError
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, UnsizedIntrinsics
 from lcr_seg_ros.image_encodings import (
     COLOR_ENCODINGS,
     DEPTH_ENCODINGS,
@@ -64,7 +64,7 @@ class BagSource:
         depth_topic: Image (16UC1 or mono16 in mm, 32FC1 in m) or CompressedImage (PNG, or compressedDepth in PNG or
             RVL) topic that is registered to colour; found by encoding and name when None.
         info_topic: CameraInfo of the colour camera; the one beside the colour topic when None.
-        intrinsics: used instead of the recorded ones, scaled to the image.
+        intrinsics: used instead of the recorded ones, scaled to the image; those without a size are of the image.
         limit: use only the first ``limit`` pairs.
         with_depth: False for colour alone, of every image; ``depth_topic`` is then not asked for.
 
@@ -87,7 +87,7 @@ class BagSource:
         rgb_topic: str | None = None,
         depth_topic: str | None = None,
         info_topic: str | None = None,
-        intrinsics: CameraIntrinsics | None = None,
+        intrinsics: CameraIntrinsics | UnsizedIntrinsics | None = None,
         limit: int | None = None,
         with_depth: bool = True,
     ) -> None:

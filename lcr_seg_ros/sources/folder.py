@@ -22,7 +22,7 @@ import yaml
 
 from lcr_seg_ros.errors import FrameError, SourceError
 from lcr_seg_ros.files import read_text, replace_file
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, UnsizedIntrinsics, depth_to_metres
 from lcr_seg_ros.sources.source import FrameSource, SourceFrame
 from lcr_seg_ros.yaml_files import read_yaml
 
@@ -49,8 +49,8 @@ class DatasetFolder:
     Args:
         path: the folder.
         split: name of a list, e.g. ``val`` for ``val.txt``. None takes every image in ``rgb/``.
-        intrinsics: of all images; None reads ``intrinsics.yaml`` and, where that is missing, assumes the
-            camera of NYUDv2 scaled to the image, with a warning.
+        intrinsics: of all images, scaled to each; those without a size are of the first image. None reads
+            ``intrinsics.yaml`` and, where that is missing, assumes the camera of NYUDv2, with a warning.
         limit: take only the first so many.
 
     Raises:
@@ -61,7 +61,7 @@ class DatasetFolder:
         self,
         path: str | Path,
         split: str | None = None,
-        intrinsics: CameraIntrinsics | None = None,
+        intrinsics: CameraIntrinsics | UnsizedIntrinsics | None = None,
         limit: int | None = None,
     ) -> None:
         self.path = Path(path)
@@ -74,7 +74,7 @@ class DatasetFolder:
         self.names = names[:limit]
         if not self.names:
             raise SourceError(f"{self.path / RGB_FOLDER} holds no .jpg or .png image")
-        self._intrinsics = intrinsics or self._read_intrinsics()
+        self._intrinsics = self._of_first_image(intrinsics) if intrinsics else self._read_intrinsics()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -124,6 +124,12 @@ class DatasetFolder:
         if not names:
             raise SourceError(f"{file} is empty")
         return names
+
+    def _of_first_image(self, intrinsics: CameraIntrinsics | UnsizedIntrinsics) -> CameraIntrinsics:
+        if isinstance(intrinsics, CameraIntrinsics):
+            return intrinsics
+        height, width = read_rgb(self._images[self.names[0]]).shape[:2]
+        return intrinsics.scaled_to(width, height)
 
     def _read_intrinsics(self) -> CameraIntrinsics | None:
         file = self.path / INTRINSICS_FILE
@@ -175,11 +181,15 @@ class DatasetFolder:
         return labels  # type: ignore[return-value]
 
 
-def parse_intrinsics(text: str, width: int = 640, height: int = 480) -> CameraIntrinsics:
-    """Intrinsics from ``fx,fy,cx,cy`` or ``fx,fy,cx,cy,width,height`` as typed on a command line.
+def parse_intrinsics(text: str) -> CameraIntrinsics | UnsizedIntrinsics:
+    """Intrinsics in pixels as typed on a command line.
+
+    Args:
+        text: ``fx,fy,cx,cy`` of images as they are, or ``fx,fy,cx,cy,width,height`` of images of that size.
 
     Raises:
         SourceError: not four or six numbers.
+        FrameError: numbers that no camera has.
     """
     try:
         values = [float(v) for v in text.split(",")]
@@ -187,10 +197,8 @@ def parse_intrinsics(text: str, width: int = 640, height: int = 480) -> CameraIn
         values = []
     if len(values) not in (4, 6):
         raise SourceError(f"intrinsics must be fx,fy,cx,cy[,width,height], got {text!r}")
-    if len(values) == 6:
-        width, height = int(values[4]), int(values[5])
-    fx, fy, cx, cy = values[:4]
-    return CameraIntrinsics(fx, fy, cx, cy, width, height)
+    of_images = UnsizedIntrinsics(*values[:4])
+    return of_images.scaled_to(int(values[4]), int(values[5])) if len(values) == 6 else of_images
 
 
 def write_folder(source: FrameSource, path: str | Path, split: str | None = None) -> list[str]:
