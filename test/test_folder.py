@@ -65,6 +65,17 @@ def test_colour_alone_is_a_dataset_too(tmp_path: Path) -> None:
     assert item.labels is None
 
 
+def test_of_a_folder_that_is_partly_labelled_every_frame_is_read(tmp_path: Path) -> None:
+    written = frames()
+    write_folder(written, tmp_path)
+    (tmp_path / "label40" / "001.png").unlink()
+    assert [item.labels is None for item in DatasetFolder(tmp_path)] == [False, True, False]
+    (tmp_path / "label40" / "000.png").write_bytes(b"no image")
+    with pytest.raises(SourceError, match=r"cannot read the label image .*000\.png"):
+        DatasetFolder(tmp_path)[0]
+    assert np.array_equal(DatasetFolder(tmp_path).frame(0).rgb, written[0].frame.rgb)  # labels do not matter to it
+
+
 def test_beginners_mistakes_are_answered_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="it has no rgb/"):
         DatasetFolder(tmp_path)

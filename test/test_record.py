@@ -25,7 +25,7 @@ from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.ros.record_command import Pace, explain_lack
 from lcr_seg_ros.sources.bag import BagSource
-from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
+from lcr_seg_ros.sources.folder import DatasetFolder, write_folder, write_png
 from lcr_seg_ros.sources.recording import RecordingFolder
 from lcr_seg_ros.sources.source import SourceFrame
 
@@ -61,6 +61,14 @@ def test_frames_come_back_as_they_were_and_a_later_recording_numbers_on(tmp_path
         assert np.array_equal(item.frame.rgb, make_frame(n).rgb)
         assert np.array_equal(item.frame.depth_m, make_frame(n).depth_m)
         assert item.frame.intrinsics == INTRINSICS
+
+
+def test_a_folder_whose_labelling_has_begun_is_recorded_on(tmp_path: Path) -> None:
+    folder = RecordingFolder(tmp_path)
+    for n in (1, 2):
+        folder.add(make_frame(n), n)
+    write_png(tmp_path / "label40" / "000002.png", np.ones((48, 64), np.uint8))
+    assert RecordingFolder(tmp_path).add(make_frame(3), 3) == "000003"
 
 
 @pytest.mark.parametrize("lost", ["rgb/000002.png", "the end of the line"])

@@ -109,6 +109,7 @@ def command(
     if depth != "given" and not segmenter.bundle.input.uses_depth:
         raise click.UsageError(f"{model} looks at no depth: --depth {depth} would change nothing")
     if folder.has_labels:
+        DatasetFolder(data, split).require_labels()  # whatever the limit: what was learned is told by all of them
         tell_of_frames_seen(segmenter.bundle, data, split)
     window = NYUDV2_WINDOW if crop else None
     scores: dict[str, Any] = {"frames": len(folder)}

@@ -66,6 +66,8 @@ def command(
     annotated = None if val is None else DatasetFolder(data, val, camera, limit)
     if annotated is not None and not annotated.has_labels:
         raise SourceError(f"{data} has no label40/ folder to score --val with")
+    if val is not None:
+        DatasetFolder(data, val).require_labels()
     if val is not None and trial is None:
         tell_of_frames_seen(ModelBundle.load(model), data, val)
     record = write_quantized(

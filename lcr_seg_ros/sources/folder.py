@@ -4,7 +4,7 @@
 
     DIR/rgb/NAME.jpg|png      8-bit colour
     DIR/depth/NAME.png        uint16 millimetres, 0 = hole, registered to colour   (optional)
-    DIR/label40/NAME.png      uint8 mask ids, 0 = void                             (optional)
+    DIR/label40/NAME.png      uint8 mask ids, 0 = void                             (optional, for each image)
     DIR/SPLIT.txt             one NAME a line                                      (optional)
     DIR/intrinsics.yaml       fx, fy, cx, cy, width, height; pixels from 0         (optional)
 """
@@ -83,12 +83,19 @@ class DatasetFolder:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> SourceFrame:
+        """A frame; its ``labels`` are None where it has no label image."""
+        return SourceFrame(self.names[index], self.frame(index), self._labels(self.names[index]))
+
+    def frame(self, index: int) -> RgbdFrame:
+        """A frame whose labels nobody needs: they are not read.
+
+        Raises:
+            SourceError: an image is missing, unreadable or of another size.
+        """
         name = self.names[index]
         rgb = read_rgb(self._images[name])
         try:
-            return SourceFrame(
-                name, RgbdFrame(rgb, self._read_depth(name), self._intrinsics_of(rgb)), self._labels(name)
-            )
+            return RgbdFrame(rgb, self._read_depth(name), self._intrinsics_of(rgb))
         except FrameError as error:
             raise SourceError(f"frame {name} of {self.path}: {error}") from error
 
@@ -103,7 +110,21 @@ class DatasetFolder:
 
     @property
     def has_labels(self) -> bool:
+        """Whether any frame may have a label image; those that are not labelled yet have none."""
         return (self.path / LABEL_FOLDER).is_dir()
+
+    def require_labels(self) -> None:
+        """Refuse frames that are not labelled yet, before anything is made of the others.
+
+        Raises:
+            SourceError: names the first of them.
+        """
+        bare = [name for name in self.names if not (self.path / LABEL_FOLDER / f"{name}.png").is_file()]
+        if bare:
+            raise SourceError(
+                f"{len(bare)} of {len(self)} frames of {self.path} have no label image: this needs "
+                f"{LABEL_FOLDER}/{bare[0]}.png, or a split whose frames are all labelled"
+            )
 
     def files(self, name: str) -> list[Path]:
         """Where a frame's colour and, if there is any, depth are stored."""
@@ -168,9 +189,9 @@ class DatasetFolder:
         return depth_to_metres(depth)
 
     def _labels(self, name: str) -> npt.NDArray[np.uint8] | None:
-        if not self.has_labels:
-            return None
         file = self.path / LABEL_FOLDER / f"{name}.png"
+        if not file.is_file():
+            return None
         labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         if labels is None:
             raise SourceError(f"cannot read the label image {file}")

@@ -59,7 +59,7 @@ class RecordingFolder:
         self._has_depth = (self.path / DEPTH_FOLDER).is_dir() if rows else None
         self._intrinsics: CameraIntrinsics | None = None
         if rows and (self.path / INTRINSICS_FILE).is_file():
-            self._intrinsics = DatasetFolder(self.path, limit=1)[0].frame.intrinsics
+            self._intrinsics = DatasetFolder(self.path, limit=1).frame(0).intrinsics
         if (self.path / FRAMES_FILE).is_file():
             _write_rows(self.path, rows)  # without lines whose image is missing
 
