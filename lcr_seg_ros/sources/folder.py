@@ -93,7 +93,7 @@ class DatasetFolder:
             SourceError: an image is missing, unreadable or of another size.
         """
         name = self.names[index]
-        rgb = read_rgb(self._images[name])
+        rgb = self._read_rgb(name)
         try:
             return RgbdFrame(rgb, self._read_depth(name), self._intrinsics_of(rgb))
         except FrameError as error:
@@ -149,7 +149,7 @@ class DatasetFolder:
     def _of_first_image(self, intrinsics: CameraIntrinsics | UnsizedIntrinsics) -> CameraIntrinsics:
         if isinstance(intrinsics, CameraIntrinsics):
             return intrinsics
-        height, width = read_rgb(self._images[self.names[0]]).shape[:2]
+        height, width = self._read_rgb(self.names[0]).shape[:2]
         return intrinsics.scaled_to(width, height)
 
     def _read_intrinsics(self) -> CameraIntrinsics | None:
@@ -172,6 +172,10 @@ class DatasetFolder:
             raise SourceError(
                 f"{file} needs fx, fy, cx, cy, width and height: {type(error).__name__} {error}"
             ) from error
+
+    def _read_rgb(self, name: str) -> npt.NDArray[np.uint8]:
+        # Depth and its intrinsics lie over the pixels as they are stored: to turn colour alone would tear them apart.
+        return read_rgb(self._images[name], turned=not self.has_depth)
 
     def _intrinsics_of(self, rgb: npt.NDArray[np.uint8]) -> CameraIntrinsics:
         return (self._intrinsics or NYUDV2_INTRINSICS).scaled_to(rgb.shape[1], rgb.shape[0])
@@ -271,13 +275,17 @@ def _why_no_folder(path: Path) -> str:
     return f"{lacks}; the images in it belong into {path / RGB_FOLDER}/"
 
 
-def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+def read_rgb(path: Path, turned: bool = True) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of an image file.
+
+    Args:
+        path: of a JPEG or PNG.
+        turned: upright, where its EXIF says how the camera was held; False gives the pixels as they are stored.
 
     Raises:
         SourceError: it cannot be read.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR | (0 if turned else cv2.IMREAD_IGNORE_ORIENTATION))
     if image is None:
         raise SourceError(f"cannot read the image {path}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
