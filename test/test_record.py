@@ -72,7 +72,7 @@ def test_a_folder_whose_labelling_has_begun_is_recorded_on(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("lost", ["rgb/000002.png", "the end of the line"])
-def test_a_recording_that_was_killed_goes_on_at_the_last_whole_frame(tmp_path: Path, lost: str) -> None:
+def test_a_recording_that_was_killed_goes_on_after_its_last_whole_frame(tmp_path: Path, lost: str) -> None:
     folder = RecordingFolder(tmp_path)
     for n in (1, 2):
         folder.add(make_frame(n), n, "camera")
@@ -82,9 +82,21 @@ def test_a_recording_that_was_killed_goes_on_at_the_last_whole_frame(tmp_path: P
         (tmp_path / "frames.csv").write_text(whole[:-5])
     again = RecordingFolder(tmp_path)
     assert (again.count, again.has(2)) == (1, False)
-    assert again.add(make_frame(5), 5, "camera") == "000002"
-    assert [(r["name"], r["stamp_ns"]) for r in rows_of(tmp_path)] == [("000001", "1"), ("000002", "5")]
+    assert again.add(make_frame(5), 5, "camera") == "000003"  # depth of 000002 is there
+    assert [(r["name"], r["stamp_ns"]) for r in rows_of(tmp_path)] == [("000001", "1"), ("000003", "5")]
     assert np.array_equal(DatasetFolder(tmp_path)[1].frame.depth_m, make_frame(5).depth_m)
+
+
+@pytest.mark.parametrize("left", ["label40", "depth", "frames.csv"])
+def test_a_new_frame_takes_no_number_of_which_anything_is_left(tmp_path: Path, left: str) -> None:
+    folder = RecordingFolder(tmp_path)
+    for n in (1, 2):
+        folder.add(make_frame(n), n)
+    write_png(tmp_path / "label40" / "000002.png", np.ones((48, 64), np.uint8))
+    for kind in {"rgb", "depth", "label40"} - {left}:
+        (tmp_path / kind / "000002.png").unlink()
+    assert RecordingFolder(tmp_path).add(make_frame(3), 3) == "000003"
+    assert [item.labels for item in DatasetFolder(tmp_path)] == [None, None]
 
 
 def test_one_folder_is_one_camera_and_holds_nothing_else(tmp_path: Path) -> None:
