@@ -87,6 +87,16 @@ def test_a_recording_that_was_killed_goes_on_after_its_last_whole_frame(tmp_path
     assert np.array_equal(DatasetFolder(tmp_path)[1].frame.depth_m, make_frame(5).depth_m)
 
 
+def test_a_recording_that_was_killed_in_its_first_image_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "rgb").mkdir()
+    (tmp_path / "rgb" / ".000001.png.abcd1234.part").write_bytes(b"half an image")
+    (tmp_path / "frames.csv").write_text("name,stamp_ns,frame_id\n000001,5,camera\n")
+    folder = RecordingFolder(tmp_path)
+    assert (folder.count, folder.has(5)) == (0, False)
+    name = folder.add(make_frame(1), 6)
+    assert DatasetFolder(tmp_path).names == [name]
+
+
 @pytest.mark.parametrize("left", ["label40", "depth", "frames.csv"])
 def test_a_new_frame_takes_no_number_of_which_anything_is_left(tmp_path: Path, left: str) -> None:
     folder = RecordingFolder(tmp_path)

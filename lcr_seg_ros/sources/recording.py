@@ -56,7 +56,7 @@ class RecordingFolder:
         self._stamps = {stamp for _, stamp, _ in rows}
         self._last = max([*(int(name) for name, _, _ in listed), *_numbers_in_use(self.path)], default=0)
         self.count = len(rows)
-        if not rows and any((self.path / RGB_FOLDER).glob("*")):
+        if not rows and any((self.path / RGB_FOLDER).glob("[!.]*")):  # a draft that was killed has a hidden name
             raise SourceError(
                 f"{self.path / RGB_FOLDER} holds images that `record` did not write: choose another --out"
             )
