@@ -81,7 +81,8 @@ def _fitting(topics: Mapping[str, ImageTopic], kind: str, wanted: str | None, pa
         return [wanted]
     fitting = [name for name, topic in topics.items() if topic.kind == kind]
     if not fitting:
-        raise SourceError(f"{path} has no {kind} images; image topics are {listing}")
+        instead = "; `play` and `record` take colour alone with --no-depth" if kind == "depth" else ""
+        raise SourceError(f"{path} has no {kind} images; image topics are {listing}{instead}")
     return fitting
 
 
