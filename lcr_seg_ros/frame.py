@@ -90,6 +90,30 @@ class CameraIntrinsics:
 
 
 @dataclass(frozen=True)
+class UnsizedIntrinsics:
+    """Intrinsics in pixels of images as they are, before one of them was seen.
+
+    Args:
+        fx, fy, cx, cy: as of :class:`CameraIntrinsics`.
+
+    Raises:
+        FrameError: a value is not finite or out of range.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+    def __post_init__(self) -> None:
+        self.scaled_to(1, 1)  # whoever typed them learns of a mistake before an image is read
+
+    def scaled_to(self, width: int, height: int) -> CameraIntrinsics:
+        """The camera whose images are ``width`` x ``height`` px; the numbers stay, they are of this size already."""
+        return CameraIntrinsics(self.fx, self.fy, self.cx, self.cy, width, height)
+
+
+@dataclass(frozen=True)
 class RgbdFrame:
     """One colour image with the depth image registered to it.
 

@@ -64,7 +64,9 @@ Examples:
 @click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("hha"), show_default=True, help="folder to write")
 @click.option(
-    "--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: DATA/intrinsics.yaml]"
+    "--intrinsics",
+    help="fx,fy,cx,cy[,width,height] in pixels counted from 0, of the first image's size unless width,height says "
+    "another  [default: DATA/intrinsics.yaml]",
 )
 @click.option("--mode", type=click.Choice(MODES), default="fast", show_default=True, help="how HHA is computed")
 @click.option("--floor", type=click.Choice(FLOORS), default="min", show_default=True, help="where heights count from")

@@ -373,6 +373,14 @@ def listing(grid: Path, rooms: Path, out: Path, *more: object, code: int = 0) ->
     return answer.output + str(answer.exception or "")
 
 
+def test_frames_that_are_not_labelled_yet_are_named_before_anything_is_trained(rooms: Path, tmp_path: Path) -> None:
+    shutil.copytree(rooms, tmp_path / "rooms")
+    first = DatasetFolder(rooms, "fit").names[0]
+    (tmp_path / "rooms" / "label40" / f"{first}.png").unlink()
+    told = listing(write_grid(tmp_path), tmp_path / "rooms", tmp_path / "out", "--dry-run", code=1)
+    assert f"this needs label40/{first}.png" in told
+
+
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 @pytest.mark.parametrize(
     ("entries", "options", "message"),

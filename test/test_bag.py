@@ -16,7 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 from test_compressed_images import config_header, rvl
 
 from lcr_seg_ros.errors import SourceError
-from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.frame import CameraIntrinsics, UnsizedIntrinsics
 from lcr_seg_ros.sources.bag import BagSource, _pair_up
 
 HEIGHT, WIDTH = 12, 16
@@ -184,6 +184,34 @@ def test_topics_are_found_by_encoding_and_name(tmp_path):
     assert np.array_equal(np.rint(next(iter(chosen)).frame.depth_m * 1000).astype(np.uint16), depth_image(50))
 
 
+def record_cameras(bag: Recorder, depths: dict[str, str]) -> None:
+    """A colour image of each camera, and a depth image of those that have one; the number is the camera's."""
+    for n, (camera, depth) in enumerate(depths.items()):
+        bag.info(f"/{camera}/color/camera_info", SECOND)
+        bag.image(f"/{camera}/color/image_raw", SECOND, rgb_image(n), "rgb8")
+        if depth:
+            bag.image(f"/{camera}/{depth}/image_raw", SECOND, depth_image(n), "16UC1")
+
+
+@pytest.mark.parametrize("of_front", ["depth", "aligned_depth_to_color"])
+def test_of_several_cameras_depth_is_that_of_the_camera_whose_colour_is_read(tmp_path, of_front):
+    with Recorder(tmp_path / "bag") as bag:
+        record_cameras(bag, {"robot/front": of_front, "robot/rear": "aligned_depth_to_color", "arm": "depth"})
+    for n, camera in enumerate(("robot/front", "robot/rear", "arm")):
+        (item,) = BagSource(tmp_path / "bag", rgb_topic=f"/{camera}/color/image_raw")
+        assert np.array_equal(np.rint(item.frame.depth_m * 1000).astype(np.uint16), depth_image(n))
+
+
+def test_depth_of_another_camera_is_not_taken_unless_it_is_named(tmp_path):
+    with Recorder(tmp_path / "bag") as bag:
+        record_cameras(bag, {"front": "", "rear": "depth"})
+    answer = "no depth of the camera of /front/color/image_raw: /rear/depth/image_raw is that of /rear/color/image_raw"
+    with pytest.raises(SourceError, match=answer):
+        BagSource(tmp_path / "bag")
+    assert len(BagSource(tmp_path / "bag", depth_topic="/rear/depth/image_raw")) == 1
+    assert len(BagSource(tmp_path / "bag", with_depth=False)) == 1
+
+
 @pytest.mark.parametrize(
     ("encoding", "pixels"),
     [
@@ -320,6 +348,8 @@ def test_given_intrinsics_replace_the_recorded_ones(tmp_path):
         BagSource(tmp_path / "bag")
     (item,) = BagSource(tmp_path / "bag", intrinsics=INTRINSICS)
     assert item.frame.intrinsics == INTRINSICS
+    (item,) = BagSource(tmp_path / "bag", intrinsics=UnsizedIntrinsics(21.0, 22.0, 7.5, 5.5))
+    assert item.frame.intrinsics == INTRINSICS
 
 
 def test_an_uncalibrated_camera_is_named(tmp_path):
@@ -335,7 +365,7 @@ def test_missing_topics_are_named_with_those_that_exist(tmp_path):
     with Recorder(tmp_path / "bag") as bag:
         bag.image("/rgb", SECOND, rgb_image(0), "rgb8")
         bag.image("/bayer", SECOND, rgb_image(0), "bayer_rggb8")
-    with pytest.raises(SourceError, match=r"no depth images; image topics are /bayer .*'bayer_rggb8'.*/rgb \(colour\)"):
+    with pytest.raises(SourceError, match=r"no depth images; .* /bayer .*'bayer_rggb8'.*/rgb \(colour\).*--no-depth"):
         BagSource(tmp_path / "bag")
     with pytest.raises(SourceError, match=r"no images on /nowhere; image topics are .*/rgb"):
         BagSource(tmp_path / "bag", rgb_topic="/nowhere")

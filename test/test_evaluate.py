@@ -205,6 +205,13 @@ def test_a_folder_of_other_classes_is_not_scored_by_ids_that_happen_to_exist(
     assert evaluate_bundle(model, DatasetFolder(own)) == evaluate_bundle(model, DatasetFolder(data))
 
 
+def test_a_frame_that_is_not_labelled_yet_is_not_scored_but_named(model: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "label40" / "00002.png").unlink()
+    told = run("--data", tmp_path / "data", "--model", model, fails=True)
+    assert "1 of 6 frames of" in str(told.exception) and "this needs label40/00002.png" in str(told.exception)
+
+
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(model: Path, data: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     result = run("--model", model, "--data", data, "--report", tmp_path / "taken", fails=True)

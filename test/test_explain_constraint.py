@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,14 @@ def test_kernels_weights_and_boundaries_are_drawn(runs: Path, rooms: Path, tmp_p
     for name in ("kernels.png", "weights.png", "boundaries.png"):
         image = cv2.imread(str(tmp_path / name))
         assert image is not None and image.std() > 5, name
+
+
+def test_frames_that_are_not_labelled_yet_are_named(runs: Path, rooms: Path, tmp_path: Path) -> None:
+    shutil.copytree(rooms, tmp_path / "rooms")
+    (tmp_path / "rooms" / "label40" / "00001.png").unlink()
+    arguments = ["--run", runs / "with", "--against", runs / "without", "--data", tmp_path / "rooms", "--out", tmp_path]
+    answer = CliRunner().invoke(command, [str(a) for a in arguments])
+    assert "frame 00001 of" in str(answer.exception) and "has no label image" in str(answer.exception)
 
 
 def test_only_a_run_without_the_constraint_and_else_alike_stands_against_it(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import struct
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from lcr_seg_ros.errors import FrameError, SourceError
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, UnsizedIntrinsics
 from lcr_seg_ros.sources.folder import NYUDV2_INTRINSICS, DatasetFolder, parse_intrinsics, write_folder, write_png
 from lcr_seg_ros.sources.source import SourceFrame
 
@@ -65,6 +67,32 @@ def test_colour_alone_is_a_dataset_too(tmp_path: Path) -> None:
     assert item.labels is None
 
 
+def test_of_a_folder_that_is_partly_labelled_every_frame_is_read(tmp_path: Path) -> None:
+    written = frames()
+    write_folder(written, tmp_path)
+    (tmp_path / "label40" / "001.png").unlink()
+    assert [item.labels is None for item in DatasetFolder(tmp_path)] == [False, True, False]
+    (tmp_path / "label40" / "000.png").write_bytes(b"no image")
+    with pytest.raises(SourceError, match=r"cannot read the label image .*000\.png"):
+        DatasetFolder(tmp_path)[0]
+    assert np.array_equal(DatasetFolder(tmp_path).frame(0).rgb, written[0].frame.rgb)  # labels do not matter to it
+
+
+@pytest.mark.parametrize(("with_depth", "shape"), [(True, (60, 80)), (False, (80, 60))])
+def test_a_photo_that_says_how_it_was_held_is_turned_unless_it_lies_under_depth(
+    tmp_path: Path, with_depth: bool, shape: tuple[int, int]
+) -> None:
+    write_folder([SourceFrame("a", replace(frames(1)[0].frame, depth_m=None))], tmp_path)
+    photo = cv2.imencode(".jpg", np.zeros((60, 80, 3), np.uint8))[1].tobytes()
+    quarter_turn = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    exif = b"\xff\xe1" + struct.pack(">H", len(quarter_turn) + 2) + quarter_turn
+    (tmp_path / "rgb" / "a.png").unlink()
+    (tmp_path / "rgb" / "a.jpg").write_bytes(photo[:2] + exif + photo[2:])
+    if with_depth:
+        write_png(tmp_path / "depth" / "a.png", np.full((60, 80), 2000, np.uint16))
+    assert DatasetFolder(tmp_path)[0].frame.rgb.shape[:2] == shape
+
+
 def test_beginners_mistakes_are_answered_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="it has no rgb/"):
         DatasetFolder(tmp_path)
@@ -101,9 +129,22 @@ def test_intrinsics_on_the_command_line_are_four_or_six_numbers(text: str) -> No
 
 
 def test_intrinsics_on_the_command_line_are_checked_like_all_others() -> None:
-    assert parse_intrinsics("585,585,320,240") == CameraIntrinsics(585, 585, 320, 240, 640, 480)
+    assert parse_intrinsics("585,585,320,240") == UnsizedIntrinsics(585, 585, 320, 240)
+    assert parse_intrinsics("585,585,320,240,640,480") == CameraIntrinsics(585, 585, 320, 240, 640, 480)
     with pytest.raises(FrameError):
         parse_intrinsics("0,585,320,240")
+
+
+def test_four_numbers_are_in_pixels_of_the_first_image_and_six_in_those_of_their_size(tmp_path: Path) -> None:
+    write_folder(frames(2), tmp_path)
+    for kind in ("rgb", "depth"):  # the second image is of half the size
+        file = tmp_path / kind / "001.png"
+        write_png(file, cv2.imread(str(file), cv2.IMREAD_UNCHANGED)[::2, ::2])
+    (tmp_path / "label40" / "001.png").write_bytes((tmp_path / "label40" / "000.png").read_bytes())
+    four = [item.frame.intrinsics for item in DatasetFolder(tmp_path, intrinsics=parse_intrinsics("60,61,39.5,29.25"))]
+    assert four == [INTRINSICS, INTRINSICS.scaled_to(40, 30)]
+    six = DatasetFolder(tmp_path, intrinsics=parse_intrinsics("120,122,79.5,59,160,120"))
+    assert six[0].frame.intrinsics == INTRINSICS
 
 
 @pytest.mark.parametrize(

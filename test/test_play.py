@@ -230,6 +230,21 @@ def test_a_bag_can_keep_its_stamps(tmp_path, environment):
     assert [f.stamp_ns for f in read_index(tmp_path / "i")[1]] == stamps
 
 
+def test_a_bag_without_depth_is_played_if_that_is_asked_for(tmp_path, environment):
+    from test_bag import SECOND, Recorder, rgb_image
+
+    with Recorder(tmp_path / "bag") as bag:
+        for n in range(3):
+            bag.info("/camera/rgb/camera_info", SECOND * (n + 1))
+            bag.image("/camera/rgb/image_raw", SECOND * (n + 1), rgb_image(n), "rgb8")
+    with play(environment, tmp_path / "bag") as process:
+        assert process.wait(30) == 1
+    assert "has no depth images" in process.lines[-1] and "--no-depth" in process.lines[-1]
+    topics = sensor_topics(*GENERIC)
+    run = play_to_receiver(tmp_path, environment, topics, tmp_path / "bag", "--no-depth", "--rate", 10)
+    assert [len(run.topics[topic]) for topic in GENERIC] == [3 if "depth" not in topic else 0 for topic in GENERIC]
+
+
 def test_the_room_is_rendered_and_played(tmp_path, environment):
     names = played(environment, tmp_path / "i", "room", "--frames", 3, "--seed", 5, "--rate", 20)
     assert len(names) == len(set(names)) == 3
@@ -258,6 +273,7 @@ def test_nobody_listening_is_an_error_that_says_so(folder, environment):
         (["/no/such/folder"], 1, "no dataset folder or bag at /no/such/folder"),
         (["room", "--split", "val"], 1, "--split is for a dataset folder, and room is a room"),
         (["FOLDER", "--rgb-topic", "/rgb"], 1, "--rgb-topic is for a bag"),
+        (["FOLDER", "--no-depth"], 1, "--no-depth is for a bag"),
         (["FOLDER", "--stamps", "original"], 1, "--stamps original needs a bag"),
         (["FOLDER", "--split", "nope"], 1, "has no split 'nope'"),
         (["FOLDER", "--intrinsics", "1,2"], 1, "intrinsics must be fx,fy,cx,cy"),

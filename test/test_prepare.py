@@ -34,7 +34,7 @@ from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.errors import LabelSetError, SourceError
 from lcr_seg_ros.labels import LabelSet
-from lcr_seg_ros.sources.folder import NYUDV2_INTRINSICS, DatasetFolder, write_folder
+from lcr_seg_ros.sources.folder import NYUDV2_INTRINSICS, DatasetFolder, parse_intrinsics, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.datasets.check import check_folder
 from lcr_seg_ros.training.datasets.download import RemoteFile, download
@@ -481,6 +481,14 @@ def test_gupta_s_crop_moves_the_principal_point(tmp_path: Path) -> None:
     assert values["cx"] == pytest.approx(NYUDV2_INTRINSICS.cx - 40)
     assert values["cy"] == pytest.approx(NYUDV2_INTRINSICS.cy - 45)
     assert values["fx"] == NYUDV2_INTRINSICS.fx
+
+
+def test_intrinsics_without_a_size_are_written_down_as_of_the_first_image(tmp_path: Path) -> None:
+    fcn_folder(tmp_path / "nyud")
+    given = parse_intrinsics("500,501,31.5,23.5")
+    import_folder(tmp_path / "nyud", "fcn", tmp_path / "out", ImportSettings(depth=False, hha=False, intrinsics=given))
+    first = DatasetFolder(tmp_path / "out")[0].frame
+    assert first.intrinsics == given.scaled_to(first.rgb.shape[1], first.rgb.shape[0])
 
 
 def rgbx_folder(root: Path, shifted: bool = False, reversed_hha: bool = False) -> None:

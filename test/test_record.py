@@ -25,7 +25,7 @@ from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.ros.record_command import Pace, explain_lack
 from lcr_seg_ros.sources.bag import BagSource
-from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
+from lcr_seg_ros.sources.folder import DatasetFolder, write_folder, write_png
 from lcr_seg_ros.sources.recording import RecordingFolder
 from lcr_seg_ros.sources.source import SourceFrame
 
@@ -63,8 +63,16 @@ def test_frames_come_back_as_they_were_and_a_later_recording_numbers_on(tmp_path
         assert item.frame.intrinsics == INTRINSICS
 
 
+def test_a_folder_whose_labelling_has_begun_is_recorded_on(tmp_path: Path) -> None:
+    folder = RecordingFolder(tmp_path)
+    for n in (1, 2):
+        folder.add(make_frame(n), n)
+    write_png(tmp_path / "label40" / "000002.png", np.ones((48, 64), np.uint8))
+    assert RecordingFolder(tmp_path).add(make_frame(3), 3) == "000003"
+
+
 @pytest.mark.parametrize("lost", ["rgb/000002.png", "the end of the line"])
-def test_a_recording_that_was_killed_goes_on_at_the_last_whole_frame(tmp_path: Path, lost: str) -> None:
+def test_a_recording_that_was_killed_goes_on_after_its_last_whole_frame(tmp_path: Path, lost: str) -> None:
     folder = RecordingFolder(tmp_path)
     for n in (1, 2):
         folder.add(make_frame(n), n, "camera")
@@ -74,9 +82,31 @@ def test_a_recording_that_was_killed_goes_on_at_the_last_whole_frame(tmp_path: P
         (tmp_path / "frames.csv").write_text(whole[:-5])
     again = RecordingFolder(tmp_path)
     assert (again.count, again.has(2)) == (1, False)
-    assert again.add(make_frame(5), 5, "camera") == "000002"
-    assert [(r["name"], r["stamp_ns"]) for r in rows_of(tmp_path)] == [("000001", "1"), ("000002", "5")]
+    assert again.add(make_frame(5), 5, "camera") == "000003"  # depth of 000002 is there
+    assert [(r["name"], r["stamp_ns"]) for r in rows_of(tmp_path)] == [("000001", "1"), ("000003", "5")]
     assert np.array_equal(DatasetFolder(tmp_path)[1].frame.depth_m, make_frame(5).depth_m)
+
+
+def test_a_recording_that_was_killed_in_its_first_image_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "rgb").mkdir()
+    (tmp_path / "rgb" / ".000001.png.abcd1234.part").write_bytes(b"half an image")
+    (tmp_path / "frames.csv").write_text("name,stamp_ns,frame_id\n000001,5,camera\n")
+    folder = RecordingFolder(tmp_path)
+    assert (folder.count, folder.has(5)) == (0, False)
+    name = folder.add(make_frame(1), 6)
+    assert DatasetFolder(tmp_path).names == [name]
+
+
+@pytest.mark.parametrize("left", ["label40", "depth", "frames.csv"])
+def test_a_new_frame_takes_no_number_of_which_anything_is_left(tmp_path: Path, left: str) -> None:
+    folder = RecordingFolder(tmp_path)
+    for n in (1, 2):
+        folder.add(make_frame(n), n)
+    write_png(tmp_path / "label40" / "000002.png", np.ones((48, 64), np.uint8))
+    for kind in {"rgb", "depth", "label40"} - {left}:
+        (tmp_path / kind / "000002.png").unlink()
+    assert RecordingFolder(tmp_path).add(make_frame(3), 3) == "000003"
+    assert [item.labels for item in DatasetFolder(tmp_path)] == [None, None]
 
 
 def test_one_folder_is_one_camera_and_holds_nothing_else(tmp_path: Path) -> None:
@@ -182,6 +212,14 @@ def test_a_live_camera_is_found_and_recorded_without_loss(
     assert [row["name"] for row in rows] == [f"{n:06d}" for n in range(1, 10)]
     stamps = [int(row["stamp_ns"]) for row in rows]
     assert min(np.diff(stamps)[:5]) >= 0.1e9 and {row["frame_id"] for row in rows} == {"camera_color_optical_frame"}
+
+
+def test_intrinsics_without_a_size_are_of_the_images_that_come(
+    tmp_path: Path, environment: dict[str, str], camera: Path
+) -> None:
+    out = tmp_path / "mine"
+    recorded(environment, "--out", out, "--count", 2, "--every", 1, "--intrinsics", "80,81,31.5,23.5")
+    assert DatasetFolder(out).intrinsics == CameraIntrinsics(80, 81, 31.5, 23.5, 64, 48)
 
 
 def test_ctrl_c_ends_it_in_order(tmp_path: Path, environment: dict[str, str], camera: Path) -> None:

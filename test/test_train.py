@@ -302,6 +302,14 @@ def test_label_images_of_another_label_set_are_refused(rooms: Path, tmp_path: Pa
         train(rooms, tmp_path / "run", "labels=nyu4")
 
 
+def test_frames_that_are_not_labelled_yet_are_named_before_anything_is_trained(rooms: Path, tmp_path: Path) -> None:
+    shutil.copytree(rooms, tmp_path / "rooms")
+    first = DatasetFolder(rooms, "fit").names[0]
+    (tmp_path / "rooms" / "label40" / f"{first}.png").unlink()
+    with pytest.raises(SourceError, match=rf"1 of \d+ frames .* no label image: this needs label40/{first}\.png"):
+        run_training(Recipe.load("nyu40"), data=tmp_path / "rooms", fit="fit", val=None, out=tmp_path / "run")
+
+
 def test_a_folder_with_classes_of_its_own_is_not_learnt_by_the_recipes(rooms: Path, tmp_path: Path) -> None:
     shutil.copytree(rooms, tmp_path / "own")
     write_label_set(tmp_path / "own", LabelSet("rooms", tuple(replace(c, name=f"my {c.name}") for c in NYU40.classes)))

@@ -246,7 +246,11 @@ def test_frames_without_labels_or_depth_say_so(tmp_path: Path) -> None:
     write_folder([SourceFrame("a", frame)], tmp_path / "bare")
     with pytest.raises(SourceError, match=r"training needs label40/a\.png"):
         folder_examples(DatasetFolder(tmp_path / "bare"), tmp_path, HhaSettings())
-    write_folder([SourceFrame("a", frame, np.ones((48, 64), np.uint8))], tmp_path / "flat")
+    partly = [SourceFrame("a", frame, np.ones((48, 64), np.uint8)), SourceFrame("b", frame)]
+    write_folder(partly, tmp_path / "partly")
+    with pytest.raises(SourceError, match=r"frame b of .*training needs label40/b\.png"):
+        folder_examples(DatasetFolder(tmp_path / "partly"), tmp_path, None)
+    write_folder(partly[:1], tmp_path / "flat")
     with pytest.raises(SourceError, match=r"train with input\.modality rgb"):
         folder_examples(DatasetFolder(tmp_path / "flat"), tmp_path, HhaSettings())
 

@@ -145,6 +145,7 @@ def _check_labels(data: Path, split: str, labels: LabelSet) -> None:
     folder = DatasetFolder(data, split)
     if not folder.has_labels:
         raise SourceError(f"{data} has no {LABEL_FOLDER}/: training needs the classes of every pixel there")
+    folder.require_labels()
     frames = [folder[i] for i in range(0, len(folder), max(1, len(folder) // _LABELS_LOOKED_AT))]
     for frame in frames:
         refuse_other_size(frame, data)

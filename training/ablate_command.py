@@ -53,7 +53,11 @@ Examples:
 @click.option("--fit", help="split to train on  [default: the grid's]")
 @click.option("--val", help="split to score  [default: the grid's]")
 @click.option("--flicker", type=click.Path(path_type=Path), help="folder of consecutive frames to measure flicker on")
-@click.option("--flicker-intrinsics", help="fx,fy,cx,cy[,width,height]  [default: FLICKER/intrinsics.yaml]")
+@click.option(
+    "--flicker-intrinsics",
+    help="fx,fy,cx,cy[,width,height], of the first image's size unless width,height says another  "
+    "[default: FLICKER/intrinsics.yaml]",
+)
 @click.option(
     "--dry-run",
     is_flag=True,

@@ -130,6 +130,7 @@ def write_calibrated(model: str | Path, out: Path, data: Path, split: str) -> tu
 
     refuse_folder(out)
     bundle = ModelBundle.load(model)
+    DatasetFolder(data, split).require_labels()
     tell_of_frames_seen(bundle, data, split)
     with_temperature(bundle, 1.0)  # refuses what cannot be calibrated, before the frames are labelled
     temperature = find_temperature(bundle, DatasetFolder(data, split))

@@ -39,7 +39,9 @@ Examples:
 )
 @click.option("--split", help="name of a list, e.g. val for DATA/val.txt  [default: every image]")
 @click.option(
-    "--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: DATA/intrinsics.yaml]"
+    "--intrinsics",
+    help="fx,fy,cx,cy[,width,height] in pixels counted from 0, of the first image's size unless width,height says "
+    "another  [default: DATA/intrinsics.yaml]",
 )
 @click.option("--labels", help="label set of the label images, if its classes have to be grouped to the model's")
 @click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames")
@@ -107,6 +109,7 @@ def command(
     if depth != "given" and not segmenter.bundle.input.uses_depth:
         raise click.UsageError(f"{model} looks at no depth: --depth {depth} would change nothing")
     if folder.has_labels:
+        DatasetFolder(data, split).require_labels()  # whatever the limit: what was learned is told by all of them
         tell_of_frames_seen(segmenter.bundle, data, split)
     window = NYUDV2_WINDOW if crop else None
     scores: dict[str, Any] = {"frames": len(folder)}

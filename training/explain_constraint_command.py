@@ -37,14 +37,15 @@ def command(run: Path, against: Path | None, data: Path, split: str | None, fram
         if not folder.has_labels:
             raise SourceError(f"{data} has no label40/ folder: boundaries are shown beside the annotation")
         learned.refuse_as_baseline(against)
+        items = [folder[k] for k in range(0, len(folder), max(1, len(folder) // frames))][:frames]
+        if bare := [item.name for item in items if item.labels is None]:
+            raise SourceError(f"frame {bare[0]} of {data} has no label image: name a --split whose frames are labelled")
     model = Segmenter.load(run / "model.lcrseg")
     first = folder[0].frame
     weights = learned.weights(first, model.segment(first).hha)
     replace_file(out / "kernels.png", kernels_png(learned.constraint))
     replace_file(out / "weights.png", weights_png(first, weights))
     if against is not None:
-        step = max(1, len(folder) // frames)
-        items = [folder[k] for k in range(0, len(folder), step)][:frames]
         without = Segmenter.load(against / "model.lcrseg")
         replace_file(out / "boundaries.png", boundaries_png(items, without, model))
     values = learned.constraint.diagnostics()

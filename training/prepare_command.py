@@ -185,7 +185,11 @@ Examples:
     show_default=True,
     help="HHA files with disparity in red (rgb) or in blue (bgr)",
 )
-@click.option("--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: those of NYUDv2]")
+@click.option(
+    "--intrinsics",
+    help="fx,fy,cx,cy[,width,height] in pixels counted from 0, of the first image's size unless width,height says "
+    "another  [default: those of NYUDv2]",
+)
 @click.option("--start-over", is_flag=True, help="replace what an earlier run left in OUT")
 def import_(
     layout: str,

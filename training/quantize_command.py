@@ -33,7 +33,9 @@ Examples:
     help="of a model trained on every frame: one of the same recipe that never saw --val, which speaks for it",
 )
 @click.option(
-    "--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: DATA/intrinsics.yaml]"
+    "--intrinsics",
+    help="fx,fy,cx,cy[,width,height] in pixels counted from 0, of the first image's size unless width,height says "
+    "another  [default: DATA/intrinsics.yaml]",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="model bundle to write")
 def command(
@@ -64,6 +66,8 @@ def command(
     annotated = None if val is None else DatasetFolder(data, val, camera, limit)
     if annotated is not None and not annotated.has_labels:
         raise SourceError(f"{data} has no label40/ folder to score --val with")
+    if val is not None:
+        DatasetFolder(data, val).require_labels()
     if val is not None and trial is None:
         tell_of_frames_seen(ModelBundle.load(model), data, val)
     record = write_quantized(

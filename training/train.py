@@ -127,7 +127,10 @@ def train(
     checkpoint = out / "last.ckpt"
     position = {"epoch": 0, "batch": 0}
     resumes = resume and checkpoint.is_file()
-    splits = {split: digest_split(data, split) for split in (fit, val) if split}
+    used = [split for split in (fit, val) if split]
+    for split in used:
+        DatasetFolder(data, split).require_labels()
+    splits = {split: digest_split(data, split) for split in used}
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     labels = LabelSet.load(recipe.labels)
     taught = recipe.loss.teacher

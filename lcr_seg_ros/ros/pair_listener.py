@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lcr_seg_ros.compressed_images import RAW, compressed_color_to_array, compressed_depth_to_array, transport_topic
 from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, UnsizedIntrinsics
 from lcr_seg_ros.image_encodings import camera_info_to_intrinsics, color_to_array, depth_to_array
 from lcr_seg_ros.ros.camera_topics import CameraTopics
 from lcr_seg_ros.ros.compat.message_filters import choose_stamp_pairs
@@ -30,7 +30,7 @@ class PairListener(Node):
         slop_s: colour and depth stamps nearer than this are a pair.
         is_wanted: called with each pair's stamp in ns; pairs that are not wanted are let go at once.
         held: pairs that wait at most; further ones are dropped and counted.
-        intrinsics: used instead of the camera_info.
+        intrinsics: used instead of the camera_info; those without a size are of the first image.
 
     Attributes:
         received: images by topic. pairs: that came. dropped: wanted ones for which there was no room.
@@ -43,13 +43,14 @@ class PairListener(Node):
         slop_s: float,
         is_wanted: Callable[[int], bool],
         held: int,
-        intrinsics: CameraIntrinsics | None = None,
+        intrinsics: CameraIntrinsics | UnsizedIntrinsics | None = None,
     ) -> None:
         super().__init__("record")
         self.received = dict.fromkeys(filter(None, (camera.rgb, camera.depth)), 0)
         self.pairs = self.dropped = 0
         self.intrinsics_problem = ""
-        self._intrinsics, self._given = intrinsics, intrinsics is not None
+        self._intrinsics: CameraIntrinsics | UnsizedIntrinsics | None = intrinsics
+        self._given = intrinsics is not None
         self._needs_intrinsics = bool(camera.depth or camera.camera_info)
         self._is_wanted = is_wanted
         self._waiting: queue.Queue[ImagePair] = queue.Queue(held)
@@ -82,10 +83,14 @@ class PairListener(Node):
         read_color = color_to_array if self._camera.rgb_transport == RAW else compressed_color_to_array
         read_depth = depth_to_array if self._camera.depth_transport == RAW else compressed_depth_to_array
         rgb, depth_m = read_color(pair.color), None if pair.depth is None else read_depth(pair.depth)
-        intrinsics = self._intrinsics
-        if self._given and intrinsics is not None:
-            intrinsics = intrinsics.scaled_to(rgb.shape[1], rgb.shape[0])
-        return RgbdFrame(rgb, depth_m, intrinsics), pair
+        return RgbdFrame(rgb, depth_m, self._intrinsics_of(rgb.shape[1], rgb.shape[0])), pair
+
+    def _intrinsics_of(self, width: int, height: int) -> CameraIntrinsics | None:
+        if isinstance(self._intrinsics, UnsizedIntrinsics):
+            self._intrinsics = self._intrinsics.scaled_to(width, height)
+        if self._given and self._intrinsics is not None:
+            return self._intrinsics.scaled_to(width, height)
+        return self._intrinsics
 
     def _taker(self, side: int, topic: str) -> Callable[[Any], None]:
         def take(message: Any) -> None:

@@ -56,7 +56,12 @@ Examples:
 @click.option("--rgb-topic", help="Bag: colour topic (else found by encoding and name).")
 @click.option("--depth-topic", help="Bag: topic of the depth registered to colour (else found likewise).")
 @click.option("--info-topic", help="Bag: camera_info of the colour camera (else the one beside the colour topic).")
-@click.option("--intrinsics", metavar="FX,FY,CX,CY[,W,H]", help="Folder or bag: used instead of the recorded ones.")
+@click.option(
+    "--intrinsics",
+    metavar="FX,FY,CX,CY[,W,H]",
+    help="Folder or bag: used instead of the recorded ones; of the first image's size unless W,H says another.",
+)
+@click.option("--no-depth", is_flag=True, default=None, help="Bag: play colour alone, of every image.")
 @click.option("--camera", type=click.Choice(CAMERA_NAMES), default="generic", show_default=True, help="Topic names.")
 @click.option("--depth-encoding", type=click.Choice(["16UC1", "32FC1"]), default="16UC1", show_default=True)
 @click.option("--frame-id", help="Coordinate frame in every header (default: the driver's optical frame).")
@@ -94,6 +99,10 @@ def command(context: click.Context, source: str, **options: Any) -> None:
 def open_source(source: str, options: dict[str, Any]) -> FrameSource:
     """The frames that SOURCE names.
 
+    Args:
+        source: what the user named.
+        options: of the command; ``no_depth`` may be left out.
+
     Raises:
         SourceError: nothing there that can be read, or an option that does not apply to it.
     """
@@ -106,10 +115,11 @@ def open_source(source: str, options: dict[str, Any]) -> FrameSource:
         "rgb_topic": ("bag",),
         "depth_topic": ("bag",),
         "info_topic": ("bag",),
+        "no_depth": ("bag",),
         "intrinsics": ("dataset folder", "bag"),
     }
     for option, kinds in applies.items():
-        if options[option] is not None and kind not in kinds:
+        if options.get(option) is not None and kind not in kinds:
             name = option.replace("_", "-")
             raise SourceError(f"--{name} is for a {' or a '.join(kinds)}, and {source} is a {kind}")
     if kind == "room":
@@ -125,7 +135,8 @@ def open_source(source: str, options: dict[str, Any]) -> FrameSource:
         from lcr_seg_ros.sources.bag import BagSource
 
         topics = {name: options[name] for name in ("rgb_topic", "depth_topic", "info_topic")}
-        return BagSource(path, **topics, intrinsics=intrinsics, limit=options["limit"])
+        with_depth = not options.get("no_depth")
+        return BagSource(path, **topics, intrinsics=intrinsics, limit=options["limit"], with_depth=with_depth)
     return DatasetFolder(path, split=options["split"], intrinsics=intrinsics, limit=options["limit"])
 
 

@@ -31,7 +31,7 @@ from lcr_seg_ros.ros.ros_start import start_ros
 from lcr_seg_ros.sources.recording import RecordingFolder
 
 if TYPE_CHECKING:
-    from lcr_seg_ros.frame import CameraIntrinsics
+    from lcr_seg_ros.frame import CameraIntrinsics, UnsizedIntrinsics
     from lcr_seg_ros.ros.pair_listener import PairListener
 
 HELD_PAIRS = 8
@@ -73,7 +73,11 @@ Examples:
     metavar="TOPIC",
     help="Of the colour camera (else found).",
 )
-@click.option("--intrinsics", metavar="FX,FY,CX,CY[,W,H]", help="Used instead of the camera_info.")
+@click.option(
+    "--intrinsics",
+    metavar="FX,FY,CX,CY[,W,H]",
+    help="Used instead of the camera_info; of the first image's size unless W,H says another.",
+)
 @click.option("--no-depth", is_flag=True, help="Record colour alone.")
 @click.option(
     "--slop", type=click.FloatRange(0, min_open=True), default=0.016, show_default=True, help="Live: pairing, in s."
@@ -311,7 +315,7 @@ def explain_lack(rgb: str, images: Collection[str], encodings: Mapping[str, str]
     return f"no depth topic beside {rgb}" if rgb else "no colour and depth topics"
 
 
-def _given_intrinsics(options: dict[str, Any]) -> CameraIntrinsics | None:
+def _given_intrinsics(options: dict[str, Any]) -> CameraIntrinsics | UnsizedIntrinsics | None:
     from lcr_seg_ros.sources.folder import parse_intrinsics
 
     return parse_intrinsics(options["intrinsics"]) if options["intrinsics"] else None

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.errors import FrameError, SourceError
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, UnsizedIntrinsics
 from lcr_seg_ros.image_encodings import (
     COLOR_ENCODINGS,
     DEPTH_ENCODINGS,
@@ -21,6 +21,7 @@ from lcr_seg_ros.image_encodings import (
     color_to_array,
     depth_to_array,
 )
+from lcr_seg_ros.sources.bag_topics import ImageTopic, choose_color_topic, choose_depth_topic
 from lcr_seg_ros.sources.source import SourceFrame
 
 if TYPE_CHECKING:
@@ -32,12 +33,6 @@ COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
 _UNNAMED = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
-
-_NAME_HINTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    # kind: words for it, words against it
-    "colour": (("rgb", "color", "colour"), ("depth", "infra", "/ir", "left", "right", "mask", "label", "overlay")),
-    "depth": (("registered", "aligned", "depth_to_rgb", "depth_to_color"), ("infra", "/ir")),
-}
 
 
 @dataclass(frozen=True)
@@ -62,9 +57,9 @@ class BagSource:
         path: rosbag2 folder, a single ``.mcap`` or ``.db3`` file, or a rosbag1 ``.bag`` file.
         rgb_topic: Image or CompressedImage (JPEG, PNG) topic; found by encoding and name when None.
         depth_topic: Image (16UC1 or mono16 in mm, 32FC1 in m) or CompressedImage (PNG, or compressedDepth in PNG or
-            RVL) topic that is registered to colour; found by encoding and name when None.
+            RVL) topic that is registered to colour; found by encoding and name, beside the colour topic, when None.
         info_topic: CameraInfo of the colour camera; the one beside the colour topic when None.
-        intrinsics: used instead of the recorded ones, scaled to the image.
+        intrinsics: used instead of the recorded ones, scaled to the image; those without a size are of the image.
         limit: use only the first ``limit`` pairs.
         with_depth: False for colour alone, of every image; ``depth_topic`` is then not asked for.
 
@@ -87,15 +82,17 @@ class BagSource:
         rgb_topic: str | None = None,
         depth_topic: str | None = None,
         info_topic: str | None = None,
-        intrinsics: CameraIntrinsics | None = None,
+        intrinsics: CameraIntrinsics | UnsizedIntrinsics | None = None,
         limit: int | None = None,
         with_depth: bool = True,
     ) -> None:
         self.path = Path(path)
         with _open_bag(self.path) as bag:
             images = _image_topics(bag, self.path)
-            self.rgb_topic = _choose_topic(images, "colour", rgb_topic, self.path)
-            self.depth_topic = _choose_topic(images, "depth", depth_topic, self.path) if with_depth else None
+            self.rgb_topic = choose_color_topic(images, rgb_topic, self.path)
+            self.depth_topic = (
+                choose_depth_topic(images, depth_topic, self.rgb_topic, self.path) if with_depth else None
+            )
             width, height = images[self.rgb_topic].width, images[self.rgb_topic].height
             self.info_topic = None if intrinsics else _choose_info_topic(bag, info_topic, self.rgb_topic, self.path)
             recorded = intrinsics or _read_intrinsics(bag, self.info_topic, width, height, self.path)
@@ -175,14 +172,7 @@ def _open_bag(path: Path) -> Iterator[AnyReader]:
         raise SourceError(f"{path} cannot be read as a bag ({type(error).__name__}: {error})") from error
 
 
-@dataclass(frozen=True)
-class _ImageTopic:
-    kind: str  # "colour", "depth" or the reason why it is neither
-    width: int
-    height: int
-
-
-def _image_topics(bag: AnyReader, path: Path) -> dict[str, _ImageTopic]:
+def _image_topics(bag: AnyReader, path: Path) -> dict[str, ImageTopic]:
     """What each image topic carries, judged by its first message."""
     topics = {}
     for connection in bag.connections:
@@ -194,46 +184,20 @@ def _image_topics(bag: AnyReader, path: Path) -> dict[str, _ImageTopic]:
     return topics
 
 
-def _examine(message: Any) -> _ImageTopic:
+def _examine(message: Any) -> ImageTopic:
     if not hasattr(message, "encoding"):
         try:
             kind = "depth" if _holds_depth(message) else "colour"
             height, width = (_to_depth(message) if kind == "depth" else _to_rgb(message)).shape[:2]
         except FrameError as error:
-            return _ImageTopic(str(error), 0, 0)
-        return _ImageTopic(kind, width, height)
+            return ImageTopic(str(error), 0, 0)
+        return ImageTopic(kind, width, height)
     kind = f"encoding {message.encoding!r} is neither colour nor depth"
     if message.encoding in COLOR_ENCODINGS or message.encoding in _UNNAMED:
         kind = "colour"
     elif message.encoding in DEPTH_ENCODINGS:
         kind = "depth"
-    return _ImageTopic(kind, message.width, message.height)
-
-
-def _choose_topic(topics: dict[str, _ImageTopic], kind: str, wanted: str | None, path: Path) -> str:
-    option = {"colour": "--rgb-topic", "depth": "--depth-topic"}[kind]
-    listing = ", ".join(f"{name} ({topic.kind})" for name, topic in sorted(topics.items()))
-    if wanted is not None:
-        if wanted not in topics:
-            raise SourceError(f"{path} has no images on {wanted}; image topics are {listing}")
-        if topics[wanted].kind != kind:
-            raise SourceError(f"{path}: {wanted} is no {kind} topic ({topics[wanted].kind}); give another {option}")
-        return wanted
-    fitting = [name for name, topic in topics.items() if topic.kind == kind]
-    if not fitting:
-        raise SourceError(f"{path} has no {kind} images; image topics are {listing}")
-    return min(fitting, key=lambda name: (_unlikeliness(name, kind), name))
-
-
-def _unlikeliness(topic: str, kind: str) -> tuple[int, int, int]:
-    """Smaller for names that drivers give to the colour image and to the depth registered to it."""
-    name = topic.lower()
-    good, bad = _NAME_HINTS[kind]
-    return (
-        sum(word in name for word in bad),
-        -any(word in name for word in good),
-        -("rect" in name) + 2 * name.endswith("/compressed"),
-    )
+    return ImageTopic(kind, message.width, message.height)
 
 
 def _choose_info_topic(bag: AnyReader, wanted: str | None, rgb_topic: str, path: Path) -> str | None:

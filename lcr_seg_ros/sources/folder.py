@@ -4,7 +4,7 @@
 
     DIR/rgb/NAME.jpg|png      8-bit colour
     DIR/depth/NAME.png        uint16 millimetres, 0 = hole, registered to colour   (optional)
-    DIR/label40/NAME.png      uint8 mask ids, 0 = void                             (optional)
+    DIR/label40/NAME.png      uint8 mask ids, 0 = void                             (optional, for each image)
     DIR/SPLIT.txt             one NAME a line                                      (optional)
     DIR/intrinsics.yaml       fx, fy, cx, cy, width, height; pixels from 0         (optional)
 """
@@ -22,7 +22,7 @@ import yaml
 
 from lcr_seg_ros.errors import FrameError, SourceError
 from lcr_seg_ros.files import read_text, replace_file
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, UnsizedIntrinsics, depth_to_metres
 from lcr_seg_ros.sources.source import FrameSource, SourceFrame
 from lcr_seg_ros.yaml_files import read_yaml
 
@@ -49,8 +49,8 @@ class DatasetFolder:
     Args:
         path: the folder.
         split: name of a list, e.g. ``val`` for ``val.txt``. None takes every image in ``rgb/``.
-        intrinsics: of all images; None reads ``intrinsics.yaml`` and, where that is missing, assumes the
-            camera of NYUDv2 scaled to the image, with a warning.
+        intrinsics: of all images, scaled to each; those without a size are of the first image. None reads
+            ``intrinsics.yaml`` and, where that is missing, assumes the camera of NYUDv2, with a warning.
         limit: take only the first so many.
 
     Raises:
@@ -61,7 +61,7 @@ class DatasetFolder:
         self,
         path: str | Path,
         split: str | None = None,
-        intrinsics: CameraIntrinsics | None = None,
+        intrinsics: CameraIntrinsics | UnsizedIntrinsics | None = None,
         limit: int | None = None,
     ) -> None:
         self.path = Path(path)
@@ -74,7 +74,7 @@ class DatasetFolder:
         self.names = names[:limit]
         if not self.names:
             raise SourceError(f"{self.path / RGB_FOLDER} holds no .jpg or .png image")
-        self._intrinsics = intrinsics or self._read_intrinsics()
+        self._intrinsics = self._of_first_image(intrinsics) if intrinsics else self._read_intrinsics()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -83,12 +83,19 @@ class DatasetFolder:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> SourceFrame:
+        """A frame; its ``labels`` are None where it has no label image."""
+        return SourceFrame(self.names[index], self.frame(index), self._labels(self.names[index]))
+
+    def frame(self, index: int) -> RgbdFrame:
+        """A frame whose labels nobody needs: they are not read.
+
+        Raises:
+            SourceError: an image is missing, unreadable or of another size.
+        """
         name = self.names[index]
-        rgb = read_rgb(self._images[name])
+        rgb = self._read_rgb(name)
         try:
-            return SourceFrame(
-                name, RgbdFrame(rgb, self._read_depth(name), self._intrinsics_of(rgb)), self._labels(name)
-            )
+            return RgbdFrame(rgb, self._read_depth(name), self._intrinsics_of(rgb))
         except FrameError as error:
             raise SourceError(f"frame {name} of {self.path}: {error}") from error
 
@@ -103,7 +110,21 @@ class DatasetFolder:
 
     @property
     def has_labels(self) -> bool:
+        """Whether any frame may have a label image; those that are not labelled yet have none."""
         return (self.path / LABEL_FOLDER).is_dir()
+
+    def require_labels(self) -> None:
+        """Refuse frames that are not labelled yet, before anything is made of the others.
+
+        Raises:
+            SourceError: names the first of them.
+        """
+        bare = [name for name in self.names if not (self.path / LABEL_FOLDER / f"{name}.png").is_file()]
+        if bare:
+            raise SourceError(
+                f"{len(bare)} of {len(self)} frames of {self.path} have no label image: this needs "
+                f"{LABEL_FOLDER}/{bare[0]}.png, or a split whose frames are all labelled"
+            )
 
     def files(self, name: str) -> list[Path]:
         """Where a frame's colour and, if there is any, depth are stored."""
@@ -124,6 +145,12 @@ class DatasetFolder:
         if not names:
             raise SourceError(f"{file} is empty")
         return names
+
+    def _of_first_image(self, intrinsics: CameraIntrinsics | UnsizedIntrinsics) -> CameraIntrinsics:
+        if isinstance(intrinsics, CameraIntrinsics):
+            return intrinsics
+        height, width = self._read_rgb(self.names[0]).shape[:2]
+        return intrinsics.scaled_to(width, height)
 
     def _read_intrinsics(self) -> CameraIntrinsics | None:
         file = self.path / INTRINSICS_FILE
@@ -146,6 +173,10 @@ class DatasetFolder:
                 f"{file} needs fx, fy, cx, cy, width and height: {type(error).__name__} {error}"
             ) from error
 
+    def _read_rgb(self, name: str) -> npt.NDArray[np.uint8]:
+        # Depth and its intrinsics lie over the pixels as they are stored: to turn colour alone would tear them apart.
+        return read_rgb(self._images[name], turned=not self.has_depth)
+
     def _intrinsics_of(self, rgb: npt.NDArray[np.uint8]) -> CameraIntrinsics:
         return (self._intrinsics or NYUDV2_INTRINSICS).scaled_to(rgb.shape[1], rgb.shape[0])
 
@@ -162,9 +193,9 @@ class DatasetFolder:
         return depth_to_metres(depth)
 
     def _labels(self, name: str) -> npt.NDArray[np.uint8] | None:
-        if not self.has_labels:
-            return None
         file = self.path / LABEL_FOLDER / f"{name}.png"
+        if not file.is_file():
+            return None
         labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         if labels is None:
             raise SourceError(f"cannot read the label image {file}")
@@ -175,11 +206,15 @@ class DatasetFolder:
         return labels  # type: ignore[return-value]
 
 
-def parse_intrinsics(text: str, width: int = 640, height: int = 480) -> CameraIntrinsics:
-    """Intrinsics from ``fx,fy,cx,cy`` or ``fx,fy,cx,cy,width,height`` as typed on a command line.
+def parse_intrinsics(text: str) -> CameraIntrinsics | UnsizedIntrinsics:
+    """Intrinsics in pixels as typed on a command line.
+
+    Args:
+        text: ``fx,fy,cx,cy`` of images as they are, or ``fx,fy,cx,cy,width,height`` of images of that size.
 
     Raises:
         SourceError: not four or six numbers.
+        FrameError: numbers that no camera has.
     """
     try:
         values = [float(v) for v in text.split(",")]
@@ -187,10 +222,8 @@ def parse_intrinsics(text: str, width: int = 640, height: int = 480) -> CameraIn
         values = []
     if len(values) not in (4, 6):
         raise SourceError(f"intrinsics must be fx,fy,cx,cy[,width,height], got {text!r}")
-    if len(values) == 6:
-        width, height = int(values[4]), int(values[5])
-    fx, fy, cx, cy = values[:4]
-    return CameraIntrinsics(fx, fy, cx, cy, width, height)
+    of_images = UnsizedIntrinsics(*values[:4])
+    return of_images.scaled_to(int(values[4]), int(values[5])) if len(values) == 6 else of_images
 
 
 def write_folder(source: FrameSource, path: str | Path, split: str | None = None) -> list[str]:
@@ -242,13 +275,17 @@ def _why_no_folder(path: Path) -> str:
     return f"{lacks}; the images in it belong into {path / RGB_FOLDER}/"
 
 
-def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+def read_rgb(path: Path, turned: bool = True) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of an image file.
+
+    Args:
+        path: of a JPEG or PNG.
+        turned: upright, where its EXIF says how the camera was held; False gives the pixels as they are stored.
 
     Raises:
         SourceError: it cannot be read.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR | (0 if turned else cv2.IMREAD_IGNORE_ORIENTATION))
     if image is None:
         raise SourceError(f"cannot read the image {path}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]

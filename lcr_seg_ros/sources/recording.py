@@ -2,7 +2,8 @@
 
 Beside what :mod:`lcr_seg_ros.sources.folder` describes stands ``frames.csv``: name, stamp in ns and frame_id of each
 frame. A frame's line is written before its colour image, and a line without that image counts for nothing: a recording
-that is killed at any moment leaves a folder that is whole.
+that is killed at any moment leaves a folder that is whole. No number is given twice while anything of its frame is
+left: a new image must not come under the labels of an old one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -21,6 +23,7 @@ from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.sources.folder import (
     DEPTH_FOLDER,
     INTRINSICS_FILE,
+    LABEL_FOLDER,
     RGB_FOLDER,
     DatasetFolder,
     depth_to_millimetres,
@@ -48,18 +51,19 @@ class RecordingFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        rows = _read_rows(self.path)
+        listed = _read_rows(self.path)
+        rows = [row for row in listed if (self.path / RGB_FOLDER / f"{row[0]}.png").is_file()]
         self._stamps = {stamp for _, stamp, _ in rows}
-        self._last = max((int(name) for name, _, _ in rows), default=0)
+        self._last = max([*(int(name) for name, _, _ in listed), *_numbers_in_use(self.path)], default=0)
         self.count = len(rows)
-        if not rows and any((self.path / RGB_FOLDER).glob("*")):
+        if not rows and any((self.path / RGB_FOLDER).glob("[!.]*")):  # a draft that was killed has a hidden name
             raise SourceError(
                 f"{self.path / RGB_FOLDER} holds images that `record` did not write: choose another --out"
             )
         self._has_depth = (self.path / DEPTH_FOLDER).is_dir() if rows else None
         self._intrinsics: CameraIntrinsics | None = None
         if rows and (self.path / INTRINSICS_FILE).is_file():
-            self._intrinsics = DatasetFolder(self.path, limit=1)[0].frame.intrinsics
+            self._intrinsics = DatasetFolder(self.path, limit=1).frame(0).intrinsics
         if (self.path / FRAMES_FILE).is_file():
             _write_rows(self.path, rows)  # without lines whose image is missing
 
@@ -113,7 +117,7 @@ class RecordingFolder:
 
 
 def _read_rows(folder: Path) -> list[tuple[str, int, str]]:
-    """The frames that are whole."""
+    """The frames that are listed, of which the last may lack its image."""
     path = folder / FRAMES_FILE
     if not path.is_file():
         return []
@@ -129,7 +133,12 @@ def _read_rows(folder: Path) -> list[tuple[str, int, str]]:
             f"{path} is not a list that `record` wrote ({type(error).__name__}: {error}): choose another --out"
         ) from error
     unique = {frame[0]: frame for frame in frames}  # of a number that was tried twice the last line counts
-    return [frame for name, frame in unique.items() if (folder / RGB_FOLDER / f"{name}.png").is_file()]
+    return list(unique.values())
+
+
+def _numbers_in_use(folder: Path) -> Iterator[int]:
+    for kind in (RGB_FOLDER, DEPTH_FOLDER, LABEL_FOLDER):
+        yield from (int(p.stem) for p in (folder / kind).glob("*.*") if p.stem.isdecimal() and len(p.stem) <= 6)
 
 
 def _write_rows(folder: Path, rows: list[tuple[str, int, str]]) -> None:

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import read_text, replace_file
-from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.frame import CameraIntrinsics, UnsizedIntrinsics
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import (
     DEPTH_FOLDER,
@@ -90,14 +90,14 @@ class ImportSettings:
             ones, whose unit nobody can know.
         hha_order: channels of the HHA files as image viewers see them (red, green, blue): ``rgb`` is disparity, height,
             angle; ``bgr`` the reverse, as OpenCV writes an array in that order.
-        intrinsics: of the images; None for those of NYUDv2, cropped or scaled to the image.
+        intrinsics: of the images; without a size, of the first one. None for those of NYUDv2, cropped or scaled to it.
         depth, hha: False leaves these files out.
     """
 
     shifted: bool = False
     depth_unit_mm: float | None = None
     hha_order: str = "rgb"
-    intrinsics: CameraIntrinsics | None = None
+    intrinsics: CameraIntrinsics | UnsizedIntrinsics | None = None
     depth: bool = True
     hha: bool = True
 
@@ -384,7 +384,11 @@ def _png(image: npt.NDArray[np.generic]) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
 
 
-def _write_intrinsics(out: Path, intrinsics: CameraIntrinsics | None, width: int, height: int) -> None:
+def _write_intrinsics(
+    out: Path, intrinsics: CameraIntrinsics | UnsizedIntrinsics | None, width: int, height: int
+) -> None:
+    if isinstance(intrinsics, UnsizedIntrinsics):
+        intrinsics = intrinsics.scaled_to(width, height)
     if intrinsics is None:
         k = NYUDV2_INTRINSICS
         if (width, height) == (CROP_WIDTH, CROP_HEIGHT):
