@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import read_text, replace_file
-from lcr_seg_ros.labels import LabelClass, LabelSet
+from lcr_seg_ros.labels import LABELS_FILE, LabelClass, LabelSet
 from lcr_seg_ros.sources.folder import LABEL_FOLDER, RGB_FOLDER, read_rgb, write_png
 from lcr_seg_ros.training.datasets.annotation_files import (
     AnnotatedImage,
@@ -27,7 +27,7 @@ from lcr_seg_ros.training.datasets.annotation_files import (
     read_colormap,
 )
 from lcr_seg_ros.training.datasets.check import is_palette_png
-from lcr_seg_ros.training.datasets.folder_labels import LABELS_FILE, write_label_set
+from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.datasets.names import plain_name
 
 NEW = "new"
