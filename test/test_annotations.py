@@ -288,6 +288,37 @@ def test_new_classes_get_ids_that_stay_when_more_is_labelled(data: Path) -> None
     assert labels_of(data, "000002")[10, 10] == 1
 
 
+def write_label_set_file(path: Path, void: int = 0, **ids: int) -> Path:
+    classes = [{"id": i, "name": name, "color": [9, 9, i]} for name, i in ids.items()]
+    path.write_text(yaml.safe_dump({"name": path.stem, "void": void, "classes": classes}))
+    return path
+
+
+def test_label_images_that_stay_keep_their_meaning_or_the_import_is_refused(data: Path) -> None:
+    def label(number: int, name: str) -> Path:
+        return write_labelme(data.parent / f"{number:06d}.json", rectangle(name, 0, 0, 9, 9))
+
+    import_annotations(data, label(3, "wall"))  # nyu40, whose 1 it is
+    other = str(write_label_set_file(data.parent / "other.yaml", sofa=1, robot=2))
+    for rules in (ImportRules(other), ImportRules("new")):
+        with pytest.raises(SourceError, match=r"1 label images .* first '000003', of label set 'nyu40', .*import all"):
+            import_annotations(data, label(1, "robot"), rules=rules)
+    assert not (data / "labels.yaml").exists() and not (data / "label40" / "000001.png").exists()
+    import_annotations(data, label(3, "robot"), rules=ImportRules(other))  # all there are
+    wider = str(write_label_set_file(data.parent / "wider.yaml", sofa=1, robot=2, lift=3))
+    import_annotations(data, label(1, "lift"), rules=ImportRules(wider))
+    assert labels_of(data)[5, 5] == 3 and labels_of(data, "000003")[5, 5] == 2
+
+
+def test_new_classes_keep_the_void_of_those_before(data: Path) -> None:
+    write_label_set_file(data / "labels.yaml", void=255, floor=0)
+    source = write_labelme(data.parent / "000001.json", rectangle("lift", 0, 0, 9, 9))
+    import_annotations(data, source, rules=ImportRules("new"))
+    labels = LabelSet.load(data / "labels.yaml")
+    assert (labels.void, {c.name: c.id for c in labels.classes}) == (255, {"floor": 0, "lift": 1})
+    assert set(np.unique(labels_of(data)).tolist()) == {1, 255}
+
+
 def test_names_without_a_class_stop_everything_and_are_mended_by_map_and_ignore(data: Path) -> None:
     for k in (1, 2):
         write_labelme(
