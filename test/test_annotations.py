@@ -183,6 +183,26 @@ def test_coco_reads_polygons_and_both_run_lengths_and_small_things_lie_on_large_
     assert np.array_equal(labels_of(data, "000002"), np.where(stand, NYU40["night stand"], 0))
 
 
+def test_coco_boxes_without_an_outline_are_filled_and_what_has_neither_is_told(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = coco_file(
+        data.parent / "coco.json",
+        [
+            {"image_id": 1, "category_id": 9, "segmentation": [], "area": 100, "bbox": [20, 30, 10, 8]},
+            {"image_id": 1, "category_id": 7, "bbox": [0, 0, 40, 40]},
+            {"image_id": 2, "category_id": 7, "bbox": [5, 5, 3.0, 2.0], "segmentation": None},
+            {"image_id": 2, "category_id": 7, "segmentation": [], "bbox": [5, 5, 0, 0]},
+        ],
+    )
+    assert import_annotations(data, source).frames == ["000001", "000002"]
+    stand = box(20, 30, 30, 38)
+    assert np.array_equal(labels_of(data) == NYU40["night stand"], stand)
+    assert np.array_equal(labels_of(data) == NYU40["floor"], box(0, 0, 40, 40) & ~stand)
+    assert np.array_equal(labels_of(data, "000002") == NYU40["floor"], box(5, 5, 8, 7))
+    assert "1 of kind bbox" in caplog.text
+
+
 def labelstudio_task(file: str, *results: dict[str, Any]) -> dict[str, Any]:
     size = {"original_width": WIDTH, "original_height": HEIGHT}
     return {
