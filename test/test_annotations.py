@@ -351,6 +351,25 @@ def test_names_without_a_class_stop_everything_and_are_mended_by_map_and_ignore(
     assert set(np.unique(labels_of(data)).tolist()) == {0, NYU40["sofa"]}
 
 
+def test_a_class_named_background_is_one_where_the_label_set_has_it_or_it_is_renamed(data: Path) -> None:
+    def ids(rules: ImportRules) -> set[int]:
+        import_annotations(data, source, rules=rules)
+        return set(np.unique(labels_of(data)).tolist())
+
+    source = write_labelme(
+        data.parent / "000001.json", rectangle("Background", 0, 0, WIDTH, HEIGHT), rectangle("robot", 0, 0, 9, 9)
+    )
+    having = str(write_label_set_file(data.parent / "having.yaml", void=255, background=0, robot=1))
+    lacking = str(write_label_set_file(data.parent / "lacking.yaml", void=255, robot=1))
+    assert ids(ImportRules(having)) == {0, 1}
+    assert ids(ImportRules(having, ignored=("background",))) == {1, 255}
+    assert ids(ImportRules(lacking)) == {1, 255}
+    assert ids(ImportRules(lacking, renamed={"Background": "robot"})) == {1}
+    (data / "labels.yaml").unlink()
+    assert ids(ImportRules("new")) == {0, 1}  # void, and the robot
+    assert ids(ImportRules("new", renamed={"Background": "floor"})) == {1, 2}
+
+
 def test_frames_stay_in_their_list_when_more_is_labelled(data: Path) -> None:
     for k in (1, 2, 3):
         write_labelme(data / "rgb" / f"{k:06d}.json", rectangle("wall", 0, 0, 9, 9))

@@ -190,14 +190,19 @@ def _classes(data: Path, names: Counter[str], rules: ImportRules) -> tuple[Label
     Raises:
         SourceError: names without a class; lists them with what could be meant.
     """
-    own = data / LABELS_FILE
-    ignored = {plain_name(n) for n in (*VOID_NAMES, *rules.ignored)}
-    wanted = {name: rules.renamed.get(name, name) for name in names if plain_name(name) not in ignored}
-    if rules.labels == NEW:
-        before = folder_label_set(data)
-        labels = _label_set_of(data, before, sorted(wanted.values()))
-    else:
-        labels = LabelSet.load(rules.labels or (own if own.is_file() else "nyu40"))
+    before = folder_label_set(data)
+    chosen = None if rules.labels == NEW else _chosen_labels(rules.labels, before)
+    # Tools have a class for what nobody named; where the label set has it too, or it is renamed, it is one like others.
+    known = chosen or before
+    classes = {plain_name(c.name) for c in known.classes} if known else set()
+    ignored = {plain_name(n) for n in rules.ignored}
+    empty = {plain_name(n) for n in VOID_NAMES} - classes
+    wanted = {
+        name: rules.renamed.get(name, name)
+        for name in names
+        if plain_name(name) not in ignored and (name in rules.renamed or plain_name(name) not in empty)
+    }
+    labels = chosen or _label_set_of(data, before, sorted(wanted.values()))
     by_name = {plain_name(c.name): c.id for c in labels.classes}
     lacking = [name for name, target in wanted.items() if plain_name(target) not in by_name]
     if lacking:
@@ -211,6 +216,10 @@ def _classes(data: Path, names: Counter[str], rules: ImportRules) -> tuple[Label
             f"--ignore {lacking[0]}, or make a label set of the names that occur with --labels {NEW}"
         )
     return labels, {name: by_name[plain_name(wanted[name])] if name in wanted else labels.void for name in names}
+
+
+def _chosen_labels(labels: str | None, own: LabelSet | None) -> LabelSet:
+    return LabelSet.load(labels) if labels else own or LabelSet.load("nyu40")
 
 
 def _label_set_of(data: Path, before: LabelSet | None, names: Sequence[str]) -> LabelSet:
