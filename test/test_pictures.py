@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from small_disk import files_of_at_most
 from test_folder import frames
 from tiny_bundle import make_tiny_bundle
 
@@ -59,6 +60,20 @@ class TestVideo:
             video.add(a_picture(0))
             video.add(a_picture(0, width=40))
         assert (tmp_path / "v.mp4").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+    @pytest.mark.parametrize("suffix", CODECS)
+    def test_a_full_disk_leaves_the_old_video_and_is_told(self, tmp_path, suffix):
+        video = tmp_path / f"v{suffix}"
+        video.write_bytes(b"old")
+        random = np.random.default_rng(0)
+        with (
+            pytest.raises(SourceError, match=r"\d of its 60 pictures can be read: is the disk full"),
+            files_of_at_most(60_000),
+            VideoFile(video) as writer,
+        ):
+            for _ in range(60):
+                writer.add(random.integers(0, 255, (120, 160, 3), np.uint8))
+        assert video.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
     def test_other_endings_are_refused_before_any_work(self, tmp_path):
         with pytest.raises(SourceError, match=r"\.mp4"):
