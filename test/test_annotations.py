@@ -274,6 +274,16 @@ def test_masks_of_labelme2voc_are_read_by_vocs_palette(data: Path) -> None:
     assert rows.tolist() == [NYU40["wall"]] * 10 + [NYU40["floor"]] * 10 + [0] * (HEIGHT - 20)
 
 
+def test_masks_of_one_name_in_two_subsets_are_refused(data: Path) -> None:
+    for subset in ("train", "val"):
+        folder = data.parent / "cvat" / "SegmentationClass" / subset
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "000001.png"), np.ones((HEIGHT, WIDTH), np.uint8))
+    with pytest.raises(SourceError, match=r"has '000001' more than once, .*train/000001\.png and .*val/000001\.png"):
+        import_annotations(data, data.parent / "cvat")
+    assert not (data / "label40").exists()
+
+
 def test_masks_are_read_by_cvats_colours_by_those_of_the_label_set_and_as_ids(data: Path) -> None:
     export = data.parent / "cvat"
     (export / "SegmentationClass").mkdir(parents=True)

@@ -128,7 +128,7 @@ def mask_files(source: Path) -> dict[str, Path]:
     """PNG images of a ``masks`` export by stem.
 
     Raises:
-        SourceError: there are none.
+        SourceError: there are none, or two of one name in folders of their own.
     """
     if not source.is_dir():
         raise SourceError(f"no folder {source}: masks come as a folder of PNG images")
@@ -184,7 +184,17 @@ def _mask_files(source: Path) -> dict[str, Path]:
 
 
 def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(paths) if not path.name.startswith(".")}
+    files: dict[str, Path] = {}
+    for path in sorted(paths):
+        if path.name.startswith("."):
+            continue
+        if path.stem in files:
+            raise SourceError(
+                f"the export has {path.stem!r} more than once, {files[path.stem]} and {path}: images of equal name in "
+                "two folders cannot be told apart, remove one of them or rename both image and mask"
+            )
+        files[path.stem] = path
+    return files
 
 
 def _labelme(source: Path) -> list[AnnotatedImage]:
