@@ -27,6 +27,7 @@ from lcr_seg_ros.training.datasets.annotations import ImportRules, import_annota
 from lcr_seg_ros.training.datasets.run_lengths import brush_mask, coco_mask
 
 WIDTH, HEIGHT = 64, 48
+WHOLE = {"x": 0, "y": 0, "width": 100, "height": 100}
 INTRINSICS = CameraIntrinsics(60.0, 60.0, 31.5, 23.5, WIDTH, HEIGHT)
 NYU40 = {c.name: c.id for c in LabelSet.load("nyu40").classes}
 
@@ -229,6 +230,29 @@ def test_label_studio_reads_brush_polygon_and_rectangle_and_strips_the_prefix_of
     assert np.array_equal(labels == NYU40["wall"], brush)
     assert np.array_equal(labels == NYU40["floor"], box(32, 24, 48, 36))
     assert (labels == NYU40["chair"]).sum() == pytest.approx(0.15 * WIDTH * 0.15 * HEIGHT, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("/data/local-files/?d=000001.png", "000001"),
+        ("/data/local-files/?d=my%20room%2Frgb%2F000001.png", "000001"),
+        ("/data/local-files/?d=rgb/my+room.png", "my+room"),
+        ("/data/local-files/?d=rooms\\rgb\\my room.png", "my room"),
+        ("http://127.0.0.1:9000/bucket/my%20room.png", "my room"),
+        ("/data/upload/1/0a1b2c3d-my%20room.png", "my room"),
+        ("s3://bucket/50%25.png", "50%"),
+        ("50%25.png", "50%25"),
+        ("[strange://000001.png", "000001"),
+    ],
+)
+def test_files_of_label_studio_are_found_by_the_name_in_their_address(data: Path, file: str, name: str) -> None:
+    """A name that is there as it stands goes before what it could be decoded to."""
+    for other in ("my room", "my+room", "50%", *(["50%25"] if name == "50%25" else [])):
+        (data / "rgb" / f"{other}.png").write_bytes((data / "rgb" / "000001.png").read_bytes())
+    source = data.parent / "project.json"
+    source.write_text(json.dumps([labelstudio_task(file, {"rectanglelabels": ["floor"], **WHOLE})]))
+    assert import_annotations(data, source).frames == [name]
 
 
 def test_label_studio_reads_ellipses_and_names_that_stand_apart_from_their_regions(data: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import cv2
 import numpy as np
@@ -247,9 +248,8 @@ def _partners(files: Sequence[str], images: Mapping[str, Path], done: Imported) 
     """Names of the folder's frames by the file names in the export."""
     partners: dict[str, str] = {}
     for file in files:
-        stem = Path(file.replace("\\", "/")).name
-        stem = stem.rpartition(".")[0] if stem.lower().endswith(_IMAGE_SUFFIXES) else stem
-        name = next((s for s in (stem, _UPLOAD_PREFIX.sub("", stem)) if s in images), None)
+        stems = (_stem(file), _stem(_path_in_address(file)))
+        name = next((s for stem in stems for s in (stem, _UPLOAD_PREFIX.sub("", stem)) if s in images), None)
         if name is None:
             done.unknown.append(file)
         else:
@@ -262,6 +262,21 @@ def _partners(files: Sequence[str], images: Mapping[str, Path], done: Imported) 
     if doubled:
         raise SourceError(f"the export has {doubled[0]!r} more than once: join its regions, or export it once")
     return partners
+
+
+def _stem(file: str) -> str:
+    name = Path(file.replace("\\", "/")).name
+    return name.rpartition(".")[0] if name.lower().endswith(_IMAGE_SUFFIXES) else name
+
+
+def _path_in_address(file: str) -> str:
+    """Label Studio has ``/data/local-files/?d=FOLDER/NAME.png`` for files of its machine; of others, the address."""
+    try:
+        address = urlsplit(file)
+    except ValueError:
+        return file
+    local = parse_qs(address.query.replace("+", "%2B")).get("d")  # it writes a space as %20, a plus may be one
+    return local[0] if local else unquote(address.path)
 
 
 def _refuse_other_size(path: Path, width: int, height: int) -> None:
