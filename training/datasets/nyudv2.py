@@ -375,7 +375,9 @@ def _load_mat(path: Path, name: str, needed: Sequence[str]) -> dict[str, Any]:
     try:
         content: dict[str, Any] = scipy.io.loadmat(str(path))
     except Exception as error:  # SciPy raises of many kinds on a damaged file
-        raise SourceError(f"{path} is not a MATLAB 5 file ({error}): give {name}") from error
+        raise SourceError(
+            f"{path} is not a MATLAB 5 file ({error}): give {name}, or remove it and let --download fetch it"
+        ) from error
     missing = [key for key in needed if key not in content]
     if missing:
         held = ", ".join(k for k in content if not k.startswith("__")) or "nothing"
