@@ -13,6 +13,9 @@ import numpy.typing as npt
 from lcr_seg_ros.errors import LabelSetError
 from lcr_seg_ros.resources import CONFIG
 
+LABELS_FILE = "labels.yaml"
+"""Label set of a dataset folder with classes of its own."""
+
 UNLABELLED = 255
 """Mask value of a pixel that the segmenter leaves open (Nav2 and others read 255 so)."""
 
@@ -81,6 +84,11 @@ class LabelSet:
             table[c.id] = c.color
         return table
 
+    def reads_as(self, other: LabelSet) -> bool:
+        """Whether each of its ids, void included, means the same in ``other``, which may have more classes."""
+        names = {c.id: c.name for c in other.classes}
+        return self.void == other.void and all(names.get(c.id) == c.name for c in self.classes)
+
     def channel_of_id(self) -> npt.NDArray[np.int64]:
         """(256,) int64: score channel of each mask id, -1 for void and ids that name no class."""
         table = np.full(256, -1, np.int64)
@@ -142,6 +150,16 @@ class LabelSet:
             return cls.from_dict(values)
         except LabelSetError as error:
             raise LabelSetError(f"{path}: {error}") from error
+
+
+def folder_label_set(data: Path) -> LabelSet | None:
+    """A dataset folder's own label set; None where it has none, which most commands take for nyu40.
+
+    Raises:
+        LabelSetError: the file is no label set.
+    """
+    file = data / LABELS_FILE
+    return LabelSet.load(file) if file.is_file() else None
 
 
 def _refuse_repetition(where: str, what: str, values: Sequence[object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +28,7 @@ from lcr_seg_ros.mapping.settings import class_channels
 from lcr_seg_ros.mapping.trajectory import PoseTable, level_pose, read_poses, write_poses
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.bag import BagSource
-from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
+from lcr_seg_ros.sources.folder import NYUDV2_INTRINSICS, DatasetFolder, parse_intrinsics
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.sources.source import SourceFrame
 
@@ -35,6 +36,7 @@ Source = DatasetFolder | BagSource | RenderedRoom
 DepthImage = npt.NDArray[np.float32]
 
 BAG_SUFFIXES = (".bag", ".mcap", ".db3")
+BAG_FILES = re.compile(r"\.(bag|mcap|db3)(\.zstd)?$|^metadata\.yaml$")
 PROGRESS_FILE = "map.npz"
 FRAMES_BETWEEN_SAVES = 100
 DEFAULTS = MapSettings()
@@ -119,12 +121,17 @@ def command(
     table = _pose_table(poses, source)
     segmenter = Segmenter.load(model, backend=backend, device=device)
     class_channels(segmenter.labels, classes)  # a wrong name is told before the work begins
-    identity = _identity(model, data, split, intrinsics, topics, poses, frames, seed, settings)
+    identity = _Identity(source, model, split, poses, settings)
     file = out / PROGRESS_FILE
-    progress = load_progress(file, identity, segmenter.labels, settings) if resume else None
+    progress = load_progress(file, identity.of_first, segmenter.labels, settings) if resume else None
     if progress is None:
         progress = MapProgress(VoxelMap(segmenter.labels, settings))
-    _add_frames(source, segmenter, table, progress, limit, lambda p: save_progress(file, p, identity))
+    elif progress.next_index >= min(len(source), limit or len(source)):
+        had = progress.next_index
+        click.echo(f"nothing new since the run before ({had} frames); --no-resume starts over", err=True)
+    _add_frames(
+        source, segmenter, table, progress, limit, lambda p: save_progress(file, p, identity.of_first(p.next_index))
+    )
     voxels = progress.map.voxels(classes)
     write_ply(out / "map.ply", voxels, segmenter.labels)
     picture = map_picture(voxels, segmenter.labels, list(progress.trajectory.values()))
@@ -157,7 +164,7 @@ def _open(
         if split:
             raise SourceError("--split belongs to a dataset folder, not to a bag")
         return BagSource(data, topics["rgb_topic"], topics["depth_topic"], topics["info_topic"], given, limit)
-    folder = DatasetFolder(data, split, given, limit)
+    folder = DatasetFolder(data, split, given)  # whole: a map of more frames than the limit is told by their files
     if not folder.has_depth:
         raise SourceError(f"{data} has no depth/: a map is made of labels and depth")
     return folder
@@ -174,26 +181,45 @@ def _pose_table(poses: str, source: Source) -> PoseTable | None:
     return PoseTable(read_poses(poses))
 
 
-def _identity(
-    model: str,
-    data: Path | None,
-    split: str | None,
-    intrinsics: str | None,
-    topics: dict[str, str | None],
-    poses: str,
-    frames: int,
-    seed: int,
-    settings: MapSettings,
-) -> str:
-    """Says what a map is made of and with. How many frames of it are used is left out: more may be added."""
-    votes = {name: value for name, value in asdict(settings).items() if name != "min_views"}
-    parts = {
-        "model": hashlib.sha256(find_model(model).read_bytes()).hexdigest(),
-        "data": ["room", frames, seed] if data is None else [str(data.resolve()), split, intrinsics, *topics.values()],
-        "poses": poses if poses in ("odometry", "exact") else hashlib.sha256(Path(poses).read_bytes()).hexdigest(),
-        "settings": votes,
-    }
-    return json.dumps(parts, sort_keys=True)
+class _Identity:
+    """Says what a map is made of and with. How many frames there are is left out: more may be added."""
+
+    def __init__(self, source: Source, model: str, split: str | None, poses: str, settings: MapSettings) -> None:
+        self._source = source
+        self._files = hashlib.sha256()
+        self._counted = 0
+        self._parts: dict[str, object] = {
+            "model": hashlib.sha256(find_model(model).read_bytes()).hexdigest(),
+            "data": _data_identity(source, split),
+            "poses": poses if poses in ("odometry", "exact") else hashlib.sha256(Path(poses).read_bytes()).hexdigest(),
+            "settings": {name: value for name, value in asdict(settings).items() if name != "min_views"},
+        }
+
+    def of_first(self, frames: int) -> str:
+        """Of a map of the first ``frames`` frames; asked for ever more of them, each file is looked at once."""
+        if isinstance(self._source, DatasetFolder):
+            for name in self._source.names[self._counted : frames]:
+                self._files.update(json.dumps([name, *map(_state_of, self._source.files(name))]).encode())
+                self._counted += 1
+        return json.dumps(self._parts | {"files": self._files.hexdigest()}, sort_keys=True)
+
+
+def _data_identity(source: Source, split: str | None) -> list[object]:
+    if isinstance(source, RenderedRoom):
+        return ["room", len(source), source.seed]
+    path = str(source.path.resolve())
+    camera = asdict(source.intrinsics or NYUDV2_INTRINSICS)
+    if isinstance(source, DatasetFolder):
+        return [path, camera, split]
+    files = sorted(source.path.iterdir()) if source.path.is_dir() else [source.path]
+    states = [_state_of(file) for file in files if BAG_FILES.search(file.name)]
+    return [path, camera, source.rgb_topic, source.depth_topic, states]
+
+
+def _state_of(file: Path) -> list[object]:
+    """What changes with a file's content, without reading all of it."""
+    status = file.stat()
+    return [file.name, status.st_size, status.st_mtime_ns]
 
 
 def _add_frames(

@@ -10,6 +10,7 @@ import click
 from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.labels import LabelSet, folder_label_set
 from lcr_seg_ros.render import sheet, write_image
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics, write_png
@@ -68,6 +69,7 @@ def command(
     if out.resolve() == data.resolve():
         raise SourceError(f"--out {out} is the dataset itself: choose another folder")
     segmenter = Segmenter.load(model, backend=backend, device=device)
+    truth_set = (folder_label_set(data) or LabelSet.load("nyu40")) if sheets or video else None
     with ExitStack() as ending:
         film = None if video is None else ending.enter_context(VideoFile(video, fps, VIDEO_HEIGHT))
         view = None if rrd is None else _recorded_view(rrd, segmenter, ending)
@@ -75,7 +77,9 @@ def command(
             result = segmenter.segment(item.frame)
             write_png(out / "labels" / f"{item.name}.png", result.labels)
             if sheets or film is not None:
-                picture = sheet(item.frame.rgb, result.hha, result.labels, segmenter.labels, item.labels, item.name)
+                picture = sheet(
+                    item.frame.rgb, result.hha, result.labels, segmenter.labels, item.labels, item.name, truth_set
+                )
                 if sheets:
                     write_image(out / "sheets" / f"{item.name}.jpg", picture)
                 if film is not None:

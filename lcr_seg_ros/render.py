@@ -51,6 +51,7 @@ def sheet(
     label_set: LabelSet,
     truth: Image | None = None,
     title: str = "",
+    truth_set: LabelSet | None = None,
 ) -> Image:
     """One picture: RGB | HHA | labels (| truth) | overlay, with a legend of the classes that occur.
 
@@ -61,6 +62,7 @@ def sheet(
         label_set: names and colours.
         truth: (H, W) uint8 mask ids of an annotation, shown beside the labels.
         title: written above the first panel.
+        truth_set: gives the annotation's colours, where it is not ``label_set``.
 
     Returns:
         (h, w, 3) uint8 RGB, panels at most 300 px high.
@@ -70,7 +72,7 @@ def sheet(
         panels.append(("HHA", hha))
     panels.append(("labels", colorize(labels, label_set)))
     if truth is not None:
-        panels.append(("annotation", colorize(truth, label_set)))
+        panels.append(("annotation", colorize(truth, truth_set or label_set)))
     panels.append(("overlay", overlay(rgb, labels, label_set)))
     height = min(PANEL_HEIGHT, rgb.shape[0])
     width = max(1, round(rgb.shape[1] * height / rgb.shape[0]))

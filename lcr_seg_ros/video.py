@@ -42,6 +42,7 @@ class VideoFile:
         self._draft: Path | None = None
         self._writer: Any = None
         self._size = (0, 0)
+        self._count = 0
 
     def __enter__(self) -> VideoFile:
         return self
@@ -55,8 +56,7 @@ class VideoFile:
             return
         try:
             if kind is None:
-                if self._draft.stat().st_size == 0:
-                    raise SourceError(f"{self.path} could not be written: is the disk full?")
+                self._refuse_cut(self._draft)
                 self._draft.chmod(0o644)
                 self._draft.replace(self.path)
         finally:
@@ -77,6 +77,20 @@ class VideoFile:
         h, w = min(height, rgb.shape[0]), min(width, rgb.shape[1])
         page[:h, :w] = rgb[:h, :w]
         self._writer.write(cv2.cvtColor(page, cv2.COLOR_RGB2BGR))
+        self._count += 1
+
+    def _refuse_cut(self, draft: Path) -> None:
+        """OpenCV's writer says nothing of a disk that is full: what it wrote is counted by reading it."""
+        capture = cv2.VideoCapture(str(draft))
+        readable = 0
+        while capture.grab():
+            readable += 1
+        capture.release()
+        if readable < self._count:
+            raise SourceError(
+                f"{self.path} could not be written, {readable} of its {self._count} pictures can be read: is the disk "
+                "full? What was there before is left as it was"
+            )
 
     def _open(self, width: int, height: int) -> None:
         self._size = (width + width % 2, height + height % 2)  # what most codecs ask for

@@ -27,6 +27,7 @@ from lcr_seg_ros.training.datasets.annotations import ImportRules, import_annota
 from lcr_seg_ros.training.datasets.run_lengths import brush_mask, coco_mask
 
 WIDTH, HEIGHT = 64, 48
+WHOLE = {"x": 0, "y": 0, "width": 100, "height": 100}
 INTRINSICS = CameraIntrinsics(60.0, 60.0, 31.5, 23.5, WIDTH, HEIGHT)
 NYU40 = {c.name: c.id for c in LabelSet.load("nyu40").classes}
 
@@ -183,6 +184,26 @@ def test_coco_reads_polygons_and_both_run_lengths_and_small_things_lie_on_large_
     assert np.array_equal(labels_of(data, "000002"), np.where(stand, NYU40["night stand"], 0))
 
 
+def test_coco_boxes_without_an_outline_are_filled_and_what_has_neither_is_told(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = coco_file(
+        data.parent / "coco.json",
+        [
+            {"image_id": 1, "category_id": 9, "segmentation": [], "area": 100, "bbox": [20, 30, 10, 8]},
+            {"image_id": 1, "category_id": 7, "bbox": [0, 0, 40, 40]},
+            {"image_id": 2, "category_id": 7, "bbox": [5, 5, 3.0, 2.0], "segmentation": None},
+            {"image_id": 2, "category_id": 7, "segmentation": [], "bbox": [5, 5, 0, 0]},
+        ],
+    )
+    assert import_annotations(data, source).frames == ["000001", "000002"]
+    stand = box(20, 30, 30, 38)
+    assert np.array_equal(labels_of(data) == NYU40["night stand"], stand)
+    assert np.array_equal(labels_of(data) == NYU40["floor"], box(0, 0, 40, 40) & ~stand)
+    assert np.array_equal(labels_of(data, "000002") == NYU40["floor"], box(5, 5, 8, 7))
+    assert "1 of kind bbox" in caplog.text
+
+
 def labelstudio_task(file: str, *results: dict[str, Any]) -> dict[str, Any]:
     size = {"original_width": WIDTH, "original_height": HEIGHT}
     return {
@@ -209,6 +230,29 @@ def test_label_studio_reads_brush_polygon_and_rectangle_and_strips_the_prefix_of
     assert np.array_equal(labels == NYU40["wall"], brush)
     assert np.array_equal(labels == NYU40["floor"], box(32, 24, 48, 36))
     assert (labels == NYU40["chair"]).sum() == pytest.approx(0.15 * WIDTH * 0.15 * HEIGHT, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("/data/local-files/?d=000001.png", "000001"),
+        ("/data/local-files/?d=my%20room%2Frgb%2F000001.png", "000001"),
+        ("/data/local-files/?d=rgb/my+room.png", "my+room"),
+        ("/data/local-files/?d=rooms\\rgb\\my room.png", "my room"),
+        ("http://127.0.0.1:9000/bucket/my%20room.png", "my room"),
+        ("/data/upload/1/0a1b2c3d-my%20room.png", "my room"),
+        ("s3://bucket/50%25.png", "50%"),
+        ("50%25.png", "50%25"),
+        ("[strange://000001.png", "000001"),
+    ],
+)
+def test_files_of_label_studio_are_found_by_the_name_in_their_address(data: Path, file: str, name: str) -> None:
+    """A name that is there as it stands goes before what it could be decoded to."""
+    for other in ("my room", "my+room", "50%", *(["50%25"] if name == "50%25" else [])):
+        (data / "rgb" / f"{other}.png").write_bytes((data / "rgb" / "000001.png").read_bytes())
+    source = data.parent / "project.json"
+    source.write_text(json.dumps([labelstudio_task(file, {"rectanglelabels": ["floor"], **WHOLE})]))
+    assert import_annotations(data, source).frames == [name]
 
 
 def test_label_studio_reads_ellipses_and_names_that_stand_apart_from_their_regions(data: Path) -> None:
@@ -254,6 +298,16 @@ def test_masks_of_labelme2voc_are_read_by_vocs_palette(data: Path) -> None:
     assert rows.tolist() == [NYU40["wall"]] * 10 + [NYU40["floor"]] * 10 + [0] * (HEIGHT - 20)
 
 
+def test_masks_of_one_name_in_two_subsets_are_refused(data: Path) -> None:
+    for subset in ("train", "val"):
+        folder = data.parent / "cvat" / "SegmentationClass" / subset
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "000001.png"), np.ones((HEIGHT, WIDTH), np.uint8))
+    with pytest.raises(SourceError, match=r"has '000001' more than once, .*train/000001\.png and .*val/000001\.png"):
+        import_annotations(data, data.parent / "cvat")
+    assert not (data / "label40").exists()
+
+
 def test_masks_are_read_by_cvats_colours_by_those_of_the_label_set_and_as_ids(data: Path) -> None:
     export = data.parent / "cvat"
     (export / "SegmentationClass").mkdir(parents=True)
@@ -288,6 +342,37 @@ def test_new_classes_get_ids_that_stay_when_more_is_labelled(data: Path) -> None
     assert labels_of(data, "000002")[10, 10] == 1
 
 
+def write_label_set_file(path: Path, void: int = 0, **ids: int) -> Path:
+    classes = [{"id": i, "name": name, "color": [9, 9, i]} for name, i in ids.items()]
+    path.write_text(yaml.safe_dump({"name": path.stem, "void": void, "classes": classes}))
+    return path
+
+
+def test_label_images_that_stay_keep_their_meaning_or_the_import_is_refused(data: Path) -> None:
+    def label(number: int, name: str) -> Path:
+        return write_labelme(data.parent / f"{number:06d}.json", rectangle(name, 0, 0, 9, 9))
+
+    import_annotations(data, label(3, "wall"))  # nyu40, whose 1 it is
+    other = str(write_label_set_file(data.parent / "other.yaml", sofa=1, robot=2))
+    for rules in (ImportRules(other), ImportRules("new")):
+        with pytest.raises(SourceError, match=r"1 label images .* first '000003', of label set 'nyu40', .*import all"):
+            import_annotations(data, label(1, "robot"), rules=rules)
+    assert not (data / "labels.yaml").exists() and not (data / "label40" / "000001.png").exists()
+    import_annotations(data, label(3, "robot"), rules=ImportRules(other))  # all there are
+    wider = str(write_label_set_file(data.parent / "wider.yaml", sofa=1, robot=2, lift=3))
+    import_annotations(data, label(1, "lift"), rules=ImportRules(wider))
+    assert labels_of(data)[5, 5] == 3 and labels_of(data, "000003")[5, 5] == 2
+
+
+def test_new_classes_keep_the_void_of_those_before(data: Path) -> None:
+    write_label_set_file(data / "labels.yaml", void=255, floor=0)
+    source = write_labelme(data.parent / "000001.json", rectangle("lift", 0, 0, 9, 9))
+    import_annotations(data, source, rules=ImportRules("new"))
+    labels = LabelSet.load(data / "labels.yaml")
+    assert (labels.void, {c.name: c.id for c in labels.classes}) == (255, {"floor": 0, "lift": 1})
+    assert set(np.unique(labels_of(data)).tolist()) == {1, 255}
+
+
 def test_names_without_a_class_stop_everything_and_are_mended_by_map_and_ignore(data: Path) -> None:
     for k in (1, 2):
         write_labelme(
@@ -298,6 +383,25 @@ def test_names_without_a_class_stop_everything_and_are_mended_by_map_and_ignore(
     assert not (data / "label40").exists()
     import_annotations(data, data / "rgb", rules=ImportRules(renamed={"couch": "sofa"}, ignored=("robot",)))
     assert set(np.unique(labels_of(data)).tolist()) == {0, NYU40["sofa"]}
+
+
+def test_a_class_named_background_is_one_where_the_label_set_has_it_or_it_is_renamed(data: Path) -> None:
+    def ids(rules: ImportRules) -> set[int]:
+        import_annotations(data, source, rules=rules)
+        return set(np.unique(labels_of(data)).tolist())
+
+    source = write_labelme(
+        data.parent / "000001.json", rectangle("Background", 0, 0, WIDTH, HEIGHT), rectangle("robot", 0, 0, 9, 9)
+    )
+    having = str(write_label_set_file(data.parent / "having.yaml", void=255, background=0, robot=1))
+    lacking = str(write_label_set_file(data.parent / "lacking.yaml", void=255, robot=1))
+    assert ids(ImportRules(having)) == {0, 1}
+    assert ids(ImportRules(having, ignored=("background",))) == {1, 255}
+    assert ids(ImportRules(lacking)) == {1, 255}
+    assert ids(ImportRules(lacking, renamed={"Background": "robot"})) == {1}
+    (data / "labels.yaml").unlink()
+    assert ids(ImportRules("new")) == {0, 1}  # void, and the robot
+    assert ids(ImportRules("new", renamed={"Background": "floor"})) == {1, 2}
 
 
 def test_frames_stay_in_their_list_when_more_is_labelled(data: Path) -> None:

@@ -231,8 +231,18 @@ def test_a_cut_jpeg_is_an_error_even_if_a_decoder_fills_it_in(folder: Path) -> N
     image = cv2.imread(str(file))
     file.unlink()
     data = cv2.imencode(".jpg", image)[1].tobytes()
-    (folder / "rgb" / "05.jpg").write_bytes(data[: len(data) * 9 // 10])
-    assert codes(check_folder(folder, LABELS)) == {"unreadable_rgb"}
+    thumbnail = b"\xff\xe1" + (2 + len(data)).to_bytes(2, "big") + data  # which has an end of its own
+    for cut in (data[: len(data) * 9 // 10], data[:2] + thumbnail + data[2 : len(data) * 9 // 10]):
+        (folder / "rgb" / "05.jpg").write_bytes(cut)
+        assert codes(check_folder(folder, LABELS)) == {"unreadable_rgb"}
+
+
+def test_a_jpeg_may_have_a_film_behind_its_end_as_phones_write_it(folder: Path) -> None:
+    file = folder / "rgb" / "05.png"
+    whole = cv2.imencode(".jpg", cv2.imread(str(file)))[1].tobytes()
+    file.unlink()
+    (folder / "rgb" / "05.jpg").write_bytes(whole + b"\xff\xda film " * 1000)
+    assert not codes(check_folder(folder, LABELS))
 
 
 def test_two_images_of_one_name_are_an_error(folder: Path) -> None:

@@ -17,11 +17,14 @@ import pytest
 from click.testing import CliRunner
 from model_under_test import model_under_test
 from shared_data import ROOT
+from tiny_bundle import make_tiny_bundle
 
+from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.render import PANEL_HEIGHT
 from lcr_seg_ros.ros import demo_command
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id, isolated_ros_environment
+from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 
 pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 prepare_ros_environment()
@@ -107,6 +110,38 @@ def test_the_pictures_show_the_frame_its_labels_and_a_legend(finished):
         assert picture.shape[0] > PANEL_HEIGHT  # a row of panels, and the legend below
         assert picture.shape[1] == 5 * PANEL_HEIGHT * 640 // 480  # RGB, HHA, labels, annotation, overlay
         assert len(np.unique(picture.astype(np.uint32) @ (1, 256, 65536))) > 100
+
+
+@pytest.mark.parametrize(
+    ("source", "model", "said"),
+    [
+        ("room", "nyu40", None),
+        ("room", "nyu4", "annotated with label set nyu40, the model's is nyu4"),
+        ("unnamed", "nyu40", None),
+        ("unnamed", "nyu4", "label set nyu40, the model's is nyu4 (a folder with others says so in its labels.yaml)"),
+        ("of four", "nyu4", None),
+        ("of four", "nyu40", "annotated with label set nyu4, the model's is nyu40"),
+        ("without labels", "nyu4", None),
+    ],
+)
+def test_a_truth_of_another_label_set_is_left_out_and_the_reason_said(tmp_path, source, model, said):
+    for name in ("unnamed", "of four"):
+        (tmp_path / name / "label40").mkdir(parents=True)
+    write_label_set(tmp_path / "of four", LabelSet.load("nyu4"))
+    where = source if source == "room" else str(tmp_path / source)
+    reason = demo_command._truth_left_out(where, LabelSet.load(model))
+    assert (reason is None) if said is None else (said in reason)
+
+
+def test_a_demo_whose_truth_is_left_out_scores_nothing_and_shows_none(tmp_path):
+    with MarkedDemo(
+        tmp_path, "--seconds", 1, "--model", make_tiny_bundle(tmp_path / "m.lcrseg", labels="nyu4")
+    ) as demo:
+        assert demo.finish() == 0, demo.text
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["pixel_acc"] is None and report["frames_with_truth"] == 0
+    assert "truth       left out: the source is annotated with label set nyu40" in demo.text
+    assert cv2.imread(report["pictures"][0]).shape[1] == 4 * PANEL_HEIGHT * 640 // 480  # no annotation
 
 
 def test_ctrl_c_ends_all_three_processes(tmp_path):

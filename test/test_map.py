@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -506,6 +507,30 @@ class TestCommand:
             state.write_bytes(damaged)
             with pytest.raises(MapError, match="cannot be read"):
                 run(*given, "--voxel-size", 0.1)
+
+    @pytest.mark.parametrize("changed", ["intrinsics.yaml", "depth/00021.png", "rgb/00020.png"])
+    def test_will_not_go_on_when_the_intrinsics_or_a_frame_that_is_in_the_map_have_changed(
+        self, changed, folder, tiny, tmp_path
+    ):
+        data = shutil.copytree(folder, tmp_path / "data")
+        given = ("--data", data, "--poses", folder / "poses.txt", "--model", tiny, "--out", tmp_path / "out")
+        run(*given, "--limit", 2)
+        content = (data / changed).read_bytes()
+        other = content.replace(b"cx: ", b"cx: 1") if changed.endswith(".yaml") else content + b"\0"
+        (data / changed).write_bytes(other)
+        with pytest.raises(MapError, match=r"changed since.*--no-resume"):
+            run(*given)
+        run(*given, "--no-resume")
+
+    def test_frames_that_are_not_in_the_map_yet_may_change_and_with_nothing_to_do_it_says_so(
+        self, folder, tiny, tmp_path
+    ):
+        data = shutil.copytree(folder, tmp_path / "data")
+        given = ("--data", data, "--poses", folder / "poses.txt", "--model", tiny, "--out", tmp_path / "out")
+        assert "nothing new" not in run(*given, "--limit", 2)
+        assert "nothing new since the run before (2 frames); --no-resume starts over" in run(*given, "--limit", 1)
+        shutil.copy(data / "depth" / "00022.png", data / "depth" / "00023.png")
+        assert "nothing new" not in run(*given, "--limit", 4)
 
     def test_tells_what_is_wrong_before_it_begins(self, folder, tiny, tmp_path):
         given = ("--data", folder, "--model", tiny, "--out", tmp_path)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from small_disk import files_of_at_most
 from test_folder import frames
 from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.predict import VIDEO_HEIGHT
 from lcr_seg_ros.predict import command as predict
 from lcr_seg_ros.sources.folder import write_folder
+from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.video import CODECS, VideoFile
 
 
@@ -57,6 +61,20 @@ class TestVideo:
             video.add(a_picture(0, width=40))
         assert (tmp_path / "v.mp4").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
+    @pytest.mark.parametrize("suffix", CODECS)
+    def test_a_full_disk_leaves_the_old_video_and_is_told(self, tmp_path, suffix):
+        video = tmp_path / f"v{suffix}"
+        video.write_bytes(b"old")
+        random = np.random.default_rng(0)
+        with (
+            pytest.raises(SourceError, match=r"\d of its 60 pictures can be read: is the disk full"),
+            files_of_at_most(60_000),
+            VideoFile(video) as writer,
+        ):
+            for _ in range(60):
+                writer.add(random.integers(0, 255, (120, 160, 3), np.uint8))
+        assert video.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
     def test_other_endings_are_refused_before_any_work(self, tmp_path):
         with pytest.raises(SourceError, match=r"\.mp4"):
             VideoFile(tmp_path / "v.gif")
@@ -70,6 +88,20 @@ class TestVideo:
         pictures = read_video(tmp_path / "v.mp4")
         assert len(pictures) == 3 and pictures[0].shape[0] == VIDEO_HEIGHT and pictures[0].std() > 20
         assert not (tmp_path / "sheets").exists()
+
+    @pytest.mark.parametrize("annotated", ["nyu4", None])
+    def test_annotations_have_the_colours_of_the_folders_label_set_not_of_the_models(self, tmp_path, annotated):
+        """Wall is 1 of 40, and 1 of 4 is floor; a folder without a label set is of the 40."""
+        write_folder([replace(frames(1)[0], labels=np.full((60, 80), 1, np.uint8))], tmp_path / "data")
+        if annotated:
+            write_label_set(tmp_path / "data", LabelSet.load(annotated))
+        model = make_tiny_bundle(tmp_path / "tiny.lcrseg", labels="nyu40" if annotated else "nyu4")
+        arguments = ["--data", tmp_path / "data", "--model", model, "--out", tmp_path, "--sheets"]
+        answer = CliRunner().invoke(predict, [str(a) for a in arguments], catch_exceptions=False)
+        assert answer.exit_code == 0, answer.output
+        picture = cv2.imread(str(tmp_path / "sheets" / "000.jpg"))[..., ::-1]
+        color = LabelSet.load(annotated or "nyu40").palette[1]
+        assert np.abs(picture[40:80, 3 * 80 + 10 : 4 * 80 - 10].mean((0, 1)) - color).max() < 12
 
 
 def is_drawn(png: bytes) -> bool:

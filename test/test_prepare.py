@@ -239,7 +239,7 @@ def test_a_cut_or_foreign_file_is_answered_with_what_to_do(official: OfficialFil
         prepare(replace(official, mat=official.splits), tmp_path / "out")
     with pytest.raises(SourceError, match=r"has no trainNdxs, testNdxs; it holds mapClass.* Is it splits\.mat\?"):
         prepare(replace(official, splits=official.mapping), tmp_path / "out")
-    with pytest.raises(SourceError, match="not a MATLAB 5 file"):
+    with pytest.raises(SourceError, match=r"not a MATLAB 5 file .*remove it and let --download"):
         prepare(replace(official, mapping=official.mat), tmp_path / "out")
     with pytest.raises(SourceError, match="let --download fetch it"):
         prepare(replace(official, mapping=tmp_path / "nowhere.mat"), tmp_path / "out")
@@ -285,6 +285,7 @@ class Publisher:
         self.content, self.tag = content, '"1"'
         self.ranges, self.hang_up_after = True, None
         self.asked: list[str | None] = []
+        self.busy = 0
         publisher = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -310,6 +311,10 @@ class Publisher:
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         wanted = request.headers["Range"]
         self.asked.append(wanted)
+        if self.busy:
+            self.busy -= 1
+            request.send_error(503)
+            return
         if request.path == "/missing":
             request.send_error(404)
             return
@@ -402,6 +407,14 @@ def test_another_content_than_the_published_does_not_stay(publisher: Publisher, 
     with pytest.raises(SourceError, match=r"has 6 bytes, the published data\.mat has 1000000"):
         download(remote(publisher), tmp_path)
     assert (tmp_path / "data.mat").read_bytes() == b"my own"
+
+
+def test_a_server_that_is_busy_is_asked_again(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.busy = 3
+    assert download(remote(publisher), tmp_path, pause_s=0).read_bytes() == publisher.content
+    publisher.busy = 3
+    with pytest.raises(SourceError, match=r"stopped after 0 bytes \(HTTP Error 503"):
+        download(remote(publisher), tmp_path / "other", attempts=2, pause_s=0)
 
 
 def test_no_such_file_and_no_such_server_are_answered(publisher: Publisher, tmp_path: Path) -> None:

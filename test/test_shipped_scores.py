@@ -1,8 +1,8 @@
 """The scores that the shipped models carry are those that anyone measures again.
 
 All are trained on every frame there is. Their scores are those of trials, trained on ``fit.txt`` alone, which are
-kept beside the package: ``nyu40`` and ``nyu4`` have one of the same two recipes, ``nyu40-rgb`` went on from its own. Those
-of int8 are made of these three.
+kept beside the package: ``nyu40`` and ``nyu4`` have one of the same two recipes, ``nyu40-rgb`` went on from its own.
+Those of int8 are made of these three.
 """
 
 from __future__ import annotations

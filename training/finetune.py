@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from lcr_seg_ros.bundle import HHA_OF_TRAINING, ModelBundle
 from lcr_seg_ros.errors import BundleError
-from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.labels import LABELS_FILE, LabelSet
 from lcr_seg_ros.networks import create_network
-from lcr_seg_ros.training.datasets.folder_labels import LABELS_FILE
 from lcr_seg_ros.training.datasets.names import plain_name
 from lcr_seg_ros.training.export import DATA_NOTICE, OWN_DATA_NOTICE
 from lcr_seg_ros.training.recipe import Recipe

@@ -50,10 +50,10 @@ def rooms(
 
     from tqdm import tqdm
 
-    from lcr_seg_ros.labels import LabelSet
+    from lcr_seg_ros.labels import LABELS_FILE, LabelSet
     from lcr_seg_ros.sources.folder import write_folder
     from lcr_seg_ros.sources.rooms import RenderedRoom
-    from lcr_seg_ros.training.datasets.folder_labels import LABELS_FILE, write_label_set
+    from lcr_seg_ros.training.datasets.folder_labels import write_label_set
     from lcr_seg_ros.training.datasets.grouping import load_grouping
 
     if val_rooms >= rooms:
@@ -244,8 +244,8 @@ def relabel(data: Path, data_labels: str | None, labels: str, out: Path) -> None
 
     Images are shared with DATA by hard links where the file system allows it, else copied.
     """
-    from lcr_seg_ros.labels import LabelSet
-    from lcr_seg_ros.training.datasets.folder_labels import folder_label_set, refuse_other_classes
+    from lcr_seg_ros.labels import LabelSet, folder_label_set
+    from lcr_seg_ros.training.datasets.folder_labels import refuse_other_classes
     from lcr_seg_ros.training.datasets.grouping import load_grouping, relabel_folder
 
     if data_labels is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,16 @@ def save_progress(path: Path, progress: MapProgress, identity: str) -> None:
     replace_file(path, buffer.getvalue())
 
 
-def load_progress(path: Path, identity: str, labels: LabelSet, settings: MapSettings) -> MapProgress | None:
+def load_progress(
+    path: Path, identity_of_first: Callable[[int], str], labels: LabelSet, settings: MapSettings
+) -> MapProgress | None:
     """Read it; None if there is no such file.
+
+    Args:
+        path: of the file.
+        identity_of_first: says, by a number of frames, what a map of so many is to be made of and with.
+        labels: the model's label set.
+        settings: of the map.
 
     Raises:
         MapError: the file is damaged, or belongs to a map of other data, settings or another model.
@@ -73,11 +82,15 @@ def load_progress(path: Path, identity: str, labels: LabelSet, settings: MapSett
         if size > settings.max_voxels * (4 * len(labels) + 48) + _OTHER_BYTES:
             raise MapError(f"{path} is too large for a map of {settings.max_voxels} voxels: {remedy}")
         with np.load(path) as arrays:
-            if str(arrays["identity"]) != identity:
-                raise MapError(f"{path} belongs to a map of other data, settings or another model: {remedy}")
+            next_index, lost = (int(v) for v in arrays["counters"])
+            if str(arrays["identity"]) != identity_of_first(next_index):
+                raise MapError(
+                    f"{path} belongs to a map of other data, settings or another model, or of files or intrinsics "
+                    f"that have changed since: {remedy}"
+                )
             progress = MapProgress(VoxelMap(labels, settings))
             progress.map.restore({name[4:]: arrays[name] for name in arrays.files if name.startswith("map_")})
-            progress.next_index, progress.lost = (int(v) for v in arrays["counters"])
+            progress.next_index, progress.lost = next_index, lost
             names, poses = arrays["names"].tolist(), arrays["poses"].reshape(-1, 4, 4)
             progress.trajectory = dict(zip(names, poses, strict=True))
             if "odometry_indices" in arrays.files:

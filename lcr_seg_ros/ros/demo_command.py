@@ -25,11 +25,12 @@ from lcr_seg_ros.backends import BACKENDS, DEVICES
 from lcr_seg_ros.bundle import ModelBundle, find_model
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.json_output import JsonOutput, json_option
-from lcr_seg_ros.labels import UNLABELLED, LabelSet
+from lcr_seg_ros.labels import LABELS_FILE, UNLABELLED, LabelSet, folder_label_set
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.play_command import PUBLISHING, open_source, stop_on_signals
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.ros.viewer_command import SERVING
+from lcr_seg_ros.sources.folder import LABEL_FOLDER
 
 if TYPE_CHECKING:
     from lcr_seg_ros.ros.observer import Observations, PictureSet, SegmentationObserver
@@ -171,7 +172,9 @@ def _run(settings: Settings, bundle: ModelBundle, stop: threading.Event) -> Outc
     try:
         with tempfile.TemporaryDirectory(prefix="lcr_seg_demo_") as scratch:
             index = Path(scratch) / "index.json"
-            observer = SegmentationObserver(bundle.labels)
+            observer = SegmentationObserver(
+                bundle.labels, with_truth=_truth_left_out(settings.source, bundle.labels) is None
+            )
             with (
                 spinning(observer),
                 ChildProcess("node", _node_command(settings), environment, _echo("node", _is_trouble)) as node,
@@ -311,8 +314,22 @@ def _report(settings: Settings, bundle: ModelBundle, outcome: Outcome) -> dict[s
         "mean_confidence": _mean_confidence(outcome.pictures),
         "pixel_acc": seen.agreement.pixel_acc,
         "frames_with_truth": seen.agreement.frames,
+        "truth_left_out": _truth_left_out(settings.source, bundle.labels),
         "header_faults": header_faults(seen.masks, outcome.published, outcome.frame_id),
     }
+
+
+def _truth_left_out(source: str, labels: LabelSet) -> str | None:
+    """Why the labels of a source cannot be compared with those of a model; None if they can, or if it has none."""
+    if source != "room" and not (Path(source) / LABEL_FOLDER).is_dir():
+        return None
+    own = None if source == "room" else folder_label_set(Path(source))
+    truth = own or LabelSet.load("nyu40")
+    if truth.reads_as(labels):
+        return None
+    reason = f"left out: the source is annotated with label set {truth.name}, the model's is {labels.name}"
+    lacking = source != "room" and own is None
+    return reason + (f" (a folder with others says so in its {LABELS_FILE})" if lacking else "")
 
 
 def _mean_confidence(pictures: list[PictureSet]) -> float | None:
@@ -363,7 +380,7 @@ def _print_report(report: dict[str, Any]) -> None:
         "confidence": "not received"
         if report["mean_confidence"] is None
         else f"{report['mean_confidence']:.2f} on average (0..1)",
-        "truth": "none in this source"
+        "truth": (report["truth_left_out"] or "none in this source")
         if report["pixel_acc"] is None
         else f"{100 * report['pixel_acc']:.1f} % of annotated pixels right, {report['frames_with_truth']} frames",
         "headers": "each mask has the stamp, frame_id and size of its image"

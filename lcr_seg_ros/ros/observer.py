@@ -110,6 +110,7 @@ class SegmentationObserver(Node):
         labels: the model's label set; its ``void`` is left out of the comparison with the truth.
         node_name: whose diagnostics to keep.
         on_mask: called with (stamp in ns, (H, W) uint8 mask ids) for every mask, in the spinning thread.
+        with_truth: False where the truth is of another label set: its ids are then not compared with the masks'.
 
     Latency is measured to the moment the mask's callback runs here, so it includes DDS and Python.
     """
@@ -119,6 +120,7 @@ class SegmentationObserver(Node):
         labels: LabelSet,
         node_name: str = "segment",
         on_mask: Callable[[int, npt.NDArray[np.uint8]], None] = lambda stamp_ns, mask: None,
+        with_truth: bool = True,
     ) -> None:
         super().__init__("observer")
         self._void = labels.void
@@ -131,7 +133,8 @@ class SegmentationObserver(Node):
         self._pictures: OrderedDict[int, dict[str, npt.NDArray[np.uint8]]] = OrderedDict()
         self._picture_kinds: set[str] = set()
         self.create_subscription(Image, MASK_TOPIC, self._receive_mask, RELIABLE)
-        self.create_subscription(Image, TRUTH_TOPIC, self._receive_truth, TRUTH_QOS)
+        if with_truth:
+            self.create_subscription(Image, TRUTH_TOPIC, self._receive_truth, TRUTH_QOS)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._receive_diagnostics, RELIABLE)
 
     def start_over(self) -> Observations:

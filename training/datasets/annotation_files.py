@@ -1,9 +1,9 @@
 """What labelling tools export, read into one form: named regions of an image.
 
-``labelme``: one JSON file an image (polygon, rectangle, circle, mask). ``coco``: one JSON file (polygons, and RLE, as
-text or as counts). ``labelstudio``: the JSON export (polygons, rectangles, ellipses, brush). ``masks``: a folder of PNG
-images, of class ids or of class colours, with CVAT's ``labelmap.txt`` ("Segmentation mask 1.1"), with labelme2voc's
-``class_names.txt``, or in the label set's colours.
+``labelme``: one JSON file an image (polygon, rectangle, circle, mask). ``coco``: one JSON file (polygons, RLE as text
+or counts, and boxes where there is neither). ``labelstudio``: the JSON export (polygons, rectangles, ellipses, brush).
+``masks``: a folder of PNG images, of class ids or of class colours, with CVAT's ``labelmap.txt`` ("Segmentation mask
+1.1"), with labelme2voc's ``class_names.txt``, or in the label set's colours.
 
 Coordinates count from the corner of the upper left pixel, as these tools have it. Sizes are checked before memory is
 taken.
@@ -128,7 +128,7 @@ def mask_files(source: Path) -> dict[str, Path]:
     """PNG images of a ``masks`` export by stem.
 
     Raises:
-        SourceError: there are none.
+        SourceError: there are none, or two of one name in folders of their own.
     """
     if not source.is_dir():
         raise SourceError(f"no folder {source}: masks come as a folder of PNG images")
@@ -184,7 +184,17 @@ def _mask_files(source: Path) -> dict[str, Path]:
 
 
 def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(paths) if not path.name.startswith(".")}
+    files: dict[str, Path] = {}
+    for path in sorted(paths):
+        if path.name.startswith("."):
+            continue
+        if path.stem in files:
+            raise SourceError(
+                f"the export has {path.stem!r} more than once, {files[path.stem]} and {path}: images of equal name in "
+                "two folders cannot be told apart, remove one of them or rename both image and mask"
+            )
+        files[path.stem] = path
+    return files
 
 
 def _labelme(source: Path) -> list[AnnotatedImage]:
@@ -231,9 +241,10 @@ def _coco(source: Path) -> list[AnnotatedImage]:
     content = _json(source)
     names = {c["id"]: str(c["name"]) for c in content["categories"]}
     images = {i["id"]: _image(i["file_name"], i["width"], i["height"], source) for i in content["images"]}
+    flat: Counter[str] = Counter()
     # Areas may overlap and have no order: what is small lies before what is large, a cup before its table.
-    for entry in sorted(content["annotations"], key=lambda entry: -float(entry.get("area") or 0)):
-        image, shape = images[entry["image_id"]], entry["segmentation"]
+    for entry in sorted(content["annotations"], key=lambda entry: -_coco_area(entry)):
+        image, shape = images[entry["image_id"]], entry.get("segmentation") or []
         name = names[entry["category_id"]]
         if isinstance(shape, dict):
             height, width = shape["size"]
@@ -242,7 +253,23 @@ def _coco(source: Path) -> list[AnnotatedImage]:
             image.regions.append(Region(name, run_lengths=("coco", shape["counts"])))
         elif parts := tuple(_points(np.reshape(part, (-1, 2)), source) for part in shape if len(part) >= 6):
             image.regions.append(Region(name, parts))
+        elif not shape and _box_area(entry) > 0:
+            left, top, width, height = entry["bbox"]
+            image.regions.append(Region(name, (_points(_rectangle(left, top, left + width, top + height), source),)))
+        else:
+            flat["segmentation" if shape else "bbox"] += 1
+    _tell_what_is_left_out(flat)
     return list(images.values())
+
+
+def _coco_area(entry: dict[str, Any]) -> float:
+    return float(entry.get("area") or 0) or _box_area(entry)
+
+
+def _box_area(entry: dict[str, Any]) -> float:
+    """0 where there is no box."""
+    _, _, width, height = entry.get("bbox") or (0, 0, 0, 0)
+    return max(0.0, float(width)) * max(0.0, float(height))
 
 
 def _tell_what_is_left_out(kinds: Counter[str]) -> None:

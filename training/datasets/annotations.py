@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import read_text, replace_file
-from lcr_seg_ros.labels import LabelClass, LabelSet
+from lcr_seg_ros.labels import LABELS_FILE, LabelClass, LabelSet, folder_label_set
 from lcr_seg_ros.sources.folder import LABEL_FOLDER, RGB_FOLDER, read_rgb, write_png
 from lcr_seg_ros.training.datasets.annotation_files import (
     AnnotatedImage,
@@ -27,7 +28,7 @@ from lcr_seg_ros.training.datasets.annotation_files import (
     read_colormap,
 )
 from lcr_seg_ros.training.datasets.check import is_palette_png
-from lcr_seg_ros.training.datasets.folder_labels import LABELS_FILE, write_label_set
+from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.datasets.names import plain_name
 
 NEW = "new"
@@ -121,6 +122,7 @@ def _import_regions(
     labels, ids = _classes(data, names, rules)
     done = Imported(labels)
     partners = _partners([image.file for image in annotated if image.regions], images, done)
+    _refuse_other_ids(data, labels, partners.values())
     for image in tqdm(annotated, desc="labels", unit="frame", leave=False, disable=None):
         if not image.regions:
             done.without_regions += 1
@@ -146,6 +148,7 @@ def _import_masks(data: Path, source: Path, images: Mapping[str, Path], rules: I
     by_color = {color: ids[name] for color, name in colors.items()} or {c.color: c.id for c in labels.classes}
     done = Imported(labels)
     partners = _partners(list(files), images, done)
+    _refuse_other_ids(data, labels, partners.values())
     for stem, path in tqdm(files.items(), desc="labels", unit="frame", leave=False, disable=None):
         if (name := partners.get(stem)) is not None:
             canvas = _mask_ids(path, by_color, labels)
@@ -188,14 +191,19 @@ def _classes(data: Path, names: Counter[str], rules: ImportRules) -> tuple[Label
     Raises:
         SourceError: names without a class; lists them with what could be meant.
     """
-    own = data / LABELS_FILE
-    ignored = {plain_name(n) for n in (*VOID_NAMES, *rules.ignored)}
-    wanted = {name: rules.renamed.get(name, name) for name in names if plain_name(name) not in ignored}
-    if rules.labels == NEW:
-        before = LabelSet.load(own).classes if own.is_file() else ()
-        labels = _label_set_of(data, before, sorted(wanted.values()))
-    else:
-        labels = LabelSet.load(rules.labels or (own if own.is_file() else "nyu40"))
+    before = folder_label_set(data)
+    chosen = None if rules.labels == NEW else _chosen_labels(rules.labels, before)
+    # Tools have a class for what nobody named; where the label set has it too, or it is renamed, it is one like others.
+    known = chosen or before
+    classes = {plain_name(c.name) for c in known.classes} if known else set()
+    ignored = {plain_name(n) for n in rules.ignored}
+    empty = {plain_name(n) for n in VOID_NAMES} - classes
+    wanted = {
+        name: rules.renamed.get(name, name)
+        for name in names
+        if plain_name(name) not in ignored and (name in rules.renamed or plain_name(name) not in empty)
+    }
+    labels = chosen or _label_set_of(data, before, sorted(wanted.values()))
     by_name = {plain_name(c.name): c.id for c in labels.classes}
     lacking = [name for name, target in wanted.items() if plain_name(target) not in by_name]
     if lacking:
@@ -211,14 +219,20 @@ def _classes(data: Path, names: Counter[str], rules: ImportRules) -> tuple[Label
     return labels, {name: by_name[plain_name(wanted[name])] if name in wanted else labels.void for name in names}
 
 
-def _label_set_of(data: Path, before: Sequence[LabelClass], names: Sequence[str]) -> LabelSet:
-    classes = list(before)
-    known = {plain_name(c.name) for c in before}
-    next_id = max((c.id for c in before), default=0) + 1
+def _chosen_labels(labels: str | None, own: LabelSet | None) -> LabelSet:
+    return LabelSet.load(labels) if labels else own or LabelSet.load("nyu40")
+
+
+def _label_set_of(data: Path, before: LabelSet | None, names: Sequence[str]) -> LabelSet:
+    classes = list(before.classes) if before else []
+    void = before.void if before else 0
+    known = {plain_name(c.name) for c in classes}
+    next_id = max((c.id for c in classes), default=0) + 1
     for name in names:
         if plain_name(name) in known:
             continue
         known.add(plain_name(name))
+        next_id += next_id == void
         # Hues that follow the golden ratio stay apart however many there are.
         r, g, b = colorsys.hsv_to_rgb(next_id * 0.618034 % 1.0, 0.55 if next_id % 2 else 0.8, 0.9)
         classes.append(LabelClass(next_id, name, (round(255 * r), round(255 * g), round(255 * b))))
@@ -227,16 +241,15 @@ def _label_set_of(data: Path, before: Sequence[LabelClass], names: Sequence[str]
         raise SourceError("nothing in the export has a name")
     if next_id > MAX_CLASSES + 1:
         raise SourceError(f"{len(classes)} different names, and a label set has at most {MAX_CLASSES} classes")
-    return LabelSet(re.sub(r"\W+", "_", data.resolve().name) or "own", tuple(classes))
+    return LabelSet(re.sub(r"\W+", "_", data.resolve().name) or "own", tuple(classes), void)
 
 
 def _partners(files: Sequence[str], images: Mapping[str, Path], done: Imported) -> dict[str, str]:
     """Names of the folder's frames by the file names in the export."""
     partners: dict[str, str] = {}
     for file in files:
-        stem = Path(file.replace("\\", "/")).name
-        stem = stem.rpartition(".")[0] if stem.lower().endswith(_IMAGE_SUFFIXES) else stem
-        name = next((s for s in (stem, _UPLOAD_PREFIX.sub("", stem)) if s in images), None)
+        stems = (_stem(file), _stem(_path_in_address(file)))
+        name = next((s for stem in stems for s in (stem, _UPLOAD_PREFIX.sub("", stem)) if s in images), None)
         if name is None:
             done.unknown.append(file)
         else:
@@ -251,11 +264,38 @@ def _partners(files: Sequence[str], images: Mapping[str, Path], done: Imported) 
     return partners
 
 
+def _stem(file: str) -> str:
+    name = Path(file.replace("\\", "/")).name
+    return name.rpartition(".")[0] if name.lower().endswith(_IMAGE_SUFFIXES) else name
+
+
+def _path_in_address(file: str) -> str:
+    """Label Studio has ``/data/local-files/?d=FOLDER/NAME.png`` for files of its machine; of others, the address."""
+    try:
+        address = urlsplit(file)
+    except ValueError:
+        return file
+    local = parse_qs(address.query.replace("+", "%2B")).get("d")  # it writes a space as %20, a plus may be one
+    return local[0] if local else unquote(address.path)
+
+
 def _refuse_other_size(path: Path, width: int, height: int) -> None:
     rows, columns = read_rgb(path).shape[:2]
     if (columns, rows) != (width, height):
         raise SourceError(
             f"{path} is {columns}x{rows}, but was {width}x{height} when it was labelled: label the images as they are"
+        )
+
+
+def _refuse_other_ids(data: Path, labels: LabelSet, names: Collection[str]) -> None:
+    """Label images that stay as they are must mean by the new label set what they meant before."""
+    staying = sorted({p.stem for p in (data / LABEL_FOLDER).glob("*.png")} - set(names))
+    before = folder_label_set(data) or LabelSet.load("nyu40")
+    if staying and not before.reads_as(labels):
+        raise SourceError(
+            f"{data / LABEL_FOLDER} has {len(staying)} label images that this export does not replace, first "
+            f"{staying[0]!r}, of label set {before.name!r}, whose ids are others in {labels.name!r}: import all frames "
+            "at once, leave out --labels, give a label set that only adds classes, or move those label images away"
         )
 
 

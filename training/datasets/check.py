@@ -707,8 +707,16 @@ def _is_whole(content: bytes) -> bool:
     if content.startswith(b"\x89PNG"):
         return b"IEND" in content[-64:]
     if content.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" in content[-1024:]
+        return content.find(b"\xff\xd9", _jpeg_scan(content)) >= 0  # phones append a film, so it need not come last
     return bool(content)
+
+
+def _jpeg_scan(content: bytes) -> int:
+    """Where the pixels of a JPEG begin, behind segments that may hold a thumbnail with an end of its own."""
+    place = 2
+    while content[place : place + 1] == b"\xff" and content[place + 1 : place + 2] != b"\xda":
+        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+    return place
 
 
 def _percent(part: int | np.integer[Any], total: int) -> str:

@@ -63,16 +63,16 @@ def download(remote: RemoteFile, folder: Path, attempts: int = 5, pause_s: float
         try:
             _fetch(remote, part)
             break
-        except urllib.error.HTTPError as error:
-            raise SourceError(f"{remote.url} answers {error.code} {error.reason}: is the address right?") from error
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code < 500:  # above, the server may recover
+                raise SourceError(f"{remote.url} answers {error.code} {error.reason}: is the address right?") from error
             fruitless = 0 if part.size > before else fruitless + 1
             if fruitless >= attempts:
                 raise SourceError(
                     f"{remote.url} stopped after {part.size} bytes ({error or type(error).__name__}): "
                     f"run again to go on from there, or fetch it by other means as {path}"
                 ) from error
-            log.warning("%s: connection lost after %d bytes, going on", remote.name, part.size)
+            log.warning("%s: stopped after %d bytes (%s), going on", remote.name, part.size, error)
             time.sleep(pause_s)
     try:
         _check(part.path, remote, "what was fetched has been removed, run again")

@@ -14,28 +14,15 @@ import yaml
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
-from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.labels import LABELS_FILE, LabelSet, folder_label_set
 from lcr_seg_ros.sources.folder import LABEL_FOLDER
 from lcr_seg_ros.sources.source import SourceFrame
-
-LABELS_FILE = "labels.yaml"
-"""Label set of a dataset folder with classes of its own."""
 
 RELABEL = (
     "make a copy with `prepare relabel`, or train with labels=NAME of the set that they follow; where they count "
     "from 0 and 255 is void, make the copy with `prepare import --shifted`"
 )
 """What to do about label images of another label set."""
-
-
-def folder_label_set(data: Path) -> LabelSet | None:
-    """The folder's own label set; None where it has none, which most commands take for nyu40.
-
-    Raises:
-        LabelSetError: the file is no label set.
-    """
-    file = data / LABELS_FILE
-    return LabelSet.load(file) if file.is_file() else None
 
 
 def write_label_set(folder: Path, labels: LabelSet) -> None:

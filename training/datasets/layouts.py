@@ -35,7 +35,7 @@ from tqdm import tqdm
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import read_text, replace_file
 from lcr_seg_ros.frame import CameraIntrinsics, UnsizedIntrinsics
-from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.labels import LABELS_FILE, LabelSet, folder_label_set
 from lcr_seg_ros.sources.folder import (
     DEPTH_FOLDER,
     INTRINSICS_FILE,
@@ -45,7 +45,7 @@ from lcr_seg_ros.sources.folder import (
     read_rgb,
 )
 from lcr_seg_ros.training.datasets.check import is_palette_png
-from lcr_seg_ros.training.datasets.folder_labels import LABELS_FILE, folder_label_set, write_label_set
+from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.datasets.manifest import PreparedFolder
 
 HHA_FOLDER = "hha"

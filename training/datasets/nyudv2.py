@@ -35,7 +35,7 @@ from tqdm import tqdm
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import read_text, replace_file
 from lcr_seg_ros.frame import CameraIntrinsics
-from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.labels import LABELS_FILE, LabelSet
 from lcr_seg_ros.sources.folder import (
     DEPTH_FOLDER,
     INTRINSICS_FILE,
@@ -45,7 +45,7 @@ from lcr_seg_ros.sources.folder import (
     depth_to_millimetres,
 )
 from lcr_seg_ros.training.datasets.download import RemoteFile
-from lcr_seg_ros.training.datasets.folder_labels import LABELS_FILE, write_label_set
+from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.datasets.grouping import load_grouping
 from lcr_seg_ros.training.datasets.manifest import PreparedFolder, sha256_of
 
@@ -375,7 +375,9 @@ def _load_mat(path: Path, name: str, needed: Sequence[str]) -> dict[str, Any]:
     try:
         content: dict[str, Any] = scipy.io.loadmat(str(path))
     except Exception as error:  # SciPy raises of many kinds on a damaged file
-        raise SourceError(f"{path} is not a MATLAB 5 file ({error}): give {name}") from error
+        raise SourceError(
+            f"{path} is not a MATLAB 5 file ({error}): give {name}, or remove it and let --download fetch it"
+        ) from error
     missing = [key for key in needed if key not in content]
     if missing:
         held = ", ".join(k for k in content if not k.startswith("__")) or "nothing"
