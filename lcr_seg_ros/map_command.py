@@ -62,7 +62,11 @@ Examples:
     help="odometry: from depth; exact: of the rendered room; or a file, NAME tx ty tz qx qy qz qw a line",
 )
 @click.option("--split", help="of a folder: name of a list, e.g. val for DATA/val.txt  [default: every image]")
-@click.option("--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: of the data]")
+@click.option(
+    "--intrinsics",
+    help="fx,fy,cx,cy[,width,height] in pixels counted from 0, of the first image's size unless width,height says "
+    "another  [default: of the data]",
+)
 @click.option("--rgb-topic", help="of a bag: colour  [default: found by encoding and name]")
 @click.option("--depth-topic", help="of a bag: depth registered to colour  [default: found by encoding and name]")
 @click.option("--info-topic", help="of a bag: camera_info of the colour camera  [default: beside the colour topic]")

@@ -38,7 +38,9 @@ Examples:
     "--out", type=click.Path(path_type=Path), default=Path("predictions"), show_default=True, help="folder to write"
 )
 @click.option(
-    "--intrinsics", help="fx,fy,cx,cy[,width,height] in pixels counted from 0  [default: DATA/intrinsics.yaml]"
+    "--intrinsics",
+    help="fx,fy,cx,cy[,width,height] in pixels counted from 0, of the first image's size unless width,height says "
+    "another  [default: DATA/intrinsics.yaml]",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames")
 @click.option("--sheets", is_flag=True, help="also write RGB | HHA | labels | overlay pictures")
