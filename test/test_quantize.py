@@ -122,7 +122,7 @@ def test_a_network_that_answers_otherwise_altogether_is_refused(room: Path) -> N
     bundle = ModelBundle.load(TRIAL)
     tensor = Preprocessor(bundle.input)(DatasetFolder(room, "fit")[0].frame).tensor
     quantize._refuse_another_answer(bundle, bundle, tensor)
-    with pytest.raises(QuantizationError, match="of a calibration frame as 'nyu40' does, at least 50% are wanted"):
+    with pytest.raises(QuantizationError, match="of a calibration frame as 'nyu40_fit' does, at least 50% are wanted"):
         quantize._refuse_another_answer(bundle, broken(bundle), tensor)
 
 
