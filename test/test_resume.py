@@ -12,6 +12,7 @@ pytest.importorskip("lightning", reason="training needs the extra: pip install '
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from test_train import TINY
 
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import SourceError
@@ -78,15 +79,8 @@ def test_classes_are_those_that_the_run_began_with_whatever_its_label_file_says_
     write_label_set(data, NYU40)
     entries: dict[str, Any] = {
         "labels": str(data / "labels.yaml"),
-        "network.imagenet": False,
-        "network.arguments.width": 16,
-        "input.modality": "rgb",
-        "input.height": 32,
-        "input.width": 48,
-        "rooms.rooms": 0,
-        "rooms.per_epoch": 0,
         "optimizer.epochs": 2,
-    }
+    } | TINY
     recipe, machine = Recipe.load("nyu40", entries), Machine("cpu", threads=1, workers=0)
     with pytest.raises(ArithmeticError):
         train(recipe, data, "fit", None, run, cache=tmp_path, machine=machine, callbacks=[Stopped()])
