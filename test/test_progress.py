@@ -11,9 +11,11 @@ import subprocess
 import sys
 import termios
 import time
+from weakref import WeakSet
 
 import pytest
 from shared_data import ROOT
+from tqdm import tqdm
 
 from lcr_seg_ros.progress import each, share_bar, waiting
 from lcr_seg_ros.ros.processes import isolated_ros_environment
@@ -80,6 +82,7 @@ def test_where_standard_error_is_no_terminal_nothing_is_drawn(monkeypatch: pytes
 
 def test_a_bar_is_drawn_twice_a_second_at_most_and_is_gone_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", written := Terminal())
+    monkeypatch.setattr(tqdm, "_instances", WeakSet())  # a bar that another test left open would push this one down
     began = time.monotonic()
     with share_bar("a share") as show:
         while (elapsed := time.monotonic() - began) < 1.2:

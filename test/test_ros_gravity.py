@@ -653,7 +653,13 @@ def imu_rig(imu_node: tuple[ChildProcess, Peer], room: RenderedRoom) -> Iterator
     """With the IMU at work, before and after each test."""
     process, peer = imu_node
     rig = Rig(peer, room)
-    assert peer.send_until(lambda: bool(rig.answers), lambda: rig.run(0.2, rig.imu)), process.last_lines()
+
+    def is_at_work() -> bool:
+        """Images may be found before the IMU is: the first answers are then theirs."""
+        errors = rig.errors_deg()
+        return bool(errors) and max(errors) < 0.5
+
+    assert peer.send_until(is_at_work, lambda: rig.run(0.5, rig.imu)), process.last_lines()
     yield rig
     rig.jump(10)
     rig.errors_deg()
