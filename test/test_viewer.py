@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from shared_data import ROOT
+from small_disk import files_of_at_most
 from test_demo import MarkedDemo
 from test_folder import frames
 from tiny_bundle import make_tiny_bundle
@@ -249,6 +250,25 @@ def test_a_recording_is_full_at_its_limit_and_the_other_sink_goes_on(tmp_path):
         view.close()
     assert len(Recorded(tmp_path / "long.rrd").values("/world/camera/points", "frame")) == 2
     assert len(Recorded(tmp_path / "short.rrd").values("/world/camera/points", "frame")) == 1
+
+
+def test_a_disk_without_room_is_said_at_once(tmp_path):
+    with files_of_at_most(1000), pytest.raises(ViewerError, match=f"cannot write the recording {tmp_path}"):
+        RecordingFile(tmp_path / "cut.rrd")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_is_said_when_the_view_ends_and_no_file_is_left(tmp_path):
+    with (
+        files_of_at_most(100_000),
+        pytest.raises(ViewerError, match="room on the recording's disk"),
+        RecordingFile(tmp_path / "cut.rrd") as cut,
+    ):
+        view = SegmentationView(NYU40, [cut.sink()], timeline="frame")
+        for number in range(100):
+            view.show_frame(number, make_frame(), make_segmentation())
+        view.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["run.txt", "file/run.rrd"])

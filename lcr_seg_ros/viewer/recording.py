@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from lcr_seg_ros.viewer.view import ViewerError, import_rerun
+
+ROOM_BYTES = 64 << 10
+"""Tried out beforehand: rerun waits for ever where not even the head of a recording can be written."""
 
 
 class RecordingFile:
@@ -20,7 +24,7 @@ class RecordingFile:
         limit_bytes: see :attr:`is_full`.
 
     Raises:
-        ViewerError: the name does not end with .rrd, or nothing can be written there.
+        ViewerError: the name does not end with .rrd, or nothing can be written there, as on a full disk.
     """
 
     def __init__(self, path: str | os.PathLike[str], limit_bytes: int = 4 << 30) -> None:
@@ -31,8 +35,10 @@ class RecordingFile:
         self._draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._draft.touch()
+            self._draft.write_bytes(bytes(ROOM_BYTES))
         except OSError as error:
+            with suppress(OSError):
+                self.discard()
             raise ViewerError(f"cannot write the recording {self.path}: {error}") from error
 
     def sink(self) -> Any:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -174,17 +175,34 @@ class SegmentationView:
         self._log(f"status/{camera or 'camera'}", document)
 
     def drop_sink(self, number: int) -> None:
-        """Send no more to a sink: a file is complete then, a server gone."""
-        self._streams[number].flush(timeout_sec=5.0)
-        self._streams[number].disconnect()
-        del self._streams[number]
+        """Send no more to a sink: a file is complete then, a server gone.
+
+        Raises:
+            ViewerError: the file lacks something, as its disk is full; the sink has ended nevertheless.
+        """
+        self._end([self._streams.pop(number)])
 
     def close(self) -> None:
-        """Send what is under way, and end all sinks."""
-        for stream in self._streams:
-            stream.flush(timeout_sec=5.0)
+        """Send what is under way, and end all sinks.
+
+        Raises:
+            ViewerError: as :meth:`drop_sink`; all of them have ended.
+        """
+        streams, self._streams = self._streams, []
+        self._end(streams)
+
+    def _end(self, streams: Sequence[Any]) -> None:
+        failures = []
+        for stream in streams:
+            try:
+                stream.flush(timeout_sec=5.0)
+            except RuntimeError as error:
+                failures.append(error)
             stream.disconnect()
-        self._streams = []
+        if failures:
+            raise ViewerError(
+                f"not all that was shown was written or sent: {failures[0]}; is there room on the recording's disk?"
+            ) from failures[0]
 
     def _show_curves(self, moment: int, path: str, values: Mapping[str, float]) -> None:
         self._set_time(moment)
@@ -232,7 +250,8 @@ class SegmentationView:
         self._log("world", up, static=True)
         for stream in self._streams:
             stream.send_blueprint(self._blueprint(has_up), make_active=True, make_default=True)
-            stream.flush(timeout_sec=5.0)
+            with suppress(RuntimeError):  # a sink that has failed says so when it is ended
+                stream.flush(timeout_sec=5.0)
 
     def _blueprint(self, has_up: bool) -> Any:
         rrb = self._rr.blueprint
