@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import run
+from turned_jpeg import quarter_turned
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
@@ -469,6 +471,18 @@ def test_labels_of_other_images_or_of_another_size_are_refused(data: Path) -> No
         import_annotations(data, source)
     with pytest.raises(SourceError, match="no file or folder"):
         import_annotations(data, data.parent / "nowhere")
+
+
+def test_regions_lie_over_photos_as_the_reader_turns_them(data: Path) -> None:
+    photo = data / "rgb" / "000001.png"
+    photo.with_suffix(".jpg").write_bytes(quarter_turned(cv2.imencode(".jpg", cv2.imread(str(photo)))[1].tobytes()))
+    photo.unlink()
+    upright = write_labelme(data.parent / "000001.json", rectangle("wall", 0, 0, 9, 9), width=HEIGHT, height=WIDTH)
+    with pytest.raises(SourceError, match="is 64x48, but was 48x64 when it was labelled"):  # depth lies as it is stored
+        import_annotations(data, upright)
+    shutil.rmtree(data / "depth")
+    import_annotations(data, upright)
+    assert labels_of(data).shape == (WIDTH, HEIGHT)
 
 
 def test_formats_are_told_apart(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from shared_data import shared_data
+from turned_jpeg import quarter_turned
 
 from lcr_seg_ros.cli import main
 from lcr_seg_ros.errors import SourceError
@@ -66,8 +68,22 @@ def codes(report: FolderReport, severity: str = "error") -> set[str]:
     return {f.code for f in report.findings if f.severity == severity}
 
 
+def turn_photos(folder: Path) -> None:
+    """The colour images as JPEGs that say by EXIF that they are to be turned."""
+    for file in sorted((folder / "rgb").iterdir()):
+        file.with_suffix(".jpg").write_bytes(quarter_turned(cv2.imencode(".jpg", cv2.imread(str(file)))[1].tobytes()))
+        file.unlink()
+
+
 def finding(report: FolderReport, code: str):
     return next(f for f in report.findings if f.code == code)
+
+
+def test_photos_are_turned_by_their_exif_as_the_reader_does(folder: Path) -> None:
+    turn_photos(folder)
+    assert codes(check_folder(folder, LABELS)) == set()
+    shutil.rmtree(folder / "depth")
+    assert codes(check_folder(folder, LABELS)) == {"size_label40"}
 
 
 def test_a_sound_folder_has_no_findings_and_its_classes_are_counted(folder: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from turned_jpeg import quarter_turned
 
 pytest.importorskip("sensor_msgs", reason="needs ROS 2's messages")
 
@@ -161,9 +162,7 @@ def test_a_png_of_16_bits_keeps_the_upper_8():
 def test_a_progressive_jpeg_is_read_and_one_that_is_to_be_turned_by_its_exif_is_not_turned():
     data = encoded(smooth_rgb()[..., ::-1], ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     assert compressed_color_to_array(message_of(data, "jpeg")).shape == (48, 64, 3)
-    orientation = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    turned = data[:2] + b"\xff\xe1" + struct.pack(">H", len(orientation) + 2) + orientation + data[2:]
-    assert compressed_color_to_array(message_of(turned, "jpeg")).shape == (48, 64, 3)
+    assert compressed_color_to_array(message_of(quarter_turned(data), "jpeg")).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize(

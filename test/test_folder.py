@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import struct
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from turned_jpeg import quarter_turned
 
 from lcr_seg_ros.errors import FrameError, SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, UnsizedIntrinsics
@@ -83,11 +83,9 @@ def test_a_photo_that_says_how_it_was_held_is_turned_unless_it_lies_under_depth(
     tmp_path: Path, with_depth: bool, shape: tuple[int, int]
 ) -> None:
     write_folder([SourceFrame("a", replace(frames(1)[0].frame, depth_m=None))], tmp_path)
-    photo = cv2.imencode(".jpg", np.zeros((60, 80, 3), np.uint8))[1].tobytes()
-    quarter_turn = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    exif = b"\xff\xe1" + struct.pack(">H", len(quarter_turn) + 2) + quarter_turn
     (tmp_path / "rgb" / "a.png").unlink()
-    (tmp_path / "rgb" / "a.jpg").write_bytes(photo[:2] + exif + photo[2:])
+    photo = cv2.imencode(".jpg", np.zeros((60, 80, 3), np.uint8))[1].tobytes()
+    (tmp_path / "rgb" / "a.jpg").write_bytes(quarter_turned(photo))
     if with_depth:
         write_png(tmp_path / "depth" / "a.png", np.full((60, 80), 2000, np.uint16))
     assert DatasetFolder(tmp_path)[0].frame.rgb.shape[:2] == shape

@@ -31,6 +31,7 @@ from nyudv2_files import CLASS_OF_RAW, OfficialFiles, raw_name, write_files, wri
 from shared_data import ROOT, shared_data
 from test_folder import frames as folder_frames
 from tiny_bundle import make_tiny_bundle
+from turned_jpeg import quarter_turned
 
 from lcr_seg_ros.errors import LabelSetError, SourceError
 from lcr_seg_ros.labels import LabelSet
@@ -502,6 +503,19 @@ def test_intrinsics_without_a_size_are_written_down_as_of_the_first_image(tmp_pa
     import_folder(tmp_path / "nyud", "fcn", tmp_path / "out", ImportSettings(depth=False, hha=False, intrinsics=given))
     first = DatasetFolder(tmp_path / "out")[0].frame
     assert first.intrinsics == given.scaled_to(first.rgb.shape[1], first.rgb.shape[0])
+
+
+def test_intrinsics_are_of_photos_as_they_are_stored_where_depth_lies_over_them(tmp_path: Path) -> None:
+    rgbx_folder(tmp_path / "theirs")
+    for photo in (tmp_path / "theirs" / "RGB").iterdir():
+        photo.write_bytes(quarter_turned(photo.read_bytes()))
+    stored = cv2.imread(str(photo), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION).shape[:2]
+    for depth, size in ((True, stored), (False, stored[::-1])):
+        out = tmp_path / f"depth_{depth}"
+        settings = ImportSettings(depth=depth, hha=False, intrinsics=parse_intrinsics("60,60,31.5,23.5"))
+        import_folder(tmp_path / "theirs", "rgb_hha_label", out, settings)
+        values = yaml.safe_load((out / "intrinsics.yaml").read_text())
+        assert (values["height"], values["width"]) == size
 
 
 def rgbx_folder(root: Path, shifted: bool = False, reversed_hha: bool = False) -> None:

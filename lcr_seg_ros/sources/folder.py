@@ -174,8 +174,7 @@ class DatasetFolder:
             ) from error
 
     def _read_rgb(self, name: str) -> npt.NDArray[np.uint8]:
-        # Depth and its intrinsics lie over the pixels as they are stored: to turn colour alone would tear them apart.
-        return read_rgb(self._images[name], turned=not self.has_depth)
+        return read_rgb(self._images[name], turns_photos(self.path))
 
     def _intrinsics_of(self, rgb: npt.NDArray[np.uint8]) -> CameraIntrinsics:
         return (self._intrinsics or NYUDV2_INTRINSICS).scaled_to(rgb.shape[1], rgb.shape[0])
@@ -275,20 +274,37 @@ def _why_no_folder(path: Path) -> str:
     return f"{lacks}; the images in it belong into {path / RGB_FOLDER}/"
 
 
+def turns_photos(folder: Path) -> bool:
+    """Whether the photos of a dataset folder are turned upright, where their EXIF says how the camera was held.
+
+    Depth and its intrinsics lie over the pixels as they are stored: to turn colour alone would tear them apart.
+    """
+    return not (folder / DEPTH_FOLDER).is_dir()
+
+
 def read_rgb(path: Path, turned: bool = True) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of an image file.
 
     Args:
         path: of a JPEG or PNG.
-        turned: upright, where its EXIF says how the camera was held; False gives the pixels as they are stored.
+        turned: see :func:`rgb_flags`.
 
     Raises:
         SourceError: it cannot be read.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR | (0 if turned else cv2.IMREAD_IGNORE_ORIENTATION))
+    image = cv2.imread(str(path), rgb_flags(turned))
     if image is None:
         raise SourceError(f"cannot read the image {path}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+def rgb_flags(turned: bool) -> int:
+    """OpenCV's flags for colour images of a dataset folder.
+
+    Args:
+        turned: upright, after EXIF; False gives the pixels as they are stored.
+    """
+    return cv2.IMREAD_COLOR | (0 if turned else cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def write_png(path: Path, image: npt.NDArray[np.generic]) -> None:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import read_text, replace_file
 from lcr_seg_ros.labels import LABELS_FILE, LabelClass, LabelSet, folder_label_set
-from lcr_seg_ros.sources.folder import LABEL_FOLDER, RGB_FOLDER, read_rgb, write_png
+from lcr_seg_ros.sources.folder import LABEL_FOLDER, RGB_FOLDER, read_rgb, turns_photos, write_png
 from lcr_seg_ros.training.datasets.annotation_files import (
     AnnotatedImage,
     detect_format,
@@ -130,7 +130,7 @@ def _import_regions(
         name = partners.get(image.file)
         if name is None:
             continue
-        _refuse_other_size(images[name], image.width, image.height)
+        _refuse_other_size(data, images[name], image.width, image.height)
         canvas = np.full((image.height, image.width), labels.void, np.uint8)
         for region in image.regions:
             canvas[region.mask(image.width, image.height)] = ids[region.name]
@@ -152,7 +152,7 @@ def _import_masks(data: Path, source: Path, images: Mapping[str, Path], rules: I
     for stem, path in tqdm(files.items(), desc="labels", unit="frame", leave=False, disable=None):
         if (name := partners.get(stem)) is not None:
             canvas = _mask_ids(path, by_color, labels)
-            _refuse_other_size(images[name], canvas.shape[1], canvas.shape[0])
+            _refuse_other_size(data, images[name], canvas.shape[1], canvas.shape[0])
             _write(data, name, canvas, done)
     return done
 
@@ -279,8 +279,8 @@ def _path_in_address(file: str) -> str:
     return local[0] if local else unquote(address.path)
 
 
-def _refuse_other_size(path: Path, width: int, height: int) -> None:
-    rows, columns = read_rgb(path).shape[:2]
+def _refuse_other_size(data: Path, path: Path, width: int, height: int) -> None:
+    rows, columns = read_rgb(path, turns_photos(data)).shape[:2]
     if (columns, rows) != (width, height):
         raise SourceError(
             f"{path} is {columns}x{rows}, but was {width}x{height} when it was labelled: label the images as they are"

@@ -20,7 +20,15 @@ from tqdm import tqdm
 from lcr_seg_ros.errors import LcrSegError, SourceError
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.labels import LabelSet
-from lcr_seg_ros.sources.folder import DEPTH_FOLDER, INTRINSICS_FILE, LABEL_FOLDER, RGB_FOLDER, DatasetFolder
+from lcr_seg_ros.sources.folder import (
+    DEPTH_FOLDER,
+    INTRINSICS_FILE,
+    LABEL_FOLDER,
+    RGB_FOLDER,
+    DatasetFolder,
+    rgb_flags,
+    turns_photos,
+)
 from lcr_seg_ros.training.datasets.manifest import MANIFEST_FILE, read_manifest
 
 Severity = Literal["error", "warning", "note"]
@@ -357,6 +365,7 @@ class _Contents:
 
     def __init__(self, path: Path, labels: LabelSet, digests: dict[str, str]) -> None:
         self._path, self._labels, self._digests = path, labels, digests
+        self._rgb_flags = rgb_flags(turns_photos(path))
         self._id_pixels, self._id_frames = np.zeros(256, np.int64), np.zeros(256, np.int64)
         self._depth_pixels = np.zeros(_DEPTH_LEVELS, np.int64)
         self._depth_median: dict[str, float] = {}
@@ -373,7 +382,7 @@ class _Contents:
 
     def read(self, name: str, rgb_path: Path) -> None:
         content = self._bytes(name, rgb_path)
-        rgb = self._decoded(name, content, cv2.IMREAD_COLOR, "unreadable_rgb")
+        rgb = self._decoded(name, content, self._rgb_flags, "unreadable_rgb")
         if content:
             self._of_rgb[hashlib.sha256(content).hexdigest()].append(name)
         size = None if rgb is None else rgb.shape[:2]

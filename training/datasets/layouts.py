@@ -43,6 +43,7 @@ from lcr_seg_ros.sources.folder import (
     NYUDV2_INTRINSICS,
     RGB_FOLDER,
     read_rgb,
+    turns_photos,
 )
 from lcr_seg_ros.training.datasets.check import is_palette_png
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
@@ -132,7 +133,7 @@ def import_folder(
                 frame, depth=frame.depth if settings.depth else None, hha=frame.hha if settings.hha else None
             )
             _import_frame(wanted, folder, settings, may_have_255)
-    height, width = read_rgb(found.frames[0].rgb).shape[:2]
+    height, width = read_rgb(found.frames[0].rgb, turns_photos(out)).shape[:2]
     if layout == "folder" and (source / INTRINSICS_FILE).is_file():
         replace_file(out / INTRINSICS_FILE, _read(source / INTRINSICS_FILE))
     if own_labels is not None:
