@@ -208,6 +208,7 @@ def test_wrong_usage_gets_one_line_before_anything_starts(tmp_path, arguments, m
         (["--device", "gpu"], "'gpu' is not one of 'auto', 'cpu', 'cuda'"),
         (["--split", "val"], "--split is for a dataset folder, and room is a room"),
         (["--intrinsics", "1,2,3,4"], "--intrinsics is for a dataset folder or a bag, and room is a room"),
+        (["--no-depth"], "--no-depth is for a bag, and room is a room"),
         (["--source", "FRAMES", "--split", "vall"], "has no split 'vall'"),
         (["--source", "FRAMES", "--intrinsics", "585,585"], "'585,585'"),
     ],

@@ -62,6 +62,7 @@ class Settings:
     source: str
     split: str | None
     intrinsics: str | None
+    no_depth: bool | None
     seed: int
     rate: float
     seconds: float
@@ -94,6 +95,7 @@ Examples:
 @click.option("--source", default="room", show_default=True, help="Dataset folder, bag, or `room` (rendered here).")
 @click.option("--split", help="Dataset folder: only the frames named in SPLIT.txt.")
 @click.option("--intrinsics", metavar="FX,FY,CX,CY[,W,H]", help="Folder or bag: used instead of the recorded ones.")
+@click.option("--no-depth", is_flag=True, default=None, help="Bag: play colour alone, as for nyu40-rgb.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Room: which room.")
 @click.option("--rate", type=click.FloatRange(1, 120), default=30.0, show_default=True, help="Camera rate in Hz.")
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=10.0, show_default=True, help="Time measured.")
@@ -144,13 +146,14 @@ def _check_source(settings: Settings) -> None:
 
     Raises:
         DemoError: there is nothing at --source.
-        LcrSegError: --split or --intrinsics cannot be used.
+        LcrSegError: --split, --intrinsics or --no-depth cannot be used.
     """
     if settings.source != "room" and not Path(settings.source).exists():
         raise DemoError(f"no dataset folder or bag at {settings.source}; leave --source out for the rendered room")
-    if settings.split is not None or settings.intrinsics is not None:
+    if settings.split is not None or settings.intrinsics is not None or settings.no_depth:
         options: dict[str, Any] = dict.fromkeys(("rgb_topic", "depth_topic", "info_topic"))
-        options |= {"split": settings.split, "intrinsics": settings.intrinsics, "limit": MAX_FRAMES}
+        options |= {"split": settings.split, "intrinsics": settings.intrinsics, "no_depth": settings.no_depth}
+        options["limit"] = MAX_FRAMES
         open_source(settings.source, options)
 
 
@@ -213,6 +216,8 @@ def _camera_command(settings: Settings, index: Path) -> list[str]:
         command += ["--split", settings.split]
     if settings.intrinsics is not None:
         command += ["--intrinsics", settings.intrinsics]
+    if settings.no_depth:
+        command.append("--no-depth")
     return [*command, "--wait-for-subscriber", "--wait-timeout", str(START_TIMEOUT_S), "--index", str(index)]
 
 
