@@ -430,7 +430,7 @@ class TestSmoothing:
 def assert_same_but_for_rounding(got: Hha, expected: Hha) -> None:
     off = difference(got, expected)
     assert off.max(initial=0) <= 1
-    assert np.count_nonzero(off) <= 1 + 0.002 * off.size
+    assert np.count_nonzero(off) <= 1 + 0.005 * off.size
 
 
 def difference(a: Hha, b: Hha) -> npt.NDArray[np.int16]:
