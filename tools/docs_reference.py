@@ -46,8 +46,8 @@ def parameters_page() -> str:
         "These are the parameters of the node `segment`; the node `map` has [a page of its "
         "own](map_parameters.md). Give them on the command line (`ros2 run ... --ros-args -p NAME:=VALUE`), in a "
         "parameter file (`params_file:=FILE` of the launch file) or, for the most common, as arguments of the launch "
-        "file (`--show-args` lists these). Those marked *live* can also be changed while the node runs (`ros2 param set "
-        "/segment NAME VALUE`), those marked *start only* cannot be changed later, and the others only while the node "
+        "file (`--show-args` lists these). Those marked *live* can also be changed while the node runs (`ros2 param "
+        "set /segment NAME VALUE`), those marked *start only* not after the start, and the others only while the node "
         "is unconfigured. With [several cameras](../how_to/several_cameras.md), those marked *each camera* may differ "
         "from camera to camera, as `CAMERA.NAME`."
     )
@@ -324,8 +324,8 @@ def classes_page() -> str:
     lines = [
         "# Classes",
         "",
-        "Ids are the values of pixels in label images and in `segmentation/mask`; in the mask, 255 is a pixel without a "
-        "label.",
+        "Ids are the values of pixels in label images and in `segmentation/mask`; in the mask, 255 is a pixel without "
+        "a label.",
     ]
     for path in sorted((CONFIG / "labels").glob("*.yaml"), key=lambda path: -path.stat().st_size):
         labels = LabelSet.load(path.stem).to_dict()
