@@ -70,17 +70,26 @@ def command(
 ) -> None:
     """Time one part of the chain.
 
-    hha: depth to HHA, every execution on one thread, holes filled within, on rendered Kinect frames and on those of
-    --data; "live" follows gravity from frame to frame, as the node does; torch, and CUDA graphs of it, on the GPU
-    where there is one. constraint: the training loss, ours and the plain convolution formulation, forward and
-    backward: time, memory, and how exact both are. training: a whole step with it and without, time and peak
-    memory, at the paper's sizes; --seconds is for each network. network: the network alone on every installed backend.
-    frame: one frame from camera image to labels on each of them, by stage; of torch, on a GPU or if asked for, also
-    all of it on the device. node: camera, node and observer as processes over DDS; then at 60 Hz, at 1280x720 and
-    beside a subscriber that never reads, a quarter of the time each.
+    hha: depth to HHA, each execution on one thread, with filled holes, on rendered Kinect frames and on those of
+    --data; "live" follows gravity from frame to frame, as the node does; torch, and its CUDA graphs, run on the GPU
+    if there is one.
 
-    Cases take turns, so that a machine that slows down slows all of them; a ratio of two medians from one
-    run can be trusted where an absolute time cannot.
+    constraint: the training loss, ours and as plain convolutions, forward and backward: time, memory, and how exact
+    both are.
+
+    training: a whole step with the constraint and without, at the paper's sizes: time and peak memory; --seconds is for
+    each network.
+
+    network: the network alone, on every installed backend.
+
+    frame: one frame from camera image to labels on every installed backend, by stage; with torch, on a GPU or if asked
+    for, also with the whole chain on the device.
+
+    node: camera, node and observer as processes over DDS; then at 60 Hz, at 1280x720 and beside a subscriber that never
+    reads, a quarter of the time each.
+
+    Cases take turns, so that a machine that slows down slows all of them: a ratio of two medians from one run can be
+    trusted where an absolute time cannot.
     """
     if data is not None and what != "hha":
         raise click.UsageError(f"--data goes with hha only, not with {what}")

@@ -50,7 +50,7 @@ COMMANDS = {
     "quantize": (
         "lcr_seg_ros.training.quantize_command",
         "train",
-        "make a model bundle of int8, smaller and faster on a CPU",
+        "make a model bundle of 8 bits: smaller, and on many CPUs faster",
     ),
     "prepare": ("lcr_seg_ros.training.prepare_command", "", "make dataset folders, e.g. of the official NYUDv2 files"),
     "explain-constraint": (

@@ -113,9 +113,9 @@ def command(
 ) -> None:
     """Label consecutive frames and bring them together in one voxel map.
 
-    Writes OUT/map.ply (a coloured point a voxel, with its class id, for MeshLab, CloudCompare or Blender), OUT/map.png
-    (the map from several sides), OUT/poses.txt (where the camera was) and OUT/map.npz, with which a run that was
-    stopped goes on when started again.
+    Writes OUT/map.ply (one coloured point for each voxel, with its class id, for MeshLab, CloudCompare or Blender),
+    OUT/map.png (the map from several sides), OUT/poses.txt (where the camera was) and OUT/map.npz, from which a run
+    that was stopped continues.
 
     Odometry aligns depth with depth: consecutive frames, a camera that moves slowly, and more in view than one wall.
     """

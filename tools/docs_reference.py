@@ -43,10 +43,13 @@ def parameters_page() -> str:
     from lcr_seg_ros.ros.parameters import DEFAULTS_FILE, SPECS
 
     intro = (
-        "Of the node `segment`; those of the node `map` have [a page of their own](map_parameters.md). *Live* ones can "
-        "be changed while the node runs (`ros2 param set /segment NAME VALUE`); the others when it is unconfigured, or "
-        "in the file that it is started with (`params_file:=` of the launch file). Of [several "
-        "cameras](../how_to/several_cameras.md) *each camera* may have its own, as `CAMERA.NAME`."
+        "These are the parameters of the node `segment`; the node `map` has [a page of its "
+        "own](map_parameters.md). Give them on the command line (`ros2 run ... --ros-args -p NAME:=VALUE`), in a "
+        "parameter file (`params_file:=FILE` of the launch file) or, for the most common, as arguments of the launch "
+        "file (`--show-args` lists these). Those marked *live* can also be changed while the node runs (`ros2 param "
+        "set /segment NAME VALUE`), those marked *start only* not after the start, and the others only while the node "
+        "is unconfigured. With [several cameras](../how_to/several_cameras.md), those marked *each camera* may differ "
+        "from camera to camera, as `CAMERA.NAME`."
     )
     return _parameters("Parameters", intro, DEFAULTS_FILE, SPECS)
 
@@ -55,8 +58,9 @@ def map_parameters_page() -> str:
     from lcr_seg_ros.ros.map_parameters import MAP_DEFAULTS_FILE, MAP_SPECS
 
     intro = (
-        "Of the node `map`, which `map:=true` of the launch file or `map-node` starts. They are read at its start, "
-        "from the command line, or from the file that it is started with (`map_params_file:=` of the launch file)."
+        "These are the parameters of the node `map`, which `map:=true` of the launch file or the command `map-node` "
+        "starts ([A semantic map](../how_to/map.md)). They are read once, at its start, from the command line or from "
+        "a parameter file (`map_params_file:=FILE` of the launch file)."
     )
     return _parameters("Parameters of the map", intro, MAP_DEFAULTS_FILE, MAP_SPECS)
 
@@ -72,7 +76,7 @@ def _parameters(title: str, intro: str, file: Path, specs: dict[str, Any]) -> st
                 f"`{name}`",
                 f"`{json.dumps(defaults[name])}`",
                 _allowed(specs[name]),
-                "live" if specs[name].live else "each camera" if specs[name].per_camera else "",
+                _when(specs[name]),
                 specs[name].description,
             )
             for name in names
@@ -99,6 +103,12 @@ def _sections_of(text: str, known: list[str]) -> Iterator[tuple[str, list[str]]]
     yield heading, names
 
 
+def _when(spec: Any) -> str:
+    """Besides while the node is unconfigured."""
+    marks = {"live": spec.live, "start only": spec.fixed, "each camera": spec.per_camera}
+    return ", ".join(mark for mark, is_set in marks.items() if is_set)
+
+
 def _allowed(spec: Any) -> str:
     if spec.choices:
         return ", ".join(f"`{choice}`" for choice in spec.choices)
@@ -112,9 +122,10 @@ def diagnostics_page() -> str:
 
     return f"""# Diagnostics
 
-The node publishes a `diagnostic_msgs/DiagnosticArray` on `{diagnostics.TOPIC}`, every `diagnostics_period` seconds. The
-level is WARN while something is wrong, and the message says what; else OK. `ros2 topic echo {diagnostics.TOPIC}`,
-`rqt_runtime_monitor` and Foxglove show it (`rqt_robot_monitor` only what passed through a `diagnostic_aggregator`).
+Every `diagnostics_period` seconds, the node publishes a `diagnostic_msgs/DiagnosticArray` on `{diagnostics.TOPIC}`. Its
+level is WARN while something is wrong, and the message says what; otherwise it is OK. `ros2 topic echo
+{diagnostics.TOPIC}`, `rqt_runtime_monitor` and Foxglove show it (`rqt_robot_monitor` shows only what passed through a
+`diagnostic_aggregator`). With several cameras, each has a status of its own.
 
 {_markdown(diagnostics.__doc__.split(chr(10), 1)[1])}
 """
@@ -140,11 +151,12 @@ def cameras_page() -> str:
         [
             "# Cameras",
             "",
-            "What `camera:=NAME` of `segment.launch.py` stands for. Topics are relative to the driver's namespace.",
+            "What `camera:=NAME` of `segment.launch.py` stands for, and how to start the driver so that depth comes "
+            "registered to colour. Topics are relative to the driver's namespace.",
             "",
             *_table(columns, rows),
             "",
-            "With the drivers' own namespaces:",
+            "To launch the node with each driver in its usual namespace:",
             "",
             *(f"- {line}" for line in namespaces),
             "",
@@ -168,7 +180,7 @@ def commands_page() -> str:
         "| exit code | |",
         "|---|---|",
         "| 0 | done |",
-        "| 1 | something to mend: one line on stderr, `error: ...`, says what and how |",
+        "| 1 | something that you can fix: one line on stderr, `error: ...`, says what and how |",
         "| 2 | wrong usage: an option or a command that does not exist, a value out of range |",
         "| 130 | `demo` was interrupted |",
         "",
@@ -207,9 +219,10 @@ def recipes_page() -> str:
     lines = [
         "# Recipes",
         "",
-        "A recipe is a YAML file that decides everything about how a network comes out. What it leaves out has the "
-        "default below. On the command line, `--set SECTION.ENTRY=VALUE` (or `SECTION.ENTRY=VALUE` alone) changes an "
-        "entry. A recipe that begins with `base: NAME` holds only what differs from that one.",
+        "A recipe is a YAML file that decides everything about how a network turns out. Entries that it leaves out "
+        "have the defaults below. On the command line of `train`, `SECTION.ENTRY=VALUE` changes an entry, as in "
+        "`optimizer.epochs=30` (`--set SECTION.ENTRY=VALUE` is the same). A recipe that begins with `base: NAME` holds "
+        "only what differs from that recipe. `train --recipe` takes the name of a recipe that ships, or your own file.",
     ]
     for section, model in _sections(Recipe):
         rows = [(f"`{name}`", *_field(field)) for name, field in model.model_fields.items() if not _model_of(field)]
@@ -311,7 +324,8 @@ def classes_page() -> str:
     lines = [
         "# Classes",
         "",
-        "Ids are the values in label images and in `segmentation/mask`, where 255 is a pixel without a label.",
+        "Ids are the values of pixels in label images and in `segmentation/mask`; in the mask, 255 is a pixel without "
+        "a label.",
     ]
     for path in sorted((CONFIG / "labels").glob("*.yaml"), key=lambda path: -path.stat().st_size):
         labels = LabelSet.load(path.stem).to_dict()
@@ -331,7 +345,12 @@ def _swatch(color: list[int]) -> str:
 def class_scores_page() -> str:
     from lcr_seg_ros.bundle import ModelBundle, shipped_models
 
-    lines = ["# Class by class"]
+    lines = [
+        "# Class by class",
+        "",
+        "IU (intersection over union) of each class, as stored in the model files. A model that was trained on every "
+        "frame has the scores of its trial, which was not: [The models that ship](../models.md).",
+    ]
     for name in shipped_models():
         bundle = ModelBundle.load(name)
         for split, scores in bundle.scores.items():
@@ -342,7 +361,7 @@ def class_scores_page() -> str:
             )
             lines += [
                 "",
-                f"`{name}`, {scores['frames']} frames of `{split}`, as stored in the model file:",
+                f"`{name}`, {scores['frames']} frames of `{split}`:",
                 "",
                 *_table(("class", "IU in %"), [(label, f"{100 * (iu or 0):.1f}") for label, iu in ranked]),
             ]

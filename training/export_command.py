@@ -21,8 +21,8 @@ Examples:
 @click.option("--run", type=click.Path(path_type=Path), help="run folder of `train`")
 @click.option("--fuse", nargs=2, metavar="RGB HHA", help="models of colour and of HHA, whose scores are averaged")
 @click.option("--model", help="shipped name or path of a model, with one of the next five")
-@click.option("--group", metavar="LABELS", help="label set whose classes the model's are put together to")
-@click.option("--calibrate", is_flag=True, help="find the temperature that makes confidence fit DATA's split")
+@click.option("--group", metavar="LABELS", help="label set into whose classes the model's classes are grouped")
+@click.option("--calibrate", is_flag=True, help="make confidence agree with accuracy on the split --val of DATA")
 @click.option("--temperature", type=click.FloatRange(min=0, min_open=True), help="divide the scores by it")
 @click.option(
     "--height",
@@ -51,7 +51,7 @@ def command(
     data: Path | None,
     val: str,
 ) -> None:
-    """Write a model bundle: of a run's last checkpoint, finished or not, of two models, or of one that is changed."""
+    """Write a model bundle: from a run's last checkpoint, finished or not, from two models, or from one, changed."""
     if sum(source is not None for source in (run, fuse, model)) != 1:
         raise click.UsageError("give one of --run, --fuse and --model")
     changes = sum((group is not None, calibrate, temperature is not None, height is not None, trial is not None))

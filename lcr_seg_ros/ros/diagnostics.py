@@ -1,21 +1,32 @@
 """A camera's state as a ``diagnostic_msgs/DiagnosticStatus``; each camera of a node has one.
 
-Keys: ``state``, ``model``, ``backend``, ``device``, ``device_fallback`` (why the network runs on the CPU instead of the
-device it was loaded for, or no longer the whole chain on the device; else empty), ``model_loading`` (the model that
-will take over when it is ready; else empty), ``memory_mb`` (resident, of the process), ``threads``; ``pairs_in``,
-``pairs_in_hz``, ``masks_out``, ``masks_out_hz``;
-``dropped`` and ``dropped_REASON``; ``latency_ms_p50``, ``latency_ms_p95`` (stamp of the colour image to departure of
-the mask), ``response_ms_p50``, ``response_ms_p95`` (arrival of the colour image to departure of the mask);
-``STAGE_ms_p50``, ``STAGE_ms_p95`` for the stages that the frames went through: wait (for the worker, which is busy with
-the frame before), conversion (of messages to arrays), decompress (of compressed images, colour
-and depth) and registration (of depth, by the node); hha, preprocess, network and decode, or, with PyTorch on CUDA,
-gravity (on the CPU) and device (upload, HHA, network, decoding and download together); render and publish;
-``age_ms_p50``, ``age_ms_p95`` (stamp of the colour image to the pair's completion here: what camera and transport
-take), ``skew_ms_p50``, ``skew_ms_p95`` (distance of the stamps of a pair);
-``invalid_depth_share`` (0..1); of gravity ``gravity_source``, ``gravity_down`` (x y z, of the newest frame),
-``gravity_confident_share``, ``gravity_fallback_share`` (frames for which the source had no answer, so that gravity was
-estimated) and ``gravity_doubt`` (why not to trust it). Counts are since the node became active or enabled, the rest
-speaks of the last five seconds.
+Counts are since the node became active or enabled; all other figures are of the last five seconds. ``p50`` is the
+median, ``p95`` the 95th percentile. Keys:
+
+- ``state``, ``model``, ``backend``, ``device``
+- ``device_fallback``: why the network runs on the CPU instead of the device it was loaded for, or why the whole chain
+  no longer runs on the device; else empty
+- ``model_loading``: the model that will take over when it is ready; else empty
+- ``memory_mb`` (resident memory of the process), ``threads``
+- ``pairs_in``, ``pairs_in_hz``, ``masks_out``, ``masks_out_hz``
+- ``dropped``, and ``dropped_REASON`` by reason: ``not_subscribed``, ``rate_limit`` (by ``max_rate_hz``),
+  ``replaced_by_newer`` (while the network was busy), ``too_old`` (by ``max_age``), ``no_camera_info``,
+  ``no_registration``, ``model_switch``, ``bad_rgb``, ``bad_depth`` or ``bad_frame`` (the log says what is wrong) and
+  others
+- ``latency_ms_p50``, ``latency_ms_p95``: from the stamp of the colour image to the departure of the mask
+- ``response_ms_p50``, ``response_ms_p95``: from the arrival of the colour image to the departure of the mask
+- ``STAGE_ms_p50``, ``STAGE_ms_p95`` for the stages that frames went through: ``wait`` (for the worker, which is busy
+  with the frame before), ``conversion`` (of messages to arrays), ``decompress`` (of compressed images),
+  ``registration`` (of depth, by the node); ``hha``, ``preprocess``, ``network``, ``decode``, or, with PyTorch on CUDA,
+  ``gravity`` (on the CPU) and ``device`` (upload, HHA, network, decoding and download together); ``render``,
+  ``publish``
+- ``age_ms_p50``, ``age_ms_p95``: from the stamp of the colour image to the arrival of the complete pair, which is what
+  camera and transport take
+- ``skew_ms_p50``, ``skew_ms_p95``: distance between the two stamps of a pair
+- ``invalid_depth_share``: share of the pixels without depth, 0..1
+- ``gravity_source``, ``gravity_down`` (x y z, of the newest frame), ``gravity_confident_share``,
+  ``gravity_fallback_share`` (share of the frames for which the source had no answer, so that gravity was estimated) and
+  ``gravity_doubt`` (why not to trust it)
 """
 
 from __future__ import annotations

@@ -53,11 +53,11 @@ class MapParameters:
 
 
 MAP_SPECS = {
-    "model": ParameterSpec(str, "Whose classes points are of, until the node tells: a shipped name, or .lcrseg file."),
-    "max_rate_hz": ParameterSpec(float, "Clouds taken in a second; 0: as many as come.", (0.0, 1000.0)),
+    "model": ParameterSpec(str, "Shipped name or .lcrseg file: its classes are used until the node tells its own."),
+    "max_rate_hz": ParameterSpec(float, "Clouds used per second, at most; 0: as many as arrive.", (0.0, 1000.0)),
     "pose_source": ParameterSpec(str, "Where the camera's pose comes from.", choices=POSE_SOURCES),
     "map_frame": ParameterSpec(str, "For tf: frame of the map; for depth: its name."),
-    "pose_patience": ParameterSpec(float, "Time in s that a cloud waits for its pose.", (0.0, 60.0)),
+    "pose_patience": ParameterSpec(float, "Time in s that a cloud may wait for its pose.", (0.0, 60.0)),
     "camera_xyz": ParameterSpec(
         tuple, "For odometry: where the optical frame is in the frame that moves, in m.", (-100.0, 100.0)
     ),
@@ -69,7 +69,9 @@ MAP_SPECS = {
     "max_range": ParameterSpec(float, "Farther points are left out, in m.", RANGES["max_range"]),
     "min_confidence": ParameterSpec(float, "Less certain points are left out.", RANGES["min_confidence"]),
     "min_views": ParameterSpec(int, "Clouds that must have seen a voxel before it is shown.", RANGES["min_views"]),
-    "max_voxels": ParameterSpec(int, "Bounds the memory.", RANGES["max_voxels"]),
+    "max_voxels": ParameterSpec(
+        int, "Limits the memory: when all are in use, those seen longest ago are dropped.", RANGES["max_voxels"]
+    ),
     "class_filter": ParameterSpec(tuple, "Classes, by name or id, to show and save; none: all.", items=str),
     "publish_period": ParameterSpec(float, "Time between messages of the map in s.", (0.05, 3600.0)),
     "file": ParameterSpec(str, "PLY file that is written by ~/save and at the end; empty: none.", optional=True),

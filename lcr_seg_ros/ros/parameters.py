@@ -160,7 +160,7 @@ def check_class_filter(class_filter: tuple[str | int, ...], labels: LabelSet, is
 SPECS = {
     "model": ParameterSpec(str, "Name of a model that ships with the package, or path of a .lcrseg file.", live=True),
     "model_folder": ParameterSpec(
-        str, "Models by path are taken from below this folder only; empty: from anywhere.", optional=True, fixed=True
+        str, "Models given by path must be below this folder; empty: anywhere.", optional=True, fixed=True
     ),
     "backend": ParameterSpec(
         str, "What runs the network.", choices=("auto", "openvino", "onnxruntime", "torch"), live=True
@@ -175,7 +175,7 @@ SPECS = {
     "enabled": ParameterSpec(bool, "Label frames; false: unsubscribe and rest.", live=True),
     "cameras": ParameterSpec(
         tuple,
-        "Cameras that share the network, each with its topics in the namespace of this name; none: one, without.",
+        "Cameras that share the network; the topics of each are below its name. None: one camera, without prefix.",
         items=str,
         pattern=CAMERA_NAME,
     ),
@@ -186,11 +186,16 @@ SPECS = {
         str, "How depth images are sent, in the terms of image_transport.", choices=DEPTH_TRANSPORTS, per_camera=True
     ),
     "slop": ParameterSpec(
-        float, "Largest distance of colour and depth stamps in s; under half a frame period.", (0.0001, 1.0), live=True
+        float,
+        "Largest distance between the stamps of a pair in s; keep it under half a frame period.",
+        (0.0001, 1.0),
+        live=True,
     ),
-    "queue_size": ParameterSpec(int, "Images of a kind that wait for their partner.", (1, 1000), live=True),
+    "queue_size": ParameterSpec(int, "Images of each kind that may wait for their partner.", (1, 1000), live=True),
     "max_age": ParameterSpec(float, "Pairs older than this many s are dropped; 0: never.", (0.0, 3600.0), live=True),
-    "max_rate_hz": ParameterSpec(float, "Frames labelled a second; 0: as many as come.", (0.0, 1000.0), live=True),
+    "max_rate_hz": ParameterSpec(
+        float, "Frames labelled per second, at most; 0: as many as arrive.", (0.0, 1000.0), live=True
+    ),
     "confidence_threshold": ParameterSpec(
         float, "Pixels with a lower class probability become 255 in the mask.", (0.0, 1.0), live=True
     ),
@@ -216,11 +221,11 @@ SPECS = {
     ),
     "gravity_frame": ParameterSpec(str, "For tf: a frame whose z axis points up.", per_camera=True),
     "imu_time_constant": ParameterSpec(
-        float, "For imu: of the low pass of the acceleration, in s.", (0.01, 60.0), per_camera=True
+        float, "For imu: time constant of the low-pass filter of the acceleration, in s.", (0.01, 60.0), per_camera=True
     ),
     "imu_axes": ParameterSpec(
         str,
-        "For imu: auto, its axes lie to the camera's as frame_ids and TF say; same, they are the optical frame's.",
+        "For imu: auto, its orientation comes from frame_ids or TF; same, it is that of the optical frame.",
         choices=("auto", "same"),
         per_camera=True,
     ),
@@ -254,13 +259,13 @@ SPECS = {
         (-6.2832, 6.2832),
         per_camera=True,
     ),
-    "min_depth": ParameterSpec(float, "Nearer depth in m is a hole; 0: no limit.", (0.0, 1000.0)),
-    "max_depth": ParameterSpec(float, "Farther depth in m is a hole; 0: no limit.", (0.0, 1000.0)),
+    "min_depth": ParameterSpec(float, "Depth nearer than this many m counts as a hole; 0: no limit.", (0.0, 1000.0)),
+    "max_depth": ParameterSpec(float, "Depth farther than this many m counts as a hole; 0: no limit.", (0.0, 1000.0)),
     "floor": ParameterSpec(
-        str, "Where heights count from if the camera's height is not known.", choices=("model", *FLOORS)
+        str, "How the floor is found if the camera's height is not known.", choices=("model", *FLOORS)
     ),
     "depth_smoothing": ParameterSpec(
-        str, "Smoothing of depth that is coarser than its noise.", choices=("model", *SMOOTHINGS)
+        str, "Smoothing of depth whose steps are coarser than its noise.", choices=("model", *SMOOTHINGS)
     ),
     "diagnostics_period": ParameterSpec(float, "Time between messages on /diagnostics in s.", (0.1, 60.0)),
     "silence_timeout": ParameterSpec(

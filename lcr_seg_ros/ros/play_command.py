@@ -59,7 +59,7 @@ Examples:
 @click.option(
     "--intrinsics",
     metavar="FX,FY,CX,CY[,W,H]",
-    help="Folder or bag: used instead of the recorded ones; of the first image's size unless W,H says another.",
+    help="Folder or bag: used instead of the recorded ones; of the first image's size unless W,H are given.",
 )
 @click.option("--no-depth", is_flag=True, default=None, help="Bag: play colour alone, of every image.")
 @click.option("--camera", type=click.Choice(CAMERA_NAMES), default="generic", show_default=True, help="Topic names.")
@@ -72,7 +72,7 @@ Examples:
     show_default=True,
     help="The node's clock at publication, or what the bag recorded.",
 )
-@click.option("--wait-for-subscriber", is_flag=True, help="Begin when somebody listens to the colour topic.")
+@click.option("--wait-for-subscriber", is_flag=True, help="Begin when somebody subscribes to the colour topic.")
 @click.option("--wait-timeout", type=click.FloatRange(0), default=60.0, show_default=True, help="... but give up (s).")
 @click.option("--start-delay", type=click.FloatRange(0), default=0.0, show_default=True, help="Wait this long (s).")
 @click.option("--memory", type=click.IntRange(1), default=1024, show_default=True, help="MiB for frames held ready.")

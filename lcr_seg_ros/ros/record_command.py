@@ -76,7 +76,7 @@ Examples:
 @click.option(
     "--intrinsics",
     metavar="FX,FY,CX,CY[,W,H]",
-    help="Used instead of the camera_info; of the first image's size unless W,H says another.",
+    help="Used instead of the camera_info; of the first image's size unless W,H are given.",
 )
 @click.option("--no-depth", is_flag=True, help="Record colour alone.")
 @click.option(
