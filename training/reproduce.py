@@ -47,10 +47,10 @@ class ShippedModel(BaseModel):
     teacher: str | None = Field(None, description="the model that it learns from, beside the labels")
     final_goes_on: bool = Field(False, description="train on all frames from the trial on, not from the start")
     final: dict[str, Any] = Field({}, description="entries of the recipe for all frames")
-    more: dict[str, Any] = Field(
-        {}, description="entries with which trial and final model go on, each from what it was"
+    more: list[dict[str, Any]] = Field(
+        [], description="further stages: entries with which trial and final model go on, each from what it was"
     )
-    final_more: dict[str, Any] = Field({}, description="those of them that are others for all frames")
+    final_more: dict[str, Any] = Field({}, description="entries of every further stage that differ for all frames")
 
     @model_validator(mode="after")
     def _has_one_origin(self) -> ShippedModel:
@@ -201,22 +201,18 @@ class _Paths:
 
 
 def _trained(model: ShippedModel, of: _Paths) -> list[Step]:
-    """Trial, its temperature, training on all frames, and what the trial says of that; both in one stage or two."""
+    """Trial, its temperature, training on all frames, and the trial's scores for the result; stage by stage."""
     assert model.recipe is not None
     usual = ("--recipe", model.recipe)
     teachers = {kind: _teacher(model, of, kind) for kind in ("_fit", "")}
     goes_on = ("--finetune", of.bundle("_fit"), f"name={of.name}") if model.final_goes_on else ()
     fit = [of.train("_fit", *usual, "--fit", FIT, "--val", VAL, *teachers["_fit"])]
     all_frames = [of.train("_all", *usual, *goes_on, "--fit", ALL, "--val", "", *teachers[""], *_entries(model.final))]
-    if model.more:
-        again = (*usual, f"name={of.name}")
-        final_more = _entries(model.more | model.final_more)
-        fit.append(
-            of.train("_fit_more", *again, "--finetune", fit[0].makes, "--fit", FIT, "--val", VAL, *_entries(model.more))
-        )
-        all_frames.append(
-            of.train("_all_more", *again, "--finetune", all_frames[0].makes, "--fit", ALL, "--val", "", *final_more)
-        )
+    for number, entries in enumerate(model.more, 2):
+        again = (*usual, f"name={of.name}", "--finetune")
+        trial, final = _entries(entries), _entries(entries | model.final_more)
+        fit.append(of.train(f"_fit_{number}", *again, fit[-1].makes, "--fit", FIT, "--val", VAL, *trial))
+        all_frames.append(of.train(f"_all_{number}", *again, all_frames[-1].makes, "--fit", ALL, "--val", "", *final))
     return [
         *fit,
         of.export(of.bundle("_fit"), fit[-1].makes, "--calibrate", "--data", of.data, "--val", VAL),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -156,10 +157,7 @@ class DatasetFolder:
         file = self.path / INTRINSICS_FILE
         if not file.is_file():
             if self.has_depth:
-                log.warning(
-                    "%s has no %s: taking the Kinect of NYUDv2 (fx 518.86, fy 519.47, cx 324.58, cy 252.74 at "
-                    "640x480, scaled to the image)", self.path, INTRINSICS_FILE
-                )  # fmt: skip
+                _tell_of_assumed_camera(self.path)
             return None
         values = read_yaml(file, SourceError)
         try:
@@ -272,6 +270,17 @@ def _why_no_folder(path: Path) -> str:
     if path.resolve().name == RGB_FOLDER:
         return f"{lacks}, but is one itself: give the folder that it lies in"
     return f"{lacks}; the images in it belong into {path / RGB_FOLDER}/"
+
+
+@cache
+def _tell_of_assumed_camera(folder: Path) -> None:
+    """Once for each folder: commands read several splits of one."""
+    log.warning(
+        "%s has no %s: taking the Kinect of NYUDv2 (fx 518.86, fy 519.47, cx 324.58, cy 252.74 at 640x480, scaled to "
+        "the image)",
+        folder,
+        INTRINSICS_FILE,
+    )
 
 
 def turns_photos(folder: Path) -> bool:
