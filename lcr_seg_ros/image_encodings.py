@@ -88,7 +88,7 @@ def depth_to_array(message: ImageMessage) -> npt.NDArray[np.float32]:
         (H, W) float32 metres, contiguous; holes stay 0, NaN or Inf.
 
     Raises:
-        FrameError: another encoding, no or absurd size, rows too short, data cut.
+        FrameError: unsupported encoding, size out of range, rows too short, or data truncated.
     """
     check_depth(message)
     pixels = _pixels(message)[..., 0]
