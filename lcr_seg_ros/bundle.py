@@ -212,7 +212,7 @@ class ModelBundle(ModelDescription):
             BundleError: the file does not exist, is truncated, is no bundle, has a newer format, or contradicts itself.
         """
         path = find_model(name_or_path)
-        with _opened(path) as archive:
+        with _open_archive(path) as archive:
             manifest = _read_manifest(archive)
             network = archive.read(_network_in(archive))
             notice = archive.read(_member(archive, "NOTICE.txt", MAX_MANIFEST_BYTES)).decode("utf-8", "replace")
@@ -238,18 +238,18 @@ def describe_model(name_or_path: str | Path) -> ModelDescription:
         BundleError: the file does not exist, is truncated, is no bundle, has a newer format, or contradicts itself.
     """
     path = find_model(name_or_path)
-    with _opened(path) as archive:
+    with _open_archive(path) as archive:
         description = _description(_read_manifest(archive))
         _network_in(archive)
         return description
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open the archive; errors that its content causes become a BundleError that names the file."""
     try:
-        with _WaryFile(path) as file, zipfile.ZipFile(file) as archive:
-            file.is_wary = False  # members are checked one by one
+        with _LimitedFile(path) as file, zipfile.ZipFile(file) as archive:
+            file.is_limited = False  # members are checked one by one
             yield archive
     except zipfile.BadZipFile as error:
         raise BundleError(
@@ -265,16 +265,16 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise BundleError(f"{path} cannot be read: {error}") from error
 
 
-class _WaryFile(io.FileIO):
+class _LimitedFile(io.FileIO):
     """A file that limits how much ``zipfile`` can read while it opens the archive.
 
     ``zipfile`` reads the whole directory, of whatever size the file claims, before any member can be checked.
     """
 
-    is_wary = True
+    is_limited = True
 
     def read(self, size: int | None = -1) -> bytes:
-        if not self.is_wary:
+        if not self.is_limited:
             return super().read(-1 if size is None else size)
         most = MAX_DIRECTORY_BYTES + 1
         data = super().read(most if size is None or size < 0 else min(size, most))

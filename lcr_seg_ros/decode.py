@@ -68,10 +68,10 @@ def _decode(probabilities, ids, labels, confidence):  # type: ignore[no-untyped-
                 while c < w and not largest[k, c] < least[c]:
                     c += 1
                 x0, x1 = first_x[run], first_x[c]
-                _widen(probabilities[k, r], left, share_x, x0, x1, top)
-                _widen(probabilities[k, below], left, share_x, x0, x1, bottom)
+                _interpolate_row(probabilities[k, r], left, share_x, x0, x1, top)
+                _interpolate_row(probabilities[k, below], left, share_x, x0, x1, bottom)
                 for y in range(y0, y1):
-                    _contend(
+                    _keep_best(
                         top[x0:x1],
                         bottom[x0:x1],
                         share_y[y],
@@ -104,7 +104,7 @@ def _bound(above, below, largest, least):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _widen(row, left, share, x0, x1, wide):  # type: ignore[no-untyped-def]
+def _interpolate_row(row, left, share, x0, x1, wide):  # type: ignore[no-untyped-def]
     last = row.size - 1
     for x in range(x0, x1):
         value = row[left[x]]
@@ -112,7 +112,7 @@ def _widen(row, left, share, x0, x1, wide):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _contend(top, bottom, share, k, value, best):  # type: ignore[no-untyped-def]
+def _keep_best(top, bottom, share, k, value, best):  # type: ignore[no-untyped-def]
     """Compare class k with the best so far along one row. Selects rather than branches, so that it vectorises."""
     for x in range(value.size):
         blended = top[x] + share * (bottom[x] - top[x])

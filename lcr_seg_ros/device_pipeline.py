@@ -173,7 +173,7 @@ class DevicePipeline:
             for size in batch_sizes(len(alike)):
                 batch, alike = alike[:size], alike[size:]
                 chosen = [frames[number] for number in batch], [numbers[number] for number in batch]
-                results.update(zip(batch, self._together(kind, *chosen, with_hha, drawing), strict=True))
+                results.update(zip(batch, self._segment_one_kind(kind, *chosen, with_hha, drawing), strict=True))
         return [results[number] for number in range(len(frames))]
 
     def _sampled(self, frame: DeviceFrame) -> DeviceFrame:
@@ -189,7 +189,7 @@ class DevicePipeline:
         return hha_size(rgb.shape[1], rgb.shape[0], self._spec)
 
     def _numbers(self, frame: DeviceFrame, drawing: Drawing | None) -> npt.NDArray[np.float64]:
-        """(NUMBERS,) what is uploaded beside the images."""
+        """(NUMBERS,) float64, uploaded with the images; see :data:`lcr_seg_ros.device_buffers.NUMBERS`."""
         camera = _camera_numbers(frame) if self._spec.uses_depth else np.zeros(8)
         drawn = drawing or Drawing()
         return np.array([*camera, drawn.confidence_threshold, drawn.opacity])
@@ -203,7 +203,7 @@ class DevicePipeline:
         depth_shape = frame.depth.shape[0], frame.depth.shape[1]
         return FrameKind(1, height, width, depth_shape, frame.depth.dtype.name, has_gravity, has_height)
 
-    def _together(
+    def _segment_one_kind(
         self,
         kind: FrameKind,
         frames: Sequence[DeviceFrame],
@@ -223,7 +223,7 @@ class DevicePipeline:
                 buffers.graph.replay()
             else:
                 buffers.packed = self._run(buffers, draws)
-        return self._unpacked(buffers, draws, with_hha and self._spec.uses_depth, drawing)
+        return self._unpack_results(buffers, draws, with_hha and self._spec.uses_depth, drawing)
 
     def _buffers_for(self, kind: FrameKind) -> DeviceBuffers:
         if kind not in self._buffers:
@@ -249,7 +249,7 @@ class DevicePipeline:
             first.append(down)
             last.append(hha.permute(0, 2, 3, 1))
         size = network_size(kind.width, kind.height, self._spec)
-        tensor = torch.cat([_shrunk(image, size) for image in images], 1)
+        tensor = torch.cat([_resized(image, size) for image in images], 1)
         tensor = (tensor * self._scale - self._offset).to(self._backend.dtype)
         probabilities = self._backend.network(tensor).float().softmax(1)
         self._bundle.check_scores(probabilities.shape[1])  # CUDA does not recover from an index out of range
@@ -268,7 +268,7 @@ class DevicePipeline:
         mixed = (buffers.rgb.float() * clear + color.float() * opacity[..., None]).round().to(torch.uint8)
         return torch.where(self._is_open[shown][..., None], buffers.rgb, mixed), color
 
-    def _unpacked(
+    def _unpack_results(
         self, buffers: DeviceBuffers, draws: bool, with_hha: bool, drawing: Drawing | None
     ) -> list[DeviceResult]:
         layout = _layout(buffers.kind, draws)
@@ -360,7 +360,7 @@ def _metres(depth: Tensor) -> Tensor:
     return depth.float() * 0.001 if depth.dtype == torch.uint16 else depth
 
 
-def _shrunk(images: Tensor, size: tuple[int, int]) -> Tensor:
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize as :func:`lcr_seg_ros.preprocess.resize_image` does, to ``size`` = (width, height).
 
     (B, C, H, W) uint8 -> (B, C, height, width) float32, rounded to whole numbers.

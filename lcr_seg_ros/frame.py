@@ -58,8 +58,8 @@ class CameraIntrinsics:
     def scaled_to(self, width: int, height: int) -> CameraIntrinsics:
         """The same camera after its image is resized to ``width`` x ``height`` px.
 
-        Pixel centres are at integers, so the image spans -0.5 .. width - 0.5 and the principal point
-        moves by half a pixel besides being scaled.
+        Pixel centres are at integers, so that the image spans -0.5 .. width - 0.5; the principal point is scaled
+        relative to the image's edge at -0.5.
         """
         if (width, height) == (self.width, self.height):
             return self

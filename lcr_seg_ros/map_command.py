@@ -124,7 +124,7 @@ def command(
     source = _open(data, split, intrinsics, topics, limit, frames, seed)
     table = _pose_table(poses, source)
     segmenter = Segmenter.load(model, backend=backend, device=device)
-    class_channels(segmenter.labels, classes)  # a wrong name is told before the work begins
+    class_channels(segmenter.labels, classes)  # reports a wrong name before the work begins
     identity = _Identity(source, model, split, poses, settings)
     file = out / PROGRESS_FILE
     progress = load_progress(file, identity.of_first, segmenter.labels, settings) if resume else None

@@ -124,8 +124,8 @@ class Segmenter:
         self._preprocessors: dict[tuple[int, ...], Preprocessor] = {}
         self._ids = bundle.labels.ids
         if device_pipeline is None:
-            device_pipeline = _shows_its_network(backend) and backend.device == "cuda" and hha_mode != "exact"
-        elif device_pipeline and not _shows_its_network(backend):
+            device_pipeline = _has_torch_network(backend) and backend.device == "cuda" and hha_mode != "exact"
+        elif device_pipeline and not _has_torch_network(backend):
             raise BackendError(f"the device pipeline needs backend torch, got {backend.name}")
         self._is_on_device = device_pipeline
         self._pipeline: DevicePipeline | None = None  # made for the first frame
@@ -226,15 +226,15 @@ class Segmenter:
         pairs = list(zip(frames, trackers or [None] * len(frames), strict=True))
         if self._is_on_device and pairs:
             try:
-                pipeline = self._pipeline = self._pipeline or self._proven_pipeline(pairs[0][0])
-                return _through(pipeline, pairs, with_hha, drawing)
+                pipeline = self._pipeline = self._pipeline or self._verified_pipeline(pairs[0][0])
+                return _segment_on_device(pipeline, pairs, with_hha, drawing)
             except (FrameError, BundleError):
                 raise
             except Exception as error:  # such as device lost or out of memory
-                self._give_pipeline_up(error)
+                self._abandon_pipeline(error)
         return self._stage_by_stage(pairs)
 
-    def _proven_pipeline(self, first: RgbdFrame) -> DevicePipeline:
+    def _verified_pipeline(self, first: RgbdFrame) -> DevicePipeline:
         """A new device pipeline, compared with the stages on a test image of the size of ``first``.
 
         Raises:
@@ -246,14 +246,14 @@ class Segmenter:
         pipeline = DevicePipeline(self.bundle, backend, self._hha_settings, graphed=backend.device == "cuda")
         sample = _sample_frame(first.rgb.shape[1], first.rgb.shape[0])
         (expected,) = self._stage_by_stage([(sample, None)])
-        agreement = float((_through(pipeline, [(sample, None)], False)[0].labels == expected.labels).mean())
+        agreement = float((_segment_on_device(pipeline, [(sample, None)], False)[0].labels == expected.labels).mean())
         if agreement < LEAST_AGREEMENT:
             raise BackendError(
                 f"it labels {1 - agreement:.1%} of the pixels of a test image otherwise than the stages do"
             )
         return pipeline
 
-    def _give_pipeline_up(self, error: Exception) -> None:
+    def _abandon_pipeline(self, error: Exception) -> None:
         self._is_on_device, self._pipeline = False, None
         self.device_fallback = f"the device pipeline failed on {self.device} ({_reason(error)}); stage by stage instead"
         log.warning("%s", self.device_fallback)
@@ -314,7 +314,7 @@ class Segmenter:
         return self._preprocessors[shape]
 
 
-def _through(
+def _segment_on_device(
     pipeline: DevicePipeline,
     pairs: Sequence[tuple[RgbdFrame, GravityTracker | None]],
     with_hha: bool,
@@ -362,7 +362,7 @@ def _some_camera(width: int, height: int) -> CameraIntrinsics:
     return CameraIntrinsics(0.8 * width, 0.8 * width, (width - 1) / 2, (height - 1) / 2, width, height)
 
 
-def _shows_its_network(backend: Backend) -> bool:
+def _has_torch_network(backend: Backend) -> bool:
     return getattr(backend, "network", None) is not None
 
 

@@ -1,4 +1,4 @@
-"""The PyTorch weights that a bundle's ONNX model carries under their own names."""
+"""Read PyTorch weights from a bundle's ONNX model, which stores them under their PyTorch names."""
 
 from __future__ import annotations
 

@@ -463,7 +463,7 @@ def _channels(frames: _Frames, down: Tensor, camera_height_m: Tensor | None, set
 
 
 def _height_cm(frames: _Frames, down: Tensor) -> Tensor:
-    """(B, H, W) float32, relative to the camera."""
+    """(B, H, W) float32 heights in cm relative to the camera."""
     camera = frames.camera
     right, below, ahead = down[:, :, None, None].unbind(1)
     offset_u, offset_v = _offsets(frames, 1)

@@ -112,7 +112,7 @@ class DepthOdometry:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the images."""
+        """(height, width) of the images in pixels."""
         return self.intrinsics.height, self.intrinsics.width
 
     @property

@@ -229,7 +229,7 @@ class VoxelMap:
         )
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all voxels and reset the counters."""
         self._count = self.frames = self.forgotten = 0
         self._has_color = False
         self._allocate(min(_FIRST_CAPACITY, self.settings.max_voxels))

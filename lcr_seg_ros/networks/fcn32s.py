@@ -1,4 +1,4 @@
-"""``fcn32s``: the fully convolutional VGG-16 of Long, Shelhamer and Darrell (CVPR 2015), scores 32 pixels apart."""
+"""``fcn32s``: the fully convolutional VGG-16 of Long, Shelhamer and Darrell (CVPR 2015), with scores of stride 32."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class SegNet(nn.Module):
         super().__init__()
         self.encoder = Vgg16(in_channels, width, batch_norm=True)
         self.decoder = nn.ModuleList()
-        """Stages 5 to 1, of layers ``conv5_3_d`` to ``conv1_2_d``."""
+        """Stages 5 to 1, with layers ``conv5_3_d`` to ``conv1_2_d``."""
         channels = self.encoder.channels
         for s in range(len(STAGES), 0, -1):
             depth = STAGES[s - 1][1]

@@ -162,7 +162,8 @@ def _angle_of_full_windows(
         along = down_x * a + down_y * b + down_z * nz
         a *= fx
         b *= fy
-        cosine = along / np.sqrt(a * a + b * b + nz * nz)  # c > 0: the plane is in front of the camera
+        # No sign to correct, as c > 0: all depths are positive.
+        cosine = along / np.sqrt(a * a + b * b + nz * nz)
         out[x] = np.uint8(np.int32(_acos_deg(cosine) + _OFFSET + _HALF))
 
 

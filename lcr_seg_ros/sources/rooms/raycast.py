@@ -28,7 +28,7 @@ ROOM_FACES = 6
 """Parts 0..5 are the walls x=0, x=W, y=0, y=D, the floor z=0 and the ceiling z=H, in this order."""
 
 NEAR_M = 0.02
-"""Rays start this far in front of the camera, in metres."""
+"""Near plane of the camera in metres, at which the outlines of parts on the screen are clipped."""
 
 FAR = 1e9
 

@@ -1,4 +1,4 @@
-"""RGB-D video of one furnished room."""
+"""Rendered RGB-D video of one furnished room."""
 
 from __future__ import annotations
 
