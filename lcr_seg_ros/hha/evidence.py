@@ -32,7 +32,7 @@ LEAST_SUPPORT_OF_WARM = 0.03
 
 LARGEST_TILT_DEG = 43.0
 CLUTTER_TILT_DEG, CLUTTER_PER_DEG = 35.0, 0.01
-"""For each degree of tilt beyond the first value, an estimate needs the second more clutter."""
+"""An estimate that is tilted by more than the first value needs more clutter: the second value per degree beyond it."""
 
 LEAST_CLUTTER = 0.14
 LARGEST_WALL = 0.6
@@ -49,15 +49,15 @@ LEAST_TOLERANCE_M = 0.05
 
 @dataclass(frozen=True)
 class GravityEvidence:
-    """The evidence for an estimate; all but ``lowest_m`` are shares of the windows that have a normal, 0..1.
+    """The evidence for an estimate, as shares (0..1) of the windows that have a normal.
 
     Args:
         support: windows that face up and lie below the camera: floor, table, seat.
         ceiling: windows that face down and lie above it.
         walls: vertical windows.
         largest_wall: vertical windows that face one direction (two neighbouring bins of 10 degrees).
-        grip: difference of the two smallest eigenvalues of the scatter matrix; 0 if nothing keeps the estimate from
-            turning about an axis, as in front of a single wall.
+        grip: difference of the two smallest eigenvalues of the scatter matrix, per window; 0 if nothing keeps the
+            estimate from turning about an axis, as in front of a single wall.
         lowest_m: how far below the camera the lowest things in view are, in metres.
     """
 

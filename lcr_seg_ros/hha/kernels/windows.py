@@ -1,4 +1,4 @@
-"""Runs of windows along a row that either all have every pixel measured, or may have missing ones."""
+"""Runs of neighbouring windows in a row: either none of them has missing pixels, or all are treated as if they might."""
 
 from __future__ import annotations
 
