@@ -1,4 +1,4 @@
-"""Runs of neighbouring windows in a row: either none of them has missing pixels, or all are treated as if they might."""
+"""Runs of neighbouring windows in a row: either none has missing pixels, or all are treated as if they might."""
 
 from __future__ import annotations
 
