@@ -1,7 +1,7 @@
-"""Indoor semantic segmentation of RGB-D frames, on ROS 2 and off it.
+"""Indoor semantic segmentation of RGB-D frames, with and without ROS 2.
 
-The public names are imported on first use, so that ``import lcr_seg_ros`` costs nothing and a
-program that needs only, say, the metrics does not load OpenCV and a network runtime.
+The public names are imported on first use. ``import lcr_seg_ros`` is therefore quick, and a program that needs, for
+example, only the metrics does not load OpenCV and a network runtime.
 """
 
 from importlib import import_module

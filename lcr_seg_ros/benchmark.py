@@ -1,4 +1,4 @@
-"""``benchmark``: how long each stage takes, as medians of interleaved runs in one process."""
+"""``benchmark``: the time that each stage takes, as the median of interleaved runs in one process."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def command(
 
 
 def _picture(what: str, figures: dict[str, Any]) -> bytes:
-    """Stacked times of stages where there are stages, else a bar for each case."""
+    """A PNG with the stacked times of the stages if there are stages, else with a bar for each case."""
     from lcr_seg_ros.training.plots import stage_times_png
 
     if what == "node":
@@ -197,8 +197,8 @@ def _training(seconds: float, networks: Sequence[str]) -> dict[str, dict[str, fl
 def _hha(seconds: float, data: Path | None) -> dict[str, dict[str, float]]:
     import cv2
 
-    # All on the calling thread, the only one that thread_time sees: process_time would count what the idle threads
-    # of libraries burn while they wait for work.
+    # Everything runs on the calling thread, the only one that thread_time measures: process_time would include the CPU
+    # time that idle threads of libraries spend waiting for work.
     cv2.setNumThreads(1)
     every_mode = ("fast", "exact", *_torch_mode())
     small, large = _rendered(640, 480), _rendered(1280, 720)
@@ -243,7 +243,7 @@ class _Video:
         return f"{self.intrinsics.width}x{self.intrinsics.height} {self.place}"
 
     def there_and_back(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Without end, and without a jump that no camera makes: it would cost a live estimate its start."""
+        """The images forwards and backwards, endlessly: without jumps, after which gravity tracking would restart."""
         return itertools.cycle(self.images_m + self.images_m[-2:0:-1])
 
     @property
@@ -291,7 +291,7 @@ def _hha_cases(video: _Video, modes: tuple[str, ...]) -> dict[str, Case]:
 
 
 def _cuda_graph_cases(video: _Video) -> dict[str, Case]:
-    """Depth that is on the GPU already, until its HHA is there; only the wall clock sees this."""
+    """Cases from depth on the GPU to HHA on the GPU; only the wall clock is meaningful for them."""
     if find_spec("torch") is None:
         return {}
     import torch
@@ -324,13 +324,13 @@ def _cuda_graph_cases(video: _Video) -> dict[str, Case]:
 
 
 def _allocated_kib(run: Case) -> float:
-    """The most memory that NumPy and Python hold at once for a frame, its result among it, after warm-up."""
+    """Peak memory in KiB that NumPy and Python allocate for a frame after warm-up, including its result."""
     import tracemalloc
 
     run()
     tracemalloc.start()
     try:
-        run()  # what tracemalloc itself and first calls under it need
+        run()  # allocates what tracemalloc and the first calls under it need
         before, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
         run()

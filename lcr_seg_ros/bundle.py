@@ -1,12 +1,12 @@
-"""The model bundle: the one file a robot needs to label frames.
+"""The model bundle: a single file with all that a robot needs to label frames.
 
 A bundle is a zip archive (members stored, not compressed) of
 
 - ``manifest.json``: architecture, input, label set, training recipe, scores, digests;
-- ``network.onnx``: the network, colour-and-geometry channels in, class probabilities out;
+- ``network.onnx``: the network, from colour and geometry channels to class probabilities;
 - ``NOTICE.txt``: where weights and data come from and what they may be used for.
 
-Nothing in it is executed or unpickled, and sizes are checked before memory is taken.
+Nothing in it is executed or unpickled, and sizes are checked before memory is allocated.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from lcr_seg_ros.resources import MODELS
 
 FORMAT = "lcr_seg_ros bundle 1"
 SUFFIX = ".lcrseg"
-MAX_DIRECTORY_BYTES = 128 << 10  # zipfile looks for its end in the last 64 kB
+MAX_DIRECTORY_BYTES = 128 << 10  # more than the last 64 kB, in which zipfile searches for the directory's end record
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_NETWORK_BYTES = 2 << 30
 
 HHA_OF_TRAINING = ("floor", "smoothing", "gravity_estimate")
-"""The settings of HHA that a network has learned with and should meet again."""
+"""The HHA settings that must be the same in use as in training; they are stored in the bundle."""
 
 Modality = Literal["rgb", "hha", "rgb_hha"]
 CHANNELS: dict[str, int] = {"rgb": 3, "hha": 3, "rgb_hha": 6}
@@ -43,15 +43,14 @@ CHANNELS: dict[str, int] = {"rgb": 3, "hha": 3, "rgb_hha": 6}
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the network wants to see.
+    """The input that the network expects.
 
     Args:
         modality: ``rgb``, ``hha`` or ``rgb_hha`` (colour first).
         height, width: image size it was trained at, in pixels. Frames of another shape keep their
             aspect ratio: their shorter side becomes ``min(height, width)``.
-        mean, std: per channel, in the 0..255 units of the image and of HHA.
-        hha: how HHA was computed in training (of a camera's own properties, depth range and mounting, nothing
-            is stored).
+        mean, std: of each channel, on the 0..255 scale of the image and of HHA.
+        hha: how HHA was computed in training. Properties of the camera (depth range and mounting) are not stored.
 
     Raises:
         BundleError: unknown modality, sizes out of range, wrong number of means or deviations.
@@ -91,13 +90,13 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What is known of a model without its network.
+    """What a bundle says about its model, without the network itself.
 
     Args:
         name: short name, e.g. ``nyu40``.
-        architecture: ``{"name": registry name, "arguments": {...}}`` to rebuild the PyTorch network.
+        architecture: ``{"name": registry name, "arguments": {...}}``, from which the PyTorch network can be rebuilt.
         input: see :class:`InputSpec`.
-        labels: one class per score channel.
+        labels: label set, one class per score channel.
     """
 
     name: str
@@ -108,15 +107,15 @@ class ModelDescription:
 
 @dataclass(frozen=True)
 class ModelBundle(ModelDescription):
-    """A trained network with all that is needed to use it and to trust it.
+    """A trained network with everything needed to use it and to trust it.
 
     Args:
         name, architecture, input, labels: see :class:`ModelDescription`.
         network: ONNX model: float32 (B, C, H, W) -> float32 (B, N, h, w) class probabilities.
-        training: recipe, seed, commit, data digests: what it takes to make it again.
-        scores: measured scores by split, e.g. ``{"val": {"mean_iou": 0.23, "frames": 414}}``; where ``training`` has an
-            entry ``trial``, they are those of a model of the same recipe that was trained without that split.
-        notice: origin and terms of weights and data.
+        training: recipe, seed, commit and data digests: what is needed to train it again.
+        scores: measured scores by split, e.g. ``{"val": {"mean_iou": 0.23, "frames": 414}}``. If ``training`` has an
+            entry ``trial``, they were measured with another model of the same recipe, trained without that split.
+        notice: origin and terms of use of weights and data.
     """
 
     network: bytes = field(repr=False)
@@ -125,7 +124,7 @@ class ModelBundle(ModelDescription):
     notice: str = ""
 
     def manifest(self) -> dict[str, Any]:
-        """Everything but the network itself, as plain values."""
+        """Everything but the network itself, as plain values for JSON."""
         return {
             "format": FORMAT,
             "name": self.name,
@@ -145,13 +144,13 @@ class ModelBundle(ModelDescription):
         }
 
     def at_height(self, height: int) -> ModelBundle:
-        """The same network for frames of another size: a smaller one takes it less time, and small things suffer.
+        """The same network for another image size: a smaller one is faster, but worse for small objects.
 
         Args:
-            height: pixels, of an image in the aspect ratio of the training; the width follows.
+            height: of an image of the training's aspect ratio, in pixels; the width follows from it.
 
         Returns:
-            A bundle without scores: those that there were are of the size before.
+            A bundle without scores, as the present ones were measured at the present size.
 
         Raises:
             BundleError: a side outside 32..4096 pixels.
@@ -167,10 +166,13 @@ class ModelBundle(ModelDescription):
         )
 
     def check_scores(self, classes: int) -> None:
-        """Check that a network which scores so many classes is this model's.
+        """Check that the network scores as many classes as the label set names.
+
+        Args:
+            classes: number of the network's score channels.
 
         Raises:
-            BundleError: the label set has another number.
+            BundleError: the numbers differ.
         """
         if classes != len(self.labels):
             raise BundleError(
@@ -179,9 +181,12 @@ class ModelBundle(ModelDescription):
             )
 
     def save(self, path: str | Path) -> Path:
-        """Write the bundle beside ``path`` and rename it into place, so no half-written file is ever seen.
+        """Write the bundle to ``path``, under a temporary name first, so that a half-written file is never seen.
 
-        The same bundle gives the same bytes: members have a fixed date.
+        The same bundle always gives the same bytes: members have a fixed date.
+
+        Raises:
+            OSError: the file cannot be written.
         """
         members = {
             "manifest.json": json.dumps(self.manifest(), indent=1, sort_keys=True).encode(),
@@ -196,18 +201,18 @@ class ModelBundle(ModelDescription):
 
     @property
     def origin(self) -> str:
-        """How records of other models name this one."""
+        """How the records of other models refer to this one."""
         return f"model {self.name}, network {hashlib.sha256(self.network).hexdigest()[:16]}"
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> ModelBundle:
-        """Read a bundle by name (one that ships with the package) or from a file.
+        """Read a bundle by name (if it ships with the package) or from a file.
 
         Raises:
-            BundleError: no such file, cut, not a bundle, made by a newer format, or contradicting itself.
+            BundleError: the file does not exist, is truncated, is no bundle, has a newer format, or contradicts itself.
         """
         path = find_model(name_or_path)
-        with _opened(path) as archive:
+        with _open_archive(path) as archive:
             manifest = _read_manifest(archive)
             network = archive.read(_network_in(archive))
             notice = archive.read(_member(archive, "NOTICE.txt", MAX_MANIFEST_BYTES)).decode("utf-8", "replace")
@@ -224,27 +229,27 @@ class ModelBundle(ModelDescription):
 
 
 def describe_model(name_or_path: str | Path) -> ModelDescription:
-    """Read what a bundle says of its network, and see that one of a size allowed is there, without reading it.
+    """Read what a bundle says about its model, and check that it holds a network of an allowed size.
 
-    It takes milliseconds however large the file is. :meth:`ModelBundle.load` may refuse the same file later: whether
-    the network is the one described, and whether it runs, is not looked at.
+    The network is not read, so this takes milliseconds however large the file is. :meth:`ModelBundle.load` may still
+    refuse the same file, as nothing here checks that the network is the one described, or that it runs.
 
     Raises:
-        BundleError: no such file, cut, not a bundle, made by a newer format, or contradicting itself.
+        BundleError: the file does not exist, is truncated, is no bundle, has a newer format, or contradicts itself.
     """
     path = find_model(name_or_path)
-    with _opened(path) as archive:
+    with _open_archive(path) as archive:
         description = _description(_read_manifest(archive))
         _network_in(archive)
         return description
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive; whatever its content leads to becomes a BundleError that names the file."""
+def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open the archive; errors that its content causes become a BundleError that names the file."""
     try:
-        with _WaryFile(path) as file, zipfile.ZipFile(file) as archive:
-            file.is_wary = False  # members are checked one by one
+        with _LimitedFile(path) as file, zipfile.ZipFile(file) as archive:
+            file.is_limited = False  # members are checked one by one
             yield archive
     except zipfile.BadZipFile as error:
         raise BundleError(
@@ -256,17 +261,20 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(f"{path}: the manifest is damaged ({type(error).__name__}: {error})") from error
     except (OSError, EOFError, RuntimeError, NotImplementedError, struct.error) as error:
-        # EOFError and the last three come from zipfile, of members that are cut, encrypted or damaged.
+        # EOFError and the last three come from zipfile, for members that are truncated, encrypted or damaged.
         raise BundleError(f"{path} cannot be read: {error}") from error
 
 
-class _WaryFile(io.FileIO):
-    """Does not let ``zipfile`` read a directory of any size that a file claims: it would, whole, before we can look."""
+class _LimitedFile(io.FileIO):
+    """A file that limits how much ``zipfile`` can read while it opens the archive.
 
-    is_wary = True
+    ``zipfile`` reads the whole directory, of whatever size the file claims, before any member can be checked.
+    """
+
+    is_limited = True
 
     def read(self, size: int | None = -1) -> bytes:
-        if not self.is_wary:
+        if not self.is_limited:
             return super().read(-1 if size is None else size)
         most = MAX_DIRECTORY_BYTES + 1
         data = super().read(most if size is None or size < 0 else min(size, most))
@@ -314,10 +322,10 @@ def shipped_models() -> list[str]:
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """The file that a model name or path means.
+    """The file that a model's name or path refers to.
 
     Raises:
-        BundleError: there is none.
+        BundleError: there is no such file, or it is a folder or a checkpoint of a training run.
     """
     try:
         path = Path(name_or_path).expanduser()
@@ -326,7 +334,7 @@ def find_model(name_or_path: str | Path) -> Path:
         is_there = path.is_file()
         of_run = path / f"model{SUFFIX}"
         is_run = of_run.is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # not to be looked at, no such user, a null character
+    except (OSError, RuntimeError, ValueError) as error:  # no permission, ~user unknown, null character
         raise BundleError(f"no model at {str(name_or_path)[:200]!r}: {error}") from error
     if is_run:
         raise BundleError(f"{path} is the folder of a run: its model is {of_run}")
@@ -347,7 +355,7 @@ def _network_in(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> zipfile.ZipInfo:
-    """An entry that may be read."""
+    """The archive's member of this name, once it is known to be uncompressed and at most ``limit`` bytes long."""
     try:
         info = archive.getinfo(name)
     except KeyError:

@@ -1,10 +1,10 @@
-"""The front door of every executable: ``python -m lcr_seg_ros NAME`` and ``ros2 run lcr_seg_ros NAME``.
+"""The entry point of all commands: ``python -m lcr_seg_ros NAME`` and ``ros2 run lcr_seg_ros NAME``.
 
-Commands live with their work and are imported when called, so that ``predict --help`` does not wait for
-PyTorch nor need ROS.
+Each command is in the module that does its work, and is imported when it is called, so that ``predict --help`` neither
+waits for PyTorch nor needs ROS.
 
-Exit codes: 0 done; 1 something that the user can mend, told in one line on stderr; 2 wrong usage; a node or a
-command that was stopped ends with 0 where it had nothing left to do, ``demo`` with 130.
+Exit codes: 0 done; 1 an error that the user can fix, described in one line on stderr; 2 wrong usage. A node or command
+that is stopped exits with 0 if it had nothing left to do, ``demo`` with 130.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROGRAM = "lcr_seg_ros"
 SHELLS = ("bash", "zsh", "fish")
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""Of an OSError: a disk that is full or read-only."""
+"""``errno`` of errors from a disk that is full or read-only."""
 
 COMMANDS = {
     # name: (module that holds `command`, pip extra that brings what it needs, one line)
@@ -80,7 +80,7 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        # click would import every command for its line of help, which takes seconds; the lines stand above.
+        # For the help lines, click would import every command, which takes seconds; the lines are in COMMANDS.
         names = [CompletionItem(name, help=COMMANDS[name][2]) for name in COMMANDS if name.startswith(incomplete)]
         return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
@@ -93,7 +93,7 @@ def _print_completion(ctx: click.Context, _: click.Parameter, shell: str | None)
     if shell is None or ctx.resilient_parsing:
         return
     script = get_completion_class(shell)
-    assert script is not None  # the option's choices
+    assert script is not None  # the option allows these shells only
     click.echo(script(group, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE").source())
     ctx.exit()
 
@@ -143,7 +143,7 @@ def _load(name: str) -> click.Command:
         if name in ("segment", "play", "doctor", "record", "view", "demo", "map-node"):
             hint += ", or source your ROS 2 installation first"
         raise LcrSegError(f"`{name}` needs the Python module {error.name!r}, which is not installed: {hint}") from error
-    except ImportError as error:  # it is there, and broken
+    except ImportError as error:  # installed, but broken
         if error.name and error.name.startswith("lcr_seg_ros"):
             raise
         raise LcrSegError(
@@ -154,8 +154,13 @@ def _load(name: str) -> click.Command:
 
 
 def main(arguments: list[str] | None = None, command_name: str | None = None) -> None:
-    """Run a command and end the process, with one of the exit codes above."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by __main__ for the time of the first imports
+    """Run a command and exit the process with one of the exit codes above.
+
+    Args:
+        arguments: default: those of the process.
+        command_name: of the command to run, if it is not the first argument.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by __main__ for the first imports
         signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments = sys.argv[1:] if arguments is None else arguments
     if command_name is not None:
@@ -168,7 +173,7 @@ def main(arguments: list[str] | None = None, command_name: str | None = None) ->
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     except OSError as error:
-        # A file that cannot be read or written is for the user to mend; what names no file is a fault of ours.
+        # A file that cannot be read or written is for the user to fix; an error without a file name is a bug.
         if error.errno in FULL_DISK:
             click.echo(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}", err=True)
         elif error.filename is not None:

@@ -1,4 +1,4 @@
-"""Loops that numba compiles: the one decorator for them, with the options that all of them share."""
+"""The decorator for loops that numba compiles, with the options that all of them share."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(**options: Any) -> Callable[[Function], Function]:
-    """``numba.njit`` that keeps its results on disk where it may, and in memory where it may not.
+    """``numba.njit``, caching compiled code on disk if possible, else in memory.
 
-    The function is compiled at its first call. It lets other threads run meanwhile, and divides as NumPy does: a float
-    by 0 is Inf or NaN, not an error.
+    The function is compiled at its first call. It releases the GIL, and divides as NumPy does: a float divided by 0 is
+    Inf or NaN, not an error.
 
     Args:
-        options: further ones of ``numba.njit``, such as ``fastmath`` and ``inline``.
+        options: further options of ``numba.njit``, such as ``fastmath`` and ``inline``.
     """
 
     def compile_(function: Function) -> Function:
         try:
             return numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
-        except RuntimeError:  # no folder to write to: a read-only install without a home
+        except RuntimeError:  # no folder to write to: a read-only installation and no home
             return numba.njit(nogil=True, error_model="numpy", **options)(function)
 
     return compile_
 
 
 def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Read-only, contiguous and aligned: one type for numba, whatever the caller's array is like."""
+    """A read-only, C-contiguous and aligned view or copy, so that numba compiles for one kind of array only."""
     view = np.require(array, requirements=["C", "A"]).view()
     view.flags.writeable = False
     return view

@@ -1,14 +1,14 @@
-"""Images as image_transport's ``compressed`` and ``compressedDepth`` send them, decoded here: no plugin is needed.
+"""Decode images that image_transport sends as ``compressed`` or ``compressedDepth``, without its plugins.
 
-A topic ``image`` has its compressed forms on ``image/compressed`` and ``image/compressedDepth``, both
-``sensor_msgs/CompressedImage``. Their ``format`` tells what is inside, as the plugins of image_transport_plugins write
-it: ``rgb8; jpeg compressed bgr8``, ``16UC1; png compressed``, ``32FC1; compressedDepth png``; a driver that makes its
-own often writes just ``jpeg`` or ``png``. In front of compressedDepth's file stand 12 bytes: an int32 and two float32,
-A and B, by which float depth became 16 bits, ``q = A / depth + B`` with 0 for a hole.
+The compressed forms of a topic ``image`` are ``image/compressed`` and ``image/compressedDepth``, both of type
+``sensor_msgs/CompressedImage``. The field ``format`` says what is inside. The plugins of image_transport_plugins write
+``rgb8; jpeg compressed bgr8``, ``16UC1; png compressed`` or ``32FC1; compressedDepth png``; drivers that compress
+images themselves often write just ``jpeg`` or ``png``. In compressedDepth, 12 bytes precede the file: an int32 and two
+float32, A and B, with which float depth was quantised to 16 bits, ``q = A / depth + B`` with 0 for a hole.
 
-What comes in is not trusted: what a file says of its size is checked before it is decoded, a PNG by its checksums too.
-Within a JPEG's pixels nothing can be checked but that they are there to the end: a flipped bit shows as other colours.
-Messages are taken by their fields, so nothing of ROS is imported.
+Input is not trusted: the size that a file claims is checked before it is decoded, and so are the checksums of a PNG. Of
+a JPEG's pixels, it can only be checked that they are there to the end: a flipped bit shows as other colours. Messages
+are accessed by their fields, so no ROS package is imported.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ COLOR_TRANSPORTS = (RAW, COMPRESSED)
 DEPTH_TRANSPORTS = (RAW, COMPRESSED, COMPRESSED_DEPTH)
 
 MAX_PIXELS = 1 << 25
-"""Largest image that is decoded, 33 megapixels (8K): few bytes can claim to be many pixels."""
+"""Largest image that is decoded, 33 megapixels (8K): a few bytes can claim to be many pixels."""
 
 MAX_BYTES = 1 << 27
-"""Largest message that is looked at: an image of MAX_PIXELS hardly takes more."""
+"""Largest message that is accepted: an image of MAX_PIXELS hardly takes more."""
 
 MAX_PNG_CHUNKS = 1 << 16
 MAX_JPEG_SCANS = 64
+"""A progressive JPEG may pass over the whole image this many times; encoders make about ten scans."""
 MAX_JPEG_SEGMENTS = 4096
-"""A progressive JPEG passes over the whole image so many times at most; encoders make about ten."""
 
 COLOR_ENCODINGS = ("rgb8", "bgr8", "rgba8", "bgra8", "mono8", "rgb16", "bgr16", "rgba16", "bgra16", "mono16")
-"""Of images that ``compressed`` turns into plain pictures; a Bayer mosaic, say, would be a picture of its mosaic."""
+"""Encodings that ``compressed`` stores as an ordinary picture; of a Bayer image, for example, it stores the mosaic."""
 
 _CONFIG_HEADER = struct.Struct("<iff")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -56,7 +56,7 @@ class CompressedMessage(Protocol):
 
 
 class _Header(NamedTuple):
-    """What a picture file says of itself: size in pixels, channels, bits of each."""
+    """What the header of a picture file says: size in pixels, number of channels, bits per channel."""
 
     kind: str
     width: int
@@ -66,21 +66,21 @@ class _Header(NamedTuple):
 
 
 def transport_topic(base: str, transport: str) -> str:
-    """The topic of an image under a transport, as image_transport names it."""
+    """The topic of an image for a transport, as image_transport names it."""
     return base if transport == RAW else f"{base}/{transport}"
 
 
 def compressed_color_to_array(message: CompressedMessage) -> npt.NDArray[np.uint8]:
-    """A colour or grey image of transport ``compressed``.
+    """Decode a colour or grey image of transport ``compressed``.
 
     Args:
         message: JPEG (baseline or progressive) or PNG, 8 or 16 bits, grey or colour.
 
     Returns:
-        (H, W, 3) uint8, red first, contiguous; grey is repeated, alpha dropped, of 16 bits the upper 8 are kept.
+        (H, W, 3) uint8, red first, contiguous; grey is repeated, alpha is dropped, of 16 bits the upper 8 are kept.
 
     Raises:
-        FrameError: another format, no or absurd size, a file that is cut or damaged.
+        FrameError: unsupported format, size out of range, truncated or damaged file.
     """
     import cv2
 
@@ -92,29 +92,29 @@ def compressed_color_to_array(message: CompressedMessage) -> npt.NDArray[np.uint
         )
     data = _bytes(message)
     header = _read_header(data, "compressed colour image")
-    # As stored: a camera's depth is not turned with it when a file says which side is up.
+    # Orientation tags are ignored: if they rotated the colour image, depth would no longer match it.
     pixels = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, header, "compressed colour image")
     if pixels.shape != (header.height, header.width, 3) or pixels.dtype != np.uint8:
         raise FrameError(
             f"compressed colour image was decoded to {pixels.shape} {pixels.dtype}, not to (H, W, 3) uint8"
         )
-    # A plugin that did not turn its image into bgr8 first has stored red as blue. See the subscriber in
-    # https://github.com/ros-perception/image_transport_plugins.
+    # If the plugin did not convert the image to bgr8 first, red and blue are stored in each other's place. See the
+    # subscriber in https://github.com/ros-perception/image_transport_plugins.
     stored_swapped = bool(how) and header.channels >= 3 and "compressed bgr" not in how
     return pixels if stored_swapped else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 def compressed_depth_to_array(message: CompressedMessage) -> npt.NDArray[np.float32]:
-    """A depth image of transport ``compressed`` (PNG) or ``compressedDepth`` (PNG or RVL).
+    """Decode a depth image of transport ``compressed`` (PNG) or ``compressedDepth`` (PNG or RVL).
 
     Args:
-        message: 16UC1 or mono16 (millimetres), and under ``compressedDepth`` 32FC1 (metres) as well.
+        message: 16UC1 or mono16 (millimetres); with ``compressedDepth`` also 32FC1 (metres).
 
     Returns:
         (H, W) float32 metres, contiguous; holes are 0 or NaN.
 
     Raises:
-        FrameError: another format, no or absurd size, a file that is cut or damaged.
+        FrameError: unsupported format, size out of range, truncated or damaged file.
     """
     encoding, how = (part.strip() for part in (*message.format.split(";", 1), "")[:2])
     data = _bytes(message)
@@ -154,7 +154,7 @@ def _compressed_depth(message: CompressedMessage, encoding: str, codec: str, dat
 
 
 def _sixteen_bits(data: bytes) -> npt.NDArray[np.uint16]:
-    """The (H, W) values of a grey PNG of 16 bits."""
+    """(H, W) uint16 values of a grey 16-bit PNG."""
     import cv2
 
     header = _read_header(data, "compressed depth image")
@@ -170,7 +170,10 @@ def _sixteen_bits(data: bytes) -> npt.NDArray[np.uint16]:
 
 
 def _rvl(data: bytes) -> npt.NDArray[np.uint16]:
-    """(H, W) values of an RVL stream (Wilson, "Fast Lossless Depth Image Compression", ISS 2017), after its size."""
+    """(H, W) uint16 values of an RVL stream (Wilson, "Fast Lossless Depth Image Compression", ISS 2017).
+
+    The stream is preceded by width and height, two little-endian uint32.
+    """
     if len(data) < 8:
         raise FrameError(f"compressed depth image is cut: RVL begins with 8 bytes of size, got {len(data)}")
     width, height = struct.unpack_from("<II", data)
@@ -188,9 +191,9 @@ def _rvl(data: bytes) -> npt.NDArray[np.uint16]:
 
 @compiled()
 def _read_rvl(words, values):  # type: ignore[no-untyped-def]
-    """Fill ``values``; returns how many were read before the stream ended or contradicted itself.
+    """Fill ``values``; returns how many were read before the stream ended or became inconsistent.
 
-    Runs of zeros and of other values take turns; of each value the difference to the one before is stored.
+    Runs of zeros and of nonzero values alternate; of a nonzero value, the difference from the previous one is stored.
     """
     at, done, value = 0, 0, 0
     while done < values.size:
@@ -211,9 +214,10 @@ def _read_rvl(words, values):  # type: ignore[no-untyped-def]
 
 @compiled(inline="always")
 def _number(words, at):  # type: ignore[no-untyped-def]
-    """A number from nibble ``at`` on, and the nibble after it; -1 if it has no end.
+    """The number that begins at nibble ``at``, and the position of the nibble after it; -1 if the number does not end.
 
-    A nibble has three bits, the lowest first, and a fourth that says that more follow; a word's highest comes first.
+    Each nibble holds three bits, the lowest of the number first, and a fourth that says that more follow. The highest
+    nibble of a word comes first.
     """
     number = 0
     for n in range(10):
@@ -246,7 +250,7 @@ def _decode(data: bytes, flags: int, header: _Header, name: str) -> npt.NDArray[
 
 
 def _read_header(data: bytes, name: str) -> _Header:
-    """What a file says of itself, checked as far as can be without decoding it."""
+    """Read the header of a file, checked as far as possible without decoding the file."""
     if data.startswith(_PNG_SIGNATURE):
         header = _png_header(data, name)
     elif data.startswith(b"\xff\xd8\xff"):
@@ -265,7 +269,7 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 
 def _png_header(data: bytes, name: str) -> _Header:
-    """Reads through all chunks: a file that is whole ends with IEND, and each chunk has a checksum."""
+    """Read the header, and all chunks: each has a checksum, and a complete file ends with IEND."""
     view, at, header = memoryview(data), len(_PNG_SIGNATURE), None
     for _ in range(MAX_PNG_CHUNKS):
         if at + 12 > len(data):
@@ -292,7 +296,7 @@ def _png_header(data: bytes, name: str) -> _Header:
 
 
 def _jpeg_header(data: bytes, name: str) -> _Header:
-    """Reads up to the pixels, which must be there to the end."""
+    """Read the header up to the pixels, and check that these are not truncated."""
     at, header, segments = 2, None, 0
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -317,7 +321,7 @@ def _jpeg_header(data: bytes, name: str) -> _Header:
         raise FrameError(
             f"{name} is a JPEG of {header and header[3:]} channels and bits; use 1 or 3 channels of 8 bits"
         )
-    # Within pixels 0xff is followed by 0 or a restart marker, so these two bytes are the end.
+    # In pixel data, 0xff is followed by 0 or a restart marker, so these two bytes can only be the end marker.
     if data.rfind(_JPEG_END, at) < 0:
         raise FrameError(f"{name} is cut: its JPEG of {header.width}x{header.height} has no end in {len(data)} bytes")
     if data.count(b"\xff\xda", at) > MAX_JPEG_SCANS:

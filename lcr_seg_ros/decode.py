@@ -1,4 +1,4 @@
-"""From the network's coarse probabilities to a label and a confidence for each pixel of the image."""
+"""Decoding: from the network's coarse probabilities to a label and a confidence for each pixel of the image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from lcr_seg_ros.compiled import compiled
 
 ROUNDING = np.float32(1e-5)
-"""An interpolated value can leave the range of the values around it by so large a share of itself, and by far less."""
+"""Relative margin for rounding: an interpolated value can leave the range of its corners, but by far less than this."""
 
 
 def decode(
@@ -16,7 +16,7 @@ def decode(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """Interpolate bilinearly to the image's size, then take the most probable class of each pixel.
 
-    Pixel centres are at half-integers and edges are clamped: what ``align_corners=False`` means elsewhere.
+    Pixel centres are at half-integers and edges are clamped, as with PyTorch's ``align_corners=False``.
 
     Args:
         probabilities: (N, h, w) float32, summing to 1 over N.
@@ -25,7 +25,7 @@ def decode(
 
     Returns:
         labels (height, width) uint8 mask ids; confidence (height, width) float32, the interpolated
-        probability of that class, in 0..1. Of equal classes the first channel wins.
+        probability of that class, in 0..1. If several classes are equally probable, the first channel wins.
     """
     labels = np.empty((height, width), np.uint8)
     confidence = np.empty((height, width), np.float32)
@@ -35,11 +35,11 @@ def decode(
 
 @compiled()
 def _decode(probabilities, ids, labels, confidence):  # type: ignore[no-untyped-def]
-    """Row of cells by row of cells; a cell is the pixels between four coarse samples.
+    """Work through one row of cells after the other; a cell is the pixels between four coarse samples.
 
-    What is interpolated in a cell lies between the smallest and the largest of its corners. So the winner there has at
-    least the largest of all classes' smallest corners, and a class whose largest corner is below that cannot win: in
-    most cells one or two classes are left, and only these are interpolated.
+    Interpolated values lie between the smallest and the largest corner of their cell. The winning class therefore
+    reaches at least the largest of all classes' smallest corners, and a class whose largest corner is below that bound
+    cannot win. In most cells this leaves one or two classes, and only these are interpolated.
     """
     n, h, w = probabilities.shape
     height, width = labels.shape
@@ -68,10 +68,10 @@ def _decode(probabilities, ids, labels, confidence):  # type: ignore[no-untyped-
                 while c < w and not largest[k, c] < least[c]:
                     c += 1
                 x0, x1 = first_x[run], first_x[c]
-                _widen(probabilities[k, r], left, share_x, x0, x1, top)
-                _widen(probabilities[k, below], left, share_x, x0, x1, bottom)
+                _interpolate_row(probabilities[k, r], left, share_x, x0, x1, top)
+                _interpolate_row(probabilities[k, below], left, share_x, x0, x1, bottom)
                 for y in range(y0, y1):
-                    _contend(
+                    _keep_best(
                         top[x0:x1],
                         bottom[x0:x1],
                         share_y[y],
@@ -86,7 +86,7 @@ def _decode(probabilities, ids, labels, confidence):  # type: ignore[no-untyped-
 
 @compiled()
 def _bound(above, below, largest, least):  # type: ignore[no-untyped-def]
-    """The largest corner of each class in each cell, and what a class must reach in the cell to win there."""
+    """For each cell, the largest corner of each class, and the value that a class must reach to win."""
     n, w = above.shape
     least[:] = np.float32(0)
     low = np.empty(w + 1, np.float32)
@@ -104,7 +104,7 @@ def _bound(above, below, largest, least):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _widen(row, left, share, x0, x1, wide):  # type: ignore[no-untyped-def]
+def _interpolate_row(row, left, share, x0, x1, wide):  # type: ignore[no-untyped-def]
     last = row.size - 1
     for x in range(x0, x1):
         value = row[left[x]]
@@ -112,8 +112,8 @@ def _widen(row, left, share, x0, x1, wide):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _contend(top, bottom, share, k, value, best):  # type: ignore[no-untyped-def]
-    """Class k against the best so far, along one row; written with selects, which become vector code."""
+def _keep_best(top, bottom, share, k, value, best):  # type: ignore[no-untyped-def]
+    """Compare class k with the best so far along one row. Selects rather than branches, so that it vectorises."""
     for x in range(value.size):
         blended = top[x] + share * (bottom[x] - top[x])
         before = value[x]
@@ -123,7 +123,11 @@ def _contend(top, bottom, share, k, value, best):  # type: ignore[no-untyped-def
 
 @compiled()
 def _cells(coarse, fine):  # type: ignore[no-untyped-def]
-    """Of each fine sample the coarse one before it and the share of the next; of each cell its first fine sample."""
+    """For each fine sample, the coarse one before it and the weight of the next; for each cell, its first fine sample.
+
+    Returns:
+        before (fine,) int32, share (fine,) float32 in 0..1, first (coarse + 1,) int32.
+    """
     before, share = np.empty(fine, np.int32), np.empty(fine, np.float32)
     first = np.zeros(coarse + 1, np.int32)
     for position in range(fine):

@@ -1,4 +1,4 @@
-"""Buffers through which frames go to a device and their labels come back: one upload and one download for a batch."""
+"""Buffers that take frames to a device and bring their labels back: one upload and one download per batch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ import torch
 from torch import Tensor
 
 NUMBERS = 10
-"""float64 of a frame: fx, fy, cx, cy, gravity (3), camera height, confidence threshold and opacity of the drawing."""
+"""float64 values per frame: fx, fy, cx, cy, gravity (3), camera height, and a drawing's confidence threshold and
+opacity."""
 
 _TABLE_BYTES = 256
 
 
 @dataclass(frozen=True)
 class FrameKind:
-    """Batches that can share buffers and a CUDA graph.
+    """What batches must have in common to share buffers and a CUDA graph.
 
     Args:
-        count: frames.
-        height, width: of each, in pixels.
-        depth_shape: (height, width) of the depth that is uploaded; 0, 0 where depth is not looked at.
-        depth_type: ``float32``, ``uint16``, or None where depth is not looked at.
+        count: number of frames.
+        height, width: of each colour image, in pixels.
+        depth_shape: (height, width) of the uploaded depth; (0, 0) if depth is not used.
+        depth_type: ``float32``, ``uint16``, or None if depth is not used.
         has_gravity, has_height: whether the gravity and the height of the cameras are known.
     """
 
@@ -39,15 +40,15 @@ class FrameKind:
 
 
 class DeviceBuffers:
-    """Of one kind of batch: a buffer on the host, page-locked for CUDA, and its twin on the device.
+    """Buffers for one kind of batch: one on the host, page-locked for CUDA, and its counterpart on the device.
 
     Attributes:
-        numbers: (B, NUMBERS) float64, on the device as all that follow.
-        table: (256,) uint8, what becomes of each mask id in a drawing.
+        numbers: (B, NUMBERS) float64; like all of the following, on the device.
+        table: (256,) uint8, the mask id that a drawing shows for each mask id.
         depth: (B, h, w) of the kind's shape and type, or None.
         rgb: (B, H, W, 3) uint8.
-        packed: (bytes,) uint8, what the work on the batch has led to.
-        graph: replays what was captured, or None.
+        packed: (bytes,) uint8, the results of the batch.
+        graph: the captured CUDA graph, or None.
     """
 
     def __init__(self, kind: FrameKind, device: torch.device) -> None:
@@ -72,12 +73,12 @@ class DeviceBuffers:
         depths: Sequence[npt.NDArray[Any] | None],
         images: Sequence[npt.NDArray[np.uint8]],
     ) -> None:
-        """Bring a batch to the device.
+        """Copy a batch to the device.
 
         Args:
             numbers: (NUMBERS,) float64 of each frame.
             table: (256,) uint8.
-            depths: (h, w) of each frame; not looked at where the kind has no depth.
+            depths: (h, w) of each frame; ignored if the kind has no depth.
             images: (H, W, 3) uint8 of each frame.
         """
         self._table.numpy()[:] = table
@@ -89,8 +90,8 @@ class DeviceBuffers:
         self._twin.copy_(self._host, non_blocking=True)
 
     def capture(self, run: Callable[[DeviceBuffers], Tensor]) -> None:
-        """Make ``run`` of these buffers a CUDA graph that leaves its result in ``packed``."""
-        # What is loaded or allocated on first use must be so before capture, on a stream of its own.
+        """Capture ``run(self)`` as a CUDA graph that leaves its result in ``packed``."""
+        # Whatever is loaded or allocated on first use must be so before capture: run first, on a side stream.
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -98,13 +99,13 @@ class DeviceBuffers:
                 run(self)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        # By default what other threads do on the device meanwhile would spoil it: another model may be at work.
+        # In the default mode, calls that other threads make meanwhile (for another model) would invalidate the capture.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self.packed = run(self)
         self.graph = graph
 
     def download(self, size: int) -> npt.NDArray[np.uint8]:
-        """A copy of the first ``size`` bytes of ``packed``, which the next batch does not overwrite."""
+        """(size,) copy of the first bytes of ``packed``, on the host; the next batch does not overwrite it."""
         if self.packed.device.type == "cpu":
             return self.packed[:size].numpy().copy()
         if len(self._received) != len(self.packed):
@@ -115,7 +116,7 @@ class DeviceBuffers:
 
 
 def pack(parts: Sequence[Tensor]) -> Tensor:
-    """(bytes,) uint8: the tensors one after the other."""
+    """(bytes,) uint8: the bytes of all tensors, one after the other."""
     return torch.cat([part.contiguous().reshape(-1).view(torch.uint8) for part in parts])
 
 

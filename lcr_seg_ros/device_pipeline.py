@@ -1,13 +1,13 @@
-"""From camera arrays to labels without leaving the device: one upload and one download for a frame, or for a batch.
+"""From camera images to labels without leaving the device: one upload and one download per frame or batch.
 
-HHA, resizing, normalisation, the network, interpolation, the choice of the class and the pictures drawn of it are
-PyTorch operations on tensors of the device, so the same code runs on CUDA, in half precision, and on the CPU in
-float32, where it is tested to give the labels of :class:`lcr_seg_ros.segmenter.Segmenter` and the pictures of
-:mod:`lcr_seg_ros.render`. **It has not been run on CUDA, nor its CUDA graph captured.**
+HHA, resizing, normalisation, the network, interpolation, the choice of the class and drawing are PyTorch operations on
+device tensors. The same code therefore runs on CUDA in half precision and on the CPU in float32, where tests check that
+it gives the labels of :class:`lcr_seg_ros.segmenter.Segmenter` and the pictures of :mod:`lcr_seg_ros.render`. **It has
+not been run on CUDA, and its CUDA graph has not been captured.**
 
-Gravity, where no sensor knows it, is estimated before on the CPU (:meth:`DevicePipeline.find_gravity`): whether to
-trust an estimate, and whether to start again at that of the last frame, hangs on values, which no CUDA graph can branch
-on and which would have to be read back from the device in the middle of a frame.
+Gravity that no sensor measures is estimated beforehand on the CPU (:meth:`DevicePipeline.find_gravity`). Whether to
+trust an estimate, and whether to restart it from that of the last frame, depends on values; a CUDA graph cannot branch
+on these, and they would have to be read back from the device in the middle of a frame.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lcr_seg_ros.labels import UNLABELLED
 from lcr_seg_ros.preprocess import hha_size, network_size
 
 MAX_KINDS = 8
-"""So many kinds of batches have their buffers and graph kept."""
+"""Number of kinds of batches whose buffers and graphs are kept."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class DeviceFrame:
 
     Args:
         rgb: (H, W, 3) uint8.
-        depth: (H, W) float32 metres or uint16 millimetres, registered to ``rgb``; not for models of colour alone.
+        depth: (H, W) float32 metres or uint16 millimetres, registered to ``rgb``; not needed by colour-only models.
         intrinsics: of both.
         gravity: (3,) direction in the optical frame (x right, y down, z forward), pointing down. Default: estimated
-            from this frame alone, without memory and without a judgement of how sure it is.
-        camera_height_m: above the floor, > 0, if known.
+            from this frame alone, without memory and without checking how reliable it is.
+        camera_height_m: height above the floor in metres, > 0, if known.
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -60,15 +60,15 @@ class DeviceFrame:
 
 @dataclass(frozen=True)
 class DeviceResult:
-    """What a frame became.
+    """The result for one frame.
 
     Args:
         labels: (H, W) uint8 mask ids.
         confidence: (H, W) float32 probability of that label, 0..1.
-        hha: (h, w, 3) uint8, of the size of :func:`lcr_seg_ros.preprocess.hha_size`, or None where it was not asked
-            for.
-        down: (3,) float64 unit vector of the gravity that HHA was computed with; None without HHA.
-        pictures: of the labels, or None where no drawing was asked for.
+        hha: (h, w, 3) uint8, of the size of :func:`lcr_seg_ros.preprocess.hha_size`; None if it was not requested or
+            the model uses colour only.
+        down: (3,) float64 unit vector of the gravity that HHA was computed with; None if the model uses colour only.
+        pictures: pictures of the labels; None if no drawing was requested.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -79,13 +79,13 @@ class DeviceResult:
 
 
 class DevicePipeline:
-    """A bundle's whole chain on the device of a :class:`~lcr_seg_ros.backends.torch.TorchBackend`.
+    """All stages of a model on the device of a :class:`~lcr_seg_ros.backends.torch.TorchBackend`.
 
     Args:
         bundle: the model.
-        backend: made of it; its network, device and precision are used.
+        backend: made from ``bundle``; its network, device and precision are used.
         hha_settings: default: those that the network was trained with.
-        graphed: replay each kind of batch as one CUDA graph, which spares the host the launch of some 2000 kernels.
+        graphed: replay each kind of batch as one CUDA graph, which saves the host some 2000 kernel launches.
 
     Not to be shared between threads.
 
@@ -121,12 +121,13 @@ class DevicePipeline:
         self._buffers: dict[FrameKind, DeviceBuffers] = {}
 
     def find_gravity(self, frame: RgbdFrame, tracker: GravityTracker | None = None) -> GravityEstimate | None:
-        """Gravity of a frame as :meth:`lcr_seg_ros.hha.HhaEncoder.encode_frame` finds it, on the CPU: the frame's own,
-        or else estimated.
+        """Find a frame's gravity on the CPU, as :meth:`lcr_seg_ros.hha.HhaEncoder.encode_frame` does.
+
+        It is the gravity that the frame carries, or else an estimate.
 
         Args:
             frame: with depth and intrinsics.
-            tracker: memory of the camera's gravity, brought up to date; without it the frame is taken by itself.
+            tracker: memory of the camera's gravity; it is updated. Without it, the frame is considered on its own.
 
         Returns:
             None for a model that sees colour only.
@@ -150,20 +151,20 @@ class DevicePipeline:
     def segment_batch(
         self, frames: Sequence[DeviceFrame], with_hha: bool = False, drawing: Drawing | None = None
     ) -> list[DeviceResult]:
-        """Label frames. The first batch of a kind is slow: buffers are made, and the graph is captured.
+        """Label frames. The first batch of a kind is slow: buffers are allocated, and the graph is captured.
 
-        Frames of one kind go together, by :func:`batch_sizes`.
+        Frames of one kind are batched, in the sizes that :func:`batch_sizes` gives.
 
         Args:
             frames: of any sizes.
-            with_hha: also download the HHA images, if the model sees them.
-            drawing: also draw the labels so, and download the pictures.
+            with_hha: also download the HHA images, if the model uses depth.
+            drawing: also draw the labels in this way, and download the pictures.
 
         Raises:
-            FrameError: depth or intrinsics are missing, or arrays of another shape or type.
-            BundleError: the network has another number of classes than the label set.
+            FrameError: depth or intrinsics are missing, or an array has another shape or type.
+            BundleError: network and label set differ in the number of classes.
         """
-        frames = [self._sampled(frame) for frame in frames]  # checks them all before the work begins
+        frames = [self._sampled(frame) for frame in frames]  # checks all of them before the work begins
         numbers = [self._numbers(frame, drawing) for frame in frames]
         kinds = [self._kind(frame) for frame in frames]
         results: dict[int, DeviceResult] = {}
@@ -172,11 +173,11 @@ class DevicePipeline:
             for size in batch_sizes(len(alike)):
                 batch, alike = alike[:size], alike[size:]
                 chosen = [frames[number] for number in batch], [numbers[number] for number in batch]
-                results.update(zip(batch, self._together(kind, *chosen, with_hha, drawing), strict=True))
+                results.update(zip(batch, self._segment_one_kind(kind, *chosen, with_hha, drawing), strict=True))
         return [results[number] for number in range(len(frames))]
 
     def _sampled(self, frame: DeviceFrame) -> DeviceFrame:
-        """Of its depth only what HHA is computed of."""
+        """The frame with its depth, once checked, sampled at the size at which HHA is computed."""
         if not self._spec.uses_depth:
             return frame
         _check_camera(frame)
@@ -188,13 +189,13 @@ class DevicePipeline:
         return hha_size(rgb.shape[1], rgb.shape[0], self._spec)
 
     def _numbers(self, frame: DeviceFrame, drawing: Drawing | None) -> npt.NDArray[np.float64]:
-        """(NUMBERS,) what is uploaded beside the images."""
+        """(NUMBERS,) float64, uploaded with the images; see :data:`lcr_seg_ros.device_buffers.NUMBERS`."""
         camera = _camera_numbers(frame) if self._spec.uses_depth else np.zeros(8)
         drawn = drawing or Drawing()
         return np.array([*camera, drawn.confidence_threshold, drawn.opacity])
 
     def _kind(self, frame: DeviceFrame) -> FrameKind:
-        """Of a batch of this frame alone."""
+        """The kind of a batch that holds this frame alone."""
         height, width = frame.rgb.shape[:2]
         if not self._spec.uses_depth or frame.depth is None:
             return FrameKind(1, height, width, (0, 0), None, False, False)
@@ -202,7 +203,7 @@ class DevicePipeline:
         depth_shape = frame.depth.shape[0], frame.depth.shape[1]
         return FrameKind(1, height, width, depth_shape, frame.depth.dtype.name, has_gravity, has_height)
 
-    def _together(
+    def _segment_one_kind(
         self,
         kind: FrameKind,
         frames: Sequence[DeviceFrame],
@@ -213,7 +214,7 @@ class DevicePipeline:
         buffers = self._buffers_for(replace(kind, count=len(frames)))
         table = (drawing or Drawing()).table
         buffers.upload(numbers, table, [frame.depth for frame in frames], [frame.rgb for frame in frames])
-        # A graph draws in any case: it is no work to speak of there, and without a drawing it would be another graph.
+        # A graph always draws: that costs little on a GPU, and not drawing would take a second graph.
         draws = self._graphed or drawing is not None
         with torch.inference_mode():
             if self._graphed:
@@ -222,7 +223,7 @@ class DevicePipeline:
                 buffers.graph.replay()
             else:
                 buffers.packed = self._run(buffers, draws)
-        return self._unpacked(buffers, draws, with_hha and self._spec.uses_depth, drawing)
+        return self._unpack_results(buffers, draws, with_hha and self._spec.uses_depth, drawing)
 
     def _buffers_for(self, kind: FrameKind) -> DeviceBuffers:
         if kind not in self._buffers:
@@ -232,7 +233,7 @@ class DevicePipeline:
         return self._buffers[kind]
 
     def _run(self, buffers: DeviceBuffers, draws: bool = True) -> Tensor:
-        """(bytes,) uint8 on the device, as :func:`_layout` has it."""
+        """Label the batch in the buffers: (bytes,) uint8 on the device, arranged as in :func:`_layout`."""
         kind = buffers.kind
         first, images, last = [], [], []
         if self._spec.uses_rgb:
@@ -248,10 +249,10 @@ class DevicePipeline:
             first.append(down)
             last.append(hha.permute(0, 2, 3, 1))
         size = network_size(kind.width, kind.height, self._spec)
-        tensor = torch.cat([_shrunk(image, size) for image in images], 1)
+        tensor = torch.cat([_resized(image, size) for image in images], 1)
         tensor = (tensor * self._scale - self._offset).to(self._backend.dtype)
         probabilities = self._backend.network(tensor).float().softmax(1)
-        self._bundle.check_scores(probabilities.shape[1])  # an index out of range would end all work on the device
+        self._bundle.check_scores(probabilities.shape[1])  # CUDA does not recover from an index out of range
         wide = functional.interpolate(probabilities, (kind.height, kind.width), mode="bilinear", align_corners=False)
         confidence, channel = wide.max(1)
         labels = self._ids[channel]
@@ -259,7 +260,7 @@ class DevicePipeline:
         return pack([*first, confidence, labels, *pictures, *last])
 
     def _drawn(self, buffers: DeviceBuffers, labels: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, W, 3) uint8 overlays and class colours, as :mod:`lcr_seg_ros.render` has them."""
+        """(B, H, W, 3) uint8 overlays and class colours, as :mod:`lcr_seg_ros.render` draws them."""
         threshold, opacity = buffers.numbers[:, 8:, None, None].float().unbind(1)
         shown = buffers.table[labels.long()].long().masked_fill(confidence < threshold, UNLABELLED)
         color = self._palette[shown]
@@ -267,7 +268,7 @@ class DevicePipeline:
         mixed = (buffers.rgb.float() * clear + color.float() * opacity[..., None]).round().to(torch.uint8)
         return torch.where(self._is_open[shown][..., None], buffers.rgb, mixed), color
 
-    def _unpacked(
+    def _unpack_results(
         self, buffers: DeviceBuffers, draws: bool, with_hha: bool, drawing: Drawing | None
     ) -> list[DeviceResult]:
         layout = _layout(buffers.kind, draws)
@@ -285,16 +286,16 @@ class DevicePipeline:
 
 
 def batch_sizes(count: int) -> list[int]:
-    """How many of ``count`` frames of a kind go together: powers of two, the largest first.
+    """Sizes of the batches that ``count`` frames of one kind are split into: powers of two, the largest first.
 
-    Each size has buffers and a graph of its own; so there are few.
+    Each size has its own buffers and graph; powers of two keep the number of sizes small.
     """
     return [1 << bit for bit in reversed(range(count.bit_length())) if count >> bit & 1]
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a result lies in what is downloaded, and what it is of each frame."""
+    """Where a result lies in the downloaded bytes (``start`` to ``end``), and its type and shape for each frame."""
 
     start: int
     end: int
@@ -303,7 +304,7 @@ class _Place:
 
 
 def _layout(kind: FrameKind, draws: bool) -> dict[str, _Place]:
-    """By name, in their order: what is wanted most comes first, so that one download fetches it."""
+    """Places of the results by name, the most often needed first: one download of the first bytes fetches these."""
     image = kind.height, kind.width
     parts: list[tuple[str, type[np.generic], tuple[int, ...]]] = []
     if kind.depth_type is not None:
@@ -346,7 +347,7 @@ def _check_camera(frame: DeviceFrame) -> None:
 
 
 def _camera_numbers(frame: DeviceFrame) -> npt.NDArray[np.float64]:
-    """(8,) fx, fy, cx, cy, gravity, camera height."""
+    """(8,) float64: fx, fy, cx, cy, gravity (3), camera height; placeholders for the last two where not known."""
     intrinsics = frame.intrinsics
     assert intrinsics is not None
     down = np.asarray((0.0, 1.0, 0.0) if frame.gravity is None else frame.gravity, np.float64)
@@ -355,12 +356,15 @@ def _camera_numbers(frame: DeviceFrame) -> npt.NDArray[np.float64]:
 
 
 def _metres(depth: Tensor) -> Tensor:
-    """As :func:`lcr_seg_ros.frame.depth_to_metres`."""
+    """Like :func:`lcr_seg_ros.frame.depth_to_metres`."""
     return depth.float() * 0.001 if depth.dtype == torch.uint16 else depth
 
 
-def _shrunk(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, C, H, W) uint8 -> float32 of ``size`` = (width, height), rounded as :func:`lcr_seg_ros.preprocess` does."""
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize as :func:`lcr_seg_ros.preprocess.resize_image` does, to ``size`` = (width, height).
+
+    (B, C, H, W) uint8 -> (B, C, height, width) float32, rounded to whole numbers.
+    """
     width, height = size
     rows, columns = images.shape[-2:]
     values = images.float()
@@ -376,7 +380,7 @@ def _shrunk(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _area_weights(fine: int, coarse: int, like: Tensor) -> Tensor:
-    """(coarse, fine) share of each fine sample in each coarse one, by the length they have in common."""
+    """(coarse, fine) weight of each fine sample in each coarse one: the share of the coarse one's length it covers."""
     edge = torch.arange(coarse + 1, device=like.device, dtype=torch.float64) * (fine / coarse)
     sample = torch.arange(fine, device=like.device, dtype=torch.float64)
     shared = torch.minimum(edge[1:, None], sample + 1) - torch.maximum(edge[:-1, None], sample)

@@ -1,4 +1,4 @@
-"""What of labels is shown, and how: said once, for pictures that are drawn on the CPU and on a GPU alike."""
+"""Which labels are shown, and how: shared by the code that draws on the CPU and the code that draws on a GPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Drawing:
 
     Args:
         confidence_threshold: pixels whose label has a lower probability become unlabelled, 0..1.
-        kept_ids: the mask ids that are shown, all others become unlabelled; None: all are shown.
+        kept_ids: the mask ids that are shown; all others become unlabelled. None: all are shown.
         opacity: of the class colours in the overlay, 0..1.
     """
 
@@ -27,14 +27,14 @@ class Drawing:
     opacity: float = 0.5
 
     def shown(self, labels: npt.NDArray[np.uint8], confidence: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        """The labels that are shown.
+        """The labels to show, the others set to unlabelled.
 
         Args:
             labels: (H, W) uint8 mask ids.
             confidence: (H, W) float32 probability of each.
 
         Returns:
-            (H, W) uint8; ``labels`` itself where all are shown.
+            (H, W) uint8; ``labels`` itself if neither threshold nor ``kept_ids`` is set.
         """
         if self.confidence_threshold > 0:
             labels = np.where(confidence < self.confidence_threshold, np.uint8(UNLABELLED), labels)
@@ -44,7 +44,7 @@ class Drawing:
 
     @property
     def table(self) -> npt.NDArray[np.uint8]:
-        """(256,) uint8, not to be written to: what becomes of each mask id."""
+        """(256,) uint8: the id to show for each mask id, by ``kept_ids`` alone. Shared: do not write to it."""
         return _table(self.kept_ids)
 
 

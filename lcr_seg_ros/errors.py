@@ -1,12 +1,12 @@
-"""Errors that are the user's to mend: each says what was wrong, with the value, and what to do.
+"""Errors that the user can fix: each says what was wrong, which value was received, and what to do.
 
-Commands print them as one line and exit with code 1; the node logs them and lives on. Anything else
-that is raised is a fault of this package and keeps its traceback.
+Commands print them as one line and exit with code 1; the node logs them and keeps running. Any other exception is a bug
+in this package and keeps its traceback.
 """
 
 
 class LcrSegError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of all errors that a user can cause and fix."""
 
 
 class FrameError(LcrSegError, ValueError):
@@ -18,7 +18,7 @@ class LabelSetError(LcrSegError, ValueError):
 
 
 class BundleError(LcrSegError, ValueError):
-    """A model file that is cut, of the wrong kind, or contradicts itself."""
+    """A model file that is truncated, of the wrong kind, or contradicts itself."""
 
 
 class SourceError(LcrSegError, ValueError):

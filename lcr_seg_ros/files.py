@@ -1,4 +1,5 @@
-"""Files appear whole or not at all: write beside, then rename. What people wrote is read as UTF-8."""
+"""Reading and writing files. Files are written under a temporary name and then renamed, so they appear whole or not at
+all; text that people wrote is read as UTF-8."""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ from lcr_seg_ros.errors import LcrSegError
 
 
 def read_text(path: Path, error: type[LcrSegError]) -> str:
-    """Text that people wrote, without the mark that Windows puts before it.
+    """Read text that people wrote, without the byte order mark that Windows adds.
 
     Raises:
-        error: it is not UTF-8; UTF-16, as PowerShell writes it, is refused though its letters may pass for UTF-8.
+        error: it is not UTF-8. UTF-16, as PowerShell writes it, is refused too, even where it is valid UTF-8.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -29,10 +30,10 @@ def read_text(path: Path, error: type[LcrSegError]) -> str:
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder to write into, and those above it.
+    """Create a folder to write into, with its parents.
 
     Raises:
-        LcrSegError: it cannot be; says why.
+        LcrSegError: it cannot be created; says why.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -43,10 +44,10 @@ def make_folder(path: Path) -> Path:
 
 
 def refuse_folder(path: Path) -> None:
-    """See that a file can be put at ``path``, before the work that leads to it.
+    """Check that ``path``, where a file is to be written later, is not a folder.
 
     Raises:
-        LcrSegError: there is a folder.
+        LcrSegError: it is a folder.
     """
     if path.is_dir():
         raise LcrSegError(f"{path} is a folder: give the name of a file to write")
@@ -54,11 +55,16 @@ def refuse_folder(path: Path) -> None:
 
 @contextmanager
 def exclusive(folder: Path, name: str = ".lock") -> Iterator[IO[str]]:
-    """Keep a folder to ourselves; the system lets go of it when all who hold it have ended, however.
+    """Lock a folder for this process. However the process ends, the system then releases the lock.
+
+    If the process has forked, the lock is held until all processes that share it have ended.
 
     Args:
-        folder: which there is.
+        folder: an existing folder.
         name: of the file in it that is locked.
+
+    Yields:
+        The locked file.
 
     Raises:
         LcrSegError: another process holds it.
@@ -75,7 +81,7 @@ def exclusive(folder: Path, name: str = ".lock") -> Iterator[IO[str]]:
 
 
 def refuse_no_folder(path: Path) -> None:
-    """See that a folder is at ``path`` or could be made there; makes none.
+    """Check that ``path`` is a folder or could become one, without creating it.
 
     Raises:
         LcrSegError: a file is in the way.
@@ -86,10 +92,10 @@ def refuse_no_folder(path: Path) -> None:
 
 
 def replace_file(path: str | Path, data: bytes) -> Path:
-    """Put ``data`` at ``path``, creating folders; whoever reads sees the old file or the new one.
+    """Write ``data`` to ``path``, creating folders. Readers see either the old file or the new one.
 
     Raises:
-        OSError: it cannot be written, a full disk for example; it names ``path``.
+        OSError: the file cannot be written, for example because the disk is full; the error names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +107,7 @@ def replace_file(path: str | Path, data: bytes) -> Path:
         Path(draft).replace(path)
     except BaseException as error:
         Path(draft).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno:  # of write() it names no file, of the others the draft
+        if isinstance(error, OSError) and error.errno:  # errors of write() name no file, the others the draft
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     return path

@@ -1,4 +1,4 @@
-"""What a camera delivers: one colour image, one depth image registered to it, and intrinsics."""
+"""A camera frame: one colour image, one depth image registered to it, and intrinsics."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 from lcr_seg_ros.errors import FrameError
 
 MAX_SIDE_PX = 16384
-"""Longest image side accepted, in pixels: a bound before any memory is taken."""
+"""Longest accepted image side in pixels; checked before memory is allocated."""
 
 FOCAL_RANGE_PX = (0.1, 1e6)
 MAX_CENTER_PX = 10.0 * MAX_SIDE_PX
-"""Beyond these no camera is, and products of coordinates leave the range of float32."""
+"""No real camera is outside these limits, where products of coordinates would overflow float32."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class CameraIntrinsics:
     def scaled_to(self, width: int, height: int) -> CameraIntrinsics:
         """The same camera after its image is resized to ``width`` x ``height`` px.
 
-        Pixel centres are at integers, so the image spans -0.5 .. width - 0.5 and the principal point
-        moves by half a pixel besides being scaled.
+        Pixel centres are at integers, so that the image spans -0.5 .. width - 0.5; the principal point is scaled
+        relative to the image's edge at -0.5.
         """
         if (width, height) == (self.width, self.height):
             return self
@@ -74,8 +74,11 @@ class CameraIntrinsics:
         )
 
     def sampled_to(self, width: int, height: int) -> CameraIntrinsics:
-        """The same camera with the pixels alone that :func:`sample_depth` takes: of two that are equally near it takes
-        the latter, half a pixel beside the middle to which :meth:`scaled_to` moves."""
+        """The same camera after :func:`sample_depth` has shrunk its image to ``width`` x ``height`` px.
+
+        This differs from :meth:`scaled_to`: of two pixels equally near the middle of an output pixel, the second is
+        sampled, which lies half a pixel beyond the middle.
+        """
         if (width, height) == (self.width, self.height):
             return self
         sx, sy = self.width / width, self.height / height
@@ -91,7 +94,7 @@ class CameraIntrinsics:
 
 @dataclass(frozen=True)
 class UnsizedIntrinsics:
-    """Intrinsics in pixels of images as they are, before one of them was seen.
+    """Intrinsics of images whose size is not known yet, in pixels of those images.
 
     Args:
         fx, fy, cx, cy: as of :class:`CameraIntrinsics`.
@@ -106,10 +109,10 @@ class UnsizedIntrinsics:
     cy: float
 
     def __post_init__(self) -> None:
-        self.scaled_to(1, 1)  # whoever typed them learns of a mistake before an image is read
+        self.scaled_to(1, 1)  # checks the values, so that a typing error is reported before any image is read
 
     def scaled_to(self, width: int, height: int) -> CameraIntrinsics:
-        """The camera whose images are ``width`` x ``height`` px; the numbers stay, they are of this size already."""
+        """The camera whose images are ``width`` x ``height`` px; the values already refer to this size and stay."""
         return CameraIntrinsics(self.fx, self.fy, self.cx, self.cy, width, height)
 
 
@@ -121,14 +124,14 @@ class RgbdFrame:
         rgb: (H, W, 3) uint8, red first.
         depth_m: (H, W) float32, distance along the optical axis in metres; a value that is not finite
             or not positive is a hole. None for a colour-only camera.
-        intrinsics: of both images. None where depth is None and nobody needs it.
+        intrinsics: of both images; may be None if depth is not used.
         gravity: (3,) direction of gravity in the optical frame (x right, y down, z forward; points down), if a
-            sensor knows it. None: to be estimated from depth.
-        camera_height_m: of the camera above the floor, if known.
-        stamp_s: when the images were taken, in seconds of any clock; for what is remembered between frames.
+            sensor measures it. None: to be estimated from depth.
+        camera_height_m: height of the camera above the floor in metres, if known.
+        stamp_s: capture time in seconds, of any clock; used where gravity is tracked from frame to frame.
 
     Raises:
-        FrameError: shapes or types other than these, or sizes that differ.
+        FrameError: other shapes or types, a side longer than :data:`MAX_SIDE_PX`, or sizes that differ.
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -164,17 +167,18 @@ class RgbdFrame:
 def sample_depth(
     depth: npt.NDArray[Any], intrinsics: CameraIntrinsics, size: tuple[int, int]
 ) -> tuple[npt.NDArray[Any], CameraIntrinsics]:
-    """A smaller depth image of pixels of a larger one, those at the middle of what each stands for.
+    """Shrink a depth image by taking the input pixel at the middle of each output pixel.
 
-    Not means: beside an edge they would be distances at which there is nothing, and holes have none.
+    Pixels are not averaged: an average across an edge is a distance at which there is nothing, and holes have no depth
+    to average.
 
     Args:
         depth: (H, W) uint16 or float32.
-        intrinsics: of it.
-        size: (width, height) in pixels, neither above W and H.
+        intrinsics: of ``depth``.
+        size: (width, height) in pixels, at most (W, H).
 
     Returns:
-        (height, width), as it was in type and unit, and its intrinsics; both unchanged if it has that size.
+        (height, width) depth of the same type and unit, and its intrinsics; both unchanged if the size is the same.
     """
     if (depth.shape[1], depth.shape[0]) == size:
         return depth, intrinsics
@@ -183,26 +187,26 @@ def sample_depth(
 
 
 def _sampled(large: int, small: int) -> npt.NDArray[np.intp]:
-    """(small,) pixels along a side that hold the middle of each stretch of ``large / small``."""
+    """(small,) indices of the pixels at the middle of each of ``small`` equal parts of a side of ``large`` pixels."""
     return (2 * np.arange(small) + 1) * large // (2 * small)
 
 
 def _mean_offset(large: int, small: int) -> float:
-    """Of the pixels that are sampled along a side, from where each stretch begins."""
+    """Mean distance in pixels of the sampled pixels from the beginning of their part of the side."""
     return float((_sampled(large, small) - np.arange(small) * large / small).mean())
 
 
 def depth_to_metres(depth: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-    """Depth as cameras and files carry it, in metres (REP-118).
+    """Convert depth as cameras and files store it (REP-118) to metres.
 
     Args:
-        depth: (H, W), uint16 in millimetres with 0 as hole, or float in metres.
+        depth: (H, W), uint16 in millimetres with 0 for a hole, or float32 or float64 in metres.
 
     Returns:
         (H, W) float32 metres. Holes stay what they are (0, NaN, Inf).
 
     Raises:
-        FrameError: another type or shape.
+        FrameError: ``depth`` has another type or shape.
     """
     if depth.ndim != 2:
         raise FrameError(f"depth must be (H, W), got shape {depth.shape}")

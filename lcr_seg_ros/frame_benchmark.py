@@ -1,4 +1,4 @@
-"""``benchmark frame``: one frame from camera image to labels, by stage, on every backend."""
+"""``benchmark frame``: time one frame from camera image to labels, stage by stage, on every backend."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 def benchmark_frame(
     seconds: float, model: str, backend: str = "auto", device: str = "auto"
 ) -> dict[str, dict[str, float]]:
-    """Median ms of each stage on rendered Kinect frames of 640x480, which is also printed.
+    """Measure, print and return the median time of each stage in ms, on rendered Kinect frames of 640x480.
 
-    With PyTorch on CUDA, or if PyTorch is asked for, there are two rows of it: stage by stage, and the device pipeline.
+    With PyTorch on CUDA, or if PyTorch is requested, it has two rows: stage by stage, and the device pipeline.
 
     Args:
-        seconds: spent measuring.
-        model: shipped name or path of a bundle.
-        backend: only this one; ``auto``: every one that is installed.
+        seconds: time spent measuring.
+        model: name of a shipped bundle, or path of a bundle.
+        backend: the backend to measure; ``auto``: all that are installed.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        BackendError: none can run the model.
+        BackendError: no backend can run the model.
     """
     from lcr_seg_ros.sources.rooms import RenderedRoom
 
@@ -67,7 +67,7 @@ def benchmark_frame(
 
 
 def installed_backends(backend: str) -> list[str]:
-    """The names of all that are installed for ``auto``, else ``backend``."""
+    """For ``auto``, the names of all installed backends, else ``backend`` alone."""
     if backend != "auto":
         return [backend]
     return [name for name, (module, _) in BACKENDS.items() if find_spec(module) is not None]
@@ -85,7 +85,7 @@ def _add_pipeline(segmenters: dict[str, Segmenter], bundle: ModelBundle, runtime
 def _stage_times(
     segmenters: dict[str, Segmenter], frames: Sequence[RgbdFrame], seconds: float
 ) -> dict[str, list[dict[str, float]]]:
-    """Of each segmenter what each run took; they take turns."""
+    """For each segmenter, the stage times in ms of each run; the segmenters take turns."""
     for segmenter in each(segmenters.values(), "warm-up", "case"):
         segmenter.segment(frames[0])  # compiles, allocates
     times: dict[str, list[dict[str, float]]] = {name: [] for name in segmenters}

@@ -45,10 +45,10 @@ PAGE_FRAME = 30
 """Frame of the rendered room that ``docs/hha.md`` shows."""
 
 COARSE_STEP_M = 0.039
-"""Step of depth that was stored in 8 bits over 10 m, as that of some copies of NYUDv2 is."""
+"""Step of depth that was stored in 8 bits over 10 m, as in some copies of NYUDv2."""
 
 STEEP_DEG = 60.0
-"""How far down the camera looks where the estimate from an upright start must fail."""
+"""Downward pitch at which an estimate that starts from an upright camera must fail."""
 
 
 @click.command(
@@ -126,7 +126,7 @@ def command(
 
 
 def page_pictures(room: RenderedRoom, mode: str = "fast") -> dict[str, Image]:
-    """The pictures of ``docs/hha.md`` by name: the channels of one frame, and how each failure looks."""
+    """The pictures of ``docs/hha.md`` by name: the channels of one frame, and one picture of each kind of failure."""
     item = room[PAGE_FRAME]
     pose = room.pose(PAGE_FRAME)
     return {
@@ -138,7 +138,7 @@ def page_pictures(room: RenderedRoom, mode: str = "fast") -> dict[str, Image]:
 
 
 def _holes(frame: RgbdFrame, mode: str) -> Image:
-    """Filled holes, and holes as they come: 0 m, which counts as the nearest depth of all."""
+    """Filled holes, and holes left at 0 m, which then count as the nearest depth of all."""
     depth_m, intrinsics = _depth_and_intrinsics(frame)
     encoder = HhaEncoder(mode)
     filled = encoder.encode(depth_m, intrinsics)
@@ -162,7 +162,7 @@ def _holes(frame: RgbdFrame, mode: str) -> Image:
 
 
 def _pitch(room: RenderedRoom, pose: npt.NDArray[np.float64], mode: str) -> Image:
-    """A camera that looks steeply down: gravity given, and gravity estimated from an upright start."""
+    """A camera that looks steeply down: with given gravity, and with gravity estimated from an upright start."""
     tilted = pose.copy()
     forward = pose[:3, 2]
     tilted[:3, :3] = look(np.arctan2(forward[1], forward[0]), np.radians(-STEEP_DEG), 0.0)
@@ -196,7 +196,7 @@ def _pitch(room: RenderedRoom, pose: npt.NDArray[np.float64], mode: str) -> Imag
 
 
 def _coarse(frame: RgbdFrame, mode: str) -> Image:
-    """The angle channel of depth in steps of 39 mm, as it is and smoothed."""
+    """The angle channel from depth in steps of 39 mm, without and with smoothing."""
     depth_m, intrinsics = _depth_and_intrinsics(frame)
     steps = np.round(depth_m / np.float32(COARSE_STEP_M)) * np.float32(COARSE_STEP_M)
     plain, smoothing = (HhaEncoder(mode, HhaSettings(smoothing=how)) for how in ("off", "on"))
@@ -236,5 +236,5 @@ def _encode(encoder: HhaEncoder, frame: RgbdFrame) -> HhaImage:
 
 
 def _depth_and_intrinsics(frame: RgbdFrame) -> tuple[npt.NDArray[np.float32], CameraIntrinsics]:
-    assert frame.depth_m is not None and frame.intrinsics is not None  # both sources give them
+    assert frame.depth_m is not None and frame.intrinsics is not None  # both sources provide them
     return frame.depth_m, frame.intrinsics

@@ -1,4 +1,4 @@
-"""Pictures that explain HHA: its channels with their scales, gravity as a plumb line, and how each failure looks."""
+"""Pictures that explain HHA: its channels with their scales, and gravity as a plumb line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Depth = npt.NDArray[np.floating]
 DISPARITY, HEIGHT, ANGLE = 0, 1, 2
 
 PANEL_HEIGHT = 300
-"""Pixels of a picture, without its title and scale."""
+"""Height of a picture in pixels, without its title."""
 
 _SCALE_WIDTH = 96
 _TITLE_HEIGHT = 26
@@ -37,7 +37,7 @@ ANGLE_TICKS = [(218, "218: ceiling"), (173, "173"), (128, "128: wall"), (83, "83
 
 
 def explain_frame(frame: RgbdFrame, hha: HhaImage, title: str = "") -> Image:
-    """One sheet of what goes into HHA and what comes out: RGB with gravity, depth and HHA; the three channels.
+    """One sheet with the input and output of HHA: RGB with gravity, depth and HHA; below, the three channels.
 
     Args:
         frame: with depth and intrinsics.
@@ -80,7 +80,7 @@ def grid(rows: Sequence[Sequence[Image]]) -> Image:
 
 
 def depth_panel(title: str, depth_m: Depth, farthest_m: float = 6.0) -> Image:
-    """Depth in colour, near is bright; holes grey."""
+    """Depth as colours, near is bright; holes are grey."""
     known = np.isfinite(depth_m) & (depth_m > 0)
     level = np.where(known, 255 - 255 * np.clip(np.where(known, depth_m, 0) / farthest_m, 0, 1), 0).astype(np.uint8)
     picture = _colored(level, cv2.COLORMAP_VIRIDIS)
@@ -103,19 +103,19 @@ def angle_panel(title: str, hha: Image) -> Image:
 
 
 def panel(title: str, picture: Image, colormap: int | None = None, ticks: Ticks = ()) -> Image:
-    """A titled picture of :data:`PANEL_HEIGHT`, with a scale beside it where there is a colormap.
+    """A titled picture of :data:`PANEL_HEIGHT`, with a scale beside it if there is a colormap.
 
     Args:
-        title: above it.
+        title: written above the picture.
         picture: (H, W, 3) uint8 RGB.
-        colormap: of OpenCV, the scale runs from its 255 at the top to its 0.
-        ticks: level 0..255 and what is written beside it.
+        colormap: number of an OpenCV colormap; the scale runs from 255 at the top to 0.
+        ticks: levels 0..255, and what is written beside each.
     """
     width = max(1, round(picture.shape[1] * PANEL_HEIGHT / picture.shape[0]))
     shrinks = picture.shape[0] > PANEL_HEIGHT
-    # Nearest when growing: a pixel of HHA should look like one.
+    # Enlarge without interpolation, so that single pixels of HHA can be seen.
     scaled = cv2.resize(picture, (width, PANEL_HEIGHT), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST)
-    beside = np.full((PANEL_HEIGHT, _SCALE_WIDTH, 3), _PAPER, np.uint8)  # without a scale too: columns line up
+    beside = np.full((PANEL_HEIGHT, _SCALE_WIDTH, 3), _PAPER, np.uint8)  # even without a scale, so that columns align
     if colormap is not None:
         levels = np.linspace(255, 0, PANEL_HEIGHT).astype(np.uint8)[:, None]
         beside[:, 4:16] = _colored(levels, colormap)
@@ -129,7 +129,7 @@ def panel(title: str, picture: Image, colormap: int | None = None, ticks: Ticks 
 
 
 def text_panel(lines: Sequence[str], width: int = 400) -> Image:
-    """Lines of text, as large as a panel with its scale; long ones are broken between words."""
+    """Lines of text on a panel, by default as large as one of a 4:3 picture; long lines are broken between words."""
     picture = np.full((_TITLE_HEIGHT + PANEL_HEIGHT, width + _SCALE_WIDTH, 3), _PAPER, np.uint8)
     y = _TITLE_HEIGHT + 40
     for line in lines:
@@ -140,9 +140,9 @@ def text_panel(lines: Sequence[str], width: int = 400) -> Image:
 
 
 def with_plumb_line(rgb: Image, intrinsics: CameraIntrinsics, gravity: GravityEstimate) -> Image:
-    """The image with a plumb line that hangs two metres ahead of the camera, and what its direction means."""
+    """The image with a plumb line that hangs two metres ahead of the camera, and its direction in words."""
     picture = np.ascontiguousarray(rgb).copy()
-    scale = rgb.shape[0] / PANEL_HEIGHT  # so that lines and letters survive the panel's shrinking
+    scale = rgb.shape[0] / PANEL_HEIGHT  # keeps lines and letters legible once the panel is scaled down
     top = np.array([0.0, 0.0, _PLUMB_AHEAD_M]) - 0.5 * _PLUMB_LENGTH_M * gravity.down
     ends = [top, top + _PLUMB_LENGTH_M * gravity.down]
     start, end = (
@@ -162,7 +162,7 @@ def with_plumb_line(rgb: Image, intrinsics: CameraIntrinsics, gravity: GravityEs
 
 
 def describe(gravity: GravityEstimate) -> str:
-    """How the camera stands, in words: its pitch, and its roll where the optical axis is not nearly vertical."""
+    """The camera's attitude in words: its pitch, and its roll unless the optical axis is nearly vertical."""
     x, y, z = gravity.down
     pitch = np.degrees(np.arcsin(np.clip(z, -1, 1)))
     words = f"looks {abs(pitch):.0f} deg {'down' if pitch >= 0 else 'up'}"

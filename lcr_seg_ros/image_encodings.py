@@ -1,7 +1,7 @@
-"""What the fields of ROS image and camera_info messages mean, whoever carries them: DDS or a bag file.
+"""Interpret the fields of ROS image and camera_info messages, whether they come from DDS or from a bag file.
 
-Encodings are those of ``sensor_msgs/image_encodings.h``; depth is read by REP-118: ``16UC1`` in millimetres with
-0 as hole, ``32FC1`` in metres with NaN and Inf as holes. Messages are taken by their fields, so nothing of ROS is
+Encodings are those of ``sensor_msgs/image_encodings.h``. Depth follows REP-118: ``16UC1`` in millimetres with 0 for a
+hole, ``32FC1`` in metres with NaN and Inf for holes. Messages are accessed by their fields, so no ROS package is
 imported.
 """
 
@@ -56,17 +56,17 @@ _RED_GREEN_BLUE = {"rgba8": (0, 1, 2), "bgr8": (2, 1, 0), "bgra8": (2, 1, 0), "m
 
 
 def color_to_array(message: ImageMessage) -> npt.NDArray[np.uint8]:
-    """A colour or grey image as :class:`~lcr_seg_ros.frame.RgbdFrame` wants it.
+    """Convert a colour or grey image for :class:`~lcr_seg_ros.frame.RgbdFrame`.
 
     Args:
         message: rgb8, bgr8, rgba8, bgra8 or mono8; rows may be padded (``step``).
 
     Returns:
-        (H, W, 3) uint8, red first, contiguous; grey is repeated, alpha dropped. For rgb8 without padding it
-        looks into the message's own memory.
+        (H, W, 3) uint8, red first, contiguous; grey is repeated, alpha is dropped. For rgb8 without padding, it is a
+        view of the message's own memory.
 
     Raises:
-        FrameError: another encoding, no or absurd size, rows too short, data cut.
+        FrameError: unsupported encoding, size out of range, rows too short, or data truncated.
     """
     check_color(message)
     pixels = _pixels(message)
@@ -79,7 +79,7 @@ def color_to_array(message: ImageMessage) -> npt.NDArray[np.uint8]:
 
 
 def depth_to_array(message: ImageMessage) -> npt.NDArray[np.float32]:
-    """A depth image in metres.
+    """Convert a depth image to metres.
 
     Args:
         message: 16UC1 or mono16 (millimetres), or 32FC1 (metres); rows may be padded, either byte order.
@@ -88,7 +88,7 @@ def depth_to_array(message: ImageMessage) -> npt.NDArray[np.float32]:
         (H, W) float32 metres, contiguous; holes stay 0, NaN or Inf.
 
     Raises:
-        FrameError: another encoding, no or absurd size, rows too short, data cut.
+        FrameError: unsupported encoding, size out of range, rows too short, or data truncated.
     """
     check_depth(message)
     pixels = _pixels(message)[..., 0]
@@ -97,7 +97,7 @@ def depth_to_array(message: ImageMessage) -> npt.NDArray[np.float32]:
 
 
 def check_color(message: ImageMessage) -> None:
-    """All that :func:`color_to_array` asks of a message, without touching its pixels.
+    """Check a message as :func:`color_to_array` does, without reading its pixels.
 
     Raises:
         FrameError: as :func:`color_to_array`.
@@ -106,7 +106,7 @@ def check_color(message: ImageMessage) -> None:
 
 
 def check_depth(message: ImageMessage) -> None:
-    """All that :func:`depth_to_array` asks of a message, without touching its pixels.
+    """Check a message as :func:`depth_to_array` does, without reading its pixels.
 
     Raises:
         FrameError: as :func:`depth_to_array`.
@@ -117,11 +117,11 @@ def check_depth(message: ImageMessage) -> None:
 def camera_info_to_intrinsics(message: Any) -> CameraIntrinsics:
     """The pinhole model of the image that the camera_info belongs to.
 
-    Reads K; for images that a rectification has given another model (``image_rect``), P holds it and is preferred
-    when set. Binning and region of interest are applied, so the result fits the image as published.
+    K is read unless P is set: P holds the model of rectified images (``image_rect``). Binning and region of interest
+    are applied, so that the result fits the published image.
 
     Raises:
-        FrameError: K is all zero (an uncalibrated camera), a value is not finite, or no size.
+        FrameError: K is all zero (an uncalibrated camera), a value is not finite, or a value is out of range.
     """
     k, p = (message.K, message.P) if hasattr(message, "K") else (message.k, message.p)  # ROS 1 has capitals
     fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if p[0] > 0 and p[5] > 0 else (k[0], k[4], k[2], k[5])

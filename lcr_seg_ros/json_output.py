@@ -1,4 +1,4 @@
-"""The option ``--json FILE`` of commands whose result a script may want; ``-`` stands for standard output."""
+"""The option ``--json FILE`` of commands whose result scripts may use; ``-`` stands for standard output."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class JsonOutput:
-    """Where a command's result goes.
+    """Where a command's result is written.
 
     Args:
-        path: file that is replaced; None for ``stream``.
-        stream: standard output, which has nothing else on it then.
+        path: the file, replaced if it exists; None: ``stream``.
+        stream: standard output, which then receives nothing else.
     """
 
     path: Path | None
     stream: TextIO
 
     def write(self, content: Any) -> None:
-        """Write ``content``, of plain values.
+        """Write ``content``, which consists of plain values, as JSON.
 
         Raises:
             OSError: the file cannot be written.
@@ -44,10 +44,10 @@ class JsonOutput:
 
 
 def json_option(what: str) -> Callable[[Command], Command]:
-    """``--json``, given to the command as ``json_output``: a :class:`JsonOutput` or None.
+    """The option ``--json``, passed to the command as ``json_output``: a :class:`JsonOutput` or None.
 
     Args:
-        what: for the line of help, such as "the scores".
+        what: the result's name in the help text, such as "the scores".
     """
     return click.option(
         "--json",

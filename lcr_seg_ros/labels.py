@@ -1,4 +1,4 @@
-"""Label sets: which class an id means, how it is called, drawn and grouped."""
+"""Label sets: the classes behind the ids, with their names, colours and groups."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lcr_seg_ros.errors import LabelSetError
 from lcr_seg_ros.resources import CONFIG
 
 LABELS_FILE = "labels.yaml"
-"""Label set of a dataset folder with classes of its own."""
+"""Name of the label set's file in a dataset folder with classes of its own."""
 
 UNLABELLED = 255
-"""Mask value of a pixel that the segmenter leaves open (Nav2 and others read 255 so)."""
+"""Mask value of a pixel without a label (Nav2 and others interpret 255 in the same way)."""
 
 
 @dataclass(frozen=True)
 class LabelClass:
-    """One class: mask id (0..254), name, (r, g, b) of 0..255, and the coarse group it belongs to."""
+    """One class: mask id (0..254), name, (r, g, b) of 0..255 each, and the coarse group that it belongs to."""
 
     id: int
     name: str
@@ -32,7 +32,7 @@ class LabelClass:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """An ordered list of classes; the order is that of a network's score channels.
+    """An ordered list of classes, in the order of a network's score channels.
 
     Args:
         name: short name, e.g. ``nyu40``.
@@ -40,8 +40,8 @@ class LabelSet:
         void: the id that label images use for "not annotated"; never predicted, never scored.
 
     Raises:
-        LabelSetError: no class, an id outside 0..254, repeated or equal to ``void``, a repeated name,
-            or a colour that is not three values of 0..255.
+        LabelSetError: there is no class, an id is outside 0..254, repeated or equal to ``void``, a name is repeated,
+            or a colour is not three values of 0..255.
     """
 
     name: str
@@ -85,7 +85,7 @@ class LabelSet:
         return table
 
     def reads_as(self, other: LabelSet) -> bool:
-        """Whether each of its ids, void included, means the same in ``other``, which may have more classes."""
+        """Whether each id of this set, void included, means the same in ``other``, which may have more classes."""
         names = {c.id: c.name for c in other.classes}
         return self.void == other.void and all(names.get(c.id) == c.name for c in self.classes)
 
@@ -109,7 +109,7 @@ class LabelSet:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            LabelSetError: something is missing or of another type.
+            LabelSetError: something is missing or has another type.
         """
         try:
             classes = tuple(
@@ -135,7 +135,7 @@ class LabelSet:
         """Read a label set by name (``config/labels/NAME.yaml``) or from a YAML file.
 
         Raises:
-            LabelSetError: no such file, not YAML in UTF-8, or not a label set.
+            LabelSetError: the file does not exist, is not YAML in UTF-8, or is not a label set.
         """
         from lcr_seg_ros.yaml_files import read_yaml
 
@@ -153,10 +153,10 @@ class LabelSet:
 
 
 def folder_label_set(data: Path) -> LabelSet | None:
-    """A dataset folder's own label set; None where it has none, which most commands take for nyu40.
+    """A dataset folder's own label set; None if it has none, which for most commands means nyu40.
 
     Raises:
-        LabelSetError: the file is no label set.
+        LabelSetError: the file is not a label set.
     """
     file = data / LABELS_FILE
     return LabelSet.load(file) if file.is_file() else None

@@ -124,7 +124,7 @@ def command(
     source = _open(data, split, intrinsics, topics, limit, frames, seed)
     table = _pose_table(poses, source)
     segmenter = Segmenter.load(model, backend=backend, device=device)
-    class_channels(segmenter.labels, classes)  # a wrong name is told before the work begins
+    class_channels(segmenter.labels, classes)  # reports a wrong name before the work begins
     identity = _Identity(source, model, split, poses, settings)
     file = out / PROGRESS_FILE
     progress = load_progress(file, identity.of_first, segmenter.labels, settings) if resume else None
@@ -168,14 +168,14 @@ def _open(
         if split:
             raise SourceError("--split belongs to a dataset folder, not to a bag")
         return BagSource(data, topics["rgb_topic"], topics["depth_topic"], topics["info_topic"], given, limit)
-    folder = DatasetFolder(data, split, given)  # whole: a map of more frames than the limit is told by their files
+    folder = DatasetFolder(data, split, given)  # without the limit, as _Identity needs the files of all mapped frames
     if not folder.has_depth:
         raise SourceError(f"{data} has no depth/: a map is made of labels and depth")
     return folder
 
 
 def _pose_table(poses: str, source: Source) -> PoseTable | None:
-    """None where odometry is to find them."""
+    """The given poses; None if odometry is to find them."""
     if poses == "odometry":
         return None
     if poses == "exact":
@@ -186,7 +186,10 @@ def _pose_table(poses: str, source: Source) -> PoseTable | None:
 
 
 class _Identity:
-    """Says what a map is made of and with. How many frames there are is left out: more may be added."""
+    """Describes the data, model, poses and settings of a map.
+
+    For a dataset folder, the number of frames is left out, as more may be added.
+    """
 
     def __init__(self, source: Source, model: str, split: str | None, poses: str, settings: MapSettings) -> None:
         self._source = source
@@ -200,7 +203,10 @@ class _Identity:
         }
 
     def of_first(self, frames: int) -> str:
-        """Of a map of the first ``frames`` frames; asked for ever more of them, each file is looked at once."""
+        """The identity of a map of the first ``frames`` frames.
+
+        In successive calls, ``frames`` must not decrease: each file is examined only once.
+        """
         if isinstance(self._source, DatasetFolder):
             for name in self._source.names[self._counted : frames]:
                 self._files.update(json.dumps([name, *map(_state_of, self._source.files(name))]).encode())
@@ -221,7 +227,7 @@ def _data_identity(source: Source, split: str | None) -> list[object]:
 
 
 def _state_of(file: Path) -> list[object]:
-    """What changes with a file's content, without reading all of it."""
+    """Name, size and modification time, which change if the content changes, without reading the file."""
     status = file.stat()
     return [file.name, status.st_size, status.st_mtime_ns]
 
@@ -266,7 +272,7 @@ def _add_frames(
 
 
 def _indexed(source: Source, needed: set[int], start: int, end: int) -> Iterator[tuple[int, SourceFrame]]:
-    """The frames of ``needed``, and those from ``start`` on."""
+    """(index, frame) of the frames in ``needed``, and of those from ``start`` to ``end - 1``."""
     if isinstance(source, BagSource):
         for index, item in enumerate(source):
             if index >= end:
@@ -281,7 +287,7 @@ def _indexed(source: Source, needed: set[int], start: int, end: int) -> Iterator
 def _odometry(
     depth_m: DepthImage, camera: CameraIntrinsics, progress: MapProgress, kept: dict[int, DepthImage]
 ) -> DepthOdometry:
-    """One that goes on where it was, or one that begins level: the world's z points up."""
+    """An odometry that resumes from the progress, or else a new one, whose world has z up."""
     if progress.odometry is not None:
         odometry = DepthOdometry(camera)
         odometry.resume(progress.odometry, kept[progress.odometry.key_index], kept[progress.odometry.last_index])

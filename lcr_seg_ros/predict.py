@@ -1,4 +1,4 @@
-"""``predict``: the node's result for the images of a folder, offline."""
+"""``predict``: label the images of a folder offline, with the same result as the node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lcr_seg_ros.viewer import SegmentationView
 
 VIDEO_HEIGHT = 440
-"""Pixels: the panels, and four rows of the legend, whose length changes from frame to frame."""
+"""In pixels: the panels and four rows of the legend, which varies in length from frame to frame."""
 
 
 @click.command(
@@ -94,7 +94,7 @@ def command(
 
 
 def _recorded_view(path: Path, segmenter: Segmenter, ending: ExitStack) -> SegmentationView:
-    """A view that is recorded; the file gets its name when ``ending`` ends well."""
+    """A view that is recorded to ``path``; the file gets its name when ``ending`` closes without an error."""
     from lcr_seg_ros.viewer import RecordingFile, SegmentationView
 
     recording = ending.enter_context(RecordingFile(path))

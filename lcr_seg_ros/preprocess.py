@@ -1,8 +1,8 @@
-"""From a camera frame to what the network sees: the only place that knows modality, resizing and normalisation.
+"""From a camera frame to the network's input: modality, resizing and normalisation, all in one place.
 
-The node, ``predict``, ``evaluate`` and training all pass through here, so a network meets on the robot
-what it met in school. One thing differs: training makes HHA of all of the depth smaller, for it also cuts parts out
-and enlarges them, where a robot computes it of sampled depth (:func:`hha_size`).
+The node, ``predict``, ``evaluate`` and training all use this module, so that a network gets the same input on a robot
+as in training. There is one difference: training computes HHA from the whole depth image and shrinks the result,
+because it also crops and enlarges parts; elsewhere, HHA is computed from sampled depth (:func:`hha_size`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from lcr_seg_ros.frame import RgbdFrame, sample_depth
 from lcr_seg_ros.hha import GravityTracker, HhaEncoder, HhaImage, HhaSettings
 
 SIZE_MULTIPLE = 8
-"""Network input sides are multiples of this many pixels; the encoder halves five times, rounding up."""
+"""Sides of the network's input are multiples of this many pixels; the encoder halves five times, rounding up."""
 
 MAX_ASPECT = 8
-"""Of frames: a panorama of four cameras side by side has 16:3."""
+"""Largest aspect ratio of frames; a panorama from four cameras side by side has 16:3."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,12 @@ class NetworkInput:
 
 
 class Preprocessor:
-    """Turns frames into network inputs as an :class:`InputSpec` asks.
+    """Turns frames into network inputs as specified by an :class:`InputSpec`.
 
     Args:
         spec: of the model bundle.
-        hha_mode: execution of HHA, see :class:`~lcr_seg_ros.hha.HhaEncoder`.
+        hha_mode, num_threads: see :class:`~lcr_seg_ros.hha.HhaEncoder`.
         hha_settings: default: those that the network was trained with.
-        num_threads: of HHA, see there.
     """
 
     def __init__(
@@ -61,11 +60,14 @@ class Preprocessor:
         return NetworkInput(self.to_tensor(frame.rgb, hha), hha)
 
     def encode_hha(self, frame: RgbdFrame, tracker: GravityTracker | None = None) -> HhaImage:
-        """HHA of the frame's depth at :func:`hha_size`, and its gravity: the frame's own, or else estimated.
+        """HHA of the frame's depth, of :func:`hha_size`, and the gravity used: the frame's own, or else an estimate.
 
         Args:
             frame: with depth and intrinsics.
-            tracker: memory of the camera's gravity; without it the frame is taken by itself.
+            tracker: memory of the camera's gravity; it is updated. Without it, the frame is considered on its own.
+
+        Raises:
+            FrameError: the frame has no depth or no intrinsics.
         """
         if frame.depth_m is None:
             raise FrameError(
@@ -88,7 +90,12 @@ class Preprocessor:
         )
 
     def to_tensor(self, rgb: npt.NDArray[np.uint8], hha: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.float32]:
-        """Resize by area, normalise and stack channels: (1, C, h, w) float32."""
+        """Resize to :func:`network_size`, normalise, and stack colour and HHA: (1, C, h, w) float32.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            hha: (h', w', 3) uint8; ignored if the model uses colour only.
+        """
         size = network_size(rgb.shape[1], rgb.shape[0], self.spec)
         images = ([rgb] if self.spec.uses_rgb else []) + ([hha] if self.spec.uses_depth else [])
         tensor = np.empty((1, self.spec.channels, size[1], size[0]), np.float32)
@@ -100,7 +107,7 @@ class Preprocessor:
 
 
 def _normalised_values(spec: InputSpec) -> npt.NDArray[np.float32]:
-    """(C, 256) float32: what becomes of each value of each channel."""
+    """(C, 256) float32: the normalised value for each value of each channel."""
     scale = 1.0 / np.array(spec.std)
     values = np.arange(256, dtype=np.float32) * scale.astype(np.float32)[:, None]
     return values - (np.array(spec.mean) * scale).astype(np.float32)[:, None]  # type: ignore[no-any-return]
@@ -108,7 +115,7 @@ def _normalised_values(spec: InputSpec) -> npt.NDArray[np.float32]:
 
 @compiled()
 def _normalise(image, table, out):  # type: ignore[no-untyped-def]
-    """(h, w, 3) bytes to (3, h, w) values of the (3, 256) table."""
+    """(h, w, 3) uint8 -> (3, h, w) float32 ``out``, looked up in the (3, 256) table."""
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
             for c in range(3):
@@ -121,8 +128,8 @@ def network_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
     The aspect ratio of the frame is kept; its shorter side becomes that of the training size.
 
     Raises:
-        FrameError: a side more than :data:`MAX_ASPECT` times as long as the other, as in a damaged message: what the
-            network would make of it has no bound.
+        FrameError: one side is more than :data:`MAX_ASPECT` times the other, as in a damaged message: the network's
+            input would have no upper bound.
     """
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise FrameError(
@@ -139,8 +146,8 @@ def network_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
 def hha_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
     """(width, height) in pixels at which HHA of a frame of this size is computed.
 
-    The network's, of sampled depth, which takes a fraction of the time that the whole of it does and gives as good
-    labels (docs/hha.md); the frame's where that is smaller.
+    That is the size of the network's input. HHA of depth sampled at that size takes a fraction of the time, and labels
+    are as good (docs/hha.md). If the frame is smaller than that in either direction, it is the size of the frame.
     """
     size = network_size(width, height, spec)
     return size if size[0] <= width and size[1] <= height else (width, height)

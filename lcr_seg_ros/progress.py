@@ -1,4 +1,4 @@
-"""Bars that tell how far something has come: on standard error, and nothing unless that is a terminal."""
+"""Progress bars on standard error; nothing is drawn unless that is a terminal."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 Piece = TypeVar("Piece")
 
 REDRAW_S = 0.5
-"""Between two drawings, so that a bar costs nothing beside what is measured."""
+"""Seconds between two redraws, so that a bar does not disturb what is being measured."""
 
 
 @contextmanager
 def share_bar(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar of something whose end is known by time; it is gone when the block ends.
+    """A bar for work whose progress is known as a share; it is removed when the block ends.
 
     Args:
-        what: stands before it.
+        what: written before the bar.
 
     Yields:
-        A function that takes the share which is done, 0..1 (more is taken for 1), as often as one likes.
+        A function to call with the share that is done (clipped to 0..1), as often as one likes.
     """
     from tqdm import tqdm
 
@@ -34,7 +34,7 @@ def share_bar(what: str) -> Iterator[Callable[[float], None]]:
 
 @contextmanager
 def waiting(what: str) -> Iterator[Callable[[], None]]:
-    """A clock for something whose end nobody knows; yields what is called now and then to move it."""
+    """A clock for work whose end is not known; yields a function to call now and then, which updates it."""
     from tqdm import tqdm
 
     form = "{desc}: {elapsed}"
@@ -43,7 +43,7 @@ def waiting(what: str) -> Iterator[Callable[[], None]]:
 
 
 def each(pieces: Iterable[Piece], what: str, unit: str) -> Iterable[Piece]:
-    """The pieces one by one, with a bar that counts them in ``unit``."""
+    """Iterate over ``pieces`` with a bar that counts them in ``unit``."""
     from tqdm import tqdm
 
     bar: Iterable[Piece] = tqdm(pieces, desc=what, unit=unit, leave=False, disable=_is_off(), mininterval=REDRAW_S)
@@ -55,6 +55,8 @@ def _move(bar: Any, to: float) -> None:
 
 
 def _is_off() -> bool | None:
-    """None leaves it to tqdm, which draws on terminals only. With ``--json -``, what is printed goes to standard error
-    as well, and a bar would cut its lines."""
+    """None leaves the decision to tqdm, which draws on terminals only.
+
+    With ``--json -``, all other output goes to standard error, where a bar would break its lines.
+    """
     return True if sys.stdout is sys.stderr else None

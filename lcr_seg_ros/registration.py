@@ -1,9 +1,9 @@
-"""Depth as the colour camera would see it, for cameras whose driver does not register it.
+"""Register depth to the colour image, for cameras whose driver does not.
 
-Each depth pixel is a small square of surface. It is moved into the colour camera, where it covers what its square
-covers there, and the nearest surface wins. Squares of one surface are stretched until they meet, so that neither a
-finer colour image nor a slope opens cracks; at an edge they are not, so that nothing is drawn between a thing and what
-is behind it. What only the colour camera sees stays a hole.
+Each depth pixel is treated as a small square of surface, which is projected into the colour image; the nearest surface
+wins. Squares of one surface are stretched until they meet, so that neither a finer colour image nor a slope opens
+cracks. At an edge they are not, so that nothing is drawn between an object and its background. Whatever only the colour
+camera sees remains a hole.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
 
 MAX_REACH_PX = 16.0
-"""A depth pixel covers at most so many colour pixels to each side, however near it is: a bound of the time."""
+"""A depth pixel covers at most this many colour pixels to each side, however near it is. This bounds the time."""
 
 ROTATION_TOLERANCE = 1e-3
-"""A rotation matrix may be this far from orthonormal: extrinsics are often written down with few digits."""
+"""A rotation matrix may deviate from orthonormal by this much: extrinsics are often written down with few digits."""
 
 
 def register_depth(
@@ -28,12 +28,13 @@ def register_depth(
     color_camera: CameraIntrinsics,
     transform: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float32]:
-    """Depth of each pixel of the colour image.
+    """Compute the depth of each pixel of the colour image.
 
     Args:
-        depth_m: (h, w) float32, metres along the optical axis of the depth camera; not finite or not positive: a hole.
-        depth_camera: of that (rectified) image.
-        color_camera: of the (rectified) colour image, H x W.
+        depth_m: (h, w) float32, metres along the optical axis of the depth camera; values that are not finite or not
+            positive are holes.
+        depth_camera: intrinsics of that (rectified) image.
+        color_camera: intrinsics of the (rectified) colour image, H x W.
         transform: (4, 4) from the depth camera's optical frame to the colour camera's, metres:
             ``p_color = transform @ p_depth``. Without rotation and with a depth camera that is 25 mm to the right of
             the colour camera, ``transform[0, 3]`` is 0.025.
@@ -43,7 +44,7 @@ def register_depth(
         and equal cameras it is ``depth_m``, holes set to 0.
 
     Raises:
-        FrameError: wrong shape or type, a size that is not that of ``depth_camera``, or no rigid transform.
+        FrameError: wrong shape or type, another size than that of ``depth_camera``, or not a rigid transform.
     """
     if depth_m.ndim != 2 or depth_m.dtype != np.float32:
         raise FrameError(f"depth_m must be (h, w) float32 in metres, got {depth_m.shape} {depth_m.dtype}")
@@ -62,7 +63,7 @@ def register_depth(
 
 
 def _checked(transform: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Rotation (3, 3) and translation (3,) of a rigid transform."""
+    """(3, 3) rotation and (3,) translation of a transform, once it is known to be rigid."""
     matrix = np.asarray(transform, np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise FrameError(f"transform must be (4, 4) and finite, got {matrix.tolist()}")
@@ -80,10 +81,10 @@ def _matrix(camera: CameraIntrinsics) -> npt.NDArray[np.float64]:
 _HALF, _REACH, _ZERO = np.float32(0.5), np.float32(MAX_REACH_PX), np.float32(0)
 _NOWHERE = np.float32(np.nan)
 _NEAREST_M = np.float32(0.01)
-"""What comes nearer to the colour camera than this is not in its picture."""
+"""Points nearer to the colour camera than this, or behind it, are left out."""
 
 _SEAM = np.float32(1e-3)
-"""Squares overlap by so many pixels, so that rounding leaves no crack between two that meet at a pixel's centre."""
+"""Squares reach this many pixels farther, so that rounding leaves no crack where two meet at a pixel's centre."""
 
 _X, _Y, _D, _X_ALONG_U, _Y_ALONG_U, _X_ALONG_V, _Y_ALONG_V = range(7)
 
@@ -93,7 +94,7 @@ def _splat(depth, matrix, offset, registered):  # type: ignore[no-untyped-def]
     """Draw the squares of all pixels into ``registered``, which holds inf."""
     height, width = depth.shape
     rows = np.empty((2, 7, width), np.float32)
-    # How far the next pixel of the same surface lies: to the right, below and, from the row before, above; in x and y.
+    # Distances in x and y to the neighbours on the same surface: to the right, below, and (from the last row) above.
     right, down = np.zeros((2, width + 1), np.float32), np.zeros((2, 2, width), np.float32)
     reach = np.empty(width, np.float32)
     bounds = np.empty((4, width), np.int32)
@@ -119,7 +120,7 @@ def _splat(depth, matrix, offset, registered):  # type: ignore[no-untyped-def]
 
 @compiled()
 def _move(depth, v, matrix, offset, row):  # type: ignore[no-untyped-def]
-    """Where a row of depth pixels lands: x, y, distance, and how far x and y go along u and v at equal depth.
+    """Project a row of depth pixels: x, y, distance, and the change of x and y along u and v at constant depth.
 
     With depth z, pixel (u, v) lands at (x, y) at distance d, where d (x, y, 1) = z matrix (u, v, 1) + offset.
     """
@@ -144,10 +145,10 @@ def _move(depth, v, matrix, offset, row):  # type: ignore[no-untyped-def]
 
 @compiled()
 def _join(x, y, next_x, next_y, flat_x, flat_y, step_x, step_y):  # type: ignore[no-untyped-def]
-    """The step from each pixel to its neighbour, 0 where they are not of one surface.
+    """The absolute step from each pixel to its neighbour; 0 if they do not belong to the same surface.
 
-    They are, unless the step differs from that at equal depth by more than its own length: then something was covered
-    or laid bare between them.
+    They do if the step differs from the one at constant depth by less than the length of the latter. Otherwise, part of
+    the scene between them is hidden from one of the cameras.
     """
     for u in range(next_x.size):
         dx, dy = next_x[u] - x[u], next_y[u] - y[u]
@@ -159,7 +160,7 @@ def _join(x, y, next_x, next_y, flat_x, flat_y, step_x, step_y):  # type: ignore
 
 @compiled()
 def _reach(flat_u, right, flat_v, below, above, reach):  # type: ignore[no-untyped-def]
-    """How far each square reaches along one axis: half the way to its neighbours, half its own size if it has none."""
+    """How far each square reaches along one axis: half the distance to its neighbours, at least half its own size."""
     for u in range(reach.size):
         along_u = max(abs(flat_u[u]), right[u], right[u + 1])
         along_v = max(abs(flat_v[u]), below[u], above[u])
@@ -179,7 +180,7 @@ def _bounds(centre, reach, size, first, end):  # type: ignore[no-untyped-def]
 
 @compiled()
 def _draw(distance, left, end_x, top, end_y, registered):  # type: ignore[no-untyped-def]
-    """The nearest stays."""
+    """Fill the squares with their distance, where nothing nearer has been drawn."""
     for u in range(distance.size):
         d = distance[u]
         for line in range(top[u], end_y[u]):

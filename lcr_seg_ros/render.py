@@ -1,4 +1,4 @@
-"""Pictures of what the segmenter saw and said."""
+"""Pictures of the segmenter's input and output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lcr_seg_ros.labels import UNLABELLED, LabelClass, LabelSet
 Image = npt.NDArray[np.uint8]
 
 PANEL_HEIGHT = 300
-"""Pixels; four or five panels side by side then still fit a screen."""
+"""In pixels; four or five panels side by side still fit on a screen."""
 
 _INK = (40, 40, 40)
 _PAPER = 255
@@ -25,7 +25,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 def colorize(labels: Image, label_set: LabelSet) -> Image:
     """(H, W) uint8 mask ids -> (H, W, 3) uint8 RGB; void, unlabelled and unknown ids are black."""
-    # A table with three channels wants an image with three; that is still ten times quicker than NumPy's lookup.
+    # LUT needs as many channels in the image as in the table; even so it is ten times faster than NumPy indexing.
     return cv2.LUT(cv2.merge([labels, labels, labels]), label_set.palette[None])  # type: ignore[return-value]
 
 
@@ -34,9 +34,12 @@ def overlay(rgb: Image, labels: Image, label_set: LabelSet, opacity: float = 0.5
 
     Args:
         rgb: (H, W, 3) uint8.
-        labels: (H, W) uint8 mask ids; where unlabelled the image shows through.
+        labels: (H, W) uint8 mask ids.
         label_set: gives the colours.
         opacity: of the colours, 0..1.
+
+    Returns:
+        (H, W, 3) uint8; where a pixel is unlabelled or void, the image as it is.
     """
     mixed = cv2.addWeighted(rgb, 1 - opacity, colorize(labels, label_set), opacity, 0)
     is_open = np.zeros(256, np.uint8)
@@ -62,7 +65,7 @@ def sheet(
         label_set: names and colours.
         truth: (H, W) uint8 mask ids of an annotation, shown beside the labels.
         title: written above the first panel.
-        truth_set: gives the annotation's colours, where it is not ``label_set``.
+        truth_set: gives the annotation's colours, if they are not those of ``label_set``.
 
     Returns:
         (h, w, 3) uint8 RGB, panels at most 300 px high.
@@ -83,7 +86,7 @@ def sheet(
 
 
 def legend(labels: Image, label_set: LabelSet, width: int) -> Image:
-    """(h, width, 3) uint8 RGB: colour, name and share of each class that occurs, largest first."""
+    """(h, width, 3) uint8 RGB: colour, name and share of the pixels of each class that occurs, largest share first."""
     counts = np.bincount(labels.ravel(), minlength=256)
     present = sorted((c for c in label_set.classes if counts[c.id]), key=lambda c: -counts[c.id])
     cell_width, cell_height = 190, 26
@@ -112,10 +115,14 @@ def class_legend(classes: Sequence[LabelClass], columns: int = 2) -> Image:
 
 
 def write_image(path: str | Path, rgb: Image) -> Path:
-    """Write an RGB image in the format that its name ends with, whole or not at all.
+    """Write an image, whole or not at all, in the format that the extension of its name stands for.
+
+    Args:
+        path: ends with .png or .jpg, or whatever else OpenCV can write.
+        rgb: (H, W, 3) uint8.
 
     Raises:
-        SourceError: the ending names no image format.
+        SourceError: the extension is not that of an image format.
     """
     path = Path(path)
     try:

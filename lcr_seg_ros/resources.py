@@ -1,7 +1,7 @@
-"""Where the files that travel with the package are, in every install mode.
+"""Paths of the files that ship with the package, however it is installed.
 
-``config/`` stands at the top of the repository, where ROS users look for it, and is linked into the
-package, so the same path works from a source tree, a wheel and a colcon install.
+``config/`` is at the top of the repository, where ROS users look for it, and is linked into the package, so that the
+same path works in a source tree, a wheel and a colcon install.
 """
 
 from pathlib import Path

@@ -1,8 +1,10 @@
-"""The straight walk from a camera frame to labels. No ROS, no PyTorch unless its backend is chosen.
+"""The whole path from a camera frame to labels. Needs no ROS, and PyTorch only if its backend is chosen.
 
-There are two ways. Stage by stage: HHA and preprocessing on the CPU, the network on its backend, decoding on the CPU.
-And where PyTorch runs the network on CUDA, all of it on the device (:mod:`lcr_seg_ros.device_pipeline`), which first
-has to give the same labels as the stages, and is given up for them for good when it fails.
+There are two paths:
+
+- Stage by stage: HHA and preprocessing on the CPU, the network on its backend, decoding on the CPU.
+- Where PyTorch runs the network on CUDA, everything on the device (:mod:`lcr_seg_ros.device_pipeline`). Before its
+  first use, its labels are compared with those of the stages; if it ever fails, the stages replace it for good.
 """
 
 from __future__ import annotations
@@ -34,31 +36,31 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 8
-"""Frames that go through the network together on a GPU. On a CPU one: there two together take at least as long as one
-after the other (tried on two cores, with OpenVINO and with ONNX Runtime), and the first would wait for the second."""
+"""Frames per network call on a GPU. On a CPU it is one: there a batch of two takes at least as long as two single calls
+(measured on two cores, with OpenVINO and with ONNX Runtime), and the first frame would wait for the second."""
 
 LEAST_AGREEMENT = 0.98
-"""Share of the pixels of a test image at which the device pipeline and the stages one by one have to agree."""
+"""The device pipeline and the stages must give the same label for at least this share of a test image's pixels."""
 
 KEPT_SIZES = 4
-"""Frame sizes whose buffers are kept, so that cameras of different sizes do not take them from each other."""
+"""Number of frame sizes whose buffers are kept, so that cameras of different sizes do not evict each other's."""
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What a frame became.
+    """The result for one frame.
 
     Args:
         labels: (H, W) uint8 mask ids of the model's label set, at the size of the frame.
         confidence: (H, W) float32 probability of that label, 0..1.
-        hha: (h, w, 3) uint8, of the size of :func:`lcr_seg_ros.preprocess.hha_size`, or None where the model sees
-            colour only, or where it was not asked for.
-        gravity: what HHA was computed with, or None where the model sees colour only.
-        pictures: of the labels, where a drawing was asked for and the device has made them.
-        stage_ms: wall time of each stage in milliseconds: ``hha``, ``preprocess``, ``network``, ``decode``; of a
-            batch, the frame's share. Of a frame that went through the device pipeline: ``gravity``, found on the CPU
-            (not for a model that sees colour only), and ``device``, from the upload to the end of the download; of a
-            batch, the frame's share of that.
+        hha: (h, w, 3) uint8, of the size of :func:`lcr_seg_ros.preprocess.hha_size`; None if the model uses colour
+            only, or if the device pipeline was not asked for it.
+        gravity: the gravity that HHA was computed with; None if the model uses colour only.
+        pictures: pictures of the labels; None unless a drawing was requested and the device pipeline made it.
+        stage_ms: wall time of each stage in milliseconds. Stage by stage: ``hha``, ``preprocess``, ``network``,
+            ``decode``. In the device pipeline: ``gravity``, found on the CPU (absent if the model uses colour only),
+            and ``device``, from the upload to the end of the download. The time that a batch spends together is
+            divided equally among its frames.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -71,7 +73,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A frame that is ready for the network."""
+    """A preprocessed frame: ``tensor`` is its (1, C, h, w) network input."""
 
     frame: RgbdFrame
     tensor: npt.NDArray[np.float32]
@@ -81,23 +83,23 @@ class _Prepared:
 
 
 class Segmenter:
-    """A model made ready to label frames.
+    """A model that is ready to label frames.
 
-    Without a tracker the same frame gives the same labels whatever came before it. Not to be shared between threads.
+    Without a tracker, a frame's labels do not depend on earlier frames. Not to be shared between threads.
 
     Args:
         bundle: the model.
         backend: runs its network.
         hha_mode: see :class:`lcr_seg_ros.hha.HhaEncoder`.
         hha_settings: default: those that the network was trained with.
-        fall_back: makes a backend on the CPU, for when the one given, on a GPU, fails at a frame: its memory is full,
-            or the device is lost. It is asked once. Default: the failure is raised.
-        device_pipeline: whether frames go through :class:`lcr_seg_ros.device_pipeline.DevicePipeline`, for which the
-            backend has to be PyTorch's. Default: where that runs on CUDA, unless ``hha_mode`` is "exact".
-        num_threads: CPU threads of HHA, see :class:`lcr_seg_ros.hha.HhaEncoder`. The backend has its own number.
+        fall_back: makes a CPU backend to replace a GPU backend that fails on a frame (out of memory, device lost).
+            Called at most once. Default: the failure is raised.
+        device_pipeline: whether frames go through :class:`lcr_seg_ros.device_pipeline.DevicePipeline`, which needs the
+            torch backend. Default: yes if that backend runs on CUDA, unless ``hha_mode`` is "exact".
+        num_threads: CPU threads of HHA, see :class:`lcr_seg_ros.hha.HhaEncoder`. The backend has its own setting.
 
     Raises:
-        BackendError: a device pipeline with another backend.
+        BackendError: ``device_pipeline`` is set and the backend is not torch.
     """
 
     def __init__(
@@ -112,8 +114,8 @@ class Segmenter:
     ) -> None:
         self.bundle = bundle
         self.device_fallback = ""
-        """Why frames no longer go the way that was chosen: the network runs on the CPU instead of the device it was
-        loaded for, or the device pipeline was given up. Empty if they do."""
+        """Why frames no longer take the chosen path: the network moved from its device to the CPU, or the device
+        pipeline was given up. Empty as long as neither has happened."""
         self._backend = backend
         self._fall_back = fall_back
         self._hha_mode = hha_mode
@@ -122,8 +124,8 @@ class Segmenter:
         self._preprocessors: dict[tuple[int, ...], Preprocessor] = {}
         self._ids = bundle.labels.ids
         if device_pipeline is None:
-            device_pipeline = _shows_its_network(backend) and backend.device == "cuda" and hha_mode != "exact"
-        elif device_pipeline and not _shows_its_network(backend):
+            device_pipeline = _has_torch_network(backend) and backend.device == "cuda" and hha_mode != "exact"
+        elif device_pipeline and not _has_torch_network(backend):
             raise BackendError(f"the device pipeline needs backend torch, got {backend.name}")
         self._is_on_device = device_pipeline
         self._pipeline: DevicePipeline | None = None  # made for the first frame
@@ -142,16 +144,16 @@ class Segmenter:
         """Load a model bundle and a backend for it.
 
         Args:
-            model: shipped name or path of a bundle.
+            model: name of a shipped bundle, or path of a bundle.
             backend, device: see :func:`lcr_seg_ros.backends.create_backend`.
-            num_threads: CPU threads of the backend and of HHA; 0 leaves both their own choice.
+            num_threads: CPU threads of the backend and of HHA; with 0, each chooses its own number.
             hha_mode: see :class:`lcr_seg_ros.hha.HhaEncoder`.
             hha_settings: default: those that the network was trained with.
             device_pipeline: see :class:`Segmenter`.
 
         Raises:
             BundleError: the model file cannot be used.
-            BackendError: nothing here can run it.
+            BackendError: no backend on this machine can run it, or ``device_pipeline`` without the torch backend.
         """
         bundle = ModelBundle.load(model)
         runtime = create_backend(bundle, backend, device, num_threads)
@@ -176,14 +178,14 @@ class Segmenter:
 
     @property
     def max_batch(self) -> int:
-        """How many frames at once pay; see :data:`MAX_BATCH`. A backend may have a ``max_batch`` of its own."""
+        """Largest batch that is worthwhile, see :data:`MAX_BATCH`; a ``max_batch`` of the backend takes precedence."""
         return int(getattr(self._backend, "max_batch", 1 if self.device == "cpu" else MAX_BATCH))
 
     def warm_up(self, width: int, height: int, batch: int = 1) -> None:
-        """Compile everything for up to ``batch`` frames of this size by labelling empty ones."""
+        """Compile everything for batches of up to ``batch`` frames of this size (in pixels) by labelling empty ones."""
         depth_m = np.full((height, width), 2.0, np.float32)
         frame = RgbdFrame(np.zeros((height, width, 3), np.uint8), depth_m, _some_camera(width, height))
-        # The pipeline takes fewer frames in batches of these sizes.
+        # The device pipeline splits smaller batches into these powers of two.
         smaller = [1 << power for power in range((batch - 1).bit_length())] if self._is_on_device else []
         for count in (*smaller, batch):
             self.segment_batch([frame] * count)
@@ -193,12 +195,12 @@ class Segmenter:
 
         Args:
             frame: with depth and intrinsics where the model needs them.
-            tracker: memory of this camera's gravity, for frames that follow each other; brought up to date.
-            with_hha: False if the HHA image is not wanted: the device pipeline then leaves it on the device.
+            tracker: memory of this camera's gravity, for consecutive frames; it is updated.
+            with_hha: False if the HHA image is not needed: the device pipeline then does not download it.
 
         Raises:
             FrameError: the model needs depth or intrinsics and the frame has none.
-            BundleError: the network has another number of classes than the label set.
+            BundleError: network and label set differ in the number of classes.
         """
         return self.segment_batch([frame], [tracker], with_hha)[0]
 
@@ -209,14 +211,14 @@ class Segmenter:
         with_hha: bool = True,
         drawing: Drawing | None = None,
     ) -> list[Segmentation]:
-        """Label frames, of several cameras, say; those of one network size go through the network together.
+        """Label several frames, for example one from each camera. Frames of one network size share a network call.
 
         Args:
             frames: with depth and intrinsics where the model needs them.
             trackers: one for each frame; see :meth:`segment`.
             with_hha: see :meth:`segment`.
-            drawing: how pictures of the labels are to be drawn, if they are wanted. The device pipeline draws them;
-                stage by stage, that is left to whoever wants them.
+            drawing: how to draw pictures of the labels; None for no pictures. Only the device pipeline draws them;
+                stage by stage, drawing is left to the caller.
 
         Raises:
             FrameError, BundleError: as :meth:`segment`.
@@ -224,19 +226,19 @@ class Segmenter:
         pairs = list(zip(frames, trackers or [None] * len(frames), strict=True))
         if self._is_on_device and pairs:
             try:
-                pipeline = self._pipeline = self._pipeline or self._proven_pipeline(pairs[0][0])
-                return _through(pipeline, pairs, with_hha, drawing)
+                pipeline = self._pipeline = self._pipeline or self._verified_pipeline(pairs[0][0])
+                return _segment_on_device(pipeline, pairs, with_hha, drawing)
             except (FrameError, BundleError):
                 raise
-            except Exception as error:  # the device is lost or its memory full
-                self._give_pipeline_up(error)
+            except Exception as error:  # such as device lost or out of memory
+                self._abandon_pipeline(error)
         return self._stage_by_stage(pairs)
 
-    def _proven_pipeline(self, first: RgbdFrame) -> DevicePipeline:
-        """A pipeline that has labelled an image of the size of the first one as the stages do.
+    def _verified_pipeline(self, first: RgbdFrame) -> DevicePipeline:
+        """A new device pipeline, compared with the stages on a test image of the size of ``first``.
 
         Raises:
-            BackendError: it has not.
+            BackendError: their labels differ.
         """
         from lcr_seg_ros.device_pipeline import DevicePipeline
 
@@ -244,14 +246,14 @@ class Segmenter:
         pipeline = DevicePipeline(self.bundle, backend, self._hha_settings, graphed=backend.device == "cuda")
         sample = _sample_frame(first.rgb.shape[1], first.rgb.shape[0])
         (expected,) = self._stage_by_stage([(sample, None)])
-        agreement = float((_through(pipeline, [(sample, None)], False)[0].labels == expected.labels).mean())
+        agreement = float((_segment_on_device(pipeline, [(sample, None)], False)[0].labels == expected.labels).mean())
         if agreement < LEAST_AGREEMENT:
             raise BackendError(
                 f"it labels {1 - agreement:.1%} of the pixels of a test image otherwise than the stages do"
             )
         return pipeline
 
-    def _give_pipeline_up(self, error: Exception) -> None:
+    def _abandon_pipeline(self, error: Exception) -> None:
         self._is_on_device, self._pipeline = False, None
         self.device_fallback = f"the device pipeline failed on {self.device} ({_reason(error)}); stage by stage instead"
         log.warning("%s", self.device_fallback)
@@ -265,7 +267,7 @@ class Segmenter:
             began = perf_counter()
             probabilities = self._infer(tensors[0] if len(tensors) == 1 else np.concatenate(tensors))
             network_ms = 1e3 * (perf_counter() - began) / len(alike)
-            # Before the next call of the backend, which may overwrite these.
+            # Decode before the next call of the backend, which may overwrite these probabilities.
             for number, scores in zip(alike, probabilities, strict=True):
                 results[number] = self._decode(prepared[number], scores, network_ms)
         return [results[number] for number in range(len(pairs))]
@@ -291,7 +293,7 @@ class Segmenter:
     def _infer(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         try:
             return self._backend.infer(tensor)
-        except Exception as error:  # each runtime has its own
+        except Exception as error:  # each runtime raises types of its own
             if self._fall_back is None or self.device == "cpu":
                 raise
             reason = _reason(error)
@@ -312,7 +314,7 @@ class Segmenter:
         return self._preprocessors[shape]
 
 
-def _through(
+def _segment_on_device(
     pipeline: DevicePipeline,
     pairs: Sequence[tuple[RgbdFrame, GravityTracker | None]],
     with_hha: bool,
@@ -348,7 +350,7 @@ def _through(
 
 
 def _sample_frame(width: int, height: int) -> RgbdFrame:
-    """Patches of many colours at many depths, so that no two classes are alike for long."""
+    """Patches of random colours and depths, so that no two classes score alike over a large area."""
     random = np.random.default_rng(0)
     colors = random.integers(0, 256, (6, 8, 3), np.uint8)
     depth_m = random.uniform(1.0, 4.0, (6, 8)).astype(np.float32)
@@ -360,7 +362,7 @@ def _some_camera(width: int, height: int) -> CameraIntrinsics:
     return CameraIntrinsics(0.8 * width, 0.8 * width, (width - 1) / 2, (height - 1) / 2, width, height)
 
 
-def _shows_its_network(backend: Backend) -> bool:
+def _has_torch_network(backend: Backend) -> bool:
     return getattr(backend, "network", None) is not None
 
 

@@ -1,4 +1,4 @@
-"""Videos of pictures, by OpenCV's writer."""
+"""Writing videos with OpenCV."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from lcr_seg_ros.errors import SourceError
 Image = npt.NDArray[np.uint8]
 
 CODECS = {".mp4": "mp4v", ".webm": "VP80", ".avi": "MJPG"}
-"""By the name's ending, those that OpenCV's wheels bring: MPEG-4 for players, VP8 for browsers too, JPEG."""
+"""Codecs by file extension, all of them in OpenCV's wheels: MPEG-4 for players, VP8 for browsers too, and motion
+JPEG."""
 
 _PAPER = 255
 
 
 class VideoFile:
-    """A video that is there whole when the block is left, or not at all.
+    """A video file, used as a context manager; it appears whole when the block ends, or not at all.
 
     Args:
-        path: ends with .mp4, .webm or .avi; replaced if it is there.
-        fps: pictures a second, > 0.
-        height: of every picture; those that differ are cut, or filled up with white below. None: of the first one.
+        path: ends with .mp4, .webm or .avi; an existing file is replaced.
+        fps: pictures per second, > 0.
+        height: of the video in pixels; other pictures are cut off or padded with white at the bottom. Default: that of
+            the first picture.
 
     Raises:
-        SourceError: the ending names no format, or this OpenCV cannot write it.
+        SourceError: the extension names no format. On leaving the block: not all pictures could be written.
     """
 
     def __init__(self, path: str | Path, fps: float = 30.0, height: int | None = None) -> None:
@@ -63,10 +65,10 @@ class VideoFile:
             self._draft.unlink(missing_ok=True)
 
     def add(self, rgb: Image) -> None:
-        """The next picture: (h, w, 3) uint8 RGB, as wide as the first one.
+        """Append a picture: (h, w, 3) uint8 RGB, as wide as the first one.
 
         Raises:
-            SourceError: it is not, or this OpenCV cannot write the format.
+            SourceError: it has another width, or this OpenCV cannot write the format.
         """
         if self._writer is None:
             self._open(rgb.shape[1], self._height or rgb.shape[0])
@@ -80,7 +82,7 @@ class VideoFile:
         self._count += 1
 
     def _refuse_cut(self, draft: Path) -> None:
-        """OpenCV's writer says nothing of a disk that is full: what it wrote is counted by reading it."""
+        """Count the pictures by reading them back: OpenCV's writer does not report a full disk."""
         capture = cv2.VideoCapture(str(draft))
         readable = 0
         while capture.grab():
@@ -93,7 +95,7 @@ class VideoFile:
             )
 
     def _open(self, width: int, height: int) -> None:
-        self._size = (width + width % 2, height + height % 2)  # what most codecs ask for
+        self._size = (width + width % 2, height + height % 2)  # most codecs need even sizes
         self.path.parent.mkdir(parents=True, exist_ok=True)
         suffix = self.path.suffix.lower()
         descriptor, draft = tempfile.mkstemp(

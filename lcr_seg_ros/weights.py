@@ -1,4 +1,4 @@
-"""The PyTorch weights that a bundle's ONNX model carries under their own names."""
+"""Read PyTorch weights from a bundle's ONNX model, which stores them under their PyTorch names."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ HALF = "/float16"
 
 
 def state_dict_from_onnx(network: bytes) -> dict[str, Tensor]:
-    """The state dict, as float32 tensors by PyTorch name. Needs ``onnx`` and ``torch``.
+    """The state dict: float32 tensors by PyTorch name. Needs ``onnx`` and ``torch``.
 
     Args:
         network: serialised ONNX model, as in a bundle.
 
     Raises:
-        BundleError: the network is quantised: its weights are rounded and no longer the PyTorch network's.
+        BundleError: the network is quantised, so that its weights are no longer those of the PyTorch network.
     """
     import onnx
     import torch

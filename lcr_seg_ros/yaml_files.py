@@ -1,4 +1,4 @@
-"""YAML as people write it: a key that stands twice is a mistake, not a wish to have the last of the two."""
+"""YAML files that people write. A repeated key is refused as a mistake, where YAML would take its last value."""
 
 from __future__ import annotations
 
@@ -14,39 +14,41 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 def read_yaml(path: Path, error: type[LcrSegError], keys_as_written: bool = False) -> Any:
-    """The content of a YAML file, as plain values.
+    """Read a YAML file, as plain values.
 
     Args:
         path: the file.
-        error: what is raised.
-        keys_as_written: every key is text, ``on`` too, which YAML takes for true; else it is what YAML makes of it.
+        error: class of the errors raised.
+        keys_as_written: keep every key as text, even ``on``, which YAML reads as true.
 
     Raises:
-        error: not UTF-8, not YAML, or a key that stands twice; names the file and the line.
+        error: the file is not UTF-8 or not YAML, or a key is repeated; names the file and the line.
     """
     text = read_text(path, error)
     try:
         return yaml.load(text, _KeysAsWritten if keys_as_written else _EachKeyOnce)  # both are safe loaders
     except _RepeatedKeyError as fault:
         raise error(f"{path}, {fault}") from fault
-    except (yaml.YAMLError, ValueError) as fault:  # ValueError: of a date that no calendar has
+    except (yaml.YAMLError, ValueError) as fault:  # ValueError: an impossible date
         raise error(f"{path} is not YAML: {fault}") from fault
 
 
 def read_yaml_text(path: Path, error: type[LcrSegError]) -> Any:
-    """The same file with every scalar as it is written: ``on``, ``1.50`` and ``null`` are text.
+    """Read a YAML file with every scalar as text: ``on``, ``1.50`` and ``null`` stay as they are written.
+
+    Repeated keys are not refused.
 
     Raises:
-        error: not UTF-8, or not YAML.
+        error: the file is not UTF-8 or not YAML.
     """
     try:
-        return yaml.load(read_text(path, error), yaml.BaseLoader)  # which makes nothing else
+        return yaml.load(read_text(path, error), yaml.BaseLoader)  # safe: creates only text, lists and mappings
     except yaml.YAMLError as fault:
         raise error(f"{path} is not YAML: {fault}") from fault
 
 
 class _RepeatedKeyError(yaml.YAMLError):
-    """The later of two equal keys of one mapping."""
+    """A mapping has two equal keys."""
 
 
 class _EachKeyOnce(yaml.SafeLoader):
@@ -55,7 +57,7 @@ class _EachKeyOnce(yaml.SafeLoader):
         self._seen: set[int] = set()
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """PyYAML's step before a mapping is made, and before it is merged into another: its keys are as they stand."""
+        """Check the keys. PyYAML calls this before it builds a mapping or merges it (``<<``) into another one."""
         if id(node) not in self._seen:
             self._seen.add(id(node))
             self._take_keys([key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE])

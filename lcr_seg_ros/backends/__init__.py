@@ -1,7 +1,7 @@
-"""Runtimes that carry a bundle's network: one small interface, one file each.
+"""Runtimes that run a bundle's network, behind one small interface; each has a module of its own.
 
-``auto`` takes the first that works, in the order of :data:`ON_CUDA` where there is a CUDA device and then of
-:data:`ON_CPU`, and logs why it passed over the others.
+``auto`` takes the first one that works, in the order of :data:`ON_CUDA` (if there is a CUDA device) and then
+:data:`ON_CPU`, and logs why it rejected the others.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ log = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
-    """A loaded network. ``name`` and ``device`` (``cpu`` or ``cuda``) say what really runs it.
+    """A loaded network. ``name`` and ``device`` (``cpu`` or ``cuda``) say what actually runs it.
 
-    ``max_batch``, where a backend has it, is the largest batch worth giving to it. ``network``, where it has that, is
-    the PyTorch module itself, for :mod:`lcr_seg_ros.device_pipeline`.
+    A backend may also have ``max_batch``, the largest batch that is worthwhile, and ``network``, the PyTorch module
+    itself, which :mod:`lcr_seg_ros.device_pipeline` uses.
     """
 
     name: str
     device: str
 
     def infer(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(B, C, H, W) normalised input -> (B, N, h, w) class probabilities.
+        """(B, C, H, W) float32 normalised input -> (B, N, h, w) float32 class probabilities.
 
-        The first call at a new size may be slow (the network is compiled for it). The result may be
-        overwritten by the next call.
+        The first call with a new shape may be slow (the network is compiled for it). The next call may overwrite the
+        result.
         """
         ...
 
@@ -57,12 +57,12 @@ def create_backend(bundle: ModelBundle, backend: str = "auto", device: str = "au
     Args:
         bundle: the model.
         backend: ``auto`` or a key of :data:`BACKENDS`.
-        device: ``auto``, ``cpu`` or ``cuda``. ``auto`` prefers CUDA, and takes the CPU where that does not work.
-        num_threads: CPU threads, 0 for the runtime's own choice.
+        device: ``auto``, ``cpu`` or ``cuda``. ``auto`` prefers CUDA, and takes the CPU if that does not work.
+        num_threads: CPU threads; 0 for the runtime's own choice.
 
     Raises:
-        BackendError: unknown name, not installed, cannot use the device, or the network does not load. Where several
-            were tried, it lists what each said.
+        BackendError: an argument is out of range, the backend is not installed or cannot use the device, or the network
+            does not load. If several backends were tried, the error lists the reason of each.
     """
     if backend not in ("auto", *BACKENDS):
         raise BackendError(f"backend must be auto, {', '.join(BACKENDS)}, got {backend!r}")
@@ -84,8 +84,8 @@ def create_backend(bundle: ModelBundle, backend: str = "auto", device: str = "au
 
 
 def _candidates(backend: str, device: str) -> list[tuple[str, str]]:
-    """(name, ``cuda`` or ``cpu``) in the order in which they are tried."""
-    if backend == "openvino":  # whose class refuses cuda
+    """(name, ``cuda`` or ``cpu``) pairs, in the order in which they are tried."""
+    if backend == "openvino":  # its class refuses cuda, with a reason
         return [(backend, "cuda" if device == "cuda" else "cpu")]
     on_cuda = [(name, "cuda") for name in (ON_CUDA if backend == "auto" else (backend,))]
     on_cpu = [(name, "cpu") for name in (ON_CPU if backend == "auto" else (backend,))]
@@ -108,6 +108,6 @@ def _create(bundle: ModelBundle, name: str, device: str, num_threads: int) -> Ba
         created: Backend = getattr(import_module(module), class_name)(bundle, device, num_threads)
     except BackendError:
         raise
-    except Exception as error:  # a library that is missing or broken, a device without memory: another may do
+    except Exception as error:  # such as a missing or broken library, or out of memory: another backend may work
         raise BackendError(f"backend {name!r} fails on {device}: {type(error).__name__}: {error}") from error
     return created

@@ -1,4 +1,4 @@
-"""Whether this machine has a CUDA device, asked of the driver: no runtime has to be imported for the answer."""
+"""Ask the driver whether this machine has a CUDA device, so that no runtime has to be imported to find out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DRIVER = "libcuda.so.1"
 
 @cache
 def why_no_cuda() -> str:
-    """Why nothing can run on CUDA here, in a few words; empty if there is a device."""
+    """Why nothing can run on CUDA here, in a few words; "" if there is a device."""
     try:
         driver = ctypes.CDLL(DRIVER)
     except OSError:

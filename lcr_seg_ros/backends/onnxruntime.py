@@ -1,7 +1,7 @@
-"""ONNX Runtime: the CPU everywhere; with its GPU build TensorRT and CUDA.
+"""ONNX Runtime: on any CPU and, with its GPU build, on TensorRT and CUDA.
 
-TensorRT is tried before CUDA. It builds an engine for each input size, which takes minutes once; engines are kept in
-the user's cache.
+TensorRT is tried before CUDA. It builds an engine for each input size, which takes minutes; engines are kept in the
+user's cache.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BackendError
 
 PROVIDERS = {"TensorRT": "TensorrtExecutionProvider", "CUDA": "CUDAExecutionProvider"}
-"""Execution providers on a CUDA device, the quicker one first."""
+"""Execution providers for a CUDA device, the faster one first."""
 
 log = logging.getLogger(__name__)
 
 
 class OnnxRuntimeBackend:
-    """See :class:`lcr_seg_ros.backends.Backend`. ``provider`` is what ONNX Runtime runs the network with.
+    """See :class:`lcr_seg_ros.backends.Backend`. ``provider`` (TensorRT, CUDA or CPU) runs the network.
 
     Raises:
-        BackendError: the network does not load, or neither provider for CUDA works; tells why.
+        BackendError: the network does not load, or neither provider for CUDA works; says why.
     """
 
     name = "onnxruntime"
@@ -49,7 +49,7 @@ class OnnxRuntimeBackend:
         else:
             self.provider, self._session = "CPU", self._create([])
         if self.provider == "TensorRT":
-            self.max_batch = 1  # each batch size would be an engine of its own
+            self.max_batch = 1  # each batch size would need an engine of its own
 
     def infer(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         probabilities: npt.NDArray[np.float32] = self._session.run(None, {"image": tensor})[0]
@@ -59,8 +59,8 @@ class OnnxRuntimeBackend:
         """The first provider that works, and its session."""
         import onnxruntime
 
-        if hasattr(onnxruntime, "preload_dlls"):  # of CUDA and cuDNN, where pip has installed them
-            with redirect_stdout(StringIO()):  # it would print what it does not find
+        if hasattr(onnxruntime, "preload_dlls"):  # libraries of CUDA and cuDNN that were installed by pip
+            with redirect_stdout(StringIO()):  # it prints what it does not find
                 onnxruntime.preload_dlls()
         reasons: list[str] = []
         for k, (title, provider) in enumerate(PROVIDERS.items()):
@@ -85,20 +85,20 @@ class OnnxRuntimeBackend:
 
         providers = [(PROVIDERS[title], _provider_options(title)) for title in titles]
         try:
-            # TensorRT names the engines that it keeps after the file, whose name is another at each start.
+            # On a GPU, pass bytes: TensorRT names cached engines after the file, whose name differs at each start.
             with nullcontext(self._bundle.network) if titles else network_file(self._bundle.network) as network:
-                # Its own fallback would only print, and hide what happened from us.
+                # The runtime's own fallback would print a message and hide the error from us.
                 return onnxruntime.InferenceSession(
                     network, self._options, providers=[*providers, "CPUExecutionProvider"], enable_fallback=0
                 )
-        except Exception as error:  # the runtime has no common base for its errors
+        except Exception as error:  # the runtime's errors have no common base
             reason = " ".join(str(error).split())
             raise BackendError(f"onnxruntime cannot load the network of {self._bundle.name!r}: {reason}") from error
 
 
 def _provider_options(title: str) -> dict[str, Any]:
     if title != "TensorRT":
-        # TF32 would change labels; the search for the best convolutions takes seconds at each new size.
+        # TF32 would change labels. An exhaustive search for the best convolutions takes seconds at each new size.
         return {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
     if (folder := cache_folder("tensorrt")) is None:
         return {}
@@ -108,14 +108,14 @@ def _provider_options(title: str) -> dict[str, Any]:
 
 
 def _why_not_loadable(title: str) -> str:
-    """Load a provider's library as ONNX Runtime will; what is missing, or nothing."""
+    """Load a provider's library as ONNX Runtime would; returns what is missing, or ""."""
     import onnxruntime
 
     folder = Path(onnxruntime.__file__).parent / "capi"
     try:
         for part in ("shared", title.lower()):
             library = folder / f"libonnxruntime_providers_{part}.so"
-            if library.is_file():  # a build of another kind keeps them elsewhere: then its session tells
+            if library.is_file():  # other builds keep them elsewhere; then the session itself reports what is missing
                 ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
         return f"{error}, see https://onnxruntime.ai/docs/execution-providers"

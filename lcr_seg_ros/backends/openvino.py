@@ -1,7 +1,7 @@
-"""OpenVINO on the CPU: the fastest of the three there, and the default.
+"""OpenVINO on the CPU: the fastest of the three runtimes there, and the default.
 
-A network is compiled for each input size. The result is kept in the user's cache, so that the next start need not do it
-again; OpenVINO itself tells a file that is cut, or of another version, processor or network, and compiles anew.
+A network is compiled for each input size. The result is kept in the user's cache for the next start. OpenVINO itself
+detects files that are truncated or belong to another version, processor or network, and compiles again.
 """
 
 from __future__ import annotations
@@ -19,16 +19,20 @@ from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BackendError
 
 MAX_SIZES = 4
-"""So many compiled input sizes are kept in memory."""
+"""Number of compiled input sizes that are kept in memory."""
 
 LARGEST_CACHED_BYTES = 64 << 20
-"""Networks larger than this are not kept on disk: reading them back takes as long as compiling."""
+"""Larger networks are not cached on disk: reading them back takes as long as compiling them."""
 
 log = logging.getLogger(__name__)
 
 
 class OpenVinoBackend:
-    """See :class:`lcr_seg_ros.backends.Backend`. Compiles the network once for each input size."""
+    """See :class:`lcr_seg_ros.backends.Backend`. Compiles the network once for each input shape.
+
+    Raises:
+        BackendError: the device is cuda, or the network cannot be read.
+    """
 
     name = "openvino"
     device = "cpu"
@@ -36,7 +40,7 @@ class OpenVinoBackend:
     def __init__(self, bundle: ModelBundle, device: str, num_threads: int) -> None:
         if device == "cuda":
             raise BackendError("openvino runs on the CPU only: use backend onnxruntime or torch for cuda")
-        # Importing openvino reports that to its makers through this package, and does without where it is missing.
+        # On import, openvino reports usage to its makers through this module. It works without the module.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
@@ -47,7 +51,7 @@ class OpenVinoBackend:
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise BackendError(f"openvino cannot read the network of {bundle.name!r}: {reason}") from error
-        # float32 whatever the CPU prefers: the same labels on every machine. Layers of int8 stay int8.
+        # float32 whatever the CPU prefers, for the same labels on every machine. int8 layers stay int8.
         self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if num_threads:
             self._options["INFERENCE_NUM_THREADS"] = num_threads

@@ -1,4 +1,4 @@
-"""PyTorch: the network rebuilt from its registry and the weights kept in the bundle. On CUDA in half precision."""
+"""PyTorch: the network is rebuilt from the registry of networks and the bundle's weights. Half precision on CUDA."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class TorchBackend:
 
     Attributes:
         network: the ``torch.nn.Module`` on the device: (B, C, H, W) of ``dtype`` -> (B, N, h, w) scores.
-        dtype: float32 on the CPU. On CUDA float16, with channels last in memory, as its convolutions are fastest; the
-            softmax is taken in float32.
+        dtype: float32 on the CPU. float16 on CUDA, in the memory layout channels_last, in which convolutions are
+            fastest; softmax is computed in float32.
 
     Raises:
-        BackendError: PyTorch cannot use the device, or the network cannot be rebuilt, as one of int8.
+        BackendError: PyTorch cannot use the device, or the network cannot be rebuilt, for example because it is int8.
     """
 
     name = "torch"
@@ -59,7 +59,7 @@ def _rebuild(bundle: ModelBundle) -> Any:
         raise BackendError(f"backend torch reads weights with {error.name}: pip install {error.name}") from error
     except BundleError as error:
         raise BackendError(f"torch cannot run {bundle.name!r}: {error}; use backend openvino or onnxruntime") from error
-    except Exception as error:  # protobuf's errors have no base that all versions share
+    except Exception as error:  # protobuf's errors have no base class that all versions share
         raise BackendError(f"cannot read the network of {bundle.name!r}: {error}") from error
     try:
         network = create_network(bundle.architecture["name"], **bundle.architecture["arguments"])

@@ -1,4 +1,4 @@
-"""Rows of an image shared out among threads. Compiled loops let go of the interpreter, so they run side by side."""
+"""The rows of an image divided among threads. Compiled loops release the GIL, so they run in parallel."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 BANDS_A_THREAD = 2
-"""Rows do not all take as long, so that a thread that is through with a band takes another."""
+"""Bands per thread. Some rows take longer than others, so a thread that has finished a band takes another."""
 
 LEAST_ROWS = 80
-"""A band of fewer costs more to hand over than it saves."""
+"""Handing over a band of fewer rows costs more than it saves."""
 
 MOST_THREADS = 4
-"""More than these wait for memory rather than for each other."""
+"""Further threads would only wait for memory."""
 
 
 def usable_threads() -> int:
-    """As many as this process has processors, up to :data:`MOST_THREADS`."""
+    """The number of processors that this process may use, at most :data:`MOST_THREADS`."""
     return min(len(os.sched_getaffinity(0)), MOST_THREADS)
 
 
 class Bands:
-    """Shares out bands of rows, from the first to the last, among helpers and the caller's own thread.
+    """Distributes bands of rows, from the first to the last, among helper threads and the calling thread.
 
     Args:
-        threads: the caller's among them, >= 1.
+        threads: number of threads, including the caller's, >= 1.
     """
 
     def __init__(self, threads: int = 1) -> None:
@@ -33,12 +33,12 @@ class Bands:
         self._helpers: ThreadPoolExecutor | None = None  # started when first needed
 
     def each(self, rows: int, work: Callable[[int, int, int], object]) -> None:
-        """Call ``work(thread, first, last)`` for the rows ``first`` to ``last``, not included, of every band, and wait.
+        """Call ``work(thread, first, last)`` for every band, which is rows ``first`` to ``last - 1``, and wait.
 
-        ``thread`` counts from 0; no two calls at a time have the same.
+        ``thread`` counts from 0; calls that run at the same time have different ones.
 
         Raises:
-            Exception: what ``work`` raised; no other call is under way by then.
+            Exception: what ``work`` raised, once all calls have ended.
         """
         number = 1 if self.threads == 1 else max(1, min(self.threads * BANDS_A_THREAD, rows // LEAST_ROWS))
         bands = iter([(rows * k // number, rows * (k + 1) // number) for k in range(number)])

@@ -1,8 +1,8 @@
-"""Depth that comes in coarse steps: how coarse, and smoothed so that normals make sense.
+"""Depth in coarse steps: measure the size of the steps, and smooth them so that normals are meaningful.
 
-An 8-bit depth image, or a Kinect looking far, shows a slanted plane as a staircase: 7x7 windows see a tread or a
-riser. Each pixel is therefore averaged with its neighbours that are no farther than about one step away in depth, first
-along rows, then along columns, twice. Edges between things are larger than a step and stay.
+In an 8-bit depth image, or far from a Kinect, a slanted plane becomes a staircase, and a 7x7 window sees only a tread
+or a riser. Each pixel is therefore averaged with those neighbours that differ from it by no more than about one step in
+depth, first along rows, then along columns, twice. Edges between objects are larger than a step and are preserved.
 
 This is not in the reference.
 """
@@ -14,35 +14,36 @@ import numpy.typing as npt
 
 BIN_M = 0.5
 BINS = 32
-"""Steps are measured apart for each half metre of depth, the last bin open."""
+"""Steps are measured separately for each half metre of depth; the last bin has no upper limit."""
 
 LARGEST_STEP_MM = 127
 STRIDE = 8
-"""Every so manieth row and column is looked at."""
+"""Distance in pixels between the rows, and between the columns, in which steps are counted."""
 LEAST_PAIRS = 50
+"""A bin with fewer pairs of neighbours does not count as a staircase."""
 TREADS = 0.3
-"""Share of neighbours at equal depth that makes a staircase; on a smooth slope there are few."""
+"""Least share of neighbours at equal depth in a staircase; on a smooth slope there are few."""
 QUANTILE = 0.1
-"""Steps of a staircase are all of one size or multiples of it: a low quantile is that size."""
+"""The steps of a staircase are multiples of one size, which is a low quantile of them."""
 
 COARSE_MM = 25
-"""Steps from here on count as coarse: a Kinect's beyond 3 m, or those of 8 bits over 10 m."""
+"""Steps of at least this size are coarse: a Kinect's beyond 3 m, or those of 8 bits over 10 m."""
 
 LARGEST_RADIUS = 8
 RADIUS_AT_640 = 6
 ROUNDS = 2
 GATE = 1.1
-"""Pixels up to so many steps apart in depth are averaged."""
+"""Largest difference in depth, in steps, between pixels that are averaged."""
 
 Image = npt.NDArray[np.float64]
 
 
 def steps_of_counts(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """The size of depth steps in each bin.
+    """The size of the depth steps in each bin.
 
     Args:
-        counts: (2, BINS, LARGEST_STEP_MM + 1), pairs of neighbours along rows and along columns, by the nearer
-            one's bin and by the difference of their depths in whole millimetres.
+        counts: (2, BINS, LARGEST_STEP_MM + 1), numbers of pairs of neighbours along rows and along columns, by the
+            bin of the nearer one and by the difference of their depths in whole millimetres.
 
     Returns:
         (BINS,) millimetres, 0 where there is no staircase.
@@ -51,29 +52,33 @@ def steps_of_counts(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     reached = np.cumsum(counts[..., 1:], axis=-1) >= QUANTILE * risers[..., None]
     steps = 1 + np.argmax(reached, axis=-1)
     is_staircase = (pairs >= LEAST_PAIRS) & (risers > 0) & (counts[..., 0] >= TREADS * pairs)
-    # A floor seen straight on has its steps along columns alone.
+    # Rows and columns are judged separately: a floor in front of a level camera has steps along columns only.
     return np.where(is_staircase, steps, 0).max(axis=0)
 
 
 def gates_m(steps_mm: npt.NDArray[np.integer], smoothing: str) -> npt.NDArray[np.float64]:
-    """How far apart in depth pixels may be to be averaged, for each bin.
+    """The largest difference in depth between pixels that are averaged, for each bin.
 
     Args:
         steps_mm: (BINS,) of :func:`steps_of_counts`.
         smoothing: "on" smooths every staircase, "auto" only coarse ones.
 
     Returns:
-        (BINS,) metres, 0 where nothing is to be done.
+        (BINS,) metres, 0 where nothing is to be smoothed.
     """
     is_smoothed = steps_mm >= (COARSE_MM if smoothing == "auto" else 1)
     return np.where(is_smoothed, GATE * 1e-3 * steps_mm, 0.0)
 
 
 def count_steps(depth_m: Image, measured: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """The counts that :func:`steps_of_counts` wants.
+    """The counts that :func:`steps_of_counts` needs.
 
     Args:
-        depth_m: (H, W) metres. measured: (H, W) bool, pixels that count.
+        depth_m: (H, W) metres.
+        measured: (H, W) bool, the pixels that are used.
+
+    Returns:
+        (2, BINS, LARGEST_STEP_MM + 1) int64.
     """
     rows = _count_along_rows(depth_m[::STRIDE], measured[::STRIDE])
     return np.stack([rows, _count_along_rows(depth_m[:, ::STRIDE].T, measured[:, ::STRIDE].T)])
@@ -88,7 +93,7 @@ def _count_along_rows(rows: Image, there: npt.NDArray[np.bool_]) -> npt.NDArray[
 
 
 def radius_px(shape: tuple[int, ...]) -> int:
-    """How many pixels on either side are averaged, in an (H, W) image: a fixed share of its longer side."""
+    """Number of pixels to each side that are averaged in an (H, W) image: a fixed share of its longer side."""
     return min(max(round(RADIUS_AT_640 * max(shape) / 640), 1), LARGEST_RADIUS)
 
 
@@ -96,7 +101,9 @@ def smooth(depth_m: Image, measured: npt.NDArray[np.bool_], gates: npt.NDArray[n
     """Average each measured pixel with its measured neighbours within the gate of its depth.
 
     Args:
-        depth_m: (H, W) metres. measured: (H, W) bool. gates: (BINS,) of :func:`gates_m`.
+        depth_m: (H, W) metres.
+        measured: (H, W) bool.
+        gates: (BINS,) metres, of :func:`gates_m`.
 
     Returns:
         (H, W) metres.
@@ -109,7 +116,7 @@ def smooth(depth_m: Image, measured: npt.NDArray[np.bool_], gates: npt.NDArray[n
 
 
 def depth_bin(depth_m: Image) -> npt.NDArray[np.int64]:
-    """The bin of each depth."""
+    """The bin of each depth in metres."""
     return np.minimum((depth_m * (1.0 / BIN_M)).astype(np.int64), BINS - 1)
 
 

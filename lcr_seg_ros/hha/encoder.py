@@ -1,4 +1,4 @@
-"""The one door to HHA: checks the input, chooses gravity, and hands the frame to the chosen execution."""
+"""The entry point of HHA: checks the input, determines gravity, and passes the frame to the chosen execution."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from lcr_seg_ros.hha.tracking import GravityFit, GravityTracker
 MODES = ("exact", "fast", "torch")
 
 NO_DEPTH = "no depth is valid"
-"""The doubt of a gravity in a frame where nothing speaks for or against it."""
+"""The doubt about gravity in a frame that holds no evidence for or against it."""
 
 Vector = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 
 
 class Execution(Protocol):
-    """One way to compute HHA, for one frame at a time: the steps are called in this order."""
+    """An implementation of HHA. It works on one frame at a time; ``load`` comes first, ``channels`` last."""
 
     def load(
         self, depth_m: npt.NDArray[np.floating], intrinsics: CameraIntrinsics, valid: npt.NDArray[np.bool_] | None
     ) -> bool:
-        """Take in a frame and fill its holes; False if there is nothing to fill them from."""
+        """Load a frame and fill its holes; False if no pixel is valid. Arguments as in :meth:`HhaEncoder.encode`."""
 
     def gravity(self, start: Vector, passes: Sequence[tuple[float, int]]) -> Vector:
-        """See :func:`lcr_seg_ros.hha.gravity.estimate`."""
+        """Estimate gravity in the loaded frame, see :func:`lcr_seg_ros.hha.gravity.estimate`."""
 
     def evidence(self, down: Vector) -> GravityEvidence:
-        """What the normals say of an estimate."""
+        """The evidence in the loaded frame for or against an estimate of gravity."""
 
     def channels(self, down: Vector, camera_height_m: float | None, out: Image) -> None:
-        """Write the (H, W, 3) HHA image."""
+        """Write the (H, W, 3) uint8 HHA image of the loaded frame into ``out``."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class HhaEncoder:
     """Turns depth images into HHA images (Gupta et al., CVPR 2013, ECCV 2014).
 
     Args:
-        mode: "exact" is the MATLAB reference in float64; "fast" is the same in float32 on one CPU core at camera
-            rate (compiled on the first frame, which takes seconds once); "torch" the same in PyTorch, for a GPU.
+        mode: "exact" is the MATLAB reference in float64; "fast" is the same in float32 on the CPU at camera
+            rate (compiled on the first frame, which takes seconds once); "torch" is the same in PyTorch, for a GPU.
         settings: deviations from the reference, see :class:`~lcr_seg_ros.hha.HhaSettings`.
-        num_threads: of "fast", that share the rows of a frame, at most 4; the result is the same. 0: as many as this
-            process has processors.
+        num_threads: threads of "fast" that share the rows of a frame, at most 4; the result does not depend on it. 0:
+            as many as there are processors for this process.
 
-    Without a tracker the result depends on the arguments alone, never on frames that came before. May be
-    called from several threads, which then take turns, and sent to other processes.
+    Without a tracker, the result depends on the arguments alone, never on earlier frames. An encoder may be called from
+    several threads, which then take turns, and can be pickled for other processes.
 
     Raises:
         FrameError: an unknown mode, or a number of threads below 0.
@@ -97,16 +97,17 @@ class HhaEncoder:
 
         Args:
             depth_m: (H, W) float32 or float64, metres along the optical axis. 0, negative, NaN, Inf and
-                values out of the range of the settings are holes: they are filled smoothly for disparity and
-                height, and take no part in normals.
+                values outside the range of the settings are holes: they are filled smoothly for disparity and
+                height, and ignored for normals.
             intrinsics: of the depth image, pixel centres at integers from 0.
             valid: (H, W) bool, False where ``depth_m`` was filled in beforehand: that depth is used as it
-                is, but takes no part in normals. Default: every pixel that is not a hole.
+                is for disparity and height, and ignored for normals. Default: every pixel that is not a hole.
             gravity: (3,) direction of gravity in the camera's optical frame (x right, y down, z forward):
                 it points **down**, (0, 1, 0) for an upright camera; any positive length. Default:
                 estimated from the normals, which works up to about 45 degrees away from ``settings.upright``.
-            camera_height_m: how far the floor lies below the camera, > 0. Default: found by ``settings.floor``.
-            out: (H, W, 3) uint8, contiguous, to write the result into; else it is allocated anew.
+            camera_height_m: height of the camera above the floor in metres, > 0. Default: found by
+                ``settings.floor``.
+            out: (H, W, 3) uint8, contiguous and writeable, to write the result into. Default: a new array.
 
         Returns:
             (H, W, 3) uint8: disparity 31000 / max(Z, 100) with Z in cm; height above the floor in
@@ -114,7 +115,7 @@ class HhaEncoder:
             218; 218 also where there is no normal). Rounded half up, saturated. All 0 if no depth is valid.
 
         Raises:
-            FrameError: arrays of another shape or type, a gravity that has no direction, a height that is not > 0.
+            FrameError: an array has another shape or type, gravity has no direction, or the height is not > 0.
         """
         down, image = self._checked(depth_m, intrinsics, valid, gravity, camera_height_m, out)
         with self._lock:
@@ -137,13 +138,14 @@ class HhaEncoder:
         stamp_s: float | None = None,
         out: Image | None = None,
     ) -> HhaImage:
-        """As :meth:`encode`, and tells which gravity was used and whether to trust it.
+        """As :meth:`encode`, and also returns which gravity was used and whether to trust it.
 
         Args:
             depth_m, intrinsics, valid, gravity, camera_height_m, out: as for :meth:`encode`; a given gravity is
                 trusted.
-            tracker: of this camera, where gravity is to be estimated with memory; it is brought up to date.
-            stamp_s: when the frame was taken, in seconds, for the tracker.
+            tracker: memory of this camera's gravity, used and updated if gravity is estimated. Default: the frame is
+                considered on its own.
+            stamp_s: capture time of the frame in seconds, for the tracker.
 
         Raises:
             FrameError: as :meth:`encode`.
@@ -166,13 +168,13 @@ class HhaEncoder:
         tracker: GravityTracker | None = None,
         stamp_s: float | None = None,
     ) -> GravityEstimate:
-        """The gravity that :meth:`encode_frame` would use, without the image: for those who compute that elsewhere.
+        """The gravity that :meth:`encode_frame` would use, for callers that compute the image elsewhere.
 
-        Arguments and errors as there.
+        Arguments and errors are the same.
         """
         _check(depth_m, intrinsics, None)
         _check_height(camera_height_m)
-        if gravity is not None:  # nothing of the depth is needed but whether there is any
+        if gravity is not None:  # then it only matters whether any depth is valid
             is_known = (depth_m >= self.settings.min_depth_m) & (depth_m <= self.settings.max_depth_m)
             return GravityEstimate(unit_direction(gravity), "" if is_known.any() else NO_DEPTH)
         with self._lock:
@@ -188,10 +190,10 @@ class HhaEncoder:
     ) -> Vector:
         """The direction of gravity that :meth:`encode` estimates from this depth image.
 
-        Arguments and errors as there.
+        Arguments and errors are the same.
 
         Returns:
-            (3,) float64 unit vector in the camera's optical frame, pointing down; ``settings.upright`` where there
+            (3,) float64 unit vector in the camera's optical frame, pointing down; ``settings.upright`` if there
             are no surfaces to estimate it from.
         """
         _check(depth_m, intrinsics, valid)
@@ -203,7 +205,7 @@ class HhaEncoder:
     def _estimate(
         self, camera_height_m: float | None, tracker: GravityTracker | None, stamp_s: float | None
     ) -> GravityEstimate:
-        """Of the depth that was loaded."""
+        """Estimate gravity in the loaded frame."""
         upright = self._upright_of(tracker)
 
         def fit(start: Vector | None) -> GravityFit:

@@ -1,8 +1,8 @@
-"""Whether an estimate of gravity may be trusted: what can be seen that speaks for it.
+"""Whether an estimate of gravity can be trusted: the evidence for it in the image.
 
-A room is made of right angles, so floor, wall and ceiling are alike to the estimate: a camera that looks up by 60
-degrees at a wall and the ceiling sees what one sees that looks down by 30 degrees at a floor and a wall. Furniture
-is what tells them apart: it stands on floors. The limits below were set on rendered rooms, see ``docs/hha.md``.
+Rooms are made of right angles, so floor, wall and ceiling look alike to the estimate: a camera that looks up by 60
+degrees at a wall and the ceiling sees the same as one that looks down by 30 degrees at a floor and a wall. Furniture
+tells them apart, because it stands on floors. The limits below were tuned on rendered rooms, see ``docs/hha.md``.
 """
 
 from __future__ import annotations
@@ -16,48 +16,48 @@ import numpy.typing as npt
 from lcr_seg_ros.hha.gravity import scatter_of
 
 ALIGNED_DEG = 5.0
-"""A normal nearer than this to gravity, or to being square to it, belongs to a floor, ceiling or wall."""
+"""A normal within this angle of gravity, or of being perpendicular to it, belongs to a floor, ceiling or wall."""
 
 AZIMUTH_BINS = 36
-"""Directions that walls are sorted into."""
+"""Number of directions that walls are sorted into."""
 
 OBSERVED_DEG = 5.0
-"""Threshold of the scatter whose two smallest eigenvalues say how firmly the normals hold the estimate."""
+"""Threshold of the scatter matrix whose two smallest eigenvalues show how firmly the normals hold the estimate."""
 
 LEAST_SUPPORT = 0.01
 LEAST_GRIP = 0.05
 LEAST_GRIP_OF_WARM = 0.2
 LEAST_SUPPORT_OF_WARM = 0.03
-"""A floor holds an estimate by itself; without one, two walls do."""
+"""A warm estimate is held by a floor alone or, without one, by two walls."""
 
 LARGEST_TILT_DEG = 43.0
 CLUTTER_TILT_DEG, CLUTTER_PER_DEG = 35.0, 0.01
-"""An estimate tilted by more than this needs that much more clutter a degree."""
+"""An estimate that is tilted by more than the first value needs more clutter: the second value per degree beyond it."""
 
 LEAST_CLUTTER = 0.14
 LARGEST_WALL = 0.6
 LARGEST_WALL_TILTED, WALL_TILT_DEG = 0.4, 33.0
-"""For an estimate tilted by more than this, one wall may fill less of the view."""
+"""For an estimate tilted by more than the second value, the first replaces :data:`LARGEST_WALL`."""
 HEIGHT_RANGE_M = (1.0, 1.8)
-"""How far below a camera of unknown height the floor may be. What is taken for a floor by mistake is mostly a wall or
-a cupboard nearer than that; whoever carries a camera lower than 1 m has to say so."""
+"""How far below a camera of unknown height the floor may be. What is mistaken for a floor is mostly a wall or a
+cupboard nearer than that; for a camera lower than 1 m, the height has to be given."""
 
 HEIGHT_TOLERANCE = 0.1
 LEAST_TOLERANCE_M = 0.05
-"""The floor in view may miss the camera's known height by this share of it, or by this much."""
+"""The lowest things in view may deviate from the camera's known height by this share of it, or by this much."""
 
 
 @dataclass(frozen=True)
 class GravityEvidence:
-    """What the normals say of an estimate, as shares of all windows that have a normal.
+    """The evidence for an estimate, as shares (0..1) of the windows that have a normal.
 
     Args:
-        support: face up and lie below the camera: floor, table, seat.
-        ceiling: face down and lie above it.
-        walls: stand upright.
-        largest_wall: stand upright and face one direction, give or take 10 degrees.
-        grip: distance of the two smallest eigenvalues of the scatter; 0 where the estimate could as well turn about
-            an axis, as before a single wall.
+        support: windows that face up and lie below the camera: floor, table, seat.
+        ceiling: windows that face down and lie above it.
+        walls: vertical windows.
+        largest_wall: vertical windows that face one direction (two neighbouring bins of 10 degrees).
+        grip: difference of the two smallest eigenvalues of the scatter matrix, per window; 0 if nothing keeps the
+            estimate from turning about an axis, as in front of a single wall.
         lowest_m: how far below the camera the lowest things in view are, in metres.
     """
 
@@ -70,15 +70,15 @@ class GravityEvidence:
 
     @property
     def clutter(self) -> float:
-        """What is neither level nor upright."""
+        """Share of windows that are neither horizontal nor vertical."""
         return max(0.0, 1.0 - self.support - self.ceiling - self.walls)
 
     def doubt(self, tilt_deg: float, camera_height_m: float | None = None) -> str:
-        """Why an estimate that no other frame speaks for should not be trusted; "" if it may.
+        """Why an estimate that other frames do not support should not be trusted; "" if it may be.
 
         Args:
-            tilt_deg: of the estimate from where gravity points in a camera that stands as it should.
-            camera_height_m: above the floor, if known.
+            tilt_deg: angle in degrees between the estimate and the direction of gravity in an untilted camera.
+            camera_height_m: height above the floor in metres, if known.
         """
         if self.support < LEAST_SUPPORT:
             return "no level surface below the camera is in view"
@@ -103,14 +103,14 @@ class GravityEvidence:
 
     @property
     def holds_warm_estimate(self) -> bool:
-        """Whether an estimate that started near the truth cannot have slipped away."""
+        """Whether the normals fix an estimate firmly enough that, started near the truth, it cannot have drifted."""
         return self.grip >= LEAST_GRIP_OF_WARM or self.support >= LEAST_SUPPORT_OF_WARM
 
 
 def evidence_of_normals(
     normals: npt.NDArray[np.floating], down: npt.NDArray[np.float64], lowest_m: float
 ) -> GravityEvidence:
-    """Count the normals by what they would be.
+    """Count the normals of floors, ceilings and walls, if ``down`` is gravity.
 
     Args:
         normals: (3, N) unit vectors that point away from the camera, all finite.
@@ -141,12 +141,12 @@ def evidence_of_counts(
     scatter: npt.NDArray[np.float64],
     lowest_m: float,
 ) -> GravityEvidence:
-    """Shares from counts.
+    """Compute the shares from counts.
 
     Args:
-        windows, support, ceiling: numbers of normals.
-        walls_by_azimuth: (AZIMUTH_BINS,) numbers of normals.
-        scatter: (3, 3), of as many normals, as of :data:`~lcr_seg_ros.hha.gravity.Scatter`.
+        windows, support, ceiling: numbers of all normals, of those that face up, and of those that face down.
+        walls_by_azimuth: (AZIMUTH_BINS,) numbers of vertical windows' normals.
+        scatter: (3, 3) sums over the same ``windows`` normals, see :data:`~lcr_seg_ros.hha.gravity.Scatter`.
         lowest_m: see :class:`GravityEvidence`.
     """
     total = max(windows, 1)
@@ -159,9 +159,9 @@ def evidence_of_counts(
 
 
 def horizontal_axes(down: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Two unit vectors square to ``down`` and to each other."""
+    """Two (3,) float64 unit vectors perpendicular to ``down`` and to each other."""
     x, y, z = (float(part) for part in down)
-    if abs(x) <= max(abs(y), abs(z)):  # the cross product with (1, 0, 0), else with (0, 1, 0)
+    if abs(x) <= max(abs(y), abs(z)):  # cross product with (1, 0, 0), else with (0, 1, 0)
         length = math.hypot(y, z)
         first = (0.0, z / length, -y / length)
     else:

@@ -1,8 +1,8 @@
 """HHA in float64, equal to the MATLAB reference (s-gupta/rcnn-depth and rgbdutils) level for level.
 
-The reference fits normals as least squares of n.(x', y', 1) = 1/Z with x' = (u - cx) / fx. On the same
-pixels that is a fit of 1/Z = a du + b dv + c in window-centred pixels, whose moments are integers: a
-window is singular exactly if their determinant is 0, where the reference returns rounding noise.
+The reference fits normals by least squares to n.(x', y', 1) = 1/Z with x' = (u - cx) / fx. On the same pixels, this
+is equivalent to a fit of 1/Z = a du + b dv + c in window-centred pixel coordinates. The moments of that fit are
+integers, so a window is singular exactly if their determinant is 0; there, the reference returns rounding noise.
 """
 
 from __future__ import annotations
@@ -102,17 +102,17 @@ def _normals(inverse: Image, measured: npt.NDArray[np.bool_], intrinsics: Camera
 
     Args:
         inverse: (H, W) 1/Z.
-        measured: (H, W) bool, pixels that count.
+        measured: (H, W) bool, the pixels that are used.
         intrinsics: of the image.
-        radius: the window is 2 radius + 1 pixels a side, cut at the image border.
+        radius: windows have sides of 2 radius + 1 pixels and are cut at the image border.
 
     Returns:
-        (3, H, W) float64, NaN where the window holds no three measured pixels off one line.
+        (3, H, W) float64, NaN where the window has fewer than three measured pixels or only collinear ones.
     """
     u, v = _pixels(inverse.shape)
     weight = measured.astype(np.float64)
     weighted = weight * inverse
-    # Moments over the window, then moved to its centre. Those of the mask are integers, hence exact.
+    # Moments in image coordinates, shifted to the window's centre. Those of the mask are integers, hence exact.
     n = _window_sum(weight, radius)
     su, sv = _window_sum(weight * u, radius), _window_sum(weight * v, radius)
     sd = _window_sum(weighted, radius)
@@ -122,8 +122,8 @@ def _normals(inverse: Image, measured: npt.NDArray[np.bool_], intrinsics: Camera
     sud = _window_sum(weighted * u, radius) - u * sd
     svd = _window_sum(weighted * v, radius) - v * sd
     su, sv = su - u * n, sv - v * n
-    # [suu suv su; suv svv sv; su sv n] (a, b, c) = (sud, svd, sd), times the determinant: it is >= 0 and
-    # only the direction of the normal is wanted.
+    # Solve [suu suv su; suv svv sv; su sv n] (a, b, c) = (sud, svd, sd) by the adjugate. The division by the
+    # determinant is left out: it is >= 0, and only the normal's direction matters.
     i11, i12, i13 = svv * n - sv * sv, su * sv - suv * n, suv * sv - su * svv
     i22, i23, i33 = suu * n - su * su, suv * su - suu * sv, suu * svv - suv * suv
     determinant = suu * i11 + suv * i12 + su * i13
@@ -137,7 +137,7 @@ def _normals(inverse: Image, measured: npt.NDArray[np.bool_], intrinsics: Camera
             c - a * (u - intrinsics.cx) - b * (v - intrinsics.cy),
         ]
     )
-    # c is the plane's 1/Z at the window centre, so its sign is that of n.P there.
+    # c is 1/Z of the plane at the window's centre, so it has the sign of n.P there.
     length = np.sqrt((normals**2).sum(axis=0)) * np.where(c < 0, -1.0, 1.0)
     length[(determinant <= 0) | (length == 0)] = np.nan
     return normals / length

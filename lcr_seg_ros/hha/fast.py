@@ -1,6 +1,7 @@
-"""HHA at camera rate: the channels of :mod:`lcr_seg_ros.hha.exact` in float32, on one CPU core or a few.
+"""HHA at camera rate: the channels of :mod:`lcr_seg_ros.hha.exact` in float32, on one or a few CPU cores.
 
-It differs from exact in precision, and in the windows of gravity's normals: 11x11 cells of 2x2 pixels.
+It differs from exact in precision, and in the normals for gravity: one for each cell of 2x2 pixels, from a window of
+11x11 cells.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from lcr_seg_ros.hha.evidence import (
 from lcr_seg_ros.hha.settings import HhaSettings
 
 ROUGH_STRIDE = 3
-"""Rows of normals from one to the next that is looked at in wide passes, where narrow ones follow and decide."""
+"""Wide passes use only every third row of normals if narrow passes follow, as these determine the result."""
 
 NARROW_DEG = 4.0
+"""Passes with a threshold below this are narrow."""
 
 Vector = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
@@ -40,13 +42,13 @@ PAD, CELL_PAD = kernels.PAD, kernels.CELL_PAD
 
 
 class FastHha:
-    """One frame at a time (an :class:`~lcr_seg_ros.hha.encoder.Execution`), in buffers kept from frame to frame.
+    """The fast :class:`~lcr_seg_ros.hha.encoder.Execution`; it reuses its buffers from frame to frame.
 
-    Results never depend on what was in the buffers before, nor on the number of threads.
+    Results depend neither on what was in the buffers before, nor on the number of threads.
 
     Args:
         settings: deviations from the reference.
-        num_threads: that share the rows of a frame, >= 1.
+        num_threads: threads that share the rows of a frame, >= 1.
     """
 
     def __init__(self, settings: HhaSettings, num_threads: int = 1) -> None:
@@ -139,7 +141,7 @@ class FastHha:
         return buffers.normals
 
     def _smoothing_gates_m(self) -> Plane | None:
-        """(BINS,) metres; None where nothing is to be smoothed."""
+        """(BINS,) float32 metres; None if nothing is to be smoothed."""
         if self._settings.smoothing == "off":
             return None
         buffers = self._buffers
@@ -149,7 +151,7 @@ class FastHha:
         return gates_m.astype(np.float32) if gates_m.any() else None
 
     def _smoothed_inverse(self, gates_m: Plane, thread: int, first: int, last: int) -> Plane:
-        """1/Z of smoothed depth in the rows that the angles of a band depend on."""
+        """1/Z of the smoothed depth, in the rows that the angles of rows ``first`` to ``last`` depend on."""
         buffers, (height, width) = self._buffers, self._buffers.disparity.shape
         if thread not in buffers.smoothing:
             work = np.full((2, *buffers.inverse.shape), kernels.NOWHERE_M, np.float32)
@@ -175,7 +177,10 @@ class FastHha:
 
 @dataclass(frozen=True)
 class _Camera:
-    """What follows from the intrinsics alone."""
+    """Values that depend on the intrinsics alone: in pixels, and (``cell_*``) in cells of 2x2 pixels.
+
+    ``of_column`` and ``of_row`` are the buffers that :meth:`down_of_pixels` returns.
+    """
 
     intrinsics: CameraIntrinsics
     fx: np.float32
@@ -200,7 +205,7 @@ class _Camera:
         )  # fmt: skip
 
     def down_of_pixels(self, down: Vector) -> tuple[Plane, Plane]:
-        """down . ray of a pixel is the sum of one number of its column and one of its row."""
+        """(W,) and (H,) float32 terms: the dot product of ``down`` and a pixel's ray is its column's plus its row's."""
         np.multiply(self.offset_u, np.float32(down[0] / self.intrinsics.fx), out=self.of_column)
         np.multiply(self.offset_v, np.float32(down[1] / self.intrinsics.fy), out=self.of_row)
         np.add(self.of_row, np.float32(down[2]), out=self.of_row)
@@ -209,18 +214,19 @@ class _Camera:
 
 @dataclass(frozen=True)
 class _Buffers:
-    """Everything a frame of one size needs; padding is zero and stays so."""
+    """All buffers for frames of one size; padding is zero and stays zero."""
 
     levels: list[tuple[Plane, Plane]]
-    """Depth in metres and 1 / 0 where known: level 0 is the frame, each next one half the size, sides made even."""
+    """Depth in metres, and 1 where it is known or else 0. Level 0 is the frame; each further level has half the size,
+    its sides padded to even numbers."""
     sizes: list[tuple[int, int]]
-    """Height and width of each level without the padding that makes them even."""
+    """(height, width) of each level without that padding."""
     inverse: Plane
     measured: Plane
     missing: npt.NDArray[np.int32]
     between: Plane
     missing_below: list[npt.NDArray[np.int32]]
-    """Scratch of each thread, as ``columns``."""
+    """Scratch, one for each thread; so is ``columns``."""
     columns: list[Plane]
     cells: Plane
     cell_weights: Plane
@@ -231,7 +237,7 @@ class _Buffers:
     sampled_heights: Plane
     steps: npt.NDArray[np.int32]
     smoothing: dict[int, tuple[Plane, Plane]]
-    """Room to smooth coarse depth in, of each thread, made when it first comes."""
+    """By thread: scratch for smoothing and the inverse of the smoothed depth, allocated when first needed."""
     disparity: npt.NDArray[np.uint8]
     height_cm: npt.NDArray[np.uint8]
     angle: npt.NDArray[np.uint8]
@@ -271,7 +277,7 @@ class _Buffers:
 def _pass_arrays(
     passes: tuple[tuple[float, int], ...],
 ) -> tuple[Vector, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Thresholds in radians, iterations, and rows from one to the next, of each pass."""
+    """Threshold in radians, number of iterations, and row stride of each pass."""
     narrow = min(threshold for threshold, _ in passes) < NARROW_DEG
     strides = [ROUGH_STRIDE if narrow and threshold >= NARROW_DEG else 1 for threshold, _ in passes]
     iterations = [number for _, number in passes]
@@ -279,7 +285,7 @@ def _pass_arrays(
 
 
 def _fill_holes(buffers: _Buffers) -> None:
-    """The push-pull pyramid of :mod:`lcr_seg_ros.hha.holes`, no deeper than there are holes."""
+    """The push-pull pyramid of :mod:`lcr_seg_ros.hha.holes`, built only up to the first level without holes."""
     top = 0
     unknown = 1
     while unknown:

@@ -1,4 +1,4 @@
-"""Where heights count from, if nobody knows how high the camera is."""
+"""The floor's height, from which heights count, if the camera's own height is not known."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lcr_seg_ros.hha.definition import ASSUMED_FLOOR_CM, FLOOR_SHARE, FLOOR_STRI
 
 
 def floor_by_reference(lowest_cm: float) -> float:
-    """The reference's rule: the lowest point, unless it is too high to be one of the floor.
+    """The reference's rule: the lowest point, or an assumed floor if that point is too high to be on the floor.
 
     Args:
-        lowest_cm: smallest height of a pixel in centimetres, relative to the camera.
+        lowest_cm: smallest height of all pixels in centimetres, relative to the camera.
 
     Returns:
         Height of the floor in centimetres relative to the camera.
@@ -24,10 +24,10 @@ def floor_by_reference(lowest_cm: float) -> float:
 
 
 def floor_by_percentile(low_cm: float) -> float:
-    """As :func:`floor_by_reference` for a low percentile, but without its jump of 40 cm.
+    """As :func:`floor_by_reference`, but for a low percentile and without the jump of 40 cm.
 
     Args:
-        low_cm: height in centimetres relative to the camera, below which next to nothing lies.
+        low_cm: height in centimetres relative to the camera, see :func:`low_percentile`.
 
     Returns:
         Height of the floor in centimetres relative to the camera, continuous in ``low_cm``.
@@ -38,23 +38,23 @@ def floor_by_percentile(low_cm: float) -> float:
 
 
 def sampled(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The pixels of an image that the percentile is taken over."""
+    """The pixels of an (H, W) image from which the percentile is computed."""
     first_row, first_column = first_sample(image.shape)
     return image[first_row::FLOOR_STRIDE, first_column::FLOOR_STRIDE]
 
 
 def first_sample(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Row and column of the first of them, for an image of this shape."""
+    """(row, column) of the first sampled pixel of an image of this shape."""
     return min(FLOOR_STRIDE // 2, (shape[0] - 1) // 2), min(FLOOR_STRIDE // 2, (shape[1] - 1) // 2)
 
 
 def sampled_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """How many rows and columns of them there are."""
+    """(rows, columns) of the sampled pixels of an image of this shape."""
     first_row, first_column = first_sample(shape)
     return -(-(shape[0] - first_row) // FLOOR_STRIDE), -(-(shape[1] - first_column) // FLOOR_STRIDE)
 
 
 def low_percentile(heights_cm: npt.NDArray[np.floating]) -> float:
-    """The height that :data:`FLOOR_SHARE` of the given heights lie below."""
+    """The height below which :data:`FLOOR_SHARE` of the given heights lie, in centimetres."""
     rank = math.floor(FLOOR_SHARE * heights_cm.size)
     return float(np.partition(heights_cm, rank, axis=None)[rank])

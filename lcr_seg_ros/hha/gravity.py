@@ -1,4 +1,5 @@
-"""The direction of gravity from surface normals: floors face it, walls are square to it (Gupta et al. 2013, 3.1)."""
+"""Gravity from surface normals: those of floors are parallel, those of walls perpendicular to it (Gupta et al. 2013,
+section 3.1)."""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.hha.definition import GRAVITY_PASSES, GRAVITY_START
 
 AMBIGUOUS = 1e-6
-"""Eigenvalues closer than this share of the largest leave the direction open (one bare wall)."""
+"""Eigenvalues closer together than this share of the largest count as equal: the direction is then undetermined, as in
+front of one bare wall."""
 
 Vector = npt.NDArray[np.float64]
 
 Scatter = Callable[[Vector, float, float], Vector]
-"""From an estimate of gravity and cos and sin of the threshold to the (3, 3) sum_W n n^T - sum_F n n^T."""
+"""Takes an estimate of gravity and the threshold's cosine and sine; returns the (3, 3) scatter matrix
+sum_W n n^T - sum_F n n^T of :func:`estimate`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class GravityEstimate:
 
 
 def unit_direction(gravity: npt.ArrayLike) -> Vector:
-    """A direction of gravity of any length, as a (3,) float64 unit vector.
+    """Normalise a direction of gravity of any length to a (3,) float64 unit vector.
 
     Raises:
         FrameError: not three finite numbers, or all of them 0.
@@ -53,7 +56,7 @@ def unit_direction(gravity: npt.ArrayLike) -> Vector:
     largest = np.abs(down).max()
     if largest < 1e-9:
         raise FrameError(f"gravity must point somewhere, got {gravity!r}")
-    scaled = down / largest  # first, so that no length overflows
+    scaled = down / largest  # so that no square overflows
     return scaled / np.linalg.norm(scaled)  # type: ignore[no-any-return]
 
 
@@ -65,16 +68,16 @@ def gravity_of_normals(normals: npt.NDArray[np.floating], start: Vector | None =
         start: (3,) unit vector; default (0, 1, 0).
 
     Returns:
-        (3,) float64 unit vector pointing down; ``start`` for no normals.
+        (3,) float64 unit vector pointing down; ``start`` if there are no normals.
     """
     return estimate(scatter_of(normals), np.array(GRAVITY_START) if start is None else start)
 
 
 def scatter_of(normals: npt.NDArray[np.floating]) -> Scatter:
-    """The sums of :func:`estimate` over (3, N) unit normals."""
+    """The scatter matrix of (3, N) unit normals, as a function for :func:`estimate`."""
 
     def scatter(down: Vector, cos_t: float, sin_t: float) -> Vector:
-        # einsum rather than @: BLAS would wake every core for a matrix three rows high.
+        # einsum rather than @: BLAS would start threads on every core for a matrix of three rows.
         along = np.abs(down[0] * normals[0] + down[1] * normals[1] + down[2] * normals[2])
         sign = (along < sin_t).astype(normals.dtype) - (along > cos_t)
         return np.einsum("in,jn->ij", normals * sign, normals)
@@ -83,15 +86,15 @@ def scatter_of(normals: npt.NDArray[np.floating]) -> Scatter:
 
 
 def estimate(scatter: Scatter, start: Vector, passes: Sequence[tuple[float, int]] = GRAVITY_PASSES) -> Vector:
-    """Alternate between naming floors and walls and refitting gravity to them.
+    """Alternate between classifying normals as floors and walls, and refitting gravity to them.
 
     With y the current estimate and t the angle threshold, F = {n : |y.n| > cos t} are floors and
     W = {n : |y.n| < sin t} walls; the next y minimises sum_W (y.n)^2 - sum_F (y.n)^2.
 
     Args:
-        scatter: names and sums up the normals.
+        scatter: classifies the normals and sums them up.
         start: (3,) unit vector, the first y.
-        passes: threshold in degrees and number of iterations of each.
+        passes: threshold in degrees and number of iterations of each pass.
 
     Returns:
         (3,) float64 unit vector pointing down; ``start`` if there are no normals.
@@ -102,16 +105,16 @@ def estimate(scatter: Scatter, start: Vector, passes: Sequence[tuple[float, int]
         for _ in range(iterations):
             refitted = refit(scatter(down, cos_t, sin_t), down)
             if np.array_equal(refitted, down):
-                break  # a fixed point: the iterations left would repeat it
+                break  # a fixed point: further iterations would not change it
             down = refitted
     return down
 
 
 def refit(scatter: Vector, previous: Vector) -> Vector:
-    """The eigenvector of the smallest eigenvalue, on the side of the previous estimate.
+    """The eigenvector of the smallest eigenvalue, with the sign that is nearer to the previous estimate.
 
-    Where the smallest eigenvalue is not alone (a single wall in view), every direction in its eigenspace
-    is as good; the reference takes an arbitrary one, this takes the one nearest to ``previous``.
+    If the smallest eigenvalue is repeated (a single wall in view), all directions in its eigenspace are equally good.
+    The reference takes an arbitrary one, this function the one nearest to ``previous``.
 
     Args:
         scatter: (3, 3) symmetric, sum over walls minus sum over floors of n n^T.
@@ -121,7 +124,7 @@ def refit(scatter: Vector, previous: Vector) -> Vector:
         (3,) float64 unit vector.
     """
     if not np.isfinite(scatter).all():
-        return previous  # intrinsics so far off that the arithmetic overflowed
+        return previous  # the arithmetic overflowed: the intrinsics are far off
     values, vectors = np.linalg.eigh(scatter)
     smallest = vectors[:, values - values[0] <= AMBIGUOUS * np.abs(values).max()]
     down = smallest @ (smallest.T @ previous)
@@ -130,7 +133,7 @@ def refit(scatter: Vector, previous: Vector) -> Vector:
 
 
 def angle_deg(a: Vector, b: Vector) -> float:
-    """Degrees between two unit vectors."""
+    """Angle in degrees between two (3,) unit vectors."""
     (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
     across = math.hypot(ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
     return math.degrees(math.atan2(across, ax * bx + ay * by + az * bz))

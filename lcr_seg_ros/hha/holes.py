@@ -1,7 +1,7 @@
 """Filling holes in depth by a push-pull pyramid: smooth, linear in the number of pixels, no parameters.
 
-Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4: averages of what is known are pushed to ever
-coarser levels until no hole is left, then pulled back, interpolated, into the holes alone.
+Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.4: averages of the known pixels are pushed to ever coarser
+levels until no hole is left, then pulled back by interpolation, into the holes only.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 
 def push_pull(values: npt.NDArray[np.float64], known: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Fill the pixels that are not known from those that are.
+    """Fill the unknown pixels from the known ones.
 
     Args:
-        values: (H, W) float64; anything where not known.
+        values: (H, W) float64; ignored where not known.
         known: (H, W) bool, at least one True.
 
     Returns:
@@ -29,7 +29,7 @@ def push_pull(values: npt.NDArray[np.float64], known: npt.NDArray[np.bool_]) -> 
     weighted = np.pad(np.where(known, values, 0.0), even)
     total = _sum_2x2(weight)
     coarse = push_pull(_sum_2x2(weighted) / np.maximum(total, 1.0), total > 0)
-    # Pixel centres at integers and an exact factor of two: weights 9/16, 3/16, 3/16, 1/16, edges repeated.
+    # With a factor of exactly two, the weights are 9/16, 3/16, 3/16 and 1/16; edges are repeated.
     interpolated = cv2.resize(coarse, (coarse.shape[1] * 2, coarse.shape[0] * 2), interpolation=cv2.INTER_LINEAR)
     return np.where(known, values, interpolated[:height, :width])
 

@@ -1,4 +1,4 @@
-"""What may be chosen about HHA, with the reference's choices as defaults."""
+"""Settings of HHA; the defaults are those of the reference."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ GRAVITY_ESTIMATES = ("reference", "refined")
 
 @dataclass(frozen=True)
 class HhaSettings:
-    """Choices that all executions of HHA understand.
+    """Settings that all executions of HHA support.
 
     Args:
-        min_depth_m, max_depth_m: depth in metres outside these is a hole; within 1 mm .. 1 km.
+        min_depth_m, max_depth_m: depth in metres outside this range is a hole; within 1 mm .. 1 km.
         floor: where heights count from if the camera's height is not known. ``"min"``, the reference's rule: the
-            lowest point, or 130 cm below the camera if that point is less than 90 cm below it; hangs on one pixel.
+            lowest point, or 130 cm below the camera if that point is less than 90 cm below it; depends on one pixel.
             ``"robust"``: a low percentile and a gradual change between the two cases; deviates from the reference.
-        smoothing: of depth before the normals of the angle channel are taken, where its steps are coarser than
-            a Kinect's noise (8-bit sources): ``"off"`` as the reference, ``"on"``, or ``"auto"``: where the image's
-            own levels say so. Deviates from the reference.
+        smoothing: whether to smooth depth that comes in coarse steps (8-bit sources) before the normals of the angle
+            channel are computed. ``"off"``: no, as in the reference; ``"on"``: wherever there are steps; ``"auto"``:
+            only where the steps in the image are coarse. See :mod:`lcr_seg_ros.hha.coarse`.
         gravity_estimate: ``"reference"``: the reference's ten iterations; ``"refined"``: narrower thresholds follow,
-            which takes the error from about 0.5 to 0.1 degrees.
-        upright: (x, y, z) direction of gravity in the optical frame, of any length, when nothing is known of a frame:
-            where the estimate starts. (0, 1, 0) for a camera that stands upright, (0, -1, 0) for one that hangs.
+            which reduces the error from about 0.5 to 0.1 degrees.
+        upright: (x, y, z) direction of gravity in the optical frame of an untilted camera, of any length; the estimate
+            starts from it. (0, 1, 0) for a camera that stands upright, (0, -1, 0) for one mounted upside down.
 
     Raises:
         FrameError: a value out of range or unknown.
@@ -69,12 +69,12 @@ class HhaSettings:
 
     @property
     def cold_passes(self) -> Passes:
-        """Threshold in degrees and iterations of each pass of the gravity estimate, from a start that may be far."""
+        """Threshold in degrees and iterations of each pass of the gravity estimate, if its start may be far off."""
         return GRAVITY_PASSES + self._refining_passes
 
     @property
     def warm_passes(self) -> Passes:
-        """The same from a start that is near."""
+        """As :attr:`cold_passes`, if its start is already near."""
         return WARM_PASSES + self._refining_passes
 
     @property

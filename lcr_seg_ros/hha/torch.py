@@ -1,12 +1,12 @@
-"""HHA in PyTorch: the channels of :mod:`lcr_seg_ros.hha.exact` for whole batches, on the device the depth is on.
+"""HHA in PyTorch: the channels of :mod:`lcr_seg_ros.hha.exact` for whole batches, on the device that holds the depth.
 
-Made for CUDA graphs and ``torch.compile``: nothing is read back from the device, no branch hangs on a value, and
-constants are filled in on the device, since a copy from the host cannot be captured. There are no convolutions and no
-matrix products: TF32, autocast and other switches that belong to the network would take their precision. Float32 for
-what is done at every pixel; float64 for disparity (to round as exact does), for the plane fits of the large windows
-(moments of their masks are exact integers, but not below 2^24) and for gravity.
+Suited to CUDA graphs and ``torch.compile``: nothing is read back from the device, no branch depends on a value, and
+constants are filled in on the device, since a copy from the host cannot be captured. Convolutions and matrix products
+are avoided, as TF32, autocast and other switches meant for the network would reduce their precision. Per-pixel work is
+done in float32; float64 is used for disparity (to round as exact does), for the plane fits of the large windows (the
+moments of their masks are exact integers, but may exceed 2^24) and for gravity.
 
-It differs from exact in precision and in where gravity is estimated: on every other pixel of every other row.
+It differs from exact in precision, and in that gravity is estimated from every other pixel of every other row.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from lcr_seg_ros.hha.gravity import AMBIGUOUS
 from lcr_seg_ros.hha.settings import HhaSettings
 
 GRAVITY_STRIDE = 2
-"""Pixels between the normals that gravity is estimated from; moves the estimate by less than 0.1 degrees."""
+"""Gravity is estimated from the normals of every second pixel in rows and columns, which changes it by less than 0.1
+degrees."""
 
 Passes = Sequence[tuple[float, int]]
 
@@ -66,26 +67,26 @@ class TorchHha:
     ) -> tuple[Tensor, Tensor]:
         """Encode a batch; the channels are those of :meth:`lcr_seg_ros.hha.HhaEncoder.encode`.
 
-        All tensors are on one device. No argument's values are looked at on the host, so none are checked.
+        All tensors are on one device. The values of arguments are never read on the host, and so are not checked.
 
         Args:
             depth_m: (B, H, W) float32 or float64, metres along the optical axis. 0, negative, NaN, Inf and
-                values out of the range of the settings are holes.
+                values outside the range of the settings are holes.
             intrinsics: (B, 4) float, fx, fy, cx, cy in pixels, pixel centres at integers from 0; or one camera for
                 the whole batch.
-            valid: (B, H, W) bool, False where ``depth_m`` was filled in beforehand and takes no part in normals.
+            valid: (B, H, W) bool, False where ``depth_m`` was filled in beforehand, which is ignored for normals.
             gravity: (B, 3) float, direction of gravity in the optical frame (x right, y down, z forward): it points
                 down; any length > 0. Default: estimated.
-            camera_height_m: (B,) float, how far the floor lies below each camera, > 0. Default: found by
+            camera_height_m: (B,) float, height of each camera above the floor in metres, > 0. Default: found by
                 ``settings.floor``.
 
         Returns:
             (B, 3, H, W) uint8: disparity, height, angle; all 0 for a frame without valid depth. And (B, 3) float64:
-            unit vectors of the gravity it was computed with, pointing down; where it was estimated and there are no
-            normals, ``settings.upright``.
+            unit vectors of the gravity that was used, pointing down; ``settings.upright`` where gravity was estimated
+            and there were no normals.
 
         Raises:
-            FrameError: tensors of another shape or type, or intrinsics of another size.
+            FrameError: a tensor has another shape or type, or the intrinsics are for another image size.
         """
         camera = _checked(depth_m, intrinsics, valid, gravity, camera_height_m)
         frames = _load(depth_m, camera, valid, self.settings)
@@ -101,16 +102,16 @@ class GraphedHha:
     """:meth:`TorchHha.encode_batch` for frames of one size as one CUDA graph, replayed without work on the host.
 
     Args:
-        batch, height, width: of the depth images.
-        intrinsics: of every camera of the batch.
+        batch, height, width: of the depth images, which are float32.
+        intrinsics: shared by all cameras of the batch.
         device: a CUDA device.
         settings: as for :class:`TorchHha`.
-        with_valid, with_gravity, with_camera_height: whether calls will give these arguments.
-        compiled: fuse operations with ``torch.compile`` before they are captured: about 100 kernels in place of 1800,
-            for a minute or more once and a C compiler on the machine (which Triton needs).
+        with_valid, with_gravity, with_camera_height: whether calls will pass these arguments.
+        compiled: fuse operations with ``torch.compile`` before the capture: about 100 kernels in place of 1800. This
+            takes a minute or more once, and a C compiler on the machine (which Triton needs).
 
     Raises:
-        BackendError: no such device.
+        BackendError: ``device`` is not a CUDA device that can be used here.
         FrameError: as :meth:`TorchHha.encode_batch`.
     """
 
@@ -141,7 +142,7 @@ class GraphedHha:
             self._gravity = upright if with_gravity else None
             self._camera_height_m = torch.ones(batch, device=device) if with_camera_height else None
             arguments = (self._depth_m, cameras, self._valid, self._gravity, self._camera_height_m)
-            # What is compiled, loaded or allocated on first use must be so before capture, on a stream of its own.
+            # Whatever is compiled, loaded or allocated on first use must be so before capture: run on a side stream.
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
@@ -162,7 +163,7 @@ class GraphedHha:
         """As :meth:`TorchHha.encode_batch`; **the next call overwrites the tensors that are returned**.
 
         Raises:
-            FrameError: an argument is missing, or given but not announced, or of another shape.
+            FrameError: an argument is missing, was not announced to the constructor, or has another shape.
         """
         given = {"depth_m": depth_m, "valid": valid, "gravity": gravity, "camera_height_m": camera_height_m}
         for name, value in given.items():
@@ -177,8 +178,7 @@ class GraphedHha:
 
 
 class TorchExecution:
-    """One frame at a time on the GPU, or the CPU where there is none (an
-    :class:`~lcr_seg_ros.hha.encoder.Execution`)."""
+    """The :class:`~lcr_seg_ros.hha.encoder.Execution` in PyTorch: one frame at a time, on the GPU if there is one."""
 
     def __init__(self, settings: HhaSettings) -> None:
         self._settings = settings
@@ -232,13 +232,13 @@ class TorchExecution:
         return self._normals
 
     def _on_device(self, array: npt.NDArray[Any]) -> Tensor:
-        # A copy: what comes in may be read-only, or a view that runs backwards, which tensors cannot be.
+        # A copy: the array may be read-only or have negative strides, which tensors do not support.
         return torch.from_numpy(np.array(array, order="C")).to(self._device)
 
 
 @dataclass(frozen=True)
 class _Camera:
-    """(B, 1, 1) float64 each."""
+    """Intrinsics in pixels, (B, 1, 1) float64 each."""
 
     fx: Tensor
     fy: Tensor
@@ -251,11 +251,11 @@ class _Frames:
     """A batch of depth images with their holes filled.
 
     Args:
-        camera: of each.
-        depth_m: (B, H, W) float32 or float64 as it came where it is known, filled elsewhere.
-        z: (B, H, W) float32, the same.
+        camera: intrinsics of each frame.
+        depth_m: (B, H, W) float32 or float64, the input where it is known, filled elsewhere.
+        z: (B, H, W), the same in float32.
         inverse: (B, H, W) float32, 1 / Z in 1/m where measured, 0 elsewhere.
-        measured: (B, H, W) float32, 1 where depth takes part in normals, 0 elsewhere.
+        measured: (B, H, W) float32, 1 where depth is used for normals, 0 elsewhere.
         any_known: (B, 1, 1) bool, False for a frame without valid depth (whose z is 1).
     """
 
@@ -317,7 +317,7 @@ def _constants(values: Sequence[float], like: Tensor) -> Tensor:
 
 
 def _normalised(vectors: Tensor) -> Tensor:
-    """(B, 3) to unit length, by the largest part first so that no length overflows."""
+    """Normalise (B, 3) vectors, after a division by their largest component, so that no square overflows."""
     scaled = vectors / vectors.abs().amax(-1, keepdim=True)
     return scaled / scaled.square().sum(-1, keepdim=True).sqrt()
 
@@ -338,12 +338,12 @@ def _load(depth_m: Tensor, camera: _Camera, valid: Tensor | None, settings: HhaS
 
 
 def _push_pull(depth_m: Tensor, known: Tensor) -> Tensor:
-    """The pyramid of :mod:`lcr_seg_ros.hha.holes`, always to its top: how deep is enough only the values know.
+    """The pyramid of :mod:`lcr_seg_ros.hha.holes`, always built to its top: how deep it need be depends on the values.
 
     Returns:
         (B, H, W) float32, 0 where a whole frame is unknown.
     """
-    # Depth, 0 where unknown, and 1 / 0 where known, side by side.
+    # Two channels: depth (0 where unknown), and 1 where known or else 0.
     levels = [torch.stack((torch.where(known, depth_m, 0.0).float(), known.float()), 1)]
     while max(levels[-1].shape[-2:]) > 1:
         height, width = levels[-1].shape[-2:]
@@ -360,7 +360,7 @@ def _push_pull(depth_m: Tensor, known: Tensor) -> Tensor:
 
 
 def _gravity_normals(frames: _Frames) -> Tensor:
-    """(B, 3, N) float32 unit normals of the 21x21 windows on every other pixel, 0 where there is none."""
+    """(B, 3, N) float32 unit normals of the 21x21 windows around every second pixel, 0 where there is none."""
     camera = frames.camera
     moments = _moments(frames.inverse, frames.measured, hha.GRAVITY_RADIUS, GRAVITY_STRIDE)
     a, b, c, is_there = _planes([m.double() for m in moments])
@@ -368,7 +368,7 @@ def _gravity_normals(frames: _Frames) -> Tensor:
     normals = torch.stack((camera.fx * a, camera.fy * b, c - a * offset_u - b * offset_v), 1)
     square = normals.square().sum(1, keepdim=True)
     is_there = is_there[:, None] & (square > 0)
-    # c is the plane's 1/Z at the window centre, so its sign is that of n.P there.
+    # c is 1/Z of the plane at the window's centre, so it has the sign of n.P there.
     length = torch.where(is_there, square, 1.0).sqrt() * torch.where(c < 0, -1.0, 1.0)[:, None]
     return torch.where(is_there, normals / length, 0.0).flatten(2).float()
 
@@ -396,16 +396,17 @@ def _estimate(normals: Tensor, start: Tensor, passes: Passes) -> Tensor:
 
 
 def _refit(scatter: Tensor, previous: Tensor) -> Tensor:
-    """As :func:`lcr_seg_ros.hha.gravity.refit`, for a batch and without a choice by value.
+    """As :func:`lcr_seg_ros.hha.gravity.refit`, for a batch and without branches that depend on values.
 
     With eigenvalues l1 <= l2 <= l3 and eigenvectors e1, e2, e3 of A, and s a little below l1, adj(A - s I) is
-    (l2 - s)(l3 - s) e1 e1^T + (l1 - s)(l3 - s) e2 e2^T + (l1 - s)(l2 - s) e3 e3^T: but for a factor next to the
-    projection on e1 if l2 is well above l1, on the plane of e1 and e2 if it is not. It never turns a vector round.
-    Eigenvalues are the trigonometric solution of the characteristic equation (Smith, Communications of the ACM 4,
-    1961), good to about 1e-8 of the largest where two of them meet.
+    (l2 - s)(l3 - s) e1 e1^T + (l1 - s)(l3 - s) e2 e2^T + (l1 - s)(l2 - s) e3 e3^T. Up to a factor, this is close to
+    the projection onto e1 if l2 is well above l1, and onto the plane of e1 and e2 if it is not. All three coefficients
+    are positive, so no vector is turned into the opposite direction. Eigenvalues are the trigonometric solution of the
+    characteristic equation (Smith, Communications of the ACM 4, 1961), accurate to about 1e-8 of the largest where two
+    of them nearly coincide.
 
     Args:
-        scatter: (B, 6) float64, xx, xy, xz, yy, yz, zz of A.
+        scatter: (B, 6) float64, the elements xx, xy, xz, yy, yz, zz of A.
         previous: (B, 3) float64 unit vectors.
 
     Returns:
@@ -425,14 +426,14 @@ def _refit(scatter: Tensor, previous: Tensor) -> Tensor:
     shift = math.sqrt(2.0 / 3.0) * spread * torch.cos(t + 2.0 * math.pi / 3.0) - below
     axx, axy, axz, ayy, ayz, azz = _adjugate(xx - shift, xy, xz, yy - shift, yz, zz - shift)
     x, y, z = previous.unbind(1)
-    for _ in range(2):  # the second time squares the little that is left of the other eigenvectors
+    for _ in range(2):  # applied twice, which squares the small remainder of the other eigenvectors
         x, y, z = axx * x + axy * y + axz * z, axy * x + ayy * y + ayz * z, axz * x + ayz * y + azz * z
     length = (x * x + y * y + z * z).sqrt()[:, None]
     return torch.where(length > 0, torch.stack((x, y, z), 1) / length, previous)  # NaN is not > 0
 
 
 def _adjugate(xx: Tensor, xy: Tensor, xz: Tensor, yy: Tensor, yz: Tensor, zz: Tensor) -> tuple[Tensor, ...]:
-    """Of symmetric 3x3 matrices, in the same order."""
+    """Adjugate of symmetric 3x3 matrices, elements in the same order."""
     return (
         yy * zz - yz * yz,
         xz * yz - xy * zz,
@@ -445,7 +446,8 @@ def _adjugate(xx: Tensor, xy: Tensor, xz: Tensor, yy: Tensor, yz: Tensor, zz: Te
 
 def _channels(frames: _Frames, down: Tensor, camera_height_m: Tensor | None, settings: HhaSettings) -> Tensor:
     """(B, 3, H, W) uint8."""
-    # In float64, and by a tensor: torch would multiply a number by the reciprocal, which rounds twice.
+    # In float64, and with the scale as a tensor: torch would multiply a plain number by the reciprocal, which rounds
+    # twice.
     depth_cm = frames.depth_m.double() * 100.0
     scale = torch.full((), hha.DISPARITY_SCALE, dtype=torch.float64, device=depth_cm.device)
     disparity = scale / depth_cm.clamp(min=hha.NEAREST_CM)
@@ -461,7 +463,7 @@ def _channels(frames: _Frames, down: Tensor, camera_height_m: Tensor | None, set
 
 
 def _height_cm(frames: _Frames, down: Tensor) -> Tensor:
-    """(B, H, W) float32, relative to the camera."""
+    """(B, H, W) float32 heights in cm relative to the camera."""
     camera = frames.camera
     right, below, ahead = down[:, :, None, None].unbind(1)
     offset_u, offset_v = _offsets(frames, 1)
@@ -471,7 +473,7 @@ def _height_cm(frames: _Frames, down: Tensor) -> Tensor:
 
 
 def _floor_cm(height: Tensor, camera_height_m: Tensor | None, settings: HhaSettings) -> Tensor:
-    """(B, 1, 1) heights of the floors relative to the camera: the rules of :mod:`lcr_seg_ros.hha.floor`."""
+    """(B, 1, 1) heights of the floors in cm relative to the camera, by the rules of :mod:`lcr_seg_ros.hha.floor`."""
     if camera_height_m is not None:
         return (-100.0 * camera_height_m).float()[:, None, None]
     if settings.floor == "robust":
@@ -485,7 +487,10 @@ def _floor_cm(height: Tensor, camera_height_m: Tensor | None, settings: HhaSetti
 
 
 def _low_percentile(height: Tensor) -> Tensor:
-    """(B,) heights that a share of the pixels lies below: the same pixels and rank as in the other executions."""
+    """(B,) heights below which :data:`~lcr_seg_ros.hha.definition.FLOOR_SHARE` of the sampled pixels lie.
+
+    Pixels and rank are the same as in the other executions.
+    """
     first_row, first_column = first_sample(height.shape[1:])
     sample = height[:, first_row :: hha.FLOOR_STRIDE, first_column :: hha.FLOOR_STRIDE].flatten(1)
     rank = math.floor(hha.FLOOR_SHARE * sample.shape[1])
@@ -535,7 +540,7 @@ def _steps_mm(counts: Tensor) -> Tensor:
 
 
 def _smoothed_along(z: Tensor, measured: Tensor, gates: Tensor, dim: int) -> Tensor:
-    """Each pixel's mean with its measured neighbours within the gate of its depth, along rows (-1) or columns (-2)."""
+    """Mean of each pixel and its measured neighbours within the gate of its depth, along rows (-1) or columns (-2)."""
     gate = gates.gather(1, _depth_bin(z).flatten(1)).reshape(z.shape)
     radius = coarse.radius_px(tuple(z.shape[1:]))
     margin = (radius, radius) if dim == -1 else (0, 0, radius, radius)
@@ -582,8 +587,8 @@ def _planes(moments: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         moments: see :func:`_moments`.
 
     Returns:
-        a, b and c, all three times the determinant, which is >= 0; and bool, False where it is 0: no three measured
-        pixels off one line.
+        a, b and c, all three multiplied by the determinant, which is >= 0; and bool, False where it is 0: fewer than
+        three measured pixels, or only collinear ones.
     """
     n, u, v, uu, uv, vv, d, ud, vd = moments
     i11, i12, i13, i22, i23, i33 = _adjugate(uu, uv, u, vv, v, n)
@@ -599,11 +604,11 @@ def _moments(inverse: Tensor, measured: Tensor, radius: int, stride: int) -> lis
     Args:
         inverse: (B, H, W) d = 1/Z, 0 where not measured.
         measured: (B, H, W) float32 m, 1 / 0.
-        radius: the window is 2 radius + 1 pixels a side.
+        radius: windows have sides of 2 radius + 1 pixels.
 
     Returns:
-        (B, H / stride, W / stride) each, sums of m, m du, m dv, m du du, m du dv, m dv dv, d, d du, d dv, with du and
-        dv counted from the window's centre.
+        (B, H / stride, W / stride) each (rounded up): sums of m, m du, m dv, m du du, m du dv, m dv dv, d, d du, d dv,
+        with du and dv counted from the window's centre.
     """
     one, along, squared = _sums_along(torch.stack((measured, inverse), 1), radius, stride, -1, orders=(2, 2, 1))
     rows = torch.cat((one[:, :1], along[:, :1], one[:, 1:], along[:, 1:], squared), 1)
@@ -618,12 +623,12 @@ def _sums_along(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sums over k = -radius .. radius of image[i + k], k image[i + k], k^2 image[i + k], i = 0, stride, 2 stride ...
 
-    Summed afresh for every window: running sums would drift in float32.
+    Each window is summed afresh: running sums would drift in float32.
 
     Args:
         images: (B, C, H, W).
         dim: -1 along rows, -2 down columns.
-        orders: of how many channels, from the first, each of the three sums is wanted.
+        orders: for each of the three sums, the number of leading channels that need it.
     """
     length = -(-images.shape[dim] // stride)
     margin = (radius, radius + stride - 1)

@@ -1,4 +1,4 @@
-"""Gravity from frame to frame: one frame cannot always tell a floor from a wall, its predecessors can."""
+"""Gravity tracked from frame to frame: earlier frames tell floors from walls where one frame alone cannot."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from lcr_seg_ros.hha.evidence import GravityEvidence
 from lcr_seg_ros.hha.gravity import GravityEstimate, angle_deg, unit_direction
 
 MEMORY_S = 0.2
-"""An older frame says nothing: a hand turns by 60 degrees a second, and a warm start looks within 15 degrees."""
+"""Older directions are forgotten: a hand turns by 60 degrees a second, and a warm start searches within 15 degrees."""
 
 FRAME_PERIOD_S = 1 / 30
-"""Assumed between frames that have no stamp."""
+"""Assumed time between frames without stamps."""
 
 NEAR_DEG = 15.0
-"""A frame's own estimate that is farther than this from the last one contradicts it."""
+"""A frame's own estimate contradicts the last one if it is farther from it than this."""
 
 LARGEST_STEP_DEG = 8.0
-"""A warm estimate that moves farther than this has slipped."""
+"""A warm estimate that moves farther than this has slipped off."""
 
 CONTRADICTIONS = 5
-"""So many confident frames in a row must contradict the memory to overrule it."""
+"""Number of confident frames in a row that must contradict the memory to overrule it."""
 
 
 @dataclass(frozen=True)
 class GravityFit:
-    """An estimate from one frame and what speaks for it."""
+    """An estimate from one frame, and the evidence for it. ``down``: (3,) float64 unit vector."""
 
     down: npt.NDArray[np.float64]
     evidence: GravityEvidence
 
 
 Tilt = Callable[[npt.NDArray[np.float64]], float]
+"""Angle in degrees between a direction and that of gravity in an untilted camera."""
 
 Fit = Callable[[npt.NDArray[np.float64] | None], GravityFit]
-"""Estimate gravity in this frame from a start that is near; from None, without knowing anything."""
+"""Estimate gravity in this frame: warm, from a start that is near, or (None) cold, without one."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,19 @@ class _Memory:
 class GravityTracker:
     """Remembers the gravity of one camera.
 
-    A frame's own estimate is taken as it is if it is confident and near to the last one: then the result is that of
-    the frame alone. Otherwise the estimate starts at the last direction, and so follows a camera that pitches beyond
-    45 degrees, where a cold start mistakes walls for floors. Where nothing in view holds the estimate, as before a
-    bare wall, the last direction is kept, in doubt, until it is too old to be worth anything.
+    A frame's own (cold) estimate is used as it is if it is confident and near the last one; the result is then that of
+    the frame alone. Otherwise a (warm) estimate starts from the last direction, so that it can follow a camera that
+    pitches beyond 45 degrees, where a cold estimate mistakes walls for floors. If nothing in view holds the estimate,
+    as in front of a bare wall, the last direction is kept, marked as doubtful, until it is older than :data:`MEMORY_S`.
 
     Not to be shared between threads or cameras.
 
     Args:
-        upright: (3,) direction of gravity in this camera's optical frame while it stands as it should, of any length;
-            None: ``HhaSettings.upright``, as of the others.
+        upright: (3,) direction of gravity in the optical frame of this camera when it is not tilted, of any length.
+            Default: ``HhaSettings.upright``, which all cameras share.
 
     Raises:
-        FrameError: a direction that is none.
+        FrameError: ``upright`` is not a direction.
     """
 
     def __init__(self, upright: npt.ArrayLike | None = None) -> None:
@@ -71,7 +72,7 @@ class GravityTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget: the next frame has nothing to do with the last."""
+        """Forget all earlier frames."""
         self._memory: _Memory | None = None
         self._contradictions = 0
         self._now_s = 0.0
@@ -82,10 +83,10 @@ class GravityTracker:
         """The gravity of the next frame.
 
         Args:
-            fit: estimates gravity in it.
-            tilt_deg: how far a direction is from where gravity points when the camera stands as it should.
-            stamp_s: when it was taken, in seconds; None: one frame period after the last.
-            camera_height_m: above the floor, if known.
+            fit: estimates gravity in that frame.
+            tilt_deg: gives the tilt of an estimate in degrees.
+            stamp_s: capture time of the frame in seconds. Default: one frame period after the last.
+            camera_height_m: height above the floor in metres, if known.
         """
         self._now_s = self._now_s + FRAME_PERIOD_S if stamp_s is None else stamp_s
         memory = self._recall()
@@ -103,7 +104,7 @@ class GravityTracker:
             return self._contradicted(cold, warm, memory, jump)
         if not doubt:
             return self._keep(cold.down, "" if memory.doubt else f"gravity jumped by {jump:.0f} degrees")
-        return GravityEstimate(memory.down, doubt)  # not kept: what is not seen grows old
+        return GravityEstimate(memory.down, doubt)  # the memory is not refreshed, so that it expires
 
     def _contradicted(self, cold: GravityFit, warm: GravityFit, memory: _Memory, jump: float) -> GravityEstimate:
         self._contradictions += 1

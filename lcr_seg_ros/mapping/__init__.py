@@ -1,8 +1,8 @@
-"""A semantic map: labelled points of many frames, brought together in voxels that vote on their class.
+"""A semantic map: the labelled points of many frames vote on the class of the voxels that they fall into.
 
-``voxels`` counts the votes, ``odometry`` finds out where the camera was, ``trajectory`` reads and writes what is
-known of that, ``ply`` and ``pictures`` show the result. Poses are (4, 4) camera-to-world matrices of the optical
-frame (x right, y down, z forward), in metres.
+``voxels`` counts the votes, ``odometry`` estimates the camera's poses, ``trajectory`` reads and writes poses, ``ply``
+and ``pictures`` show the result. Poses are (4, 4) camera-to-world matrices of the optical frame (x right, y down,
+z forward), in metres.
 """
 
 from lcr_seg_ros.mapping.odometry import DepthOdometry

@@ -1,4 +1,4 @@
-"""Where a depth camera is, from its own depth: OpenCV's odometry, from keyframe to keyframe."""
+"""The pose of a depth camera from its own depth: OpenCV's odometry relative to keyframes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from lcr_seg_ros.mapping.settings import MapError
 FloatArray = npt.NDArray[np.float64]
 
 WORKING_WIDTH = 320
-"""Pixels. On noisy depth the normals of every second pixel are better than those of every one, and cost a quarter."""
+"""Pixels. With noisy depth, normals from every second pixel are better than from every pixel, and take a quarter of the
+time."""
 
 KEYFRAME_DISTANCE_M, KEYFRAME_ANGLE_DEG = 0.03, 1.5
-"""A frame this far from the keyframe becomes the next one. Errors add up from keyframe to keyframe, not from frame to
-frame; beyond about 5 degrees the alignment no longer finds its way."""
+"""A frame that is farther than this from the keyframe becomes the next keyframe. Errors accumulate from keyframe to
+keyframe, not from frame to frame; beyond about 5 degrees, the alignment fails."""
 
 MAX_STEP_M, MAX_STEP_DEG = 0.25, 15.0
-"""Farther no camera in the hand moves from one frame to the next: such an answer is wrong."""
+"""A hand-held camera does not move farther than this from one frame to the next: a larger motion is an error."""
 
 MIN_AGREEMENT = 0.5
-"""Share of the pixels that both frames see that must have one depth, within :data:`TOLERANCE` of it."""
+"""Of the pixels that both frames see, at least this share must have the same depth."""
 TOLERANCE = 0.05
+"""Depths are the same if they differ by at most this share."""
 
 
 @dataclass(frozen=True)
 class OdometryState:
-    """What an odometry goes on from: keyframe and last frame, by their index, and the poses of both."""
+    """The state from which an odometry can resume: index and (4, 4) pose of the keyframe and of the last frame."""
 
     key_index: int
     key_pose: FloatArray
@@ -44,13 +46,13 @@ class OdometryState:
 class DepthOdometry:
     """Poses of consecutive depth images of one camera, by aligning each with a keyframe (projective point-to-plane).
 
-    Colour is not used, so depth need not be registered to it. Where a camera sees a single plane, its motion along
-    that plane cannot be known; poses drift by some millimetres a metre otherwise.
+    Colour is not used, so depth need not be registered to it. If the camera sees only a single plane, its motion along
+    that plane cannot be determined; otherwise, poses drift by some millimetres per metre.
 
     Args:
         intrinsics: of the depth images.
-        max_range: farther depth is left out, in metres.
-        pose: (4, 4) camera-to-world of the first image.
+        max_range: farther depth is ignored, in metres.
+        pose: (4, 4) camera-to-world of the first image. Default: identity.
 
     Raises:
         MapError: the installed OpenCV has no odometry.
@@ -64,7 +66,7 @@ class DepthOdometry:
             )
         self.intrinsics = intrinsics
         self.lost = 0
-        """Images since the start whose pose was not found."""
+        """Number of images whose pose was not found."""
         self._start = np.eye(4) if pose is None else np.array(pose, np.float64)
         self._step = max(1, round(intrinsics.width / WORKING_WIDTH))
         small = cv2.OdometrySettings()
@@ -76,18 +78,18 @@ class DepthOdometry:
         self._last: _View | None = None
 
     def track(self, depth_m: npt.NDArray[np.float32], index: int = 0) -> FloatArray | None:
-        """The pose of the next image.
+        """Find the pose of the next image.
 
         Args:
-            depth_m: (H, W) float32 metres; what is not finite or not positive is a hole.
-            index: kept for :attr:`state`.
+            depth_m: (H, W) float32 metres; values that are not finite or not positive are holes.
+            index: of the image, for :attr:`state`.
 
         Returns:
             (4, 4) camera-to-world; None if it was not found, because too little is in range or the camera moved too
-            far. The next image is compared with the last one that was found.
+            far. The next image is then compared with the last one whose pose was found.
 
         Raises:
-            FrameError: another size than that of the intrinsics.
+            FrameError: the size is not that of the intrinsics.
         """
         view = self._view(depth_m, index)
         if self._key is None or self._last is None:
@@ -110,17 +112,17 @@ class DepthOdometry:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the images."""
+        """(height, width) of the images in pixels."""
         return self.intrinsics.height, self.intrinsics.width
 
     @property
     def pose(self) -> FloatArray:
-        """(4, 4) camera-to-world of the last image whose pose was found; that given, before the first."""
+        """(4, 4) camera-to-world of the last image whose pose was found; before the first image, the initial pose."""
         return (self._start if self._last is None else self._last.pose).copy()
 
     @property
     def state(self) -> OdometryState | None:
-        """None before the first image."""
+        """The state from which :meth:`resume` continues; None before the first image."""
         if self._key is None or self._last is None:
             return None
         return OdometryState(self._key.index, self._key.pose, self._last.index, self._last.pose)
@@ -128,7 +130,7 @@ class DepthOdometry:
     def resume(
         self, state: OdometryState, key_depth_m: npt.NDArray[np.float32], last_depth_m: npt.NDArray[np.float32]
     ) -> None:
-        """Go on from a state, given the two images that it names."""
+        """Continue from a state, given its two depth images, (H, W) float32 metres."""
         self._key = self._view(key_depth_m, state.key_index, state.key_pose)
         one = state.key_index == state.last_index
         self._last = self._key if one else self._view(last_depth_m, state.last_index, state.last_pose)
@@ -146,7 +148,7 @@ class DepthOdometry:
         return _View(index, small, cv2.OdometryFrame(small), np.eye(4) if pose is None else pose)
 
     def _aligned(self, view: _View, other: _View) -> FloatArray | None:
-        """The pose of a view by its alignment with another, if that can be believed."""
+        """The pose of a view from its alignment with another one; None if that is not plausible."""
         assert self._last is not None
         try:
             self._odometry.prepareFrames(view.frame, other.frame)
@@ -175,14 +177,16 @@ class _View:
 def agreement(
     depth_m: npt.NDArray[np.float32], other_m: npt.NDArray[np.float32], motion: FloatArray, matrix: FloatArray
 ) -> float:
-    """How well two depth images fit when one camera stands at ``motion`` (4, 4) in the other's frame.
+    """How well two depth images agree.
 
     Args:
         depth_m, other_m: (H, W) float32 metres, NaN where there is none.
-        matrix: (3, 3) of the camera.
+        motion: (4, 4) pose of the camera of ``depth_m`` in the optical frame of the other one.
+        matrix: (3, 3) camera matrix of both.
 
     Returns:
-        Share of the pixels seen by both that have one depth within 5 %, 0..1; 0 if fewer than 100 are.
+        Share of the pixels seen by both that have the same depth within :data:`TOLERANCE`, 0..1; 0 if fewer than 100
+        of the sampled pixels (every fourth row and column) are seen by both.
     """
     rows, columns = np.mgrid[0 : depth_m.shape[0] : 4, 0 : depth_m.shape[1] : 4]
     z = depth_m[::4, ::4]

@@ -1,4 +1,4 @@
-"""Pictures of a map: its voxels as cubes, drawn here, so that neither a display nor a GPU is needed."""
+"""Pictures of a map, whose voxels are drawn as cubes in software, without a display or a GPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 
 PANEL_WIDTH, PANEL_HEIGHT = 640, 480
 SMOOTHING = 2
-"""Pictures are drawn this many times larger and scaled down."""
+"""Pictures are drawn larger by this factor, and then scaled down."""
 
 _PAPER, _INK = 255, (40, 40, 40)
 _NEAR_M = 0.05
@@ -28,7 +28,7 @@ _CEILING_MARGIN_M = 0.1
 
 _NORMALS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], np.int64)
 _BRIGHTNESS = np.array([0.80, 0.76, 0.90, 0.66, 1.0, 0.5])
-"""Of the six faces: lit from above and a little from one side, so that edges show."""
+"""Brightness of the six faces: lit from above and slightly from one side, so that edges are visible."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class View:
 
     Args:
         pose: (4, 4) camera-to-world of its optical frame.
-        focal_px: focal length, or pixels a metre where the projection is parallel.
-        parallel: no perspective.
+        focal_px: focal length in pixels; in a parallel projection, pixels per metre.
+        parallel: parallel projection in place of perspective.
     """
 
     pose: FloatArray
@@ -47,7 +47,7 @@ class View:
 
     @classmethod
     def looking_at(cls, eye: npt.ArrayLike, target: npt.ArrayLike, focal_px: float, parallel: bool = False) -> View:
-        """From one point to another, upright: z is up, or y where it looks straight down."""
+        """A view from ``eye`` to ``target``, with z up in the picture, or y if it looks straight down."""
         position = np.asarray(eye, np.float64)
         ahead = np.asarray(target, np.float64) - position
         ahead /= np.linalg.norm(ahead)
@@ -60,7 +60,7 @@ class View:
         return cls(pose, focal_px, parallel)
 
     def project(self, points: FloatArray, width: int, height: int) -> FloatArray:
-        """(N, 3) world points to (N, 3) columns, rows and distances along the view, in pixels and metres."""
+        """(N, 3) world points -> (N, 3) column and row in pixels, and distance along the optical axis in metres."""
         local = (points - self.pose[:3, 3]) @ self.pose[:3, :3]
         scale = np.full(len(local), self.focal_px) if self.parallel else self.focal_px / np.maximum(local[:, 2], 1e-6)
         return np.stack(
@@ -71,12 +71,13 @@ class View:
 def draw_voxels(
     voxels: Voxels, colors: Image, view: View, width: int = PANEL_WIDTH, height: int = PANEL_HEIGHT
 ) -> Image:
-    """Voxels as cubes.
+    """Draw voxels as cubes.
 
     Args:
-        voxels: what to draw.
+        voxels: N voxels to draw.
         colors: (N, 3) uint8 RGB.
-        view: from where.
+        view: the camera.
+        width, height: of the picture, in pixels.
 
     Returns:
         (height, width, 3) uint8 RGB, white where there is nothing.
@@ -103,9 +104,9 @@ def draw_voxels(
 
 
 def map_picture(voxels: Voxels, labels: LabelSet, trajectory: Sequence[FloatArray], title: str = "") -> Image:
-    """One picture: the map from above, from a corner, and from where the camera began; with a legend of its classes.
+    """One picture: the map from above, from a corner, and from the camera's first pose, with a legend of its classes.
 
-    What lies above the camera's way, ceilings most of all, is left out of the first two.
+    Everything above the camera's path, ceilings in particular, is left out of the first two views.
 
     Args:
         voxels: of a map whose z points up.
@@ -123,7 +124,7 @@ def map_picture(voxels: Voxels, labels: LabelSet, trajectory: Sequence[FloatArra
     way = np.array([pose[:3, 3] for pose in trajectory]).reshape(-1, 3)
     top = way[:, 2].max() + _CEILING_MARGIN_M if len(way) else np.inf
     low = voxels.centers[:, 2] <= top
-    if low.mean() < 0.2:  # a map of what hangs above
+    if low.mean() < 0.2:  # nearly everything is above the path
         low[:] = True
     below, below_colors = voxels.select(low), colors[low]
 
@@ -161,7 +162,7 @@ def map_picture(voxels: Voxels, labels: LabelSet, trajectory: Sequence[FloatArra
 
 
 def small_png(picture: Image) -> bytes:
-    """An RGB picture as PNG, packed as tightly as it can be: half the size, for flat colours."""
+    """Encode an RGB picture as PNG with the strongest compression, which halves the size of flat colours."""
     _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     return data.tobytes()  # type: ignore[no-any-return]
 
@@ -174,7 +175,7 @@ def _from_above(centers: npt.NDArray[np.float32]) -> View:
 
 
 def _from_a_corner(centers: npt.NDArray[np.float32], way: FloatArray) -> View:
-    """From the side where the camera was: there, no wall that it saw stands in between."""
+    """From the side where the camera was: on that side, no wall that it saw is in the way."""
     low, high = _extent(centers)
     middle, span = (low + high) / 2, np.maximum(high - low, 0.5)
     away = (way.mean(0) - middle)[:2] if len(way) else np.array([1.0, -1.0])
@@ -191,14 +192,15 @@ def _from_a_corner(centers: npt.NDArray[np.float32], way: FloatArray) -> View:
 
 
 def _behind(pose: FloatArray) -> View:
-    """A little behind the camera, and with a wider view, so that what it saw first is in the picture."""
+    """A little behind the camera, with a wider field of view, so that all that it saw first is in the picture."""
     moved = pose.copy()
     moved[:3, 3] -= 0.3 * pose[:3, 2]
     return View(moved, 0.75 * PANEL_WIDTH)
 
 
 def _extent(centers: npt.NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:
-    """Corners of the box that holds all but the farthest half per cent along each axis: strays do not shrink a map."""
+    """Corners (3,) of a box that leaves out half a per cent at each end of each axis, so that outliers do not shrink
+    the picture of the map."""
     low, high = np.percentile(centers, [0.5, 99.5], axis=0).astype(np.float64)
     return low, high
 
@@ -228,7 +230,7 @@ def _titled(title: str, panel: Image) -> Image:
 
 
 def _open_faces(grid: npt.NDArray[np.int64], normal: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Indices of the voxels that have no neighbour on one side."""
+    """Indices of the voxels without a neighbour in the direction of ``normal``."""
     low = grid.min(0) - 1
     span = grid.max(0) - low + 2
     weights = np.array([1, span[0], span[0] * span[1]])
@@ -240,7 +242,7 @@ def _open_faces(grid: npt.NDArray[np.int64], normal: npt.NDArray[np.int64]) -> n
 
 
 def _square(normal: npt.NDArray[np.int64]) -> FloatArray:
-    """(4, 3) corners of a square of edge 2 across a normal, in order around it."""
+    """(4, 3) corners of a square of edge length 2, perpendicular to the normal, in order around it."""
     axis = int(np.flatnonzero(normal)[0])
     corners = np.zeros((4, 3))
     corners[:, (axis + 1) % 3] = [-1, 1, 1, -1]
@@ -250,7 +252,7 @@ def _square(normal: npt.NDArray[np.int64]) -> FloatArray:
 
 @compiled()
 def _fill_quads(quads: Any, colors: Any, parallel: bool, picture: Any, depth: Any) -> None:
-    """Draw squares (N, 4, 3), column, row and distance, as two triangles each, the nearest on top."""
+    """Draw quads (N, 4, 3), given as column, row and distance, as two triangles each, with a depth buffer."""
     height, width = depth.shape
     for n in range(len(quads)):
         q = quads[n]
@@ -264,7 +266,7 @@ def _fill_quads(quads: Any, colors: Any, parallel: bool, picture: Any, depth: An
                 continue
             x0, x1 = max(0, int(np.ceil(min(ax, bx, cx)))), min(width - 1, int(np.floor(max(ax, bx, cx))))
             y0, y1 = max(0, int(np.ceil(min(ay, by, cy)))), min(height - 1, int(np.floor(max(ay, by, cy))))
-            # What is linear on the screen is the distance in a parallel projection, its inverse in perspective.
+            # Linear on the screen is the distance in a parallel projection, and its inverse in perspective.
             da = q[0, 2] if parallel else 1 / q[0, 2]
             db = q[b, 2] if parallel else 1 / q[b, 2]
             dc = q[c, 2] if parallel else 1 / q[c, 2]

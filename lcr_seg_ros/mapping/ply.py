@@ -1,4 +1,4 @@
-"""A map as a PLY file, which MeshLab, CloudCompare, Blender, Open3D and PCL read."""
+"""Write a map as a PLY file, which MeshLab, CloudCompare, Blender, Open3D and PCL can read."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _PLY_TYPES = {"<f4": "float", "|u1": "uchar", "<i4": "int"}
 def write_ply(path: str | Path, voxels: Voxels, labels: LabelSet) -> Path:
     """Write voxels as a binary PLY file, whole or not at all.
 
-    One vertex a voxel: centre in metres, colour of its class, mask id, its share of the votes, frames that voted.
-    Comments name the classes.
+    Each voxel is a vertex: centre in metres, colour of its class, mask id, that class's share of the votes, number of
+    frames that voted. Comments in the header name the classes.
 
     Args:
-        path: the file; replaced if it is there.
-        voxels: any number.
-        labels: names and colours.
+        path: the file; replaced if it exists.
+        voxels: any number of voxels.
+        labels: names and colours of the classes.
     """
     vertices = np.empty(len(voxels), PLY_VERTEX)
     for k, axis in enumerate("xyz"):

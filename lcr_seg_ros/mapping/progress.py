@@ -1,4 +1,4 @@
-"""How far a map has come, as one file, so that a run that was stopped goes on from there."""
+"""The progress of a map, stored in one file, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from lcr_seg_ros.mapping.voxels import VoxelMap
 FloatArray = npt.NDArray[np.float64]
 
 _OTHER_BYTES = 256 << 20
-"""Room for all but the voxels: names and poses of a million frames."""
+"""Bytes allowed for everything but the voxels: names and poses of a million frames."""
 
 
 @dataclass
 class MapProgress:
-    """A map in the making.
+    """A map that is not finished.
 
     Args:
         map: the votes so far.
-        next_index: of the frame to go on with.
-        lost: frames whose pose was not found.
+        next_index: index of the next frame.
+        lost: number of frames whose pose was not found.
         trajectory: (4, 4) poses by frame name, in order.
-        odometry: what the odometry goes on from, if it is used.
+        odometry: state from which the odometry continues, if it is used.
     """
 
     map: VoxelMap
@@ -44,7 +44,7 @@ class MapProgress:
 
 
 def save_progress(path: Path, progress: MapProgress, identity: str) -> None:
-    """Write it, whole or not at all; ``identity`` says what the map is made of and with."""
+    """Write a map's progress, whole or not at all; ``identity`` describes the map's data, model and settings."""
     arrays: dict[str, npt.NDArray[Any]] = {f"map_{k}": v for k, v in progress.map.state().items()}
     arrays["identity"] = np.array(identity)
     arrays["counters"] = np.array([progress.next_index, progress.lost], np.int64)
@@ -62,16 +62,16 @@ def save_progress(path: Path, progress: MapProgress, identity: str) -> None:
 def load_progress(
     path: Path, identity_of_first: Callable[[int], str], labels: LabelSet, settings: MapSettings
 ) -> MapProgress | None:
-    """Read it; None if there is no such file.
+    """Read a map's progress; None if there is no such file.
 
     Args:
         path: of the file.
-        identity_of_first: says, by a number of frames, what a map of so many is to be made of and with.
+        identity_of_first: returns the identity that a map of the first n frames must have.
         labels: the model's label set.
         settings: of the map.
 
     Raises:
-        MapError: the file is damaged, or belongs to a map of other data, settings or another model.
+        MapError: the file is damaged, too large, or belongs to a map with other data, settings or another model.
     """
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What a semantic map is made with."""
+"""Settings of a semantic map."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ RANGES: dict[str, tuple[float, float]] = {
     "min_views": (1, 100_000),
     "max_voxels": (1, 20_000_000),
 }
-"""What each setting may be. 20 million voxels of 40 classes take 4.5 GB."""
+"""Range of each setting. 20 million voxels of 40 classes take 4.5 GB."""
 
 
 class MapError(LcrSegError, ValueError):
-    """A map that cannot be made, kept or resumed as asked."""
+    """A map that cannot be made, stored or resumed as requested."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class MapSettings:
         voxel_size: edge of a voxel in metres.
         min_range, max_range: points nearer or farther along the optical axis are left out, in metres. A Kinect's
             depth error grows with the square of the distance: 4 cm at 4 m.
-        min_confidence: points whose label is less certain are left out, 0..1.
-        min_views: a voxel is shown once this many frames have voted on it: flying pixels are seen once.
-        max_voxels: at most so many are kept. When they are all taken, the quarter that was seen longest ago goes.
+        min_confidence: points whose label has a lower confidence are left out, 0..1.
+        min_views: a voxel is shown once this many frames have voted on it, as flying pixels occur in a single frame.
+        max_voxels: largest number of voxels kept. When it is reached, the quarter that was seen longest ago is dropped.
 
     Raises:
-        MapError: a value out of its range, or a range of distances that holds none.
+        MapError: a value is out of range, or ``min_range`` is not below ``max_range``.
     """
 
     voxel_size: float = 0.05
@@ -60,17 +60,17 @@ class MapSettings:
 
 
 def class_channels(labels: LabelSet, classes: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Which classes a filter lets through.
+    """Which classes pass a filter.
 
     Args:
         labels: the label set.
-        classes: names or ids; none lets every class through.
+        classes: names or ids; if empty, every class passes.
 
     Returns:
-        (N,) bool by the label set's channels.
+        (N,) bool, one for each of the label set's channels.
 
     Raises:
-        MapError: a class that the label set does not have.
+        MapError: the label set does not have a class.
     """
     if not classes:
         return np.ones(len(labels), np.bool_)

@@ -1,4 +1,4 @@
-"""Poses of named frames: as text files, from gravity, and as positions and quaternions."""
+"""Poses of named frames: from text files, from gravity, and from positions and quaternions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ FloatArray = npt.NDArray[np.float64]
 
 MAX_BYTES = 256 << 20
 STAMP_TOLERANCE_S = 0.02
-"""Names that are stamps, as those of frames out of a bag, may differ by this much from those in a file."""
+"""Names that are stamps, such as those of frames from a bag, may differ by this much from those in a file."""
 
 
 def level_pose(down: npt.ArrayLike) -> FloatArray:
-    """A camera at the origin of a world whose z points up, looking along x as far as it does not look up or down.
+    """Pose of a camera at the origin of a world whose z points up; x is its horizontal viewing direction.
 
     Args:
-        down: (3,) direction of gravity in the optical frame, of any length but 0.
+        down: (3,) direction of gravity in the optical frame, of any length > 0.
 
     Returns:
         (4, 4) camera-to-world.
     """
     up = -np.asarray(down, np.float64) / np.linalg.norm(down)
     ahead = np.array([0.0, 0.0, 1.0])
-    if abs(up[2]) > 0.999:  # straight up or down: ahead is where the upper edge of the image points
+    if abs(up[2]) > 0.999:  # looks straight up or down: x follows from the upper or lower edge of the image instead
         ahead = np.array([0.0, -1.0, 0.0]) * (1 if up[2] < 0 else -1)
     x = ahead - (ahead @ up) * up
     x /= np.linalg.norm(x)
@@ -39,10 +39,10 @@ def level_pose(down: npt.ArrayLike) -> FloatArray:
 
 
 def pose_of(position: npt.ArrayLike, quaternion: npt.ArrayLike) -> FloatArray:
-    """(4, 4) of a position in metres and a quaternion (x, y, z, w) of any length.
+    """(4, 4) pose with a position in metres and a quaternion (x, y, z, w) of any length > 0.
 
     Raises:
-        ValueError: the quaternion is 0, or something is not finite.
+        ValueError: the quaternion is 0, or a value is not finite.
     """
     p, q = np.asarray(position, np.float64), np.asarray(quaternion, np.float64)
     length = float(np.linalg.norm(q))
@@ -57,8 +57,10 @@ def pose_of(position: npt.ArrayLike, quaternion: npt.ArrayLike) -> FloatArray:
 
 
 def quaternion_of(rotation: FloatArray) -> FloatArray:
-    """(4,) unit quaternion (x, y, z, w), w >= 0, of a (3, 3) rotation (after Bar-Itzhack 2000: the dominant
-    eigenvector of a symmetric 4x4 matrix, so that no case is singular)."""
+    """(4,) unit quaternion (x, y, z, w), w >= 0, of a (3, 3) rotation.
+
+    It is the dominant eigenvector of a symmetric 4x4 matrix (Bar-Itzhack 2000), which has no singular case.
+    """
     r = rotation
     k = np.array(
         [
@@ -73,11 +75,13 @@ def quaternion_of(rotation: FloatArray) -> FloatArray:
 
 
 def read_poses(path: str | Path) -> dict[str, FloatArray]:
-    """Poses by frame name, of a file with lines ``NAME tx ty tz qx qy qz qw`` (the format of the TUM RGB-D benchmark,
-    where names are stamps): camera-to-world of the optical frame, metres. Lines that begin with # are passed over.
+    """Read poses by frame name: camera-to-world of the optical frame, in metres.
+
+    Lines of the file are ``NAME tx ty tz qx qy qz qw``, as in the TUM RGB-D benchmark, where names are stamps. Lines
+    that begin with # are ignored.
 
     Raises:
-        SourceError: no such file, or a line that is none of these.
+        SourceError: the file does not exist, is too large, or has no pose or a malformed line.
     """
     path = Path(path)
     if not path.is_file():
@@ -102,7 +106,7 @@ def read_poses(path: str | Path) -> dict[str, FloatArray]:
 
 
 def write_poses(path: str | Path, poses: Mapping[str, FloatArray]) -> Path:
-    """The inverse of :func:`read_poses`."""
+    """Write poses by frame name to a file that :func:`read_poses` reads."""
     lines = ["# name tx ty tz qx qy qz qw, camera to world, metres"]
     for name, pose in poses.items():
         numbers = [*pose[:3, 3], *quaternion_of(pose[:3, :3])]
@@ -111,10 +115,10 @@ def write_poses(path: str | Path, poses: Mapping[str, FloatArray]) -> Path:
 
 
 class PoseTable:
-    """Poses that are found by the name of a frame or, where names are stamps in seconds, by the nearest within 20 ms.
+    """Looks up poses by the name of a frame or, if names are stamps in seconds, by the nearest stamp within 20 ms.
 
     Args:
-        poses: by name.
+        poses: (4, 4) camera-to-world by name.
     """
 
     def __init__(self, poses: Mapping[str, FloatArray]) -> None:
@@ -124,7 +128,7 @@ class PoseTable:
         self._names = [name for _, name in by_stamp]
 
     def find(self, name: str) -> FloatArray | None:
-        """(4, 4) camera-to-world, or None."""
+        """(4, 4) camera-to-world, or None if there is no such pose."""
         if name in self._poses:
             return self._poses[name]
         stamp = _as_stamp(name)
@@ -135,7 +139,7 @@ class PoseTable:
 
 
 def _as_stamp(name: str) -> float | None:
-    """Only names with a point: 000012 is a number of a frame, not a time."""
+    """The name as a stamp in seconds, if it has a decimal point: 000012 is the number of a frame, not a time."""
     try:
         return float(name) if "." in name else None
     except ValueError:

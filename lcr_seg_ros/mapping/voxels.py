@@ -1,4 +1,4 @@
-"""A sparse voxel grid that counts votes on the class of each voxel, in bounded memory."""
+"""A sparse voxel grid, of limited size, that counts votes on the class of each voxel."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 _BITS = 21
 _HALF = 1 << (_BITS - 1)
-"""A voxel's place along an axis is -_HALF .. _HALF - 1: at 5 cm, 52 km either way. Three make one 63-bit key."""
+"""A voxel's index along an axis is in -_HALF .. _HALF - 1: at 5 cm, 52 km in either direction. Three indices make one
+63-bit key."""
 _MASK = (1 << _BITS) - 1
 _FIRST_CAPACITY = 4096
 _HITS_KEPT = 1 << 16
-"""Points of a voxel after which its sums are halved: float32 keeps its precision, and what is new counts."""
+"""Number of points after which a voxel's sums are halved, so that float32 is precise enough and new points count."""
 _EMPTY = -1
 _HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Knuth's multiplicative hashing
 
 
 @dataclass(frozen=True)
 class Voxels:
-    """The voxels that a map shows, in no order that means anything.
+    """The voxels that a map shows, in no particular order.
 
     Args:
         centers: (N, 3) float32 metres.
-        labels: (N,) uint8 mask ids: the class with the most votes.
+        labels: (N,) uint8 mask ids of the classes with the most votes.
         confidence: (N,) float32, that class's share of the votes, 0..1.
-        rgb: (N, 3) uint8, mean colour of the points; None if they came without colour.
-        views: (N,) int32, frames that voted.
-        size: edge in metres.
+        rgb: (N, 3) uint8, mean colour of the points; None if they had no colour.
+        views: (N,) int32, number of frames that voted.
+        size: edge length in metres.
     """
 
     centers: npt.NDArray[np.float32]
@@ -52,7 +53,7 @@ class Voxels:
         return len(self.labels)
 
     def select(self, chosen: npt.NDArray[np.bool_]) -> Voxels:
-        """Those that a (N,) bool array marks."""
+        """The voxels for which ``chosen`` (N,) is True."""
         rgb = None if self.rgb is None else self.rgb[chosen]
         return Voxels(
             self.centers[chosen], self.labels[chosen], self.confidence[chosen], rgb, self.views[chosen], self.size
@@ -62,30 +63,30 @@ class Voxels:
 class VoxelMap:
     """Votes of labelled points on the class of the voxels that they fall into.
 
-    Each point adds its confidence to its class. Voxels lie on a grid through the origin: voxel (i, j, k) spans
-    [i, i + 1) x [j, j + 1) x [k, k + 1) times the voxel size.
+    Each point adds its confidence to the votes for its class. Voxels lie on a grid through the origin: voxel (i, j, k)
+    spans [i, i + 1) x [j, j + 1) x [k, k + 1) times the voxel size.
 
     Args:
         labels: the classes.
         settings: default: those of :class:`MapSettings`.
 
-    A voxel takes 4 bytes a class and about 48 besides; see :attr:`nbytes`.
+    A voxel takes 4 bytes per class and about 48 in addition; see :attr:`nbytes`.
     """
 
     def __init__(self, labels: LabelSet, settings: MapSettings | None = None) -> None:
         settings = settings or MapSettings()
         self.labels, self.settings = labels, settings
         self.frames = 0
-        """Frames that voted."""
+        """Number of frames that voted."""
         self.forgotten = 0
-        """Voxels that were given up because ``max_voxels`` were taken."""
+        """Number of voxels that were dropped because ``max_voxels`` was reached."""
         self._channel = labels.channel_of_id().astype(np.int16)
         self._count = 0
         self._has_color = False
         self._allocate(min(_FIRST_CAPACITY, settings.max_voxels))
 
     def __len__(self) -> int:
-        """Voxels kept, shown or not."""
+        """Number of voxels kept, whether shown or not."""
         return self._count
 
     @property
@@ -105,18 +106,18 @@ class VoxelMap:
         """Let the pixels of a frame vote.
 
         Args:
-            depth_m: (H, W) float32 metres; what is not finite or out of range does not vote.
+            depth_m: (H, W) float32 metres; pixels that are not finite or out of range do not vote.
             intrinsics: of that image.
             labels: (H, W) uint8 mask ids; ids that name no class do not vote.
             pose: (4, 4) camera-to-world.
-            confidence: (H, W) float32, 0..1; 1 when None.
+            confidence: (H, W) float32, 0..1. Default: 1.
             rgb: (H, W, 3) uint8.
 
         Returns:
-            How many pixels voted.
+            The number of pixels that voted.
 
         Raises:
-            FrameError: sizes that differ, or a pose that is none.
+            FrameError: sizes differ, or the pose is not a finite (4, 4) matrix.
         """
         height, width = depth_m.shape
         if (intrinsics.height, intrinsics.width) != (height, width):
@@ -148,10 +149,10 @@ class VoxelMap:
             pose: (4, 4) camera-to-world.
 
         Returns:
-            How many points voted.
+            The number of points that voted.
 
         Raises:
-            FrameError: sizes that differ, or a pose that is none.
+            FrameError: sizes differ, or the pose is not a finite (4, 4) matrix.
         """
         shape = points.shape[:-1]
         if points.shape[-1:] != (3,) or labels.shape != shape:
@@ -198,14 +199,14 @@ class VoxelMap:
         return voted
 
     def voxels(self, classes: Sequence[str] = (), min_views: int | None = None) -> Voxels:
-        """What the map shows now.
+        """The voxels that the map shows now.
 
         Args:
-            classes: names or ids of those shown; none: all. The others still win the voxels they win.
+            classes: names or ids of the classes to show; if empty, all. A voxel won by another class is not shown.
             min_views: default: that of the settings.
 
         Raises:
-            MapError: a class that the label set does not have.
+            MapError: the label set does not have a class.
         """
         passes = class_channels(self.labels, classes)
         n = self._count
@@ -228,22 +229,22 @@ class VoxelMap:
         )
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all voxels and reset the counters."""
         self._count = self.frames = self.forgotten = 0
         self._has_color = False
         self._allocate(min(_FIRST_CAPACITY, self.settings.max_voxels))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """All that :meth:`restore` needs, as plain arrays."""
+        """Everything that :meth:`restore` needs, as arrays by name."""
         names = ("keys", "votes", "color", "points", "views", "seen")
         arrays = {name: a[: self._count].copy() for name, a in zip(names, self._arrays(), strict=True)}
         return arrays | {"counters": np.array([self.frames, self.forgotten, self._has_color], np.int64)}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
-        """Go on from a :meth:`state` of a map with these labels and settings.
+        """Continue from the :meth:`state` of a map with the same labels and settings.
 
         Raises:
-            MapError: it does not fit.
+            MapError: the state does not fit; the map is then empty.
         """
         try:
             count = len(state["keys"])
@@ -272,11 +273,11 @@ class VoxelMap:
         self._points = np.empty(capacity, np.int32)
         self._views = np.empty(capacity, np.int32)
         self._seen = np.empty(capacity, np.int32)
-        # At most half full, so that a search ends soon.
+        # At most half full, so that searches are short.
         self._table = np.full(1 << (2 * capacity - 1).bit_length(), _EMPTY, np.int32)
 
     def _make_room(self) -> None:
-        """Twice the capacity, or, where that is all that may be had, a quarter of the voxels less."""
+        """Double the capacity, up to ``max_voxels``; if that is reached, drop a quarter of the voxels."""
         old, n, capacity = self._arrays(), self._count, len(self._keys)
         if capacity < self.settings.max_voxels:
             self._allocate(min(2 * capacity, self.settings.max_voxels))
@@ -294,13 +295,13 @@ class VoxelMap:
 
 
 def unpack_keys(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """(N,) keys of voxels to their (N, 3) places on the grid."""
+    """(N,) int64 keys of voxels -> (N, 3) int64 indices on the grid."""
     return np.stack([(keys >> (_BITS * axis) & _MASK) - _HALF for axis in range(3)], axis=1)
 
 
 @compiled()
 def _slot(table, keys, key):  # type: ignore[no-untyped-def]
-    """Where a key is in the table, or the empty place where it belongs."""
+    """The table's slot that holds a key, or the empty slot where it belongs."""
     mask = np.uint64(len(table) - 1)
     h = np.uint64(key) * _HASH
     at = (h ^ (h >> np.uint64(29))) & mask
@@ -320,16 +321,17 @@ def _vote(  # type: ignore[no-untyped-def]
     points, labels, confidence, rgb, start, pose, size, min_range, max_range, min_confidence, channel, frame,
     table, keys, votes, color, hits, views, seen, count,
 ):  # fmt: skip
-    """Count votes from point ``start`` on; stops before the first that needs a voxel when none is free.
+    """Count the votes of the points from ``start`` on. Stops before a point that needs a new voxel if none is free.
 
-    Returns (where it stopped, voxels in use, points that voted).
+    Returns:
+        Index of the point at which it stopped, number of voxels in use, number of points that voted.
     """
     voted = 0
     for n in range(start, len(points)):
         z = points[n, 2]
         c = channel[labels[n]]
         weight = confidence[n] if len(confidence) else np.float32(1)
-        # Written so that NaN fails each test.
+        # The comparisons are written so that NaN fails them.
         if c < 0 or not (min_range <= z <= max_range) or not (weight >= min_confidence) or not (weight > 0):
             continue
         key = np.int64(0)

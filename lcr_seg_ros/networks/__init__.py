@@ -1,8 +1,8 @@
 """PyTorch network definitions and their registry.
 
 A network maps (B, C, H, W) normalised input to (B, N, h, w) scores (logits) at every ``stride``-th pixel: h = ceil(H /
-stride), w = ceil(W / stride). Softmax and interpolation are the caller's. ``load_imagenet(source)`` starts it from
-ImageNet weights and returns the :class:`~lcr_seg_ros.networks.pretrained.ImagenetStart` that belongs to them.
+stride), w = ceil(W / stride). Softmax and interpolation are left to the caller. ``load_imagenet(source)`` initialises
+it with ImageNet weights and returns the :class:`~lcr_seg_ros.networks.pretrained.ImagenetStart` that goes with them.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 
 class NetworkError(LcrSegError, ValueError):
-    """A network that does not exist, or arguments that it does not take."""
+    """A network that does not exist, or arguments that it does not accept."""
 
 
 class Network(Protocol):
-    """What every network here has beside what ``torch.nn.Module`` gives it."""
+    """What every network here has, in addition to a ``torch.nn.Module``'s attributes."""
 
     stride: int
-    """Input pixels to a score, in rows and in columns."""
+    """Input pixels per score, in rows and in columns."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, N, ceil(H / stride), ceil(W / stride)) scores."""
 
     def load_imagenet(self, source: str | Path | None = None) -> ImagenetStart:
-        """Start from ImageNet weights; None takes the network's usual ones.
+        """Initialise with ImageNet weights. Default: those that are usual for the network.
 
         Raises:
-            WeightsError: they cannot be had, or do not fit: lists what did not match.
+            WeightsError: the weights cannot be obtained, or do not fit: lists what did not match.
         """
 
 
@@ -48,7 +48,7 @@ NETWORKS: dict[str, str] = {
     "fusion": "lcr_seg_ros.networks.fusion:Fusion",
     "grouped": "lcr_seg_ros.networks.grouped:Grouped",
 }
-"""Classes by registry name; each module is imported when asked for."""
+"""Classes by registry name; a module is imported when its network is created."""
 
 
 def create_network(name: str, **arguments: Any) -> Any:
@@ -59,7 +59,7 @@ def create_network(name: str, **arguments: Any) -> Any:
         arguments: of the network, at least ``in_channels`` and ``num_classes``.
 
     Raises:
-        NetworkError: unknown name, or arguments that it does not take or needs.
+        NetworkError: the name is unknown, or arguments are missing or not accepted.
     """
     if name not in NETWORKS:
         raise NetworkError(f"network must be one of {', '.join(NETWORKS)}, got {name!r}")

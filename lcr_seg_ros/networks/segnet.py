@@ -1,4 +1,5 @@
-"""``segnet``: encoder and mirrored decoder that unpools to where the maxima were (Badrinarayanan et al., PAMI 2017)."""
+"""``segnet``: an encoder and a mirrored decoder, which unpools with the encoder's pooling indices (Badrinarayanan et
+al., PAMI 2017)."""
 
 from __future__ import annotations
 
@@ -18,19 +19,19 @@ from lcr_seg_ros.networks.vgg16 import STAGES, TORCHVISION_STD, WIDTH, Vgg16, Vg
 class SegNet(nn.Module):
     """(B, C, H, W) -> (B, N, H, W) scores.
 
-    VGG-16 with batch norm, 2x2 poolings that round up and keep where each maximum was, and a decoder that puts
-    values back there and convolves. Of 200x264 the poolings leave 100x132, 50x66, 25x33, 13x17 and 7x9, and
-    unpooling goes back through the same sizes, so any input size will do.
+    VGG-16 with batch norm, 2x2 poolings that round up and remember the place of each maximum, and a decoder that puts
+    values back in these places and convolves. The poolings reduce 200x264 to 100x132, 50x66, 25x33, 13x17 and 7x9, and
+    unpooling goes back through the same sizes, so that every input size is possible.
 
     Args:
         in_channels: 3, or 6 for colour and HHA.
         num_classes: N.
         width: channels of the first stage; ImageNet weights need 64.
-        dropout: probability of dropping each value after the three inner encoder and decoder stages, as Bayesian
-            SegNet does (Kendall et al., BMVC 2017) with 0.5; 0 is SegNet.
+        dropout: probability of dropping each value after the three innermost encoder and decoder stages. Bayesian
+            SegNet (Kendall et al., BMVC 2017) has 0.5, SegNet 0.
 
     Attributes:
-        inner_channels: of :meth:`inner_maps`.
+        inner_channels: numbers of channels of :meth:`inner_maps`.
     """
 
     stride = 1
@@ -39,13 +40,13 @@ class SegNet(nn.Module):
         super().__init__()
         self.encoder = Vgg16(in_channels, width, batch_norm=True)
         self.decoder = nn.ModuleList()
-        """Stages 5 to 1, of layers ``conv5_3_d`` to ``conv1_2_d``."""
+        """Stages 5 to 1, with layers ``conv5_3_d`` to ``conv1_2_d``."""
         channels = self.encoder.channels
         for s in range(len(STAGES), 0, -1):
             depth = STAGES[s - 1][1]
             layers: OrderedDict[str, nn.Module] = OrderedDict()
             for k in range(depth, 1 if s == 1 else 0, -1):
-                narrows = k == 1  # the last layer of a stage leaves as many channels as the next one has
+                narrows = k == 1  # the last layer of a stage has as many output channels as the next stage
                 after = channels[s - 2] if narrows else channels[s - 1]
                 layers[f"conv{s}_{k}_d"] = conv_layer(channels[s - 1], after, batch_norm=True)
             self.decoder.append(nn.Sequential(layers))
@@ -59,7 +60,7 @@ class SegNet(nn.Module):
         return self.scores_and_inner(x)[0]
 
     def scores_and_inner(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Scores, and what deep supervision looks at: see :meth:`inner_maps`."""
+        """Scores, and the maps for deep supervision, see :meth:`inner_maps`."""
         inner, places = self._inner_maps_and_places(x)
         x = inner[-1]
         for stage in self.decoder[len(inner) - 1 :]:
@@ -67,9 +68,10 @@ class SegNet(nn.Module):
         return self.score(x), inner
 
     def inner_maps(self, x: Tensor) -> list[Tensor]:
-        """What leaves the encoder and the decoder's stages 5 to 3: ``inner_channels`` maps of strides 32, 16, 8 and 4.
+        """Outputs of the encoder and of the decoder's stages 5 to 3: (B, ``inner_channels[k]``, h, w) of stride 32, 16,
+        8 and 4.
 
-        The stages after them are not computed.
+        The later stages are not computed.
         """
         return self._inner_maps_and_places(x)[0]
 
@@ -86,12 +88,12 @@ class SegNet(nn.Module):
         return inner, places
 
     def load_imagenet(self, source: str | Path | None = None) -> ImagenetStart:
-        """Start the encoder from VGG-16, with or without batch norm; see :meth:`Vgg16Weights.read` for ``source``.
+        """Initialise the encoder with VGG-16, with or without batch norm; see :meth:`Vgg16Weights.read` for ``source``.
 
         Returns:
-            The normalisation to use, and where the weights came from. Caffe's weights saw images in 0..255, not
-            divided by anything. Batch norm undoes any scale, so colour is divided by its deviation here too: the
-            first batch norm's variance, a hundred thousand else, would not fit the float16 of a bundle.
+            The normalisation to use, and the weights' origin. Caffe's weights were trained on images in 0..255 that
+            were not divided by anything. As batch norm undoes any scale, colour is divided by its deviation here too:
+            the variance of the first batch norm, otherwise a hundred thousand, would not fit a bundle's float16.
 
         Raises:
             WeightsError: the source cannot be read, or does not fit: lists what did not match.
@@ -99,27 +101,34 @@ class SegNet(nn.Module):
         weights = Vgg16Weights.read(source)
         weights.load_into(self.encoder)
         fresh = ("decoder", "score") if weights.has_batch_norm else ("batch norms", "decoder", "score")
-        one_for_all = (fmean(TORCHVISION_STD),) * 3  # channels keep their proportions
+        one_for_all = (fmean(TORCHVISION_STD),) * 3  # one value, so that channels keep their proportions
         return weights.start(weights.std if weights.std == TORCHVISION_STD else one_for_all, untouched=fresh)
 
     def start_batch_norms(self, images: Tensor, scale: Sequence[float]) -> None:
-        """Those of the encoder, after weights that had none; see :meth:`Vgg16.start_batch_norms`."""
+        """Initialise the encoder's batch norms if the weights had none; see :meth:`Vgg16.start_batch_norms`."""
         self.encoder.start_batch_norms(images, scale)
 
 
 class Place:
-    """Where the maxima of one pooling were: in training as indices, afterwards as one mask for each corner."""
+    """The places of one pooling's maxima: indices in training, otherwise one mask for each corner of the blocks.
+
+    ``size`` is the (height, width) before the pooling.
+    """
 
     def __init__(self, size: tuple[int, int], indices: Tensor | None, masks: list[Tensor]) -> None:
         self.size, self.indices, self.masks = size, indices, masks
 
 
 def max_pool(x: Tensor, by_selection: bool = False) -> tuple[Tensor, Place]:
-    """2x2 pooling of (B, C, H, W) that rounds up; of equal values the first in reading order wins.
+    """2x2 max-pooling that rounds up; of equal values, the first in reading order wins.
 
     Args:
-        x: values.
-        by_selection: the form that every runtime computes alike; False is PyTorch's own, quicker to train with.
+        x: (B, C, H, W) values.
+        by_selection: use the form that gives the same result in every runtime; False: PyTorch's own, which is faster to
+            train with.
+
+    Returns:
+        (B, C, ceil(H / 2), ceil(W / 2)) maxima, and their places.
     """
     size = (x.shape[-2], x.shape[-1])
     if by_selection:
@@ -130,24 +139,24 @@ def max_pool(x: Tensor, by_selection: bool = False) -> tuple[Tensor, Place]:
 
 
 def max_unpool(x: Tensor, place: Place) -> Tensor:
-    """(B, C, h, w) back to the size before the pooling: each value where its maximum was, 0 elsewhere."""
+    """(B, C, h, w) -> (B, C, H, W), the size before the pooling: each value in its maximum's place, 0 elsewhere."""
     if place.indices is None:
         return _max_unpool_by_selection(x, place)
     return F.max_unpool2d(x, place.indices, 2, 2, output_size=place.size)
 
 
 TIE = 1e-5
-"""Relative difference below which two values count as equal in the form without indices."""
+"""Relative difference below which two values count as equal when pooling by selection."""
 
-# ONNX has no max-unpooling that runtimes agree on. A scatter to the pooling's indices is right everywhere, and OpenVINO
-# takes seven times as long for it as for what follows: compare, select and interleave, nothing but elementwise work.
+# ONNX has no max-unpooling that all runtimes implement alike. A scatter to the pooling's indices is correct everywhere,
+# but takes OpenVINO seven times as long as the elementwise operations below: compare, select and interleave.
 
 
 def _max_pool_by_selection(x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Maximum of the four corners of each 2x2 block, and for each corner the 0 or 1 of whether it was taken.
+    """Maximum of the four corners of each 2x2 block, and for each corner a mask that is 1 where it was selected.
 
-    Where the image is flat all four are equal, but runtimes round by position. So a corner within ``TIE`` of the
-    maximum is as good as it, and the first of these wins, as it does where rounding is alike everywhere.
+    Where the image is flat, all four are equal, but runtimes round differently at different positions. Therefore all
+    corners within ``TIE`` of the maximum count as equal, and the first of them wins, as it does without such rounding.
     """
     height, width = x.shape[-2:]
     even = F.pad(x, (0, width % 2, 0, height % 2), value=-torch.inf)

@@ -1,4 +1,4 @@
-"""The convolution stages of VGG-16 (Simonyan and Zisserman, ICLR 2015), and where their ImageNet weights come from."""
+"""The convolution stages of VGG-16 (Simonyan and Zisserman, ICLR 2015), and their ImageNet weights."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from torch.nn import functional as F
 from lcr_seg_ros.networks.pretrained import ImagenetStart, Triple, WeightsError, read_state_file, require_match
 
 STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
-"""(channels over those of the first stage, number of convolutions) of each stage; a 2x2 pooling follows each."""
+"""(channels as a multiple of the first stage's, number of convolutions) of each stage; each is followed by a 2x2
+pooling."""
 
 WIDTH = 64
 """Channels of the first stage."""
 
 
 class Vgg16(nn.Module):
-    """The 13 convolutions in five stages, without the poolings: those are the caller's, who may want indices.
+    """The 13 convolutions in five stages, without the poolings, which are left to the caller, who may need indices.
 
     Args:
         in_channels: 3, or 6 for colour and HHA.
         width: channels of the first stage; ImageNet weights need 64.
-        batch_norm: between each convolution and its ReLU.
-        padding: of the very first convolution.
+        batch_norm: whether there is batch norm between each convolution and its ReLU.
+        padding: of the first convolution of all.
 
     Attributes:
-        stages: five ``nn.Sequential`` of layers by their names of old, ``conv1_1`` to ``conv5_3``.
-        channels: that leave each stage.
+        stages: five ``nn.Sequential`` of layers with the original names, ``conv1_1`` to ``conv5_3``.
+        channels: number of output channels of each stage.
     """
 
     def __init__(self, in_channels: int, width: int = WIDTH, batch_norm: bool = False, padding: int = 1) -> None:
@@ -51,20 +52,21 @@ class Vgg16(nn.Module):
         init_he(self)
 
     def layers(self) -> list[nn.Sequential]:
-        """All 13, from the image inwards."""
+        """All 13 layers, from input to output."""
         return [layer for stage in self.stages for layer in stage]
 
     @torch.no_grad()
     def start_batch_norms(self, images: Tensor, scale: Sequence[float]) -> None:
-        """Make a network whose convolutions come from a VGG-16 without batch norm answer as that one does.
+        """Initialise batch norms for the convolutions of a VGG-16 without them, so that layers still work together.
 
-        Fresh batch norms would give every channel of a layer one strength and open half of its ReLUs, which is not
-        what the next layer has learned from. Here each gets the mean and deviation that the VGG-16 itself shows at its
-        place: scale and offset take them over, up to one factor for the whole layer, which changes nothing behind it.
+        Fresh batch norms would give all channels of a layer the same deviation and open half of its ReLUs, which is not
+        what the next layer was trained on. Therefore each channel's scale and offset are set to the deviation and mean
+        that it has in the original VGG-16. One factor for the whole layer is left free; it makes no difference to the
+        layers behind.
 
         Args:
-            images: (B, C, H, W) network input, a few typical ones.
-            scale: of three channels; times this they are what the weights were trained to see.
+            images: (B, C, H, W) network input, a few typical images.
+            scale: of three channels; the input times this is what the weights were trained on.
         """
         plain = images * images.new_tensor(tuple(scale) * (self.in_channels // 3))[:, None, None]
         for stage in self.stages:
@@ -87,7 +89,7 @@ class Vgg16(nn.Module):
 
 
 def conv_layer(in_channels: int, out_channels: int, batch_norm: bool, padding: int = 1) -> nn.Sequential:
-    """3x3 convolution ``conv``, ``norm`` if wanted, and ReLU."""
+    """3x3 convolution ``conv``, batch norm ``norm`` if wanted, and ReLU ``relu``."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv=nn.Conv2d(in_channels, out_channels, 3, padding=padding),
     )
@@ -98,7 +100,7 @@ def conv_layer(in_channels: int, out_channels: int, batch_norm: bool, padding: i
 
 
 def init_he(module: nn.Module) -> None:
-    """He et al., ICCV 2015: weights of every convolution from N(0, 2 / fan_in), biases 0."""
+    """Initialise all convolutions as in He et al., ICCV 2015: weights from N(0, 2 / fan_in), biases 0."""
     for m in module.modules():
         if isinstance(m, nn.Conv2d):
             nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
@@ -108,13 +110,13 @@ def init_he(module: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class Vgg16Weights:
-    """ImageNet weights as read, not yet in a network.
+    """ImageNet weights that have been read, but not yet loaded into a network.
 
     Args:
         source: as the user named it.
         origin: for the training record.
-        state: float32 tensors by torchvision's names, first layer's channels in RGB order.
-        mean, std: of R, G, B in 0..255, as in training on ImageNet.
+        state: float32 tensors by torchvision's names; the first layer's channels are in RGB order.
+        mean, std: of R, G, B in 0..255, as in the training on ImageNet.
         notice: authors and licence.
     """
 
@@ -127,22 +129,22 @@ class Vgg16Weights:
 
     @classmethod
     def read(cls, source: str | Path | None = None) -> Vgg16Weights:
-        """Download, or read a local file.
+        """Download weights, or read them from a local file.
 
         Args:
             source: one of
 
-                - None or ``torchvision``: torchvision's VGG-16, downloaded once and kept in its cache;
-                - ``torchvision_bn``: its VGG-16 with batch norm;
-                - ``oxford``: the convolutions of the Oxford group, from torchvision's servers as well;
-                - a path: ``.npz`` of arrays that a Caffe network learned (BGR in 0..255 less its mean), or
+                - None or ``torchvision``: torchvision's VGG-16, downloaded once and kept in torchvision's cache;
+                - ``torchvision_bn``: torchvision's VGG-16 with batch norm;
+                - ``oxford``: the convolutions of the Oxford group, also from torchvision's servers;
+                - a path: ``.npz`` with arrays of a network trained in Caffe (BGR in 0..255, less the mean), or
                   ``.pth`` / ``.pt`` in the convention of torchvision (RGB, mean and deviation of ImageNet);
-                - ``caffe:PATH`` or ``torchvision:PATH``, where the ending does not tell.
+                - ``caffe:PATH`` or ``torchvision:PATH``, if the extension does not say which convention it is.
 
                 All files use torchvision's names, ``features.N.weight``, ``classifier.N.weight``.
 
         Raises:
-            WeightsError: no such file, not such a file, or the download failed.
+            WeightsError: the file does not exist or holds something else, or the download failed.
         """
         named = _named_file(source)
         return _download("torchvision" if source is None else str(source)) if named is None else _read_file(*named)
@@ -152,12 +154,12 @@ class Vgg16Weights:
         return "features.1.weight" in self.state
 
     def load_into(self, encoder: Vgg16) -> None:
-        """Fill the convolutions, and batch norms where both sides have them.
+        """Load the convolutions, and the batch norms if both sides have them.
 
-        The filters of HHA channels start as those of colour at half strength, as in ``fcn_lite``.
+        The filters of HHA's channels start as those of colour at half strength, as in ``fcn_lite``.
 
         Raises:
-            WeightsError: lists what did not match; the encoder is as it was.
+            WeightsError: the weights do not fit: lists what did not match. The encoder is unchanged.
         """
         if self.has_batch_norm and not encoder.batch_norm:
             raise WeightsError(f"{self.source} is a VGG-16 with batch norm, this network has none: choose torchvision")
@@ -175,7 +177,7 @@ class Vgg16Weights:
                 target.copy_(widen_first_layer(value, encoder.in_channels) if name == first else value)
 
     def _targets(self, encoder: Vgg16) -> dict[str, Tensor]:
-        """Parameters and buffers of the encoder by the names that this file gives them."""
+        """The encoder's parameters and buffers, by their names in this file."""
         targets: dict[str, Tensor] = {}
         number = 0
         for s, stage in enumerate(encoder.stages):
@@ -192,11 +194,11 @@ class Vgg16Weights:
         return targets
 
     def start(self, std: Triple | None = None, untouched: tuple[str, ...] = ()) -> ImagenetStart:
-        """What to remember. HHA is divided by what colour is divided by: its filters are those of colour.
+        """The start to record. HHA is divided by the same deviations as colour, as its filters start from colour's.
 
         Args:
-            std: in place of the weights' own, for a network that undoes any scale.
-            untouched: layers these weights had nothing for.
+            std: replaces the weights' own deviations, for a network that undoes any scale.
+            untouched: layers that these weights do not cover.
         """
         deviation = std or self.std
         scale = tuple(d / s for d, s in zip(deviation, self.std, strict=True))
@@ -204,16 +206,16 @@ class Vgg16Weights:
 
 
 def weights_file(source: str | Path | None) -> Path | None:
-    """The local file that a ``source`` of :meth:`Vgg16Weights.read` names, ``~`` resolved; None for a download.
+    """The local file that a ``source`` of :meth:`Vgg16Weights.read` names, with ``~`` expanded; None for a download.
 
-    Whether it is there is not looked at.
+    It is not checked whether the file exists.
     """
     named = _named_file(source)
     return None if named is None else named[0]
 
 
 def _named_file(source: str | Path | None) -> tuple[Path, str] | None:
-    """Path and convention of a local file; None for what is downloaded."""
+    """Path and convention (``caffe`` or ``torchvision``) of a local file; None for a download."""
     if source is None or str(source) in _DOWNLOADS:
         return None
     convention, separator, path = str(source).partition(":")
@@ -252,13 +254,13 @@ def _download(name: str) -> Vgg16Weights:
     weights = get_model_weights(function)[version]
     try:
         state = weights.get_state_dict(check_hash=True, map_location="cpu", weights_only=True)
-    except Exception as error:  # network, disk, a file that is cut: no common base
+    except Exception as error:  # network, disk, a truncated file: no common base
         reason = str(error).partition("\n")[0]
         raise WeightsError(
             f"{name}: cannot get {weights.url} ({reason}): check the network, or delete a cut file in "
             f"{torch.hub.get_dir()}/checkpoints, or name a local file (.npz, .pth) as the source"
         ) from error
-    if version == "IMAGENET1K_FEATURES":  # its classifier holds NaN, to say that there is none
+    if version == "IMAGENET1K_FEATURES":  # its classifier is filled with NaN, as there is none
         state = {n: v for n, v in state.items() if n not in _CLASSIFIER}
     return Vgg16Weights(name, f"ImageNet, torchvision {function} {version}", _as_float32(state), mean, std, notice)
 
@@ -274,7 +276,7 @@ def _read_file(path: Path, convention: str) -> Vgg16Weights:
         return Vgg16Weights(str(path), origin, state, TORCHVISION_MEAN, TORCHVISION_STD, _TORCHVISION_NOTICE)
     first = "features.0.weight"
     if first in state and state[first].ndim == 4:
-        state[first] = state[first].flip(1)  # blue first -> red first
+        state[first] = state[first].flip(1)  # BGR -> RGB
     return Vgg16Weights(str(path), origin, state, CAFFE_MEAN, CAFFE_STD, _OXFORD_NOTICE)
 
 
@@ -289,6 +291,6 @@ def _refuse_nan(source: str, state: Mapping[str, Tensor]) -> None:
 
 
 def widen_first_layer(weight: Tensor, in_channels: int) -> Tensor:
-    """(F, 3, k, k) -> (F, C, k, k): colour filters, and again, at half strength, for each further three channels."""
+    """(F, 3, k, k) -> (F, C, k, k): the colour filters, repeated at half strength for each further three channels."""
     triples = [weight if k == 0 else 0.5 * weight for k in range(in_channels // 3)]
     return torch.cat(triples, dim=1)

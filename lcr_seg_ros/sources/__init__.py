@@ -1,1 +1,1 @@
-"""Where frames come from when no camera is attached: dataset folders, bags, a rendered room."""
+"""Sources of frames other than a camera: dataset folders, bags, and a rendered room."""

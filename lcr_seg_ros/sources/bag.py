@@ -1,4 +1,4 @@
-"""RGB-D frames out of a rosbag2 folder (sqlite3 or MCAP) or a rosbag1 file, without a ROS installation."""
+"""RGB-D frames from a rosbag2 folder (sqlite3 or MCAP) or a rosbag1 file, without a ROS installation."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _UNNAMED = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
 
 @dataclass(frozen=True)
 class RecordedFrame(SourceFrame):
-    """A frame with the time and the coordinate frame it was recorded with.
+    """A frame with its recorded time and coordinate frames.
 
     Args:
-        stamp_ns: stamp of the colour image, nanoseconds since the epoch.
+        stamp_ns: stamp of the colour image in nanoseconds since the epoch.
         frame_id: coordinate frame of the colour image.
-        depth_frame_id: that of the depth image; "" if there is none.
+        depth_frame_id: coordinate frame of the depth image; "" if there is none.
     """
 
     stamp_ns: int = 0
@@ -55,25 +55,25 @@ class BagSource:
 
     Args:
         path: rosbag2 folder, a single ``.mcap`` or ``.db3`` file, or a rosbag1 ``.bag`` file.
-        rgb_topic: Image or CompressedImage (JPEG, PNG) topic; found by encoding and name when None.
+        rgb_topic: Image or CompressedImage (JPEG, PNG) topic. Default: found by encoding and name.
         depth_topic: Image (16UC1 or mono16 in mm, 32FC1 in m) or CompressedImage (PNG, or compressedDepth in PNG or
-            RVL) topic that is registered to colour; found by encoding and name, beside the colour topic, when None.
-        info_topic: CameraInfo of the colour camera; the one beside the colour topic when None.
-        intrinsics: used instead of the recorded ones, scaled to the image; those without a size are of the image.
+            RVL) topic that is registered to colour. Default: found by encoding and name, beside the colour topic.
+        info_topic: CameraInfo of the colour camera. Default: the one beside the colour topic.
+        intrinsics: used instead of the recorded ones, scaled to the image; without a size, they are those of the image.
         limit: use only the first ``limit`` pairs.
-        with_depth: False for colour alone, of every image; ``depth_topic`` is then not asked for.
+        with_depth: False: every colour image, without depth; ``depth_topic`` is then ignored.
 
     Attributes:
-        rgb_topic, depth_topic, info_topic: the topics in use, the last two None if there is none.
+        rgb_topic, depth_topic, info_topic: the topics in use; the last two are None if there is none.
         intrinsics: of the colour images.
 
-    A colour image goes with the depth image nearest in time, at most half a frame period away, and a
-    depth image is used once; colour images without one are left out. Iterating yields
-    :class:`RecordedFrame` in order of the colour stamps; frame names are those stamps in seconds.
+    A colour image is paired with the depth image nearest in time, at most half a frame period away. Each depth image is
+    used once, and colour images without one are left out. Iteration yields :class:`RecordedFrame` in order of the
+    colour stamps; frame names are those stamps in seconds.
 
     Raises:
-        SourceError: not a readable bag, topics missing or of another type, no pairs, no intrinsics.
-            While iterating: an image that is cut or of an unknown encoding.
+        SourceError: the bag cannot be read, topics are missing or have another type, or there are no pairs or no
+            intrinsics. While iterating: an image is truncated or has an unknown encoding.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class BagSource:
         with _open_bag(self.path) as bag:
             topics = tuple(topic for topic in (self.rgb_topic, self.depth_topic) if topic is not None)
             for topic, ordinal, message in _messages(bag, topics):
-                # Kept undecoded while they wait for each other, which is a few images at most.
+                # Messages that wait for their partner are kept undecoded; these are a few at most.
                 if topic == self.rgb_topic and ordinal in stamps:
                     colour[ordinal] = message
                     if self.depth_topic is None:
@@ -152,7 +152,7 @@ class BagSource:
 
 @contextmanager
 def _open_bag(path: Path) -> Iterator[AnyReader]:
-    """The opened bag; whatever the library raises about a damaged file becomes a SourceError."""
+    """Open a bag; whatever the library raises about a damaged file becomes a SourceError."""
     try:
         from rosbags.highlevel import AnyReader
         from rosbags.typesys import Stores, get_typestore
@@ -163,17 +163,17 @@ def _open_bag(path: Path) -> Iterator[AnyReader]:
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         raise SourceError(f"{path} has no metadata.yaml: a rosbag2 is the folder that `ros2 bag record` made")
     try:
-        # Bags of Humble and older carry no message definitions.
+        # Bags recorded with Humble and older distributions contain no message definitions.
         with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as bag:
             yield bag
     except (SourceError, FrameError):
         raise
-    except Exception as error:  # the library raises a dozen unrelated types on files that are cut or foreign
+    except Exception as error:  # for truncated or foreign files, the library raises a dozen unrelated types
         raise SourceError(f"{path} cannot be read as a bag ({type(error).__name__}: {error})") from error
 
 
 def _image_topics(bag: AnyReader, path: Path) -> dict[str, ImageTopic]:
-    """What each image topic carries, judged by its first message."""
+    """What each image topic carries, according to its first message."""
     topics = {}
     for connection in bag.connections:
         if connection.msgtype in (IMAGE, COMPRESSED) and connection.msgcount:
@@ -234,7 +234,10 @@ class _Pair:
 
 
 def _read_stamps(bag: AnyReader, *topics: str) -> list[list[int]]:
-    """Stamp in ns of every message of each topic, in recorded order, without decoding the images."""
+    """Stamps in ns of all messages of each topic, in recorded order; images are not decoded.
+
+    A stamp of 0 is replaced by the time of recording.
+    """
     stamps: dict[str, list[int]] = {topic: [] for topic in topics}
     for connection, recorded_ns, raw in bag.messages([c for c in bag.connections if c.topic in stamps]):
         if bag.is2:
@@ -246,7 +249,7 @@ def _read_stamps(bag: AnyReader, *topics: str) -> list[list[int]]:
 
 
 def _pair_up(rgb: list[int], depth: list[int]) -> list[_Pair]:
-    """Each colour image with the depth image nearest in time; nearest pairs are served first."""
+    """Pair colour images with the depth images nearest in time, closest pairs first."""
     if not rgb or not depth:
         return []
     rgb_ns, depth_ns = np.array(rgb), np.array(depth)
@@ -300,7 +303,7 @@ def _to_depth(message: Any) -> npt.NDArray[np.float32]:
 
 
 def _holds_depth(message: Any) -> bool:
-    """Whether a CompressedImage is one of depth: by its format, or by the 16 bits of a grey PNG that tells nothing."""
+    """Whether a CompressedImage is depth: by its format or, if that does not say, because it is a grey 16-bit PNG."""
     encoding, _, how = message.format.partition(";")
     if "compressedDepth" in how or encoding.strip() in DEPTH_ENCODINGS:
         return True
@@ -308,5 +311,5 @@ def _holds_depth(message: Any) -> bool:
 
 
 def _named(message: Any) -> Any:
-    """The same image with its colour order spelled out: OpenCV's unnamed encodings are blue first."""
+    """The image with a named encoding; OpenCV's unnamed ones (8UC3, 8UC4) have blue first."""
     return replace(message, encoding=_UNNAMED.get(message.encoding, message.encoding))

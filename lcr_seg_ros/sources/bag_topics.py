@@ -1,4 +1,4 @@
-"""Which of a bag's image topics are the colour and the depth of one camera, by what they carry and by their names."""
+"""Choose the colour and depth topics of one camera among a bag's image topics, by their content and names."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ImageTopic:
     """What an image topic carries.
 
     Args:
-        kind: "colour", "depth" or the reason why it is neither.
-        width, height: of its first image, in pixels.
+        kind: "colour", "depth", or the reason why it is neither.
+        width, height: of the topic's first image, in pixels.
     """
 
     kind: str
@@ -31,32 +31,32 @@ class ImageTopic:
 
 
 def choose_color_topic(topics: Mapping[str, ImageTopic], wanted: str | None, path: Path) -> str:
-    """The topic that is wanted, or else the likeliest of colour.
+    """The wanted topic or, if none is named, the most likely colour topic.
 
     Args:
         topics: the bag's image topics by name.
         wanted: named by the user, or None.
-        path: of the bag, for messages.
+        path: of the bag, for error messages.
 
     Raises:
-        SourceError: no such topic, or not of colour.
+        SourceError: there is no such topic, or it does not carry colour.
     """
     fitting = _fitting(topics, "colour", wanted, path)
     return min(fitting, key=lambda name: (_unlikeliness(name, "colour"), name))
 
 
 def choose_depth_topic(topics: Mapping[str, ImageTopic], wanted: str | None, rgb_topic: str, path: Path) -> str:
-    """The topic that is wanted, or else the likeliest depth of the camera that ``rgb_topic`` is of.
+    """The wanted topic or, if none is named, the most likely depth topic of the camera that ``rgb_topic`` belongs to.
 
     Args:
-        topics, wanted, path: as of :func:`choose_color_topic`.
+        topics, wanted, path: as in :func:`choose_color_topic`.
         rgb_topic: the colour topic in use.
 
     Raises:
-        SourceError: no such topic, not of depth, or no depth but that of another camera.
+        SourceError: there is no such topic, it does not carry depth, or the only depth is that of another camera.
     """
     fitting = _fitting(topics, "depth", wanted, path)
-    # Names of one camera begin alike; the hints alone would give any of several cameras.
+    # Topics of one camera share their first namespaces; the name hints alone cannot tell several cameras apart.
     chosen = min(fitting, key=lambda name: (-_shared(name, rgb_topic), _unlikeliness(name, "depth"), name))
     if wanted is None and not _shared(chosen, rgb_topic):
         colors = sorted(name for name, topic in topics.items() if topic.kind == "colour")
@@ -70,7 +70,7 @@ def choose_depth_topic(topics: Mapping[str, ImageTopic], wanted: str | None, rgb
 
 
 def _fitting(topics: Mapping[str, ImageTopic], kind: str, wanted: str | None, path: Path) -> list[str]:
-    """The topics of a kind, or the one that is wanted."""
+    """The topics of a kind, or only the wanted one."""
     option = {"colour": "--rgb-topic", "depth": "--depth-topic"}[kind]
     listing = ", ".join(f"{name} ({topic.kind})" for name, topic in sorted(topics.items()))
     if wanted is not None:
@@ -87,7 +87,7 @@ def _fitting(topics: Mapping[str, ImageTopic], kind: str, wanted: str | None, pa
 
 
 def _shared(topic: str, other: str) -> int:
-    """With how many namespaces both names begin."""
+    """Number of leading namespaces that both names have in common."""
     pairs = zip(_namespaces(topic), _namespaces(other), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
@@ -97,7 +97,7 @@ def _namespaces(topic: str) -> list[str]:
 
 
 def _unlikeliness(topic: str, kind: str) -> tuple[int, int, int]:
-    """Smaller for names that drivers give to the colour image and to the depth registered to it."""
+    """Sort key, smaller for names that drivers give to the colour image, or to the depth registered to it."""
     name = topic.lower()
     good, bad = _NAME_HINTS[kind]
     return (

@@ -1,4 +1,4 @@
-"""Dataset folders: what ``train``, ``evaluate``, ``predict`` and ``play`` read.
+"""Dataset folders, which ``train``, ``evaluate``, ``predict`` and ``play`` read.
 
 ::
 
@@ -49,13 +49,14 @@ class DatasetFolder:
 
     Args:
         path: the folder.
-        split: name of a list, e.g. ``val`` for ``val.txt``. None takes every image in ``rgb/``.
-        intrinsics: of all images, scaled to each; those without a size are of the first image. None reads
-            ``intrinsics.yaml`` and, where that is missing, assumes the camera of NYUDv2, with a warning.
-        limit: take only the first so many.
+        split: name of a list, e.g. ``val`` for ``val.txt``. Default: all images in ``rgb/``.
+        intrinsics: of all images, scaled to the size of each; if they have no size, that of the first image is taken.
+            Default: those in ``intrinsics.yaml`` or, if there is no such file, those of NYUDv2, with a warning.
+        limit: use only the first ``limit`` frames, >= 1.
 
     Raises:
-        SourceError: no such folder, split or image; an unreadable file, or one that is not UTF-8; a limit under 1.
+        SourceError: the folder, the split or an image does not exist, a file cannot be read or is not UTF-8, or the
+            limit is below 1.
     """
 
     def __init__(
@@ -84,14 +85,14 @@ class DatasetFolder:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> SourceFrame:
-        """A frame; its ``labels`` are None where it has no label image."""
+        """A frame; its ``labels`` are None if it has no label image."""
         return SourceFrame(self.names[index], self.frame(index), self._labels(self.names[index]))
 
     def frame(self, index: int) -> RgbdFrame:
-        """A frame whose labels nobody needs: they are not read.
+        """A frame without its labels, which are not read.
 
         Raises:
-            SourceError: an image is missing, unreadable or of another size.
+            SourceError: an image is missing or unreadable, or its size differs.
         """
         name = self.names[index]
         rgb = self._read_rgb(name)
@@ -102,7 +103,7 @@ class DatasetFolder:
 
     @property
     def intrinsics(self) -> CameraIntrinsics | None:
-        """As given or read, for the image size that they name; None where those of NYUDv2 are assumed."""
+        """Intrinsics as given or read, for the image size that they name; None if those of NYUDv2 are assumed."""
         return self._intrinsics
 
     @property
@@ -111,14 +112,14 @@ class DatasetFolder:
 
     @property
     def has_labels(self) -> bool:
-        """Whether any frame may have a label image; those that are not labelled yet have none."""
+        """Whether frames may have label images; those that are not labelled yet have none."""
         return (self.path / LABEL_FOLDER).is_dir()
 
     def require_labels(self) -> None:
-        """Refuse frames that are not labelled yet, before anything is made of the others.
+        """Check that all frames are labelled, before any work is done with them.
 
         Raises:
-            SourceError: names the first of them.
+            SourceError: some are not; names the first of them.
         """
         bare = [name for name in self.names if not (self.path / LABEL_FOLDER / f"{name}.png").is_file()]
         if bare:
@@ -128,7 +129,7 @@ class DatasetFolder:
             )
 
     def files(self, name: str) -> list[Path]:
-        """Where a frame's colour and, if there is any, depth are stored."""
+        """Paths of a frame's colour image and, if there is one, its depth image."""
         depth = self.path / DEPTH_FOLDER / f"{name}.png"
         return [self._images[name], depth] if depth.is_file() else [self._images[name]]
 
@@ -204,14 +205,14 @@ class DatasetFolder:
 
 
 def parse_intrinsics(text: str) -> CameraIntrinsics | UnsizedIntrinsics:
-    """Intrinsics in pixels as typed on a command line.
+    """Parse intrinsics in pixels, as given on a command line.
 
     Args:
-        text: ``fx,fy,cx,cy`` of images as they are, or ``fx,fy,cx,cy,width,height`` of images of that size.
+        text: ``fx,fy,cx,cy`` for images of the original size, or ``fx,fy,cx,cy,width,height`` for images of that size.
 
     Raises:
-        SourceError: not four or six numbers.
-        FrameError: numbers that no camera has.
+        SourceError: these are not four or six numbers.
+        FrameError: a value is out of range.
     """
     try:
         values = [float(v) for v in text.split(",")]
@@ -224,10 +225,10 @@ def parse_intrinsics(text: str) -> CameraIntrinsics | UnsizedIntrinsics:
 
 
 def write_folder(source: FrameSource, path: str | Path, split: str | None = None) -> list[str]:
-    """Write every frame of a source as a dataset folder, without loss (PNG; depth rounded to millimetres).
+    """Write every frame of a source to a dataset folder as PNG, losslessly except that depth is rounded to millimetres.
 
     Args:
-        source: all its frames have intrinsics of one camera.
+        source: all its frames have the same intrinsics.
         path: the folder; files of the same names are replaced.
         split: also list the names in ``SPLIT.txt``.
 
@@ -253,13 +254,13 @@ def write_folder(source: FrameSource, path: str | Path, split: str | None = None
 
 
 def depth_to_millimetres(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    """Metres to uint16 millimetres; holes and what lies beyond 65.535 m become 0."""
+    """(H, W) float32 metres -> uint16 millimetres; holes and depth beyond 65.535 m become 0."""
     millimetres = np.rint(np.nan_to_num(depth_m.astype(np.float64), nan=0, posinf=0, neginf=0) * 1000)
     return np.where((millimetres > 0) & (millimetres <= 65535), millimetres, 0).astype(np.uint16)
 
 
 def _why_no_folder(path: Path) -> str:
-    """Also what those mean who point at the images themselves."""
+    """Why a path is not a dataset folder, with advice for users who gave the path of the images themselves."""
     lacks = f"it has no {RGB_FOLDER}/ with images"
     if path.is_file():
         return f"it is a file; give the folder whose {RGB_FOLDER}/ holds the images"
@@ -284,9 +285,9 @@ def _tell_of_assumed_camera(folder: Path) -> None:
 
 
 def turns_photos(folder: Path) -> bool:
-    """Whether the photos of a dataset folder are turned upright, where their EXIF says how the camera was held.
+    """Whether the photos of a dataset folder are rotated upright as their EXIF data says.
 
-    Depth and its intrinsics lie over the pixels as they are stored: to turn colour alone would tear them apart.
+    If there is depth they are not: depth and intrinsics match the pixels as they are stored.
     """
     return not (folder / DEPTH_FOLDER).is_dir()
 
@@ -295,11 +296,11 @@ def read_rgb(path: Path, turned: bool = True) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of an image file.
 
     Args:
-        path: of a JPEG or PNG.
+        path: of a JPEG or PNG file.
         turned: see :func:`rgb_flags`.
 
     Raises:
-        SourceError: it cannot be read.
+        SourceError: the file cannot be read.
     """
     image = cv2.imread(str(path), rgb_flags(turned))
     if image is None:
@@ -311,13 +312,17 @@ def rgb_flags(turned: bool) -> int:
     """OpenCV's flags for colour images of a dataset folder.
 
     Args:
-        turned: upright, after EXIF; False gives the pixels as they are stored.
+        turned: rotate the image upright as its EXIF data says; False: the pixels as they are stored.
     """
     return cv2.IMREAD_COLOR | (0 if turned else cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def write_png(path: Path, image: npt.NDArray[np.generic]) -> None:
-    """Write an array as PNG, whole or not at all; channels in OpenCV's order."""
+    """Write an array as PNG, whole or not at all; channels are in OpenCV's order (blue first).
+
+    Raises:
+        SourceError: PNG cannot store an array of this shape or type.
+    """
     ok, data = cv2.imencode(".png", image)
     if not ok:
         raise SourceError(f"cannot encode {image.dtype} {image.shape} as PNG for {path}")

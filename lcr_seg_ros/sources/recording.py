@@ -1,9 +1,9 @@
-"""Dataset folders that grow frame by frame, and that a later recording goes on with.
+"""Record dataset folders frame by frame; a later recording can continue a folder.
 
-Beside what :mod:`lcr_seg_ros.sources.folder` describes stands ``frames.csv``: name, stamp in ns and frame_id of each
-frame. A frame's line is written before its colour image, and a line without that image counts for nothing: a recording
-that is killed at any moment leaves a folder that is whole. No number is given twice while anything of its frame is
-left: a new image must not come under the labels of an old one.
+In addition to the files described in :mod:`lcr_seg_ros.sources.folder`, there is ``frames.csv`` with the name, stamp in
+ns and frame_id of each frame. A frame's line is written before its colour image, and a line without that image is
+ignored, so that a recording that is killed at any moment leaves a consistent folder. A number is not used again while
+any file of its frame is left, as a new image must not get the labels of an old one.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ LEAST_FREE_BYTES = 500 << 20
 
 
 class RecordingFolder:
-    """Adds frames of one camera to a dataset folder, numbered on from those that are there.
+    """Adds frames of one camera to a dataset folder, continuing the numbers of those that are there.
 
     Args:
         path: the folder; created with the first frame.
 
     Attributes:
-        count: frames in it.
+        count: number of frames in the folder.
 
     Raises:
         SourceError: the folder holds images that were not recorded, or ``frames.csv`` is not what this class writes.
@@ -56,7 +56,7 @@ class RecordingFolder:
         self._stamps = {stamp for _, stamp, _ in rows}
         self._last = max([*(int(name) for name, _, _ in listed), *_numbers_in_use(self.path)], default=0)
         self.count = len(rows)
-        if not rows and any((self.path / RGB_FOLDER).glob("[!.]*")):  # a draft that was killed has a hidden name
+        if not rows and any((self.path / RGB_FOLDER).glob("[!.]*")):  # unfinished files have hidden names
             raise SourceError(
                 f"{self.path / RGB_FOLDER} holds images that `record` did not write: choose another --out"
             )
@@ -72,18 +72,18 @@ class RecordingFolder:
         return stamp_ns in self._stamps
 
     def add(self, frame: RgbdFrame, stamp_ns: int, frame_id: str = "") -> str:
-        """Write a frame, without loss (depth rounded to millimetres).
+        """Write a frame, losslessly except that depth is rounded to millimetres.
 
         Args:
-            frame: with intrinsics; with depth, or none of the folder's frames has it.
+            frame: with intrinsics; either all frames of the folder have depth, or none has.
             stamp_ns: of the colour image.
             frame_id: of the colour image.
 
         Returns:
-            Its name: a running number of six digits.
+            The frame's name: a running number of six digits.
 
         Raises:
-            SourceError: another camera than before, a full disk, or more frames than names.
+            SourceError: the camera is not the same as before, the disk is nearly full, or all names are used.
         """
         self._check(frame)
         name = f"{self._last + 1:06d}"
@@ -117,12 +117,12 @@ class RecordingFolder:
 
 
 def _read_rows(folder: Path) -> list[tuple[str, int, str]]:
-    """The frames that are listed, of which the last may lack its image."""
+    """(name, stamp in ns, frame_id) of the listed frames; some may have no image."""
     path = folder / FRAMES_FILE
     if not path.is_file():
         return []
     try:
-        # What follows the last line's end was cut by the end of the process that wrote it.
+        # A last line without a line break is incomplete, because the process that wrote it was killed.
         whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
         rows = list(csv.DictReader(io.StringIO(whole)))
         frames = [(row["name"], int(row["stamp_ns"]), row["frame_id"]) for row in rows]
@@ -132,7 +132,7 @@ def _read_rows(folder: Path) -> list[tuple[str, int, str]]:
         raise SourceError(
             f"{path} is not a list that `record` wrote ({type(error).__name__}: {error}): choose another --out"
         ) from error
-    unique = {frame[0]: frame for frame in frames}  # of a number that was tried twice the last line counts
+    unique = {frame[0]: frame for frame in frames}  # if a number was tried twice, its last line counts
     return list(unique.values())
 
 
@@ -156,7 +156,7 @@ def _append_row(folder: Path, *row: object) -> None:
 
 
 def _write_intrinsics(folder: Path, k: CameraIntrinsics) -> None:
-    values = {name: float(getattr(k, name)) for name in ("fx", "fy", "cx", "cy")}  # messages hold NumPy's own floats
+    values = {name: float(getattr(k, name)) for name in ("fx", "fy", "cx", "cy")}  # messages hold NumPy floats
     values |= {"width": int(k.width), "height": int(k.height)}
     replace_file(folder / INTRINSICS_FILE, yaml.safe_dump(values, sort_keys=False).encode())
 

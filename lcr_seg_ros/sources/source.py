@@ -1,4 +1,4 @@
-"""What every source of frames offers."""
+"""The interface of all sources of frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SourceFrame:
     Args:
         name: file stem or running number, unique in its source.
         frame: colour, depth and intrinsics.
-        labels: (H, W) uint8 mask ids with the label set's void, or None.
+        labels: (H, W) uint8 mask ids, including the label set's void; None if there is no annotation.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Live view and recordings with rerun: what the camera saw, what the network said, how long it took. Knows no ROS."""
+"""Live view and recordings with rerun: frames, the network's results and their timing. Independent of ROS."""
 
 from lcr_seg_ros.viewer.recording import RecordingFile
 from lcr_seg_ros.viewer.server import ViewerServer

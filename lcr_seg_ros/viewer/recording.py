@@ -1,4 +1,4 @@
-"""A recording that gets its name when it is whole."""
+"""Recordings that get their final name once they are complete."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 from lcr_seg_ros.viewer.view import ViewerError, import_rerun
 
 ROOM_BYTES = 64 << 10
-"""Tried out beforehand: rerun waits for ever where not even the head of a recording can be written."""
+"""Free space that is tested beforehand: rerun hangs if not even the header of a recording can be written."""
 
 
 class RecordingFile:
-    """An ``.rrd`` file in the making: ``.NAME.PID.part`` beside it, which :meth:`finish` renames.
+    """An unfinished ``.rrd`` file, written as ``.NAME.PID.part`` in the same folder, which :meth:`finish` renames.
 
-    As a context manager it finishes on the way out, or discards the file where an error is on its way.
+    As a context manager, it finishes the file when the block ends, or discards it if the block ends with an error.
 
     Args:
-        path: the file; one that is there is replaced at the end.
+        path: the file; an existing one is replaced at the end.
         limit_bytes: see :attr:`is_full`.
 
     Raises:
-        ViewerError: the name does not end with .rrd, or nothing can be written there, as on a full disk.
+        ViewerError: the name does not end with .rrd, or the file cannot be written, for example on a full disk.
     """
 
     def __init__(self, path: str | os.PathLike[str], limit_bytes: int = 4 << 30) -> None:
@@ -42,22 +42,22 @@ class RecordingFile:
             raise ViewerError(f"cannot write the recording {self.path}: {error}") from error
 
     def sink(self) -> Any:
-        """The rerun sink that writes it."""
+        """The rerun sink that writes the file."""
         return import_rerun().FileSink(str(self._draft))
 
     @property
     def is_full(self) -> bool:
-        """The limit is reached: time to finish."""
+        """Whether ``limit_bytes`` is reached, so that the recording should be finished."""
         return self._draft.stat().st_size >= self._limit_bytes
 
     def finish(self) -> Path:
-        """Give it its name, when its sink has ended; returns that."""
+        """Give the file its final name, and return it. The sink must have ended."""
         if self._draft.exists():
             self._draft.replace(self.path)
         return self.path
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Delete the unfinished file."""
         self._draft.unlink(missing_ok=True)
 
     def __enter__(self) -> RecordingFile:

@@ -1,9 +1,9 @@
-"""Serves the viewer to a browser, page and data, on this machine only unless told otherwise.
+"""Serves the viewer, page and data, to browsers, by default to those on this machine only.
 
-rerun has a server for its page, but of its own accord it listens on every interface and reports usage to its makers;
-and the page itself, in the browser, asks others for fonts and newer releases, and reports as well. So its files are
-fetched once, privately, and served from here with a content security policy that lets the browser talk to this server
-alone.
+rerun has a server for its page, but by default that listens on every interface and reports usage to its makers. The
+page itself, in the browser, requests fonts and news of releases from other servers, and reports usage as well. Its
+files are therefore fetched once, privately, and served from here, with a content security policy that allows the
+browser to connect to this server only.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ class _File(NamedTuple):
 
 
 class ViewerServer:
-    """A page that shows what is logged to :attr:`sink`; ends with :meth:`close`, or as a context manager.
+    """A page that shows what is logged to :attr:`sink`, until :meth:`close` or the end of a ``with`` block.
 
     Args:
-        host: IPv4 address to listen on; 0.0.0.0 for every interface: then anybody on the network may look.
+        host: IPv4 address to listen on; with 0.0.0.0 (every interface), anyone on the network can watch.
         port: of the page; 0 for a free one.
         data_port: of the data; 0 for a free one.
-        memory_mb: newest data that is kept for browsers that come later.
+        memory_mb: amount of recent data that is kept for browsers that connect later.
 
     Raises:
-        ViewerError: rerun is missing, the address is none, or a port is taken.
+        ViewerError: rerun is missing, the address is not valid, or a port is taken.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class ViewerServer:
             bind_ip=host,
             port=data_port,
             server_memory_limit=f"{memory_mb}MB",
-            # Pages from elsewhere may not read the images; rerun itself lets those of this machine.
+            # Other pages must not read the images; rerun itself allows pages of this machine.
             cors_allow_origin=[f"http://*:{self.port}"] if not self._is_local else [f"http://{host}:{self.port}"],
         )
         self._thread = threading.Thread(target=self._page.serve_forever, name="viewer-page", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Serve no more pages; the data's server ends with its sink."""
+        """Stop serving the page; the server of the data stops with its sink."""
         self._page.shutdown()
         self._page.server_close()
         self._thread.join(timeout=5.0)
@@ -115,7 +115,7 @@ class _PageHandler(http.server.BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         if parts.path == "/" and "url" not in query:
-            # The address by which the browser has found the page leads to the data as well.
+            # The host name by which the browser found the page also leads to the data.
             query |= {"url": f"rerun+http://{host}:{self.server.data_port}/proxy", "hide_welcome_screen": ""}
             return self._redirect("/?" + urlencode(query, quote_via=quote))
         file = self.server.files.get(parts.path)
@@ -124,7 +124,7 @@ class _PageHandler(http.server.BaseHTTPRequestHandler):
         return self._answer(200, file, host)
 
     def _host(self) -> str | None:
-        """The name in the request's Host header, without port."""
+        """The name in the request's Host header, without the port; None if it is not valid."""
         found = re.fullmatch(r"([A-Za-z0-9.-]{1,253})(:\d{1,5})?", self.headers.get("Host", ""))
         return found[1] if found else None
 
@@ -143,7 +143,7 @@ class _PageHandler(http.server.BaseHTTPRequestHandler):
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Content-Security-Policy", _policy(f"http://{host}:{self.server.data_port}"))
         self.end_headers()
-        with suppress(ConnectionError):  # the browser has left
+        with suppress(ConnectionError):  # the browser has disconnected
             self.wfile.write(file.content)
 
     def log_message(self, format: str, *arguments: Any) -> None:
@@ -159,20 +159,20 @@ def _policy(data: str) -> str:
 
 
 def fetch_viewer_files() -> dict[str, _File]:
-    """The files of rerun's web viewer by path, without links to other servers.
+    """Fetch the files of rerun's web viewer, by path, without links to other servers.
 
-    rerun's own server gives them: a process of a second, on a loopback port, with an empty home folder in which
-    analytics are switched off.
+    They come from rerun's own server, which runs for a second on a loopback port, with an otherwise empty home folder
+    in which analytics are disabled.
 
     Raises:
-        ViewerError: it does not start or lacks a file.
+        ViewerError: that server does not start, or does not have a file.
     """
     with tempfile.TemporaryDirectory(prefix="lcr_seg_rerun_") as home:
         environment = private_environment(home)
         port = _free_port(LOOPBACK)
         command = [rerun_program(), "--bind", LOOPBACK, "--serve-web", "--web-viewer-port", str(port)]
         with subprocess.Popen(
-            # Told of data that is elsewhere, it serves the page only.
+            # As it is told that the data is elsewhere, it serves the page only.
             [*command, f"rerun+http://{LOOPBACK}:1/proxy"],
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -193,10 +193,10 @@ def fetch_viewer_files() -> dict[str, _File]:
 
 
 def private_environment(home: str | os.PathLike[str]) -> dict[str, str]:
-    """Environment for rerun's program: analytics off, nothing read from or written to the user's home.
+    """Environment variables for rerun's program: analytics off, nothing read from or written to the user's home.
 
     Args:
-        home: an empty folder; the switch is written into it.
+        home: an empty folder, in which the setting is stored.
 
     Raises:
         ViewerError: rerun's program is missing or does not run.
@@ -217,7 +217,7 @@ def private_environment(home: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def without_foreign_links(page: bytes) -> bytes:
-    """HTML without the <link> elements that lead to other servers."""
+    """HTML without the <link> elements that point to other servers."""
     return re.sub(rb"<link\b[^>]*\bhref\s*=\s*[\"']?(?:https?:)?//[^>]*>", b"", page)
 
 
@@ -242,7 +242,7 @@ def _get(process: subprocess.Popen[bytes], port: int, path: str) -> _File:
                     f"rerun's viewer has no usable {path} (status {response.status}); reinstall rerun-sdk"
                 )
             return _File(response.getheader("Content-Type", "application/octet-stream"), content)
-        except ConnectionRefusedError as error:  # it is starting
+        except ConnectionRefusedError as error:  # the server is still starting
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ViewerError(f"rerun's web viewer does not start (exit code {process.poll()})") from error
             time.sleep(0.05)
@@ -257,7 +257,7 @@ def _free_port(host: str) -> int:
 
 
 def _check_free(host: str, port: int) -> int:
-    """``port``, if nobody listens there: rerun would tell of it in a log line only."""
+    """Return ``port`` if it is free. Otherwise raise an error, as rerun would only log a line."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,6 +1,6 @@
-"""Puts frames, labels, poses and times where a rerun viewer finds them, and arranges its window.
+"""Logs frames, labels, poses and times as rerun entities, and lays out the viewer's window.
 
-Entities of a camera are below ``world/NAME`` (``world/camera`` where there is one without a name)::
+The entities of a camera are below ``world/NAME`` (``world/camera`` for a single camera without a name)::
 
     world/NAME              pose: optical frame in the world
     world/NAME/image        pinhole model; below it rgb, depth, hha, labels and confidence
@@ -8,7 +8,7 @@ Entities of a camera are below ``world/NAME`` (``world/camera`` where there is o
     times/NAME, rates/NAME  curves
     status/NAME             text
 
-The overlay is made by the viewer out of rgb and labels, so it costs nothing here.
+The viewer itself makes the overlay from rgb and labels, so that it takes no time here.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
 APPLICATION = "lcr_seg_ros"
 
 MAX_POINTS = 80_000
-"""Points of a frame that are shown: every second row and column of 640x480."""
+"""Largest number of points shown per frame: every second row and column of 640x480."""
 
 MAX_WIDTH = 640
-"""Pixels; larger images are shown smaller. A frame of 640x480 is then 4 MB."""
+"""In pixels; larger images are scaled down. A frame of 640x480 then takes 4 MB."""
 
 MILLIMETRES_MAX = 65535
 
 
 class ViewerError(LcrSegError, RuntimeError):
-    """rerun is not installed, or cannot serve or write."""
+    """rerun is not installed, or cannot serve or write data."""
 
 
 def import_rerun() -> ModuleType:
-    """The module ``rerun``.
+    """Import the module ``rerun``.
 
     Raises:
         ViewerError: it is not installed, or broken.
     """
-    os.environ.setdefault("RUST_LOG", "warn")  # else it tells on stderr of each connection
+    os.environ.setdefault("RUST_LOG", "warn")  # otherwise, it reports each connection on stderr
     try:
         import rerun
         import rerun.blueprint
@@ -64,16 +64,16 @@ def import_rerun() -> ModuleType:
 
 
 class SegmentationView:
-    """What one viewer window shows.
+    """The content of one viewer window.
 
     Args:
-        labels: names and colours.
-        sinks: where to: rerun sinks, e.g. of a :class:`~lcr_seg_ros.viewer.server.ViewerServer`; each gets everything.
-        cameras: their names; a single camera may be nameless.
+        labels: names and colours of the classes.
+        sinks: rerun sinks, e.g. of a :class:`~lcr_seg_ros.viewer.server.ViewerServer`; each receives everything.
+        cameras: names of the cameras; a single camera may have the name "".
         timeline: ``time``: stamps in ns since 1970, or of a simulation; ``frame``: numbers of frames.
-        max_width: pixels; larger images are shown smaller.
+        max_width: in pixels; larger images are scaled down.
 
-    Images go uncompressed: a browser decodes JPEG beside the rest, so that colour would lag behind its labels.
+    Images are sent uncompressed: browsers decode JPEG asynchronously, so that colour would lag behind its labels.
 
     Raises:
         ViewerError: rerun is missing.
@@ -91,7 +91,7 @@ class SegmentationView:
         self._rr = import_rerun()
         self._cameras = tuple(cameras)
         self._timeline = timeline
-        # A stream for each sink: rerun ends a server when the sinks of its stream change, as when a file is full.
+        # One stream per sink: rerun stops a server if the sinks of its stream change, for example when a file is full.
         self._streams = [self._rr.RecordingStream(APPLICATION) for _ in sinks]
         for stream, sink in zip(self._streams, sinks, strict=True):
             stream.set_sinks(sink)
@@ -101,7 +101,7 @@ class SegmentationView:
         self._arrange(has_up=False)
 
     def show_labels(self, labels: LabelSet) -> None:
-        """Use these names and colours from now on."""
+        """Use the names and colours of this label set from now on."""
         info = self._rr.AnnotationInfo
         known = [info(id=c.id, label=c.name, color=c.color) for c in labels.classes]
         # Transparent: the image shows through in the overlay.
@@ -119,14 +119,15 @@ class SegmentationView:
         camera: str = "",
         pose: npt.NDArray[np.float64] | None = None,
     ) -> None:
-        """Show a frame and what it became.
+        """Show a frame and its segmentation.
 
         Args:
-            moment: stamp in ns, or number of the frame, as the timeline says.
-            frame: depth and intrinsics may be missing; its gravity stands the view upright where there is no pose.
+            moment: stamp in ns, or number of the frame, depending on the timeline.
+            frame: may lack depth and intrinsics.
             segmentation: of that frame; parts that are None are left out.
-            camera: one of the names given.
-            pose: (4, 4), optical frame to a world whose z points up; None: not known.
+            camera: name of the camera.
+            pose: (4, 4), optical frame to a world whose z points up. Default: not known; unless the camera has had a
+                pose before, the view is then set upright by gravity.
         """
         self._set_time(moment)
         root = self._root(camera)
@@ -161,11 +162,11 @@ class SegmentationView:
             self.show_times(moment, segmentation.stage_ms, camera)
 
     def show_times(self, moment: int, milliseconds: Mapping[str, float], camera: str = "") -> None:
-        """Add to the curves of stage times (ms)."""
+        """Append to the curves of stage times (ms)."""
         self._show_curves(moment, f"times/{camera or 'camera'}", milliseconds)
 
     def show_rates(self, moment: int, hertz: Mapping[str, float], camera: str = "") -> None:
-        """Add to the curves of rates (Hz)."""
+        """Append to the curves of rates (Hz)."""
         self._show_curves(moment, f"rates/{camera or 'camera'}", hertz)
 
     def show_status(self, moment: int, markdown: str, camera: str = "") -> None:
@@ -175,18 +176,18 @@ class SegmentationView:
         self._log(f"status/{camera or 'camera'}", document)
 
     def drop_sink(self, number: int) -> None:
-        """Send no more to a sink: a file is complete then, a server gone.
+        """End a sink: a file is then complete, a server stops.
 
         Raises:
-            ViewerError: the file lacks something, as its disk is full; the sink has ended nevertheless.
+            ViewerError: the file is incomplete, for example because the disk is full; the sink has ended nevertheless.
         """
         self._end([self._streams.pop(number)])
 
     def close(self) -> None:
-        """Send what is under way, and end all sinks.
+        """Send all pending data, and end all sinks.
 
         Raises:
-            ViewerError: as :meth:`drop_sink`; all of them have ended.
+            ViewerError: as :meth:`drop_sink`; all sinks have ended nevertheless.
         """
         streams, self._streams = self._streams, []
         self._end(streams)
@@ -221,7 +222,7 @@ class SegmentationView:
             stream.log(path, *content, static=static)
 
     def _shrunk(self, pixels: Any, interpolation: int = cv2.INTER_NEAREST) -> Any:
-        """No wider than asked for; (H, W) or (H, W, C) -> (h, w) or (h, w, C)."""
+        """Scale an image down to ``max_width`` if it is wider: (H, W) or (H, W, C) -> (h, w) or (h, w, C)."""
         height, width = pixels.shape[:2]
         if width <= self._max_width:
             return pixels
@@ -245,12 +246,12 @@ class SegmentationView:
         return f"world/{camera or 'camera'}"
 
     def _arrange(self, has_up: bool) -> None:
-        """Lay out the window: at once, and again with the first frame if it tells which way is up."""
+        """Lay out the window: first without frames, and again once a frame shows which direction is up."""
         up = self._rr.ViewCoordinates.RIGHT_HAND_Z_UP if has_up else self._rr.ViewCoordinates.RDF
         self._log("world", up, static=True)
         for stream in self._streams:
             stream.send_blueprint(self._blueprint(has_up), make_active=True, make_default=True)
-            with suppress(RuntimeError):  # a sink that has failed says so when it is ended
+            with suppress(RuntimeError):  # a failed sink is reported when it is ended
                 stream.flush(timeout_sec=5.0)
 
     def _blueprint(self, has_up: bool) -> Any:
@@ -307,7 +308,7 @@ class SegmentationView:
 
 
 def to_millimetres(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    """(H, W) float32 metres -> uint16 millimetres; holes, and what is farther than 65.5 m, become 0."""
+    """(H, W) float32 metres -> uint16 millimetres; holes and depth beyond 65.5 m become 0."""
     with np.errstate(invalid="ignore"):
         usable = (depth_m > 0) & (depth_m < MILLIMETRES_MAX / 1000)
     return np.where(usable, np.rint(np.where(usable, depth_m, 0) * 1000), 0).astype(np.uint16)
@@ -316,12 +317,12 @@ def to_millimetres(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
 def labelled_points(
     frame: RgbdFrame, labels: npt.NDArray[np.uint8], max_points: int = MAX_POINTS
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Pixels with depth as points of the optical frame.
+    """Pixels with depth as points in the optical frame.
 
     Args:
         frame: with depth and intrinsics.
         labels: (H, W) uint8.
-        max_points: rows and columns are left out, equally many of both, until no more remain.
+        max_points: rows and columns are subsampled with the same stride, so that at most about this many remain.
 
     Returns:
         (N, 3) float32 metres, and (N,) uint8 mask ids.
@@ -340,18 +341,18 @@ def labelled_points(
 
 
 def upright_pose(down: npt.NDArray[np.float64], height_m: float = 0.0) -> npt.NDArray[np.float64]:
-    """Optical frame to a world whose z points up, after gravity alone.
+    """Pose of the optical frame in a world whose z points up, from gravity alone.
 
     Args:
         down: (3,) gravity in the optical frame, not zero.
-        height_m: of the camera.
+        height_m: height of the camera in metres.
 
     Returns:
-        (4, 4). x of the world is where the camera looks, as far as that is horizontal.
+        (4, 4) camera-to-world. x of the world is the horizontal direction in which the camera looks.
     """
     up = -down / np.linalg.norm(down)
     ahead = np.array([0.0, 0.0, 1.0]) - up[2] * up
-    if np.linalg.norm(ahead) < 1e-3:  # it looks straight up or down: the top of the image is ahead
+    if np.linalg.norm(ahead) < 1e-3:  # looks straight up or down: x follows from the top of the image instead
         ahead = np.array([0.0, -1.0, 0.0]) + up[1] * up
     ahead /= np.linalg.norm(ahead)
     pose = np.eye(4)

@@ -1,14 +1,13 @@
 """The loops of :mod:`lcr_seg_ros.hha.fast`, compiled by numba on first use (cached on disk where allowed).
 
-All are written for the vectoriser: rows as slices, no branches inside a row, numbers of one type (a plain
-literal would widen float32 to float64). The small windows of the angle channel are summed afresh at every
-row in float32, where running sums would drift; the large ones of gravity run on in float64.
+They are written to be vectorised: rows as slices, no branches inside a row, and scalars of one type (a plain literal
+would promote float32 to float64). All windows are summed afresh in float32, where running sums would drift.
 
-Loops that take most of the time work on the rows ``first`` to ``last``, not included, of the image: threads share them
-out (:mod:`lcr_seg_ros.hha.bands`), and a row comes out the same whatever band it is in.
+Loops that take most of the time process rows ``first`` to ``last - 1`` of the image, so that threads can share them
+(:mod:`lcr_seg_ros.hha.bands`). The result for a row does not depend on the band it is in.
 
-Images for windows are padded by ``PAD`` zeros on every side, so that a window cut by the border is a
-window with pixels missing, and nothing tests for borders.
+Images for windows are padded by ``PAD`` zeros on every side. A window that is cut by the border is thus a window with
+missing pixels, and no loop has to test for borders.
 """
 
 from lcr_seg_ros.hha.kernels.channels import angle_channel, height_channel, lowest_cm, sampled_heights_cm

@@ -1,4 +1,4 @@
-"""The channels that gravity gives: height above the floor, and angle with gravity."""
+"""The channels that depend on gravity: height above the floor, and angle with gravity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _OFFSET = np.float32(ANGLE_OFFSET)
 
 @compiled(fastmath=True)
 def lowest_cm(z: Plane, height: int, width: int, down_of_column: Plane, down_of_row: Plane) -> Number:
-    """The smallest height in centimetres relative to the camera."""
+    """The smallest height in centimetres relative to the camera.
+
+    ``down_of_column`` (W,) and ``down_of_row`` (H,) add up to the dot product of gravity and a pixel's ray.
+    """
     deepest = -np.float32(np.inf)
     for y in range(height):
         row, down = z[y], down_of_row[y]
@@ -31,7 +34,7 @@ def sampled_heights_cm(
     z: Plane, down_of_column: Plane, down_of_row: Plane, rows: int, columns: int, first_row: int, first_column: int,
     stride: int, out: Plane,
 ) -> None:  # fmt: skip
-    """Heights relative to the camera of the pixels that :func:`lcr_seg_ros.hha.floor.sampled` picks."""
+    """Heights in centimetres relative to the camera of the pixels that :func:`lcr_seg_ros.hha.floor.sampled` picks."""
     k = 0
     for j in range(rows):
         y = first_row + stride * j
@@ -46,7 +49,7 @@ def sampled_heights_cm(
 def height_channel(
     z: Plane, height: int, width: int, down_of_column: Plane, down_of_row: Plane, floor: Number, out: Bytes
 ) -> None:
-    """Centimetres above ``floor``, rounded and saturated."""
+    """Centimetres above ``floor`` (in centimetres relative to the camera), rounded and saturated."""
     for y in range(height):
         row, down, out_row = z[y], down_of_row[y], out[y]
         for x in range(width):
@@ -71,13 +74,14 @@ def angle_channel(
     first: int,
     last: int,
 ) -> None:
-    """Degrees between the normal of the 7x7 window and gravity + 38, rounded.
+    """Degrees between the normal of the 7x7 window and gravity, + 38, rounded; for rows ``first`` to ``last - 1``.
 
     Args:
-        missing: as of :func:`disparity_and_inverse`.
+        missing: see :func:`disparity_and_inverse`.
         offset_u, offset_v: (W,), (H,) float32, u - cx and v - cy.
         columns: (5, WINDOW_COLUMNS) float32 scratch: sums down the columns of windows.
-        missing_below: (granules,) int32 scratch: pixels missing in the rows of windows.
+        missing_below: (granules,) int32 scratch: numbers of missing pixels in the rows of windows.
+        out: (H, W) uint8, written.
     """
     down_x, down_y, down_z = down[0] * fx, down[1] * fy, down[2]
     left = PAD - ANGLE_RADIUS
@@ -149,7 +153,7 @@ def _angle_of_full_windows(
     down_z: Number,
     out: Bytes,
 ) -> None:
-    """Where all 49 pixels are there, du, dv and 1 are orthogonal: sums of squares 196, 196 and 49."""
+    """Windows without missing pixels: du, dv and 1 are orthogonal, with sums of squares 196, 196 and 49."""
     for x in range(size):
         a = _3 * (s0[x + 6] - s0[x]) + _2 * (s0[x + 5] - s0[x + 1]) + (s0[x + 4] - s0[x + 2])
         b = s1[x] + s1[x + 1] + s1[x + 2] + s1[x + 3] + s1[x + 4] + s1[x + 5] + s1[x + 6]
@@ -158,7 +162,8 @@ def _angle_of_full_windows(
         along = down_x * a + down_y * b + down_z * nz
         a *= fx
         b *= fy
-        cosine = along / np.sqrt(a * a + b * b + nz * nz)  # c > 0: the plane is in front of the camera
+        # No sign to correct, as c > 0: all depths are positive.
+        cosine = along / np.sqrt(a * a + b * b + nz * nz)
         out[x] = np.uint8(np.int32(_acos_deg(cosine) + _OFFSET + _HALF))
 
 
@@ -179,7 +184,10 @@ def _angle_of_windows(
     down_z: Number,
     out: Bytes,
 ) -> None:
-    """Least squares by the adjugate; moments of the mask and their determinant are exact integers below 2^24."""
+    """Windows with missing pixels: least squares by the adjugate.
+
+    The moments of the mask and their determinant are integers below 2^24, hence exact in float32.
+    """
     for x in range(size):
         ud = _3 * (s0[x + 6] - s0[x]) + _2 * (s0[x + 5] - s0[x + 1]) + (s0[x + 4] - s0[x + 2])
         vd = s1[x] + s1[x + 1] + s1[x + 2] + s1[x + 3] + s1[x + 4] + s1[x + 5] + s1[x + 6]
@@ -213,7 +221,7 @@ _P4, _P5, _P6, _P7 = (np.float32(np.degrees(a)) for a in (0.0308918810, -0.01708
 
 @compiled(fastmath=IN_ORDER)
 def _acos_deg(cosine: Number) -> Number:
-    """Arc cosine in degrees as exact as float32 is, without branches (Abramowitz and Stegun 4.4.46)."""
+    """Arc cosine in degrees to the precision of float32, without branches (Abramowitz and Stegun 4.4.46)."""
     x = min(abs(cosine), _1)
     series = _P0 + x * (_P1 + x * (_P2 + x * (_P3 + x * (_P4 + x * (_P5 + x * (_P6 + x * _P7))))))
     angle = np.sqrt(_1 - x) * series

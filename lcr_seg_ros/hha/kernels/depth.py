@@ -1,4 +1,4 @@
-"""From the depth image to planes without holes, and to disparity."""
+"""From the depth image to depth without holes, its inverse, and the disparity channel."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ _0, _1 = np.float32(0), np.float32(1)
 _FAR, _NEAR = np.float32(0.25), np.float32(0.75)
 
 
-@compiled()  # not fastmath: NaN and Inf come in here, and must fail the comparison
+@compiled()  # not fastmath: the input may hold NaN and Inf, which must fail the comparison
 def ingest(depth: Depth, nearest: float, farthest: float, z: Plane, known: Plane) -> int:
-    """Metres as float32 with 0 for holes, and 1 / 0 where known; returns the number known."""
+    """Write depth in metres into ``z`` (0 in holes) and 1 into ``known`` where it is known, else 0.
+
+    Returns:
+        The number of known pixels.
+    """
     height, width = depth.shape
     total = 0
     for y in range(height):
@@ -31,7 +35,11 @@ def ingest(depth: Depth, nearest: float, farthest: float, z: Plane, known: Plane
 
 @compiled(fastmath=True)
 def push(fine: Plane, weight: Plane, coarse: Plane, coarse_weight: Plane, height: int, width: int) -> int:
-    """Means of the known pixels of 2x2, into the ``height`` x ``width`` coarse pixels; returns how many are unknown."""
+    """Average the known pixels of each 2x2 block into the ``height`` x ``width`` coarse pixels.
+
+    Returns:
+        The number of coarse pixels that remain unknown.
+    """
     known = 0
     for y in range(height):
         upper, lower = fine[2 * y], fine[2 * y + 1]
@@ -40,7 +48,7 @@ def push(fine: Plane, weight: Plane, coarse: Plane, coarse_weight: Plane, height
         count = 0
         for x in range(width):
             left, right = upper_weight[2 * x] + lower_weight[2 * x], upper_weight[2 * x + 1] + lower_weight[2 * x + 1]
-            # Unknown pixels are 0, so their weight need not be applied.
+            # Unknown pixels are 0, so the sum needs no weights.
             total = upper[2 * x] + lower[2 * x] + upper[2 * x + 1] + lower[2 * x + 1]
             number = left + right
             row[x] = total / max(number, _1)
@@ -63,7 +71,7 @@ def pull(
 ) -> None:
     """Bilinear interpolation of the coarse level into the unknown pixels of the fine one.
 
-    ``between`` (coarse_width + 2,) is scratch: a row between two coarse ones, its ends repeated.
+    ``between`` (coarse_width + 2,) is scratch: a row interpolated between two coarse ones, with its ends repeated.
     """
     for y in range(height):
         near_y = y >> 1
@@ -75,7 +83,7 @@ def pull(
             inner[i] = _NEAR * near_row[i] + _FAR * far_row[i]
         between[0], between[coarse_width + 1] = inner[0], inner[coarse_width - 1]
         before, after = between[:coarse_width], between[2:]
-        for i in range(coarse_width):  # an odd row's last pixel has a partner in the padding, which may hold anything
+        for i in range(coarse_width):  # for an odd width, this also writes one pixel of padding, which is reset below
             even = _NEAR * inner[i] + _FAR * before[i]
             odd = _NEAR * inner[i] + _FAR * after[i]
             row[2 * i] += (_1 - row_weight[2 * i]) * (even - row[2 * i])
@@ -84,7 +92,7 @@ def pull(
             row[width] = _0
 
 
-@compiled()  # not fastmath: depth is read where it may be NaN
+@compiled()  # not fastmath: depth may be NaN
 def disparity_and_inverse(
     depth: Depth,
     is_double: bool,
@@ -97,9 +105,15 @@ def disparity_and_inverse(
     measured: Plane,
     missing: Counts,
 ) -> None:
-    """Disparity channel in float64, equal to exact's, and padded 1/Z and 1 / 0 where measured (both 0 elsewhere).
+    """Compute the disparity channel, 1/Z, and the mask of measured pixels.
 
-    ``missing`` (H + 2 PAD, granules) counts the unmeasured pixels, padding included, of each ``GRANULE`` in a row.
+    Args:
+        depth: (H, W) metres, as it came; ``is_double`` if float64.
+        z, known: depth without holes, and 1 where it was known or else 0.
+        valid: (H, W), 0 where depth was filled in beforehand; read only if ``masked``.
+        disparity: (H, W), written; computed in float64, so that it equals that of exact.
+        inverse, measured: (H + 2 PAD, >= W + 2 PAD), written: 1/Z and 1 where measured, 0 elsewhere.
+        missing: (H + 2 PAD, granules), written: unmeasured pixels, padding included, of each ``GRANULE`` in a row.
     """
     height, width = depth.shape
     for y in range(height):
@@ -118,7 +132,7 @@ def disparity_and_inverse(
         for x in range(width):
             level = min(DISPARITY_SCALE / max(np.float64(z_row[x]) * 100.0, NEAREST_CM), 255.0)
             disparity_row[x] = np.uint8(np.int32(level + 0.5))
-        if is_double:  # z is rounded then, and exact's disparity is not
+        if is_double:  # z is then rounded to float32, whereas exact uses the depth as it is
             for x in range(width):
                 if known_row[x] != _0:
                     level = min(DISPARITY_SCALE / max(np.float64(depth_row[x]) * 100.0, NEAREST_CM), 255.0)

@@ -1,4 +1,4 @@
-"""Gravity from normals: floor and walls, refitted until the direction has settled."""
+"""Gravity from normals: floors and walls are classified and gravity is refitted until the direction has settled."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from lcr_seg_ros.hha.kernels.planes import Counts, Number, Plane, Vector
 
 _0, _1 = np.float32(0), np.float32(1)
 _SETTLED = 1e-7
-"""An estimate of gravity that moves by less, in radians, has arrived."""
+"""An estimate of gravity that moves by less than this, in radians, has converged."""
 
 
 @compiled(fastmath=True)
 def estimate_gravity(
     normals: Plane, down: Vector, thresholds: Vector, iterations: Counts, strides: Counts, down32: Plane, work: Vector
 ) -> None:
-    """:func:`lcr_seg_ros.hha.gravity.estimate` in place of ``down``, over every so manieth row of normals in each pass.
+    """:func:`lcr_seg_ros.hha.gravity.estimate`, which replaces ``down`` by the result.
 
     Args:
         normals: (3, h, w) float32, 0 where there is none.
-        down: (3,) float64 start, written.
-        thresholds, iterations, strides: (passes,) radians, numbers, rows.
+        down: (3,) float64 start, overwritten.
+        thresholds, iterations, strides: (passes,) threshold in radians, number of iterations, and stride over the rows
+            of normals.
         down32, work: (3,) float32 and (24,) float64 scratch.
     """
     for k in range(thresholds.shape[0]):
@@ -38,7 +39,7 @@ def estimate_gravity(
 
 @compiled(fastmath=True)
 def _floor_wall_scatter(normals: Plane, stride: int, down: Plane, cos_t: Number, sin_t: Number, total: Vector) -> None:
-    """Sum over walls minus sum over floors of n n^T as (xx, xy, xz, yy, yz, zz); a normal of 0 adds nothing."""
+    """Sum over walls minus sum over floors of n n^T, as (xx, xy, xz, yy, yz, zz); zero normals add nothing."""
     total[:6] = 0.0
     down_x, down_y, down_z = down[0], down[1], down[2]
     for j in range(stride // 2, normals.shape[1], stride):
@@ -63,9 +64,13 @@ def _floor_wall_scatter(normals: Plane, stride: int, down: Plane, cos_t: Number,
 
 @compiled()
 def _refit(work: Vector, down: Vector) -> float:
-    """:func:`lcr_seg_ros.hha.gravity.refit` in place of ``down``; returns by how much it moved, in radians.
+    """:func:`lcr_seg_ros.hha.gravity.refit`, which replaces ``down`` by the result; eigenvectors by cyclic Jacobi.
 
-    ``work`` (24,) holds the six sums in front; the rest is scratch. Eigenvectors by Jacobi's cyclic rotations.
+    ``work`` (24,) begins with the six sums; the rest is scratch.
+
+    Returns:
+        How far the direction moved: the sum of its components' absolute changes, which is at least the angle in radians
+        if that is small.
     """
     a, vectors = work[6:15].reshape((3, 3)), work[15:24].reshape((3, 3))
     a[0, 0], a[0, 1], a[0, 2] = work[0], work[1], work[2]
@@ -107,7 +112,7 @@ def _refit(work: Vector, down: Vector) -> float:
 
 @compiled()
 def _rotate(a: Vector, vectors: Vector, p: int, q: int) -> None:
-    """Make a[p, q] of a symmetric matrix 0 by a rotation, and turn the vectors along."""
+    """Jacobi rotation: make ``a[p, q]`` of a symmetric matrix 0, and rotate the vectors with it."""
     if a[p, q] == 0.0:
         return
     theta = (a[q, q] - a[p, p]) / (2.0 * a[p, q])
@@ -128,11 +133,13 @@ def _rotate(a: Vector, vectors: Vector, p: int, q: int) -> None:
 def count_normals(
     normals: Plane, down: Plane, first: Plane, second: Plane, level: Number, upright: Number, counts: Counts
 ) -> None:
-    """Normals there are, facing up, facing down, and upright by azimuth (see :mod:`lcr_seg_ros.hha.evidence`).
+    """Count all normals, those facing up, those facing down, and vertical ones by azimuth.
+
+    See :mod:`lcr_seg_ros.hha.evidence`.
 
     Args:
         normals: (3, h, w) float32; every third one of every third row is counted.
-        down, first, second: (3,) float32, square to each other.
+        down, first, second: (3,) float32 unit vectors, perpendicular to each other.
         level, upright: cosine and sine of the tolerance.
         counts: (3 + bins,) int32, written.
     """
@@ -159,7 +166,7 @@ def count_normals(
 
 @compiled(fastmath=True)
 def scatter_of_counted(normals: Plane, down: Plane, cos_t: Number, sin_t: Number):
-    """The six sums of :func:`_floor_wall_scatter` over the normals that :func:`count_normals` counts."""
+    """The six sums of :func:`_floor_wall_scatter`, over the normals that :func:`count_normals` counts."""
     xx = xy = xz = yy = yz = zz = 0.0
     for j in range(1, normals.shape[1], 3):
         for i in range(1, normals.shape[2], 3):

@@ -18,7 +18,7 @@ _SPREAD = np.float32((2 * (1 + 4 + 9 + 16) + 2 * 0.75 * 25) / (9 + 2 * 0.75))  #
 
 @compiled(fastmath=True)
 def pool_2x2(inverse: Plane, measured: Plane, height: int, width: int, sums: Plane, weights: Plane) -> None:
-    """Sums of 1/Z and numbers of measured pixels in cells of 2x2, padded by ``CELL_PAD`` cells."""
+    """Sums of 1/Z and numbers of measured pixels in cells of 2x2 pixels, padded by ``CELL_PAD`` cells."""
     for j in range((height + 1) // 2):
         upper, lower = inverse[2 * j + PAD][PAD:], inverse[2 * j + 1 + PAD][PAD:]
         upper_there, lower_there = measured[2 * j + PAD][PAD:], measured[2 * j + 1 + PAD][PAD:]
@@ -45,16 +45,17 @@ def gravity_normals(
 ) -> None:
     """Unit normals of the windows of 21x21 pixels around every cell; (0, 0, 0) where there is none.
 
-    On a plane the mean of 1/Z over a cell is that at its centre, so a fit to cells is one to pixels. A window spans
-    11 cells, the outermost by half: of them one column of pixels is inside and one by half, hence three quarters.
+    On a plane, the mean of 1/Z over a cell equals 1/Z at its centre, so a fit to cells is equivalent to one to pixels.
+    A window of 21 pixels around a cell spans 11 cells. Of the two columns of pixels in an outermost cell, one lies
+    inside the window and the other half inside, so these cells have weight three quarters.
 
     Args:
         cells, weights: sum of 1/Z and number of measured pixels in each cell, padded by ``CELL_PAD``.
+        missing: see :func:`disparity_and_inverse`.
         fx, fy: float32, in cells.
         offset_u, offset_v: (w,), (h,) float32, u - cx and v - cy of the cells' centres, in cells.
-        missing: as of :func:`disparity_and_inverse`.
-        columns: (14, WINDOW_COLUMNS) float32 scratch: sums down the columns of windows and along them.
-        missing_below: (granules,) int32 scratch: pixels missing in the rows of windows.
+        columns: (14, WINDOW_COLUMNS) float32 scratch: sums down the columns of windows, and along them.
+        missing_below: (granules,) int32 scratch: numbers of missing pixels in the rows of windows.
         normals: (3, h, w) float32, written.
     """
     across = normals.shape[2]
@@ -63,7 +64,7 @@ def gravity_normals(
     missing_below[:] = 0
     below = 0
     for j in range(normals.shape[1]):
-        # Rows 2j - 10 .. 2j + 11 of the image, where rows beyond it lack every pixel.
+        # Windows cover rows 2j - 10 .. 2j + 11 of the image; in rows outside the image, every pixel is missing.
         if j <= CELL_RADIUS or 2 * j + 2 * CELL_RADIUS + 2 > missing.shape[0] - 2 * PAD:
             missing_below[:] = 1
             below = 0
@@ -126,12 +127,12 @@ def _sum_cells_square_down(cells: Plane, top: int, first: int, size: int, s2: Pl
         )
 
 
-# LLVM vectorises a loop only if few pairs of arrays could overlap: hence the loops of the next two, one array each.
+# LLVM vectorises a loop only if few pairs of arrays might overlap, so the functions below write one array per loop.
 
 
 @compiled(fastmath=IN_ORDER)
 def _slopes_of_full_windows(s0: Plane, s1: Plane, size: int, a: Plane, b: Plane, c: Plane) -> None:
-    """Where no pixel lacks, du, dv and 1 are orthogonal; a and b in units of the mean of du^2."""
+    """Windows without missing pixels: du, dv and 1 are orthogonal. a, b and c have a common positive factor."""
     _sum_along_first(s0, size, a)
     _sum_along(s1, size, b)
     _sum_along(s0, size, c)
@@ -141,7 +142,7 @@ def _slopes_of_full_windows(s0: Plane, s1: Plane, size: int, a: Plane, b: Plane,
 
 @compiled(fastmath=IN_ORDER)
 def _sum_along(s: Plane, size: int, out: Plane) -> None:
-    """Sums over the 11 columns of windows."""
+    """Sums over the 11 columns of each window."""
     for x in range(size):
         pairs = ((s[x + 1] + s[x + 9]) + (s[x + 2] + s[x + 8])) + ((s[x + 3] + s[x + 7]) + (s[x + 4] + s[x + 6]))
         out[x] = _EDGE * (s[x] + s[x + 10]) + (pairs + s[x + 5])
@@ -149,7 +150,7 @@ def _sum_along(s: Plane, size: int, out: Plane) -> None:
 
 @compiled(fastmath=IN_ORDER)
 def _sum_along_first(s: Plane, size: int, out: Plane) -> None:
-    """Sums times du."""
+    """The same sums, weighted by du."""
     for x in range(size):
         out[x] = (_EDGE * _5 * (s[x + 10] - s[x]) + _4 * (s[x + 9] - s[x + 1])) + (
             (_3 * (s[x + 8] - s[x + 2]) + _2 * (s[x + 7] - s[x + 3])) + (s[x + 6] - s[x + 4])
@@ -158,7 +159,7 @@ def _sum_along_first(s: Plane, size: int, out: Plane) -> None:
 
 @compiled(fastmath=IN_ORDER)
 def _sum_along_second(s: Plane, size: int, out: Plane) -> None:
-    """Sums times du^2."""
+    """The same sums, weighted by du^2."""
     for x in range(size):
         out[x] = (_EDGE * _25 * (s[x + 10] + s[x]) + _16 * (s[x + 9] + s[x + 1])) + (
             (_9 * (s[x + 8] + s[x + 2]) + _4 * (s[x + 7] + s[x + 3])) + (s[x + 6] + s[x + 4])
@@ -212,7 +213,10 @@ def _normals_of_windows(
     ny: Plane,
     nz: Plane,
 ) -> None:
-    """Least squares by the adjugate, in float64: weights' moments are multiples of 1/16, their determinant exact."""
+    """Windows with missing pixels: least squares by the adjugate, in float64.
+
+    The moments of the weights are multiples of 1/16, so their determinant is exact.
+    """
     ds, uds, vds, ns, us = work[0], work[1], work[2], work[3], work[4]
     uus, vs, uvs, vvs = work[5], work[6], work[7], work[8]
     _sum_along(s0, size, ds)
@@ -224,7 +228,7 @@ def _normals_of_windows(
     _sum_along(m1, size, vs)
     _sum_along_first(m1, size, uvs)
     _sum_along(m2, size, vvs)
-    flat = work.reshape(-1)  # one array at fixed distances: LLVM sees then that nothing overlaps, and vectorises
+    flat = work.reshape(-1)  # one array, read at fixed offsets: LLVM sees that nothing overlaps, and vectorises
     for x in range(size):
         d, ud, vd = np.float64(flat[x]), np.float64(flat[x + _ROW]), np.float64(flat[x + 2 * _ROW])
         n, u, uu = np.float64(flat[x + 3 * _ROW]), np.float64(flat[x + 4 * _ROW]), np.float64(flat[x + 5 * _ROW])
@@ -239,5 +243,5 @@ def _normals_of_windows(
         square = p * p + q * q + r * r
         there = (determinant > 0.01) & (square > 0.0)
         scale = (1.0 if there else 0.0) / np.sqrt(square if there else 1.0)
-        scale = -scale if c < 0.0 else scale  # away from the camera, as exact's
+        scale = -scale if c < 0.0 else scale  # away from the camera, as in exact
         nx[x], ny[x], nz[x] = np.float32(p * scale), np.float32(q * scale), np.float32(r * scale)

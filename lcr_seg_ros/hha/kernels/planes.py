@@ -1,4 +1,4 @@
-"""What the kernels share: the types of their arrays, and how images for windows are padded."""
+"""Shared by the kernels: the types of their arrays, and the padding of images for windows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 PAD = 8
-"""At least the radius of the angle's windows; a granule's worth, for alignment."""
+"""Pixels; at least the radius of the angle channel's windows, and 32 bytes of float32 for alignment."""
 GRANULE = 16
-"""Unmeasured pixels are counted along a row in groups of so many."""
+"""Missing pixels are counted along a row in groups of this size."""
 
 IN_ORDER = {"nnan", "ninf", "nsz"}
-"""fastmath for loops in parts: sums as they are written, none fused with a product. Full fastmath leaves that to each
-copy LLVM makes of a part, and the process that compiles runs another copy than those that read the compiled caller from
-disk: the same depth came out 1 apart in a few pixels."""
+"""fastmath flags for loops made of several compiled functions: sums are neither reordered nor fused with products. Full
+fastmath lets LLVM decide that anew for each copy of a function, and the process that compiles runs another copy than
+processes that load the compiled caller from disk; a few pixels then differed by 1 for the same depth."""
 
 Depth = npt.NDArray[np.floating]
 Plane = npt.NDArray[np.float32]
@@ -23,4 +23,4 @@ Vector = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 Number = Any
-"""A scalar of whatever precision the loop runs in."""
+"""A scalar, of the precision in which the loop computes."""

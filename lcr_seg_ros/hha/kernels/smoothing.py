@@ -1,4 +1,4 @@
-"""Depth in coarse steps, as of 8-bit sensors: told by how it steps from pixel to pixel, and smoothed within a step."""
+"""Depth in coarse steps, as from 8-bit sources: count the steps between pixels, and smooth depth within a step."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from lcr_seg_ros.hha.kernels.planes import PAD, Counts, Number, Plane
 _0, _1 = np.float32(0), np.float32(1)
 
 NOWHERE_M = 1e9
-"""Depth of pixels that are not measured, while depth is smoothed."""
+"""Depth that stands for pixels that are not measured, during smoothing."""
 _NOWHERE = np.float32(NOWHERE_M)
 _SMOOTHED = 128
-"""Pixels along a row that are smoothed together, or not at all."""
+"""Size in pixels of the blocks of a row that are smoothed or skipped as a whole."""
 
 
 @compiled()
 def count_steps(z: Plane, measured: Plane, height: int, width: int, counts: Counts) -> None:
-    """As :func:`lcr_seg_ros.hha.coarse.count_steps`, of the depth plane and the padded mask, into ``counts``."""
+    """As :func:`lcr_seg_ros.hha.coarse.count_steps`, for the padded mask ``measured``; overwrites ``counts``."""
     counts[:] = 0
     for y in range(0, height, coarse.STRIDE):
         for x in range(width - 1):
@@ -43,14 +43,16 @@ def smooth(
     z: Plane, measured: Plane, height: int, width: int, gates: Plane, radius: int, buffer: Plane, inverse: Plane,
     first: int, last: int,
 ) -> None:  # fmt: skip
-    """As :func:`lcr_seg_ros.hha.coarse.smooth`, and its inverse into the padded ``inverse``, 0 where not measured.
+    """As :func:`lcr_seg_ros.hha.coarse.smooth` for rows ``first`` to ``last - 1``, and the inverse of the result.
 
-    Rows around a band are smoothed along with it as far as they have a say in it.
+    The rows around a band are smoothed too, as far as they influence it.
 
     Args:
-        z: (>= H, >= W) depth in metres. measured: (H + 2 PAD, >= W + 2 PAD) 1 / 0.
+        z: (>= H, >= W) depth in metres.
+        measured: (H + 2 PAD, >= W + 2 PAD), 1 where measured, else 0.
         gates: (BINS,) float32 metres.
         buffer: (2, H + 2 PAD, >= W + 2 PAD) float32 scratch of this band, ``NOWHERE_M`` in the padding.
+        inverse: padded as ``measured``, written: 1/Z of the smoothed depth, 0 where not measured.
     """
     here, there = buffer[0], buffer[1]
     around = coarse.ROUNDS * radius
@@ -74,10 +76,11 @@ def smooth(
 def _smooth_one_way(
     z: Plane, first: int, last: int, width: int, gates: Plane, radius: int, step_y: int, step_x: int, out: Plane
 ) -> None:
-    """Pixels that are not measured lie so far away that no gate reaches them.
+    """Average along columns (``step_y`` 1) or along rows (``step_x`` 1).
 
-    Four neighbours are added at a time, in blocks of a row that hold a gate that is open: the sums then stay in the
-    nearest cache, and are fetched and stored once for four.
+    Pixels that are not measured are so far away that no gate includes them. Blocks of a row without an open gate are
+    copied. In the others, four neighbours are added at a time: the sums then stay in the L1 cache, and are loaded and
+    stored only once for the four.
     """
     gate, total, number = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     for y in range(PAD + first, PAD + last):
@@ -115,9 +118,9 @@ def _smooth_one_way(
 
 @compiled(fastmath=True)
 def _open_gates(values: Plane, gates: Plane, gate: Plane) -> bool:
-    """The gate of each value, into ``gate``; False if none is open, and then nothing is written.
+    """Write the gate of each value into ``gate``; False, without writing anything, if no gate is open.
 
-    Most blocks lie within one bin: the table is not asked for each pixel of these.
+    Most blocks lie within one bin, and need only one look into the table.
     """
     nearest, farthest = _NOWHERE, _0
     for x in range(values.shape[0]):

@@ -1,4 +1,4 @@
-"""Windows along a row: which of them go together, as none lacks a pixel."""
+"""Runs of neighbouring windows in a row: either none has missing pixels, or all are treated as if they might."""
 
 from __future__ import annotations
 
@@ -7,27 +7,36 @@ from lcr_seg_ros.hha.definition import GRAVITY_RADIUS
 from lcr_seg_ros.hha.kernels.planes import GRANULE, Counts
 
 CELL_RADIUS = GRAVITY_RADIUS // 2
-"""Gravity's windows are summed over cells of 2x2 pixels."""
+"""Radius of the windows for gravity, in cells of 2x2 pixels."""
 CELL_PAD = CELL_RADIUS
 
 _BLOCK = 208
-"""Pixels along a row that take the short way together if none of their windows lacks a pixel."""
+"""Largest number of windows in a run."""
 
 _STEP = 16
-"""They are told apart in so many pixels, or cells, at a time."""
+"""Runs grow by this many windows at a time."""
 
 WINDOW_COLUMNS = _BLOCK + 2 * CELL_PAD
-"""Sums down the columns that a block's windows need."""
+"""Number of columns that the windows of a run cover, at most."""
 
 
 @compiled()
 def run_of_windows(
     missing_below: Counts, start: int, width: int, scale: int, before: int, after: int
 ) -> tuple[int, bool]:
-    """How many windows from ``start`` go together, and whether none of them lacks a pixel.
+    """Find the run of windows from ``start`` that can be processed together.
 
-    The windows of items ``start`` to ``end`` (not included) lie in columns ``scale * start + before`` to
+    The windows of items (pixels or cells) ``start`` to ``end - 1`` lie in columns ``scale * start + before`` to
     ``scale * end + after`` of the padded image.
+
+    Args:
+        missing_below: (granules,) int32, missing pixels in the rows of the windows.
+        start: first item.
+        width: number of items in the row.
+        scale, before, after: see above.
+
+    Returns:
+        The number of windows, and True if all their pixels are measured, False if some may be missing.
     """
     size = min(_STEP, width - start)
     is_full = _is_full(missing_below, scale * start + before, scale * (start + size) + after)

@@ -1,4 +1,4 @@
-"""A camera that needs no hardware: RGB-D video of furnished rooms, rendered here, with exact labels."""
+"""A camera without hardware: rendered RGB-D video of furnished rooms, with exact labels."""
 
 from lcr_seg_ros.sources.rooms.room import RenderedRoom
 

@@ -1,4 +1,4 @@
-"""The camera: where it goes, how a photo is developed, and what a structured-light depth sensor gets wrong."""
+"""The camera: its path, the development of photos, and the errors of a structured-light depth sensor."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ KINECT_FOCAL_PX = 525.0
 """Focal length of a Kinect v1 at 640 px width."""
 
 BASELINE_M = 0.075
-"""Distance of infrared projector and camera in a Kinect v1, metres."""
+"""Distance between the infrared projector and camera of a Kinect v1, in metres."""
 
 DISPARITY_STEP_PX = 1.0 / 8.0
-"""Kinect v1 resolves an eighth of a pixel (Khoshelham and Oude Elberink, Sensors 2012)."""
+"""A Kinect v1 resolves an eighth of a pixel (Khoshelham and Oude Elberink, Sensors 2012)."""
 
 NOISE_PER_M = 1.4e-3
-"""Standard deviation of depth is this times depth squared, metres (the same paper: 1.425e-5 Z^2, in cm)."""
+"""The standard deviation of depth is this times depth squared, in metres (the same paper: 1.425e-5 Z^2, in cm)."""
 
 MIN_DEPTH_M, MAX_DEPTH_M = 0.5, 8.0
-"""Range of the depth sensor; a hole outside."""
+"""Range of the depth sensor; depth outside is a hole."""
 
 
 BORDER_PX = (4, 8, 6, 4)
-"""Left, right, top, bottom border without depth at 640 px width."""
+"""Width of the left, right, top and bottom border without depth, at 640 px width."""
 
 
 @dataclass(frozen=True)
 class Walk:
-    """A hand-held camera's way, as a smooth function of s in 0..1.
+    """The path of a hand-held camera, a smooth function of s in 0..1.
 
-    Position goes from ``start`` to ``end``, heading from ``yaw[0]`` to ``yaw[1]``; slow waves in height,
-    pitch and roll come on top. Angles in radians, pitch > 0 looks up.
+    The position goes from ``start`` to ``end``, the heading from ``yaw[0]`` to ``yaw[1]``; slow waves in position,
+    heading, height, pitch and roll are added. Angles are in radians; pitch > 0 looks up.
     """
 
     start: FloatArray  # (2,)
@@ -67,7 +67,7 @@ class Walk:
 
 
 def look(yaw: float, pitch: float, roll: float) -> FloatArray:
-    """(3, 3) whose columns are the camera's right, down and forward axes in the world."""
+    """(3, 3) rotation with the camera's right, down and forward axes in the world as columns; angles in radians."""
     forward = np.array([np.cos(pitch) * np.cos(yaw), np.cos(pitch) * np.sin(yaw), np.sin(pitch)])
     right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
     down = np.cross(forward, right)
@@ -78,7 +78,7 @@ def look(yaw: float, pitch: float, roll: float) -> FloatArray:
 
 @dataclass(frozen=True)
 class Photo:
-    """How the colour camera of one room is set: exposure, white balance, contrast, lens and sensor."""
+    """Settings of the colour camera in one room: exposure, white balance, contrast, lens and sensor."""
 
     exposure: float
     balance: FloatArray  # (3,)
@@ -105,11 +105,15 @@ class Photo:
 def develop(
     light: npt.NDArray[np.float32], photo: Photo, grain: npt.NDArray[np.float32] | None
 ) -> npt.NDArray[np.uint8]:
-    """An 8-bit sRGB photo of linear light.
+    """Develop linear light into an 8-bit sRGB photo.
 
     Args:
-        light: (H, W, 3) float32, any scale: exposure follows the mean, as a camera's does.
-        photo: settings. grain: (H, W, 3) float32 unit noise, or None for a clean image.
+        light: (H, W, 3) float32, of any scale, as exposure adapts to the mean.
+        photo: settings.
+        grain: (H, W, 3) float32 unit noise, or None for a clean image.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
     """
     height, width = light.shape[:2]
     level = np.exp(np.log(light[::4, ::4].mean(2) + 1e-3).mean())
@@ -145,7 +149,7 @@ def _expose(
             g = max(grey + saturation * (g - grey), 0.0)
             b = max(grey + saturation * (b - grey), 0.0)
             if strength > 0.0:
-                # photon noise grows with the root of the light, on top of the sensor's own
+                # photon noise grows with the square root of the light; the sensor's own noise is added
                 amount = strength * np.sqrt(min(grey, 1.0) + 0.02)
                 r += amount * grain[v, u, 0]
                 g += amount * grain[v, u, 1]
@@ -156,7 +160,8 @@ def _expose(
 
 
 def _tone_table(contrast: float) -> npt.NDArray[np.uint8]:
-    """(4096,) 8-bit value of linear 0..4: sRGB curve with a contrast S and a soft shoulder that clips at 1.6."""
+    """(4096,) 8-bit values of linear light 0..4: the sRGB curve with S-shaped contrast, and a soft shoulder that
+    saturates at about 1.6."""
     linear = np.arange(4096) / 1023.0
     linear = np.where(linear < 0.7, linear, 0.7 + 0.3 * np.tanh((linear - 0.7) / 0.45))
     tone = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
@@ -169,16 +174,18 @@ def sense_depth(
     depth: npt.NDArray[np.float32], facing: npt.NDArray[np.float32], dark: npt.NDArray[np.bool_],
     unit_noise: npt.NDArray[np.float32], patches: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:  # fmt: skip
-    """Depth as a Kinect v1 reports it, registered to colour.
+    """Depth as a Kinect v1 measures it, registered to colour.
 
-    Noise grows with depth squared and disparity comes in steps. Holes (0): outside 0.5..8 m, in the projector's
+    Noise grows with depth squared, and disparity is quantised. There are holes (0) outside 0.5..8 m, in the projector's
     shadow beside nearer objects, at grazing angles, in patches of ``dark`` surfaces, and in a thin border that
     registration leaves empty.
 
     Args:
-        depth: (H, W) exact metres. facing: (H, W) cosine between surface normal and line of sight.
-        dark: (H, W) surfaces that swallow or mirror the pattern (panes, screens, mirrors).
-        unit_noise: (H, W) standard normal. patches: (H, W) smooth noise, 0..1.
+        depth: (H, W) exact metres.
+        facing: (H, W) cosine between surface normal and line of sight.
+        dark: (H, W) bool, surfaces that absorb or mirror the pattern (window panes, screens, mirrors).
+        unit_noise: (H, W) standard normal noise.
+        patches: (H, W) smooth noise, 0..1.
 
     Returns:
         (H, W) float32 metres.
@@ -201,14 +208,15 @@ def sense_depth(
 def _projector_shadow(
     depth: npt.NDArray[np.float32], patches: npt.NDArray[np.float32], focus: float
 ) -> npt.NDArray[np.bool_]:
-    """Pixels that the pattern does not reach: some nearer surface to their right stands in its way."""
+    """(H, W) bool: pixels that the projector's pattern does not reach, because a nearer surface to their right is in
+    the way."""
     height, width = depth.shape
     shadow = np.zeros((height, width), np.bool_)
     for v in range(height):
         nearest = 1e9
         for u in range(width - 1, -1, -1):
             x = u - focus / depth[v, u]
-            # the matching window of the sensor frays the rim of a shadow
+            # the sensor's matching window makes the edge of a shadow ragged
             if x > nearest + 1.2 * patches[v, u]:
                 shadow[v, u] = True
             elif x < nearest:

@@ -1,4 +1,4 @@
-"""The 40 classes of NYU Depth V2 by the ids that label images hold (config/labels/nyu40.yaml)."""
+"""Ids of the 40 classes of NYU Depth V2 in label images (config/labels/nyu40.yaml)."""
 
 WALL, FLOOR, CABINET, BED, CHAIR, SOFA, TABLE, DOOR, WINDOW, BOOKSHELF = range(1, 11)
 PICTURE, COUNTER, BLINDS, DESK, SHELVES, CURTAIN, DRESSER, PILLOW, MIRROR, FLOOR_MAT = range(11, 21)

@@ -1,4 +1,4 @@
-"""Whole rooms: which furniture stands where, in which colours and under which light."""
+"""Layouts of whole rooms: which furniture stands where, in which colours and light."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ ACCENT_COLORS: tuple[Color, ...] = (
 )
 
 SOUTH, EAST, NORTH, WEST = range(4)
-"""Walls y=0, x=W, y=D, x=0."""
+"""The walls y=0, x=W, y=D, x=0."""
 
 
 @dataclass
 class Plan:
     """Keeps track of what stands on the floor and hangs on the walls, so that nothing overlaps.
 
-    ``floor`` holds (x0, x1, y0, y1) rectangles; ``hung`` per wall (u0, u1, z0, z1).
+    ``floor`` holds rectangles (x0, x1, y0, y1); ``hung`` holds, for each wall, rectangles (u0, u1, z0, z1). All in
+    metres.
     """
 
     scene: Scene
@@ -52,7 +53,7 @@ class Plan:
 
     @contextmanager
     def on_wall(self, wall: int, u: float, y: float = 0.0) -> Iterator[Scene]:
-        """A frame with its back on a wall, ``u`` metres along it (counted along +x or +y)."""
+        """Coordinates for a piece with its back to a wall, ``u`` metres along it (in the direction +x or +y)."""
         w, d, _ = self.scene.size
         x0, y0, yaw = ((u, 0, 0.0), (w, u, np.pi / 2), (u, d, np.pi), (0, u, -np.pi / 2))[wall]
         with self.scene.at(x0, y0, 0, yaw), self.scene.at(0, y):
@@ -62,11 +63,13 @@ class Plan:
         self, width: float, depth: float, height: float, *, walls: list[int] | None = None, clear: float = 0.0,
         at: float | None = None, sides: float = 0.0, tries: int = 12,
     ) -> tuple[int, float] | None:  # fmt: skip
-        """Reserve floor and wall for a piece against some wall: (wall, u), or None if it fits nowhere.
+        """Reserve floor and wall space for a piece against a wall: (wall, u), or None if it fits nowhere.
 
         Args:
-            width, depth, height: of the piece. clear: free floor wanted in front. sides: free wall beside it.
-            at: where along the wall, 0..1; random if None.
+            width, depth, height: of the piece, in metres.
+            clear: free floor needed in front of it, in metres.
+            sides: free wall needed beside it, in metres.
+            at: position along the wall, 0..1; None: random.
         """
         for wall in walls if walls is not None else self.walls():
             span = self.length(wall) - width - 0.1 - 2 * sides
@@ -88,7 +91,7 @@ class Plan:
     def on_free_wall(
         self, width: float, low: float, high: float, walls: list[int] | None = None, margin: float = 0.08
     ) -> tuple[int, float] | None:
-        """Reserve a piece of wall between two heights: (wall, u), or None."""
+        """Reserve part of a wall between two heights: (wall, u), or None if there is no room."""
         for wall in walls if walls is not None else self.walls():
             span = self.length(wall) - width - 0.3
             if span < 0:
@@ -102,7 +105,7 @@ class Plan:
         return None
 
     def in_the_open(self, width: float, depth: float, margin: float, tries: int = 20) -> tuple[float, float] | None:
-        """Reserve free floor around a point: (x, y), or None."""
+        """Reserve free floor around a point: (x, y), or None if there is none."""
         w, d, _ = self.scene.size
         if width + 2 * margin > w or depth + 2 * margin > d:
             return None
@@ -131,7 +134,7 @@ def _meets_any(a: tuple[float, float, float, float], others: list[tuple[float, f
 
 @dataclass(frozen=True)
 class Mood:
-    """Light of a room: daylight 0 (night) .. 1, lamps 0 .. 1."""
+    """Light of a room: daylight from 0 (night) to 1, lamps from 0 to 1."""
 
     daylight: float
     lamps: float
@@ -220,7 +223,7 @@ def _floor(kind: str, rng: np.random.Generator) -> Material:
 
 
 def _corners(plan: Plan, rng: np.random.Generator) -> None:
-    """Sometimes a corner is walled off, as by a shaft or the next room's closet."""
+    """Sometimes wall off a corner, as if by a shaft or the next room's closet."""
     w, d, h = plan.scene.size
     if rng.random() > 0.4 or min(w, d) < 3.2:
         return
@@ -275,7 +278,7 @@ def _door(plan: Plan, rng: np.random.Generator, style: f.Style) -> None:
     if place is not None:
         with plan.on_wall(*place) as s:
             f.door(s, rng, style)
-        # nobody blocks a door with furniture
+        # no furniture in front of a door
         plan.floor.append(plan._area(*place, 0.9, 0.7))
 
 
@@ -313,7 +316,7 @@ def _pictures(plan: Plan, rng: np.random.Generator, count: int) -> None:
 
 
 def _floor_things(plan: Plan, rng: np.random.Generator, kinds: tuple[str, ...], count: int) -> None:
-    """Small things that stand around near the walls."""
+    """Add small things that stand near the walls."""
     for _ in range(count):
         kind = kinds[rng.integers(len(kinds))]
         place = plan.against(0.5, 0.5, 0.5)
@@ -723,4 +726,4 @@ _LAYOUTS: dict[str, Callable[[Plan, np.random.Generator, f.Style, Mood], None]] 
 }
 
 KINDS = ("living room", "bedroom", "office", "kitchen", "dining room", "bedroom", "living room", "kitchen", "bathroom")
-"""Room kinds in the order of the seeds, roughly as often as NYU Depth V2 has them."""
+"""Kinds of rooms in the order of the seeds, roughly as frequent as in NYU Depth V2."""

@@ -1,4 +1,4 @@
-"""Light that fills a room, computed once, and a way for the camera through it."""
+"""The light in a room, computed once, and a path for the camera through the room."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LIGHT_SAMPLES = 8
 
 
 def bake(scene: Scene, parts: PartArrays, tree: Hierarchy, materials: shading.MaterialArrays) -> shading.LightGrid:
-    """Direct light with soft shadows plus one diffuse bounce, at probes about 0.15 m apart.
+    """Compute direct light with soft shadows plus one diffuse bounce, at probes about 0.15 m apart.
 
-    Later bounces are replaced by a constant: the mean direct light times the mean reflectance (as in an
-    integrating sphere).
+    Further bounces are replaced by a constant that follows from the mean direct light and the mean reflectance, as in
+    an integrating sphere.
     """
     size = np.array(scene.size)
     shape = np.maximum(2, np.round((size - 2 * WALL_GAP_M) / PROBE_STEP_M).astype(int) + 1)
@@ -53,7 +53,7 @@ def bake(scene: Scene, parts: PartArrays, tree: Hierarchy, materials: shading.Ma
 
 
 def _sphere(count: int) -> FloatArray:
-    """(count, 3) directions spread evenly over the sphere (a Fibonacci lattice)."""
+    """(count, 3) unit directions, spread evenly over the sphere (a Fibonacci lattice)."""
     k = np.arange(count) + 0.5
     z = 1 - 2 * k / count
     angle = np.pi * (1 + 5**0.5) * k
@@ -64,7 +64,7 @@ def _sphere(count: int) -> FloatArray:
 def _smoothed(
     values: npt.NDArray[np.float32], free: npt.NDArray[np.float32], shape: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
-    """Mean over free neighbours, 1-2-1 along each axis: takes the sampling noise out."""
+    """Weighted mean over free neighbours, 1-2-1 along each axis, which reduces the sampling noise."""
     grid = np.concatenate([values.reshape(*shape, 18), np.ones((*shape, 1), np.float32)], -1) * free.reshape(*shape, 1)
     for axis in range(3):
         padded = np.concatenate([grid.take([0], axis), grid, grid.take([-1], axis)], axis)
@@ -78,10 +78,10 @@ def _smoothed(
 def find_walk(
     scene: Scene, parts: PartArrays, tree: Hierarchy, labels: npt.NDArray[np.uint8], rng: np.random.Generator
 ) -> Walk:
-    """A way on which the camera touches nothing and sees much of the furniture.
+    """Find a path on which the camera touches nothing and sees much of the furniture.
 
-    Candidates are pairs of free places and a sweep of headings; each is judged by the classes that a fan of
-    rays meets, and loses for surfaces nearer than the depth sensor reaches.
+    Candidates consist of two free places and a sweep of headings. Each is scored by the classes that a fan of rays
+    hits; surfaces that are too close for the depth sensor reduce the score.
     """
     w, d, _ = scene.size
     height = rng.uniform(1.25, 1.58)
@@ -111,13 +111,14 @@ def find_walk(
 
 
 def _fan() -> FloatArray:
-    """(K, 3) rays in the camera that cover its field of view coarsely."""
+    """(K, 3) rays in the optical frame that cover the field of view coarsely."""
     x, y = np.meshgrid(np.linspace(-0.55, 0.55, 9), np.linspace(-0.4, 0.4, 7))
     return np.stack([x.ravel(), y.ravel(), np.ones(x.size)], 1)
 
 
 def _judge(walk: Walk, geometry: tuple[Any, ...], labels: npt.NDArray[np.uint8], fan: FloatArray) -> float:
-    """How much a walk's pictures look like photos of rooms: some distance, many kinds of things, not only walls."""
+    """Score how much the pictures of a walk look like photos of rooms: some distance, many kinds of objects, not only
+    walls."""
     score = 0.0
     seen = np.zeros(256)
     for s in (0.0, 0.5, 1.0):
@@ -137,7 +138,7 @@ Obstacles = tuple[FloatArray, FloatArray]
 
 
 def _obstacles(parts: PartArrays, height: float) -> Obstacles:
-    """Floor rectangles (low, high), each (M, 2), of the parts that reach up to a camera at this height."""
+    """Floor rectangles (low, high), each (M, 2), of the parts that are in the way of a camera at this height."""
     low, high = raycast.world_bounds(parts)
     low, high = low[ROOM_FACES:], high[ROOM_FACES:]
     tall = (high[:, 2] > height - 0.45) & (low[:, 2] < height + 0.4)
@@ -145,7 +146,7 @@ def _obstacles(parts: PartArrays, height: float) -> Obstacles:
 
 
 def _is_free(obstacles: Obstacles, start: FloatArray, end: FloatArray, clearance: float) -> bool:
-    """Whether the straight way from start to end keeps its distance from everything."""
+    """Whether the straight line from start to end keeps its distance from all obstacles."""
     low, high = obstacles
     way = start + np.linspace(0, 1, 6)[:, None, None] * (end - start)
     gap = np.maximum(np.maximum(low - way, way - high), 0.0)
@@ -155,7 +156,7 @@ def _is_free(obstacles: Obstacles, start: FloatArray, end: FloatArray, clearance
 def _free_places(
     obstacles: Obstacles, size: tuple[float, float, float], clearance: float, rng: np.random.Generator, count: int
 ) -> list[FloatArray]:
-    """Free floor points (2,), with a liking for the edges of the room: from there it is seen whole."""
+    """Free floor points (2,), preferably near the edges of the room, from where more of it is in view."""
     places: list[FloatArray] = []
     for _ in range(count * 12):
         inner = 0.5 - 0.5 * np.cos(np.pi * rng.random(2))  # an arcsine law favours the edges

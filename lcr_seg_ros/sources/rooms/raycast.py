@@ -1,11 +1,11 @@
-"""Ray casting of a room: which part each pixel sees, how far away, and with which surface normal.
+"""Ray casting of a room: which part each pixel sees, at which distance, and with which surface normal.
 
-A room is the inside of one axis-aligned box plus many convex or sheet-like parts (:class:`PartArrays`).
-Pixels are resolved part by part with a depth buffer: the ray directions of one part's screen rectangle
-are affine in the pixel coordinates, so nothing but a ray-shape test is left per pixel. Rays that do not
-start in the camera (light, mirrors) go through a bounding volume hierarchy.
+A room is the inside of one axis-aligned box plus many convex or sheet-like parts (:class:`PartArrays`). Camera rays are
+cast part by part with a depth buffer: the directions of the rays towards one part are affine in the pixel coordinates,
+so that only a ray-shape intersection test remains per pixel. Rays that do not start at the camera (light, mirrors) use
+a bounding volume hierarchy.
 
-All compiled functions that call each other live in this file: numba's on-disk cache watches only the
+All compiled functions that call each other are in this file, because numba's on-disk cache detects changes only in the
 file of the function that is called from Python.
 """
 
@@ -21,14 +21,14 @@ from lcr_seg_ros.compiled import compiled
 FloatArray = npt.NDArray[np.float64]
 
 ROOM, BOX, ROUNDED, CYLINDER, ELLIPSOID, PUFF, CURTAIN, PILE = range(8)
-"""Shapes. PUFF is a stuffed pillow, x^4 + z^4 + y^2 <= 1 in units of its half sizes. ROOM marks the six faces of
-the room itself, which are not tested one by one."""
+"""Shapes. PUFF is a stuffed pillow, x^4 + z^4 + y^2 <= 1 in units of its half sizes. ROOM marks the six faces of the
+room itself, which are not tested individually."""
 
 ROOM_FACES = 6
 """Parts 0..5 are the walls x=0, x=W, y=0, y=D, the floor z=0 and the ceiling z=H, in this order."""
 
 NEAR_M = 0.02
-"""Rays start this far in front of the camera, in metres."""
+"""Near plane of the camera in metres, at which the outlines of parts on the screen are clipped."""
 
 FAR = 1e9
 
@@ -36,8 +36,8 @@ FAR = 1e9
 class PartArrays(NamedTuple):
     """N parts as arrays, lengths in metres.
 
-    Shape parameters: ROUNDED (edge radius), CYLINDER (top radius / bottom radius),
-    CURTAIN (folds per metre, phase), PILE (phase), BOX (width of the softened edge in shading).
+    Shape parameters: ROUNDED (edge radius), CYLINDER (top radius / bottom radius), CURTAIN (folds per metre, phase),
+    PILE (phase), BOX (width over which the normal bends at the edges).
     """
 
     shape: npt.NDArray[np.int64]  # (N,)
@@ -58,13 +58,13 @@ class Hierarchy(NamedTuple):
 
 
 def world_bounds(parts: PartArrays) -> tuple[FloatArray, FloatArray]:
-    """Axis-aligned bounds (N, 3), (N, 3) of the parts in the world."""
+    """Axis-aligned bounds (low, high) of the parts in the world, (N, 3) each."""
     reach = np.einsum("nij,ni->nj", np.abs(parts.to_local), parts.half)
     return parts.center - reach, parts.center + reach
 
 
 def build_hierarchy(parts: PartArrays, leaf_size: int = 3) -> Hierarchy:
-    """Median split of the parts (without the room's own faces) along the longest axis."""
+    """Build the hierarchy by median splits of the parts (without the room's own faces) along the longest axis."""
     part_low, part_high = world_bounds(parts)
     order = np.arange(ROOM_FACES, len(parts.shape))
     low: list[FloatArray] = [np.zeros(3)]
@@ -97,7 +97,7 @@ def build_hierarchy(parts: PartArrays, leaf_size: int = 3) -> Hierarchy:
 
 
 class View(NamedTuple):
-    """What a camera sees, per pixel; points and normals are in the world."""
+    """What a camera sees in each pixel; points and normals are in world coordinates."""
 
     depth: npt.NDArray[np.float32]  # (H, W) metres along the optical axis
     part: npt.NDArray[np.int32]  # (H, W) part number
@@ -110,13 +110,14 @@ def cast_image(
     parts: PartArrays, room_size: FloatArray, camera_to_world: FloatArray, fx: float, fy: float, cx: float, cy: float,
     width: int, height: int,
 ) -> View:  # fmt: skip
-    """What a pinhole camera inside the room sees.
+    """Render what a pinhole camera inside the room sees.
 
     Args:
-        parts: the room; the first six are its faces.
-        room_size: (3,) the room is 0..size along each axis, metres.
+        parts: parts of the room; the first six are its faces.
+        room_size: (3,) the room spans 0..size along each axis, in metres.
         camera_to_world: (4, 4) pose of the optical frame (x right, y down, z forward).
-        fx, fy, cx, cy: pinhole, pixels; pixel centres are at integers.
+        fx, fy, cx, cy: pinhole intrinsics in pixels; pixel centres are at integers.
+        width, height: of the image, in pixels.
     """
     rotation = np.ascontiguousarray(camera_to_world[:3, :3])
     position = np.ascontiguousarray(camera_to_world[:3, 3])
@@ -137,7 +138,8 @@ def cast_image(
 
 
 def _box_corners(parts: PartArrays, rotation: FloatArray, position: FloatArray) -> FloatArray:
-    """(N, 8, 3) corners of the parts' bounding boxes in the camera; bit k of the corner is the sign along axis k."""
+    """(N, 8, 3) corners of the parts' bounding boxes in the optical frame; bit k of a corner's number is set if its
+    sign along axis k is positive."""
     signs = np.array([[1.0 if corner >> axis & 1 else -1.0 for axis in range(3)] for corner in range(8)])
     offsets = (signs[None] * parts.half[:, None]) @ parts.to_local
     return (parts.center[:, None] + offsets - position) @ rotation
@@ -145,7 +147,7 @@ def _box_corners(parts: PartArrays, rotation: FloatArray, position: FloatArray) 
 
 @compiled(fastmath=True)
 def _cast_room(size, rotation, position, fx, fy, cx, cy, depth, part):
-    """Depth at which each pixel's ray leaves the room box, and through which face."""
+    """Depth at which each pixel's ray leaves the box of the room, and the face that it hits."""
     height, width = depth.shape
     for v in range(height):
         y = (v - cy) / fy
@@ -210,8 +212,8 @@ def _cast_parts(
 def _row_spans(corners, number, fx, fy, cx, cy, left, right):
     """Pixels that a box may cover: columns ``left``..``right`` of each row v0..v1 - 1; returns (v0, v1).
 
-    Walks the projected edges of the box. Where it reaches behind the camera, edges are cut at the near plane
-    and the cut points joined among each other.
+    The spans follow from the projected edges of the box. If the box reaches behind the camera, its edges are cut at the
+    near plane, and all cut points are joined to each other.
     """
     height = left.shape[0]
     v0, v1 = height, 0
@@ -250,7 +252,8 @@ def _row_spans(corners, number, fx, fy, cx, cy, left, right):
 
 @compiled(fastmath=True)
 def _mark_edge(u0, v0, u1, v1, left, right):
-    """Widen the spans of the rows that a segment passes, by a pixel to be safe; returns the rows (from, to)."""
+    """Extend the spans of the rows that a segment passes, with a margin of one pixel; returns these rows (first,
+    last + 1)."""
     if v0 > v1:
         u0, v0, u1, v1 = u1, v1, u0, v0
     height = left.shape[0]
@@ -296,14 +299,17 @@ def _describe_surfaces(
 
 @compiled(fastmath=True)
 def trace_rays(shape, center, to_local, half, param, low, high, first, count, order, size, origins, directions, limit):
-    """Nearest hits of K free rays that start inside the room.
+    """Nearest hits of K arbitrary rays that start inside the room.
 
     Args:
-        shape .. param: the fields of :class:`PartArrays`; low .. order: of :class:`Hierarchy`.
-        size: (3,) room size. origins, directions: (K, 3). limit: ray parameter to stop at.
+        shape .. param: fields of :class:`PartArrays`.
+        low .. order: fields of :class:`Hierarchy`.
+        size: (3,) size of the room in metres.
+        origins, directions: (K, 3).
+        limit: ray parameter at which to stop.
 
     Returns:
-        ray parameter (K,), part number (K,) (-1: nothing before ``limit``), and unit normal (K, 3).
+        Ray parameter (K,), part number (K,) (-1: nothing before ``limit``), and unit normal (K, 3).
     """
     k = origins.shape[0]
     distance = np.empty(k)
@@ -329,16 +335,19 @@ def bake_direct(
     shape, center, to_local, half, param, low, high, first, count, order, size, transparent,
     probes, light_center, light_half, light_normal, light_rgb, samples,
 ):  # fmt: skip
-    """Irradiance from the lamps and windows on six axis-aligned faces at each probe, and which probes are free.
+    """Irradiance from lamps and windows on six axis-aligned faces at each probe, and which probes are free.
 
     Args:
-        transparent: (N,) int64, not 0 for parts that cast no shadow (lamp shades, panes).
-        probes: (P, 3) positions. light_center, light_half: (L, 3) box that a light fills.
-        light_normal: (L, 3) direction that it shines to, or 0 for all around. light_rgb: (L, 3) intensity.
-        samples: points per light.
+        shape .. size: as in :func:`trace_rays`.
+        transparent: (N,) int64, not 0 for parts that cast no shadow (lamp shades, window panes).
+        probes: (P, 3) positions.
+        light_center, light_half: (L, 3) centre and half sizes of the box that a light fills.
+        light_normal: (L, 3) direction in which it shines, or 0 for all directions.
+        light_rgb: (L, 3) intensity.
+        samples: number of points per light.
 
     Returns:
-        irradiance (P, 6, 3) for the face normals +x, -x, +y, -y, +z, -z, and free (P,), 0 inside a part.
+        Irradiance (P, 6, 3) for the face normals +x, -x, +y, -y, +z, -z; and free (P,), 0 inside a part, else 1.
     """
     irradiance = np.zeros((probes.shape[0], 6, 3), np.float32)
     free = np.ones(probes.shape[0], np.float32)
@@ -349,7 +358,7 @@ def bake_direct(
             continue
         for light in range(light_center.shape[0]):
             for s in range(samples):
-                # a rank-1 lattice fills the light evenly; the same one for all probes, else walls look blotchy
+                # a rank-1 lattice samples the light evenly; it is the same for all probes, or walls would look blotchy
                 fx = (0.5 + s * 0.7548776662) % 1.0 * 2.0 - 1.0
                 fy = (0.5 + s * 0.5698402910) % 1.0 * 2.0 - 1.0
                 fz = (0.5 + s * 0.6180339887) % 1.0 * 2.0 - 1.0
@@ -391,9 +400,12 @@ def bake_bounce(
     """Irradiance (P, 6, 3) that reaches the probes after one diffuse reflection.
 
     Args:
-        probes, free, irradiance: as in and from :func:`bake_direct`, on a grid of ``grid_shape``.
-        albedo: (N, 3) mean reflectance of each part. ambient: (3,) irradiance that stands for later bounces.
-        directions: (K, 3) unit vectors spread evenly over the sphere.
+        shape .. size: as in :func:`trace_rays`.
+        probes: (P, 3) positions, on the grid given by ``grid_shape``, ``grid_origin`` and ``grid_step``.
+        free, irradiance: from :func:`bake_direct`.
+        albedo: (N, 3) mean reflectance of each part.
+        ambient: (3,) irradiance that stands for further bounces.
+        directions: (K, 3) unit vectors, spread evenly over the sphere.
     """
     bounced = np.zeros_like(irradiance)
     weight = 4.0 / directions.shape[0]
@@ -440,7 +452,7 @@ def _trace(
     shape, center, to_local, half, param, low, high, first, count, order, size, ox, oy, oz, dx, dy, dz, limit,
     any_hit, transparent,
 ):  # fmt: skip
-    """Nearest (or, with ``any_hit``, some) part on one ray: (ray parameter, part number or -1)."""
+    """Nearest part on one ray, or any part with ``any_hit``; returns (ray parameter, part number or -1)."""
     best = limit
     found = -1
     ix = 1.0 / dx if abs(dx) > 1e-12 else 1e12
@@ -514,7 +526,7 @@ def _inside_any(shape, center, to_local, half, param, px, py, pz):
 
 @compiled(inline="always", fastmath=True)
 def _to_axes(to_local, n, x, y, z):
-    # no view of to_local[n]: numba counts references to views, which costs more than the product
+    # without a view of to_local[n]: numba counts references to views, which takes longer than the product
     return (
         to_local[n, 0, 0] * x + to_local[n, 0, 1] * y + to_local[n, 0, 2] * z,
         to_local[n, 1, 0] * x + to_local[n, 1, 1] * y + to_local[n, 1, 2] * z,
@@ -524,7 +536,7 @@ def _to_axes(to_local, n, x, y, z):
 
 @compiled(inline="always", fastmath=True)
 def _world_normal(shape, center, to_local, half, param, number, px, py, pz, dx, dy, dz):
-    """Unit normal of a part at a point of its surface, turned against the ray direction."""
+    """Unit normal of a part at a point of its surface, pointing against the ray's direction."""
     if number < ROOM_FACES:
         sign = 1.0 if number % 2 == 0 else -1.0
         axis = number // 2
@@ -552,7 +564,7 @@ def _local_normal(kind, x, y, z, hx, hy, hz, p0, p1):
     if kind == BOX:
         ex, ey, ez = hx - abs(x), hy - abs(y), hz - abs(z)
         sx, sy, sz = (1.0 if x > 0.0 else -1.0), (1.0 if y > 0.0 else -1.0), (1.0 if z > 0.0 else -1.0)
-        # edges of real furniture are never sharp: lean the normal over within p0 of an edge
+        # edges of real furniture are never sharp: bend the normal within p0 of an edge
         nx = sx * max(1.0 - ex / p0, 0.0) * 0.7
         ny = sy * max(1.0 - ey / p0, 0.0) * 0.7
         nz = sz * max(1.0 - ez / p0, 0.0) * 0.7
@@ -592,7 +604,7 @@ def _local_normal(kind, x, y, z, hx, hy, hz, p0, p1):
 
 @compiled(fastmath=True)
 def _hit(kind, ox, oy, oz, dx, dy, dz, hx, hy, hz, p0, p1, limit):
-    """First ray parameter in (NEAR_M, limit) at which a ray enters a shape, else FAR; all in the part's axes."""
+    """First ray parameter below ``limit`` at which a ray enters a shape, else FAR; all in the part's axes."""
     ix = 1.0 / dx if abs(dx) > 1e-12 else (1e12 if dx >= 0.0 else -1e12)
     iy = 1.0 / dy if abs(dy) > 1e-12 else (1e12 if dy >= 0.0 else -1e12)
     iz = 1.0 / dz if abs(dz) > 1e-12 else (1e12 if dz >= 0.0 else -1e12)
@@ -629,7 +641,7 @@ def _hit(kind, ox, oy, oz, dx, dy, dz, hx, hy, hz, p0, p1, limit):
             if t > t1:
                 return FAR
         return t
-    # implicit surfaces: step until the side changes, then halve the step
+    # implicit surfaces: step until the side changes, then bisect
     steps = int((t1 - t0) * length / 0.02) + 2
     dt = (t1 - t0) / steps
     side = _side(kind, ox + t0 * dx, oy + t0 * dy, oz + t0 * dz, hx, hy, hz, p0, p1)
@@ -652,7 +664,7 @@ def _hit(kind, ox, oy, oz, dx, dy, dz, hx, hy, hz, p0, p1, limit):
 
 @compiled(fastmath=True)
 def _hit_cone(ox, oy, oz, dx, dy, dz, hx, hy, hz, taper, limit):
-    """Upright (elliptic) cylinder whose radius grows linearly from 1 at -hz to ``taper`` at +hz."""
+    """Hit of an upright (elliptic) cylinder whose relative radius goes linearly from 1 at -hz to ``taper`` at +hz."""
     ax, ay, bx, by = ox / hx, oy / hy, dx / hx, dy / hy
     k = (taper - 1.0) / (2.0 * hz)
     r, s = 1.0 + k * (oz + hz), k * dz
@@ -691,7 +703,7 @@ def _side(kind, x, y, z, hx, hy, hz, p0, p1):
 
 @compiled(fastmath=True)
 def _fold(x, z, hy, folds_per_m, phase):
-    """Offset of a hanging cloth from its plane: folds that wander a little towards the floor."""
+    """Offset of a hanging cloth from its plane: folds that shift a little on the way down."""
     wander = 0.35 * np.sin(1.7 * z + phase) + 0.5 * np.sin(3.1 * x + 2.0 * phase)
     return 0.9 * hy * np.sin(6.283185307 * folds_per_m * x + phase + wander)
 
@@ -707,13 +719,13 @@ def _heap(x, y, hx, hy, hz, phase):
         + 0.3 * np.sin(-4.0 * a + 7.0 * b + 2.3 * phase)
         + 0.2 * np.sin(11.0 * a + 9.0 * b + 3.1 * phase)
     )
-    # just below the base outside the rim, so that the cloth ends there
+    # outside the rim, it is just below the base, so that the cloth ends there
     return -hz - 1e-3 + 2.0 * hz * rim * (0.68 + 0.32 * wave)
 
 
 def as_tuple(parts: PartArrays, hierarchy: Hierarchy) -> tuple[Any, ...]:
-    """The leading arguments of the compiled functions that trace free rays.
+    """The leading arguments of the compiled functions that trace arbitrary rays.
 
-    mypy takes a tuple of unknown length for all arguments, hence the ``type: ignore`` where others follow it.
+    mypy assumes that a tuple of unknown length supplies all arguments, hence ``type: ignore`` where others follow.
     """
     return (*parts, *hierarchy)

@@ -1,4 +1,4 @@
-"""RGB-D video of one furnished room."""
+"""Rendered RGB-D video of one furnished room."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from lcr_seg_ros.sources.source import SourceFrame
 FloatArray = npt.NDArray[np.float64]
 
 _SWALLOWS = np.zeros(256, np.bool_)
-"""By class: whether structured light often fails on it."""
+"""(256,) by class id: whether structured light often fails on surfaces of that class."""
 _SWALLOWS[[classes.WINDOW, classes.TELEVISION, classes.MIRROR]] = True
 
 
 _SALT = 61
-"""Mixed into the seed; chosen so that seed 0, the demo's room, shows many kinds of things."""
+"""Mixed into the seed; chosen so that the demo's room, seed 0, shows many kinds of objects."""
 
 _POOL_MARGIN = 64
-"""Frames cut their noise out of one larger pool at places that differ by up to this much, in pixels."""
+"""The noise of a frame is cut from a pool that is larger by this many pixels, at a random offset."""
 
 
 class RenderedRoom:
     """Frames of a hand-held RGB-D camera that looks around in a furnished room (a FrameSource).
 
-    The room, its colours, its light and the camera's way follow from ``seed`` alone, and ``frames`` only says
-    how finely the way is sampled. Labels are exact, ids as in ``config/labels/nyu40.yaml``.
+    The room, its colours, its light and the camera's path depend on ``seed`` alone; ``frames`` only determines how
+    finely the path is sampled. Labels are exact, with ids as in ``config/labels/nyu40.yaml``.
 
     Args:
         frames: number of frames, >= 1.
@@ -40,7 +40,7 @@ class RenderedRoom:
         noise: False for exact depth without holes and colour without grain.
 
     Raises:
-        SourceError: an argument out of range.
+        SourceError: an argument is out of range.
     """
 
     def __init__(self, frames: int = 90, seed: int = 0, width: int = 640, height: int = 480, noise: bool = True):
@@ -80,10 +80,10 @@ class RenderedRoom:
             yield self[i]
 
     def __getitem__(self, index: int) -> SourceFrame:
-        """Frame ``index`` (negative counts from the end): the same bytes every time.
+        """Frame ``index`` (negative: counted from the end), with the same bytes every time.
 
         Raises:
-            IndexError: no such frame.
+            IndexError: there is no such frame.
         """
         i = self._checked(index)
         view = self._cast(self.pose(i))
@@ -91,20 +91,20 @@ class RenderedRoom:
         return SourceFrame(f"{i:05d}", RgbdFrame(rgb, self._sense(i, view), self.intrinsics), self._labels[view.part])
 
     def pose(self, index: int) -> FloatArray:
-        """(4, 4) camera-to-world of a frame: optical axes (x right, y down, z forward), world z up, metres."""
+        """(4, 4) camera-to-world pose of a frame: optical axes (x right, y down, z forward), world z up, metres."""
         i = self._checked(index)
         return self._walk.pose(i / max(self.frames - 1, 1))
 
     def gravity(self, index: int) -> FloatArray:
-        """(3,) unit vector that points down, in the optical frame of a frame's camera."""
+        """(3,) unit vector pointing down, in the camera's optical frame."""
         return self.pose(index)[:3, :3].T @ np.array([0.0, 0.0, -1.0])
 
     def depth_from(self, pose: FloatArray, draw: int = 0) -> npt.NDArray[np.float32]:
-        """What the depth sensor measures from a pose of your own, without the cost of a photo.
+        """What the depth sensor measures from any pose, without rendering a photo.
 
         Args:
-            pose: (4, 4) camera-to-world as of :meth:`pose`, its position inside the room.
-            draw: which draw of the sensor's noise; a frame of the way has its index.
+            pose: (4, 4) camera-to-world as of :meth:`pose`, with a position inside the room.
+            draw: number of the sample of sensor noise; for the frames themselves, it is their index.
 
         Returns:
             (H, W) float32 metres along the optical axis, 0 where the sensor measures nothing.
@@ -140,9 +140,9 @@ class RenderedRoom:
         self, mirrored: npt.NDArray[np.float32], part: npt.NDArray[np.int32], points: npt.NDArray[np.float32],
         normals: npt.NDArray[np.float32], eye: FloatArray, light: npt.NDArray[np.float32],
     ) -> None:  # fmt: skip
-        """Add what mirrors and polished surfaces show of the room, one reflection deep, to ``light`` (H * W, 3)."""
+        """Add the reflections in mirrors and polished surfaces, one level deep, to ``light`` (H * W, 3)."""
         width = self.intrinsics.width
-        # polish blurs: every second row and column will do for it; mirrors are sharp
+        # polished surfaces blur, so every second row and column is enough for them; mirrors are sharp
         pixels = np.flatnonzero(mirrored)
         v, u = pixels // width, pixels % width
         shown_by = np.where(mirrored[pixels] < 0.5, (v & ~1) * width + (u & ~1), pixels)
@@ -157,7 +157,7 @@ class RenderedRoom:
         distance, hit, hit_normal = raycast.trace_rays(  # type: ignore[call-arg]
             *raycast.as_tuple(self._parts, self._tree), self._room, start, ray, raycast.FAR
         )
-        # polished surfaces mirror more at a slant (after Schlick 1994)
+        # polished surfaces reflect more at grazing angles (after Schlick 1994)
         weight = mirrored[chosen] * (1 + 4 * (1 - mirrored[chosen]) * (1 - cos) ** 3)
         seen = np.zeros((len(chosen), 3), np.float32)
         self._shade(
@@ -167,7 +167,7 @@ class RenderedRoom:
         light[pixels] += seen[place]
 
     def _unit_noise(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """(H, W, 3) standard normal."""
+        """(H, W, 3) standard normal noise."""
         v, u = rng.integers(0, _POOL_MARGIN, 2)
         return self._pool[v : v + self.intrinsics.height, u : u + self.intrinsics.width]
 

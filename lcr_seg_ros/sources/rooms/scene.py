@@ -1,4 +1,4 @@
-"""A room as a list of parts: what furniture is put together with, and what the ray caster is given."""
+"""A room as a list of parts. Furniture is assembled from these, and the ray caster renders them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Color = tuple[float, float, float]
 Vector = tuple[float, float, float]
 
 EDGE_M = 0.006
-"""Width over which the normal of a box leans over its edge."""
+"""Width in metres over which a box's normal bends at its edges."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,14 @@ class Material:
     """How a surface looks.
 
     Args:
-        color, color2, color3: sRGB 0..255, as a colour picker shows them; what the second and third are for
-            depends on the texture.
+        color, color2, color3: sRGB 0..255, as a colour picker shows them; the use of the second and third depends on
+            the texture.
         texture: one of the constants of :mod:`.shading`.
         scale: see ``shading._texture``.
-        bump: wrinkles, 0..1. gloss: highlights, 0..1. mirror: share of mirrored light, 0..1.
-        emission: light sent out per reflectance.
+        bump: strength of wrinkles, 0..1.
+        gloss: strength of highlights, 0..1.
+        mirror: share of light that is mirrored, 0..1.
+        emission: emitted light per reflectance.
     """
 
     color: Color = (200, 200, 200)
@@ -77,7 +79,8 @@ def scaled(color: Vector, factor: float) -> Vector:
 
 @dataclass(frozen=True)
 class Light:
-    """A lamp or window that fills a box; ``normal`` is 0 if it shines all around."""
+    """A lamp or window that fills a box: centre, half sizes, and intensity; ``normal`` is the direction in which it
+    shines, 0 for all directions."""
 
     center: Vector
     half: Vector
@@ -100,12 +103,12 @@ class _Part:
 
 @dataclass
 class Scene:
-    """Collects parts in a frame that furniture can be written in: x along its back, y to its front, z up.
+    """Collects parts, in coordinates that are convenient for furniture: x along its back, y to its front, z up.
 
     Args:
         size: (width, depth, height) of the room in metres; it fills 0..size.
-        rng: decides small variations.
-        faces: material of x=0, x=W, y=0, y=D, floor, ceiling; labels follow from the face.
+        rng: source of small variations.
+        faces: materials of x=0, x=W, y=0, y=D, floor, ceiling; their labels follow from the face.
     """
 
     size: Vector
@@ -128,7 +131,7 @@ class Scene:
 
     @contextmanager
     def at(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> Iterator[Scene]:
-        """Parts added inside the ``with`` are placed relative to this point, turned by ``yaw`` radians about z."""
+        """Place the parts added inside the block relative to this point, rotated by ``yaw`` radians about z."""
         origin, turn = self._origin, self._turn
         self._origin = origin + turn @ np.array([x, y, z])
         self._turn = turn @ rotation(yaw)
@@ -141,14 +144,14 @@ class Scene:
         self, label: int, material: Material, center: Vector, size: Vector, *, yaw: float = 0.0, pitch: float = 0.0,
         roll: float = 0.0, shadow: bool = True, edge: float = EDGE_M,
     ) -> None:  # fmt: skip
-        """A box; pitch leans its top towards -y (backwards), roll towards +x."""
+        """Add a box; pitch leans its top towards -y (backwards), roll towards +x. Angles are in radians."""
         self._add(BOX, label, material, center, size, (edge, 0.0), yaw, pitch, roll, shadow)
 
     def cushion(
         self, label: int, material: Material, center: Vector, size: Vector, radius: float, *, yaw: float = 0.0,
         pitch: float = 0.0, roll: float = 0.0,
     ) -> None:  # fmt: skip
-        """A box with round edges and corners."""
+        """Add a box with round edges and corners."""
         radius = min(radius, 0.499 * min(size))
         self._add(ROUNDED, label, material, center, size, (radius, 0.0), yaw, pitch, roll, True)
 
@@ -156,7 +159,7 @@ class Scene:
         self, label: int, material: Material, center: Vector, size: Vector, *, taper: float = 1.0, yaw: float = 0.0,
         pitch: float = 0.0, roll: float = 0.0, shadow: bool = True,
     ) -> None:  # fmt: skip
-        """A cylinder along z with diameters size[0], size[1]; the top is ``taper`` times as wide as the bottom."""
+        """Add a cylinder along z with diameters size[0], size[1]; its top is ``taper`` times as wide as its bottom."""
         if taper > 1.0:  # the bounding box must hold the wider end
             roll, taper, size = roll + np.pi, 1.0 / taper, (size[0] * taper, size[1] * taper, size[2])
         self._add(CYLINDER, label, material, center, size, (taper, 0.0), yaw, pitch, roll, shadow)
@@ -171,22 +174,22 @@ class Scene:
         self, label: int, material: Material, center: Vector, size: Vector, *, yaw: float = 0.0, pitch: float = 0.0,
         roll: float = 0.0,
     ) -> None:  # fmt: skip
-        """A stuffed pillow in the x-z plane, size[1] thick in the middle."""
+        """Add a stuffed pillow in the x-z plane, size[1] thick in the middle."""
         self._add(PUFF, label, material, center, size, (0.0, 0.0), yaw, pitch, roll, True)
 
     def curtain(
         self, label: int, material: Material, center: Vector, size: Vector, folds_per_m: float = 9.0, *,
         yaw: float = 0.0,
     ) -> None:  # fmt: skip
-        """Hanging cloth in the x-z plane with folds that are size[1] deep."""
+        """Add hanging cloth in the x-z plane with folds of depth size[1]."""
         self._add(CURTAIN, label, material, center, size, (folds_per_m, 6.28 * self.rng.random()), yaw, 0, 0, True)
 
     def pile(self, label: int, material: Material, center: Vector, size: Vector, *, yaw: float = 0.0) -> None:
-        """Crumpled cloth that lies on center[2] - size[2] / 2."""
+        """Add crumpled cloth that lies at height center[2] - size[2] / 2."""
         self._add(PILE, label, material, center, size, (6.28 * self.rng.random(), 0.0), yaw, 0, 0, True)
 
     def light(self, center: Vector, size: Vector, rgb: Vector, normal: Vector = (0.0, 0.0, 0.0)) -> None:
-        """A light source in the current frame; add the parts that are seen of it with ``shadow=False``."""
+        """Add a light source. Its visible parts have to be added separately, with ``shadow=False``."""
         middle = self._origin + self._turn @ np.array(center, float)
         half = np.abs(self._turn) @ (np.array(size, float) / 2)
         facing = self._turn @ np.array(normal, float)
@@ -232,7 +235,7 @@ class Scene:
 
     @property
     def part_mirror(self) -> FloatArray:
-        """(N,) share of light that each part mirrors."""
+        """(N,) share of light that each part mirrors, 0..1."""
         return np.array([q.material.mirror for q in self._parts], float)
 
     @property
@@ -242,7 +245,7 @@ class Scene:
 
 
 def rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> FloatArray:
-    """(3, 3) turn by ``yaw`` about z after ``pitch`` about x after ``roll`` about y, radians."""
+    """(3, 3) rotation by ``roll`` about y, then ``pitch`` about x, then ``yaw`` about z, in radians."""
     cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
     about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])

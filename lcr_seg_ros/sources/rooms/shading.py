@@ -1,6 +1,6 @@
-"""Colour of surfaces: procedural textures and light looked up in a grid of probes.
+"""Colour of surfaces: procedural textures, and light that is looked up in a grid of probes.
 
-Everything is linear light; :mod:`.camera` turns it into an 8-bit photo.
+All light is linear; :mod:`.camera` turns it into an 8-bit photo.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lcr_seg_ros.compiled import compiled
     PLAIN, WOOD, PLANKS, CARPET, FABRIC, STRIPES, TILES, PICTURE, BOOK, PAPER, PANEL, PATCHWORK, SPECKLE, OUTDOORS,
     SCREEN, RUG, BRICK, SLATS, DAMASK,
 ) = range(19)  # fmt: skip
-"""Textures; what ``scale`` means is said in :func:`_texture`."""
+"""Textures; for the meaning of ``scale``, see :func:`_texture`."""
 
 NOISE_SIZE = 256
 
@@ -44,20 +44,22 @@ class LightGrid(NamedTuple):
 
 
 def noise_table(rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """(256, 256) float32 of 0..1, the lattice of all value noise in a room."""
+    """(256, 256) float32 in 0..1, the lattice for all value noise in a room."""
     return rng.random((NOISE_SIZE, NOISE_SIZE), dtype=np.float32)
 
 
 def contact_shadow(
     points: npt.NDArray[np.float32], normals: npt.NDArray[np.float32], depth: npt.NDArray[np.float32], focal: float
 ) -> npt.NDArray[np.float32]:
-    """How open each surface point is within a hand's breadth: what the light grid is too coarse for.
+    """Screen-space ambient occlusion within a hand's breadth, for which the light grid is too coarse.
 
     Args:
-        points, normals: (H, W, 3) float32, world. depth: (H, W) float32 metres. focal: pixels.
+        points, normals: (H, W, 3) float32, in the world.
+        depth: (H, W) float32 metres.
+        focal: focal length in pixels.
 
     Returns:
-        (H, W) float32: 1 open .. about 0.4 in a crease (ambient occlusion sampled in screen space, at half size).
+        (H, W) float32: from 1 in the open to about 0.4 in a crease; sampled at half size.
     """
     height, width = depth.shape
     half = np.empty(((height + 1) // 2, (width + 1) // 2), np.float32)
@@ -102,18 +104,22 @@ def shade(
     grid, grid_origin, grid_step, fallback, light_center, light_rgb, noise,
     part, points, normals, eye, pixel_angle, weight, out,
 ):  # fmt: skip
-    """Add the light that K surface points send to the eye to ``out``.
+    """Add the light that K surface points send to the eye to ``out`` (K, 3) float32.
 
     Args:
-        center, to_local, half: where parts are, as in PartArrays. texture .. seed: MaterialArrays.
-        grid .. fallback: LightGrid. light_center, light_rgb: (L, 3), for highlights.
+        center, to_local, half: of the parts, as in PartArrays.
+        texture .. seed: fields of MaterialArrays.
+        grid .. fallback: fields of LightGrid.
+        light_center, light_rgb: (L, 3), for highlights.
         noise: from :func:`noise_table`.
-        part: (K,) part numbers; points, normals: (K, 3) float32, world. eye: (3,).
-        pixel_angle: 1 / focal length in pixels: detail finer than a pixel fades out.
-        weight: (K,) float32 share of this light in ``out`` (K, 3) float32.
+        part: (K,) part numbers.
+        points, normals: (K, 3) float32, in the world.
+        eye: (3,) position in the world.
+        pixel_angle: 1 / focal length in pixels; detail finer than a pixel fades out.
+        weight: (K,) float32 weight of this light in ``out``.
     """
     for i in range(part.shape[0]):
-        n = np.uintp(part[i])  # unsigned: numba then leaves out the test for negative indices
+        n = np.uintp(part[i])  # unsigned, so that numba leaves out the test for negative indices
         px, py, pz = points[i, 0], points[i, 1], points[i, 2]
         nx, ny, nz = normals[i, 0], normals[i, 1], normals[i, 2]
         vx, vy, vz = eye[0] - px, eye[1] - py, eye[2] - pz
@@ -179,7 +185,7 @@ def shade(
 
 @compiled(inline="always", fastmath=True)
 def _irradiance(grid, origin, step, fallback, px, py, pz, nx, ny, nz):
-    """Irradiance on a surface with normal n: trilinear in the grid, taken half a cell off the surface."""
+    """Irradiance on a surface with normal n: trilinear interpolation in the grid, about half a cell off the surface."""
     fx = (px + 0.55 * nx * step[0] - origin[0]) / step[0]
     fy = (py + 0.55 * ny * step[1] - origin[1]) / step[1]
     fz = (pz + 0.55 * nz * step[2] - origin[2]) / step[2]
@@ -227,7 +233,7 @@ def _texture(kind, colors, n, scale, seed, x, y, z, mx, my, mz, hx, hy, hz, pixe
     else:
         u, v, hu, hv = x, y, hx, hy
     s = seed * 251.0
-    # indices, not views, of the colours: numba counts references to views
+    # indices of the colours rather than views: numba counts references to views, which costs time
     a, b = 0, 1
     mix = 0.0
     gain = 1.0
@@ -381,7 +387,7 @@ def _texture(kind, colors, n, scale, seed, x, y, z, mx, my, mz, hx, hy, hz, pixe
 
 @compiled(fastmath=True)
 def _picture(colors, n, s, seed, p, q, hu, hv, noise):
-    """A print behind a mat: landscape, abstract fields or a figure; p, q in -1..1."""
+    """A framed print, perhaps with a mat: landscape, abstract fields or a figure; p, q in -1..1."""
     mat = 0.0 if seed < 0.35 else 0.06
     if mat > 0.0 and (abs(p) * hu > hu - mat or abs(q) * hv > hv - mat):
         return 0.82, 0.80, 0.74
@@ -413,7 +419,7 @@ def _picture(colors, n, s, seed, p, q, hu, hv, noise):
 
 @compiled(fastmath=True)
 def _grain(noise, along, across, s, pixel):
-    """Wood grain 0..1: streaks along the board, fading where they are finer than a pixel."""
+    """Wood grain 0..1: streaks along the board, which fade out where they are finer than a pixel."""
     ring = _noise(noise, 0.9 * along + s, 14.0 * across + 3.0 * _noise(noise, 1.3 * along, 2.0 * across + s))
     streak = _noise(noise, 4.0 * along + s, 110.0 * across)
     visible = _fade(pixel, 110.0)
@@ -451,7 +457,7 @@ def _edge(x, period):
 
 @compiled(inline="always", fastmath=True)
 def _line(distance, half_width, pixel):
-    """1 on a line, 0 off it; thinner than a pixel it keeps its mean darkness."""
+    """1 on a line, 0 off it; a line thinner than a pixel keeps its mean darkness."""
     if distance > half_width + pixel:
         return 0.0
     cover = min(1.0, 2.0 * half_width / pixel)
@@ -460,7 +466,7 @@ def _line(distance, half_width, pixel):
 
 @compiled(inline="always", fastmath=True)
 def _fade(pixel, frequency):
-    """How much of a detail with this many cycles per metre a pixel still resolves."""
+    """How much of a detail with this many cycles per metre a pixel of this size resolves, 0..1."""
     return min(1.0, max(0.0, 1.3 - 3.0 * pixel * frequency))
 
 

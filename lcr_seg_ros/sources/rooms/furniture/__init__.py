@@ -1,9 +1,9 @@
-"""Furniture put together from parts, labelled as NYU Depth V2 labels it.
+"""Furniture, assembled from parts and labelled as in NYU Depth V2.
 
-Every function adds one piece to the scene in its current frame. Pieces that stand against a wall have the
-middle of their back at the origin, x along the wall and y into the room; free-standing ones have their
-middle at the origin and face +y. Lengths are metres. The 40-class ids follow the dataset's habits: a
-headboard is other furniture, a computer monitor is another prop, books in a bookshelf mostly count as bookshelf.
+Every function adds one piece to the scene, in the scene's current coordinates. Pieces against a wall have the middle of
+their back at the origin, x along the wall and y into the room; free-standing ones have their centre at the origin and
+face +y. Lengths are in metres. The 40-class ids follow the conventions of the dataset: a headboard is other furniture,
+a computer monitor is other prop, and books in a bookshelf mostly count as bookshelf.
 """
 
 from lcr_seg_ros.sources.rooms.furniture.pieces import (

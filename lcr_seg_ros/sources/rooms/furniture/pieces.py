@@ -1,4 +1,4 @@
-"""Pieces to sit and sleep on, to put things on and into."""
+"""Chairs, sofas, beds, tables, desks and storage."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def night_stand(s: Scene, rng: np.random.Generator, style: Style) -> float:
 def table(
     s: Scene, rng: np.random.Generator, style: Style, width: float, depth: float, height: float, label: int = TABLE
 ) -> None:
-    """A table top on four legs, or for small round ones on a column, in the middle of the frame."""
+    """A table with four legs, or with one column if it is small and round, centred at the origin."""
     kind = rng.random()
     top = style.wood if kind < 0.8 else Material(vary(rng, (60, 62, 64)), gloss=0.35, scale=0.1)
     thick = rng.uniform(0.025, 0.045)
@@ -289,7 +289,7 @@ def table(
 
 
 def dining_set(s: Scene, rng: np.random.Generator, style: Style, width: float, depth: float, seats: int) -> None:
-    """A dining table with chairs around it and a few things on it, in the middle of the frame."""
+    """A dining table with chairs around it and a few things on it, centred at the origin."""
     table(s, rng, style, width, depth, 0.75)
     spots = [
         (x * width, side * (depth / 2 + rng.uniform(0.02, 0.2)), np.pi if side > 0 else 0.0)
@@ -465,7 +465,7 @@ def bookshelf(s: Scene, rng: np.random.Generator, style: Style, width: float, he
     for k in range(shelves + 1):
         s.box(BOOKSHELF, frame, (0, depth / 2, 0.08 + k * gap - board / 2), (width - 2 * board, depth, board))
     s.box(BOOKSHELF, frame, (0, depth - 0.02, 0.04), (width - 2 * board, 0.02, 0.08))
-    # annotators mark some rows of books by themselves and leave most of them to the bookshelf
+    # annotators label some rows of books as books, and leave most of them to the bookshelf
     by_itself = rng.random() < 0.2
     for k in range(shelves):
         z, room = 0.08 + k * gap, gap - board
@@ -497,7 +497,7 @@ def bookshelf(s: Scene, rng: np.random.Generator, style: Style, width: float, he
 def _upright_books(
     s: Scene, rng: np.random.Generator, label: int, x: float, end: float, depth: float, z: float, room: float
 ) -> float:
-    """A run of books that look alike; returns where it ends."""
+    """A row of books that look alike; returns where it ends."""
     set_color, tall = choose(rng, BRIGHT_COLORS), rng.uniform(0.62, 0.95) * room
     uniform = rng.random() < 0.3
     for _ in range(int(rng.integers(3, 12))):

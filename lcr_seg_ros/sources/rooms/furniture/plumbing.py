@@ -130,7 +130,7 @@ def kitchen_run(
 
 
 def _free_spans(width: float, taken: list[float], half: float) -> list[tuple[float, float]]:
-    """Parts of -width/2..width/2 that are farther than ``half`` from everything taken."""
+    """Intervals within -width/2..width/2 that are farther than ``half`` from all that is taken."""
     spans, start = [], -width / 2 + 0.08
     for x in sorted(taken):
         if x - half > start + 0.15:

@@ -1,4 +1,4 @@
-"""Materials and colours, and how they are picked so that a room looks furnished by one hand."""
+"""Materials and colours, chosen so that the furniture of a room matches."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BOX_COLORS: tuple[Color, ...] = ((178, 138, 92), (168, 126, 80), (190, 150, 104)
 
 
 def choose(rng: np.random.Generator, options: tuple[Color, ...]) -> Color:
-    """One of the colours, a little varied."""
+    """One of the colours, slightly varied."""
     return vary(rng, options[rng.integers(len(options))])
 
 
@@ -63,7 +63,7 @@ def tone(rng: np.random.Generator, color: Color) -> Color:
 
 @dataclass(frozen=True)
 class Style:
-    """Materials that the pieces of one room share, so that they look bought together."""
+    """Materials that the pieces of one room share, so that they match."""
 
     wood: Material
     wood2: Material

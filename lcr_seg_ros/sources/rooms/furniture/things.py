@@ -1,4 +1,4 @@
-"""Small things, lamps, screens, plants: what makes a room look lived in."""
+"""Lamps, screens, plants and small things, which make a room look lived in."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def television(s: Scene, rng: np.random.Generator, width: float, stand: bool = T
 
 
 def monitor(s: Scene, rng: np.random.Generator) -> None:
-    """A computer monitor, which the dataset counts as another prop."""
+    """A computer monitor, which the dataset counts as other prop."""
     width = rng.uniform(0.42, 0.58)
     height = width * rng.uniform(0.58, 0.76)
     on = rng.random() < 0.6
@@ -91,7 +91,7 @@ def laptop(s: Scene, rng: np.random.Generator) -> None:
 
 
 def table_lamp(s: Scene, rng: np.random.Generator, x: float, y: float, z: float, on: float | None = None) -> None:
-    """A lamp with a shade, about 0.55 tall, standing on z; adds its light."""
+    """A lamp with a shade, about 0.55 tall, standing at height z; adds its light."""
     height, shade_d = rng.uniform(0.42, 0.62), rng.uniform(0.22, 0.34)
     foot = Material(choose(rng, BRIGHT_COLORS + CLOTH_COLORS), gloss=0.25)
     s.cylinder(LAMP, foot, (x, y, z + 0.015), (0.14, 0.14, 0.03))
@@ -127,7 +127,7 @@ def _shade(
 
 
 def ceiling_lamp(s: Scene, rng: np.random.Generator, brightness: float, panel: bool = False) -> None:
-    """A lamp under the ceiling (z = 0 is the ceiling); adds its light. The dataset counts it as another prop."""
+    """A lamp below the ceiling, which is at z = 0; adds its light. The dataset counts it as other prop."""
     rgb = scaled((1.0, 0.98, 0.92) if panel else (1.0, 0.86, 0.66), brightness)
     glow = Material((245, 240, 230), emission=2.6 * min(1.0, brightness))
     if panel:
@@ -235,7 +235,7 @@ def clutter(
     s: Scene, rng: np.random.Generator, x0: float, x1: float, y0: float, y1: float, z: float, count: int,
     kinds: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Some small things (up to twice ``count``) on a surface at height z, none inside another."""
+    """Some small things (up to twice ``count``) on a surface at height z, which do not overlap."""
     taken: list[tuple[float, float, float]] = []
     if x1 <= x0 or y1 < y0:
         return

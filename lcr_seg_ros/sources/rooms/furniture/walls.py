@@ -1,4 +1,4 @@
-"""What walls have: doors, windows and their covers, pictures, boards, hearths, switches."""
+"""Things on walls: doors, windows with curtains and blinds, pictures, boards, fireplaces, switches."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def curtains(s: Scene, rng: np.random.Generator, width: float, top: float, botto
 
 
 def blinds(s: Scene, rng: np.random.Generator, width: float, low: float, high: float, daylight: float) -> None:
-    """Slats in front of a window, let down most of the way."""
+    """Slats in front of a window, most of the way down."""
     down = rng.uniform(0.55, 1.0) * (high - low + 0.06)
     color = vary(rng, (215, 210, 200), 12)
     slats = Material(
