@@ -229,7 +229,7 @@ def unknown_parameters(
 
 
 def why_unknown(name: str, specs: Mapping[str, ParameterSpec], cameras: Iterable[str] = ()) -> str:
-    """Why a name of :func:`unknown_parameters` is unknown: the camera, the spelling, or that no camera has it."""
+    """Why a name of :func:`unknown_parameters` is unknown: wrong camera, not per camera, or perhaps misspelt."""
     camera, _, base = name.rpartition(".")
     cameras = tuple(cameras)
     if camera and "cameras" in specs and base in specs:
