@@ -127,7 +127,7 @@ class Pace:
         self._last_ns: int | None = None
 
     def keeps(self, stamp_ns: int) -> bool:
-        """Whether to keep a frame; call it once for each, in order. With an interval, one whose stamp jumps back is kept."""
+        """Whether to keep a frame; call it once for each, in order. By time, one whose stamp jumps back is kept."""
         self._seen += 1
         if self._every is not None:
             return (self._seen - 1) % self._every == 0
