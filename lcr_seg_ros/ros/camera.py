@@ -199,13 +199,13 @@ class Camera:
         """
         report = self._statistics.report()
         if self._is_started:
-            problem = self._silence() or _loss(report) or self._misfit() or problem or _doubt(report)
+            problem = self._silence() or _loss(report) or self._registration_problem() or problem or _doubt(report)
         if self._gravity is not None:
             facts = {**facts, "gravity_source": self._gravity.source_name, "registration": self._input.registration}
         about = f"{name.lstrip('/')}: segmentation{' ' if self.name else ''}{self.name}"
         return diagnostic_status(about, device, facts, report, problem)
 
-    def _misfit(self) -> str | None:
+    def _registration_problem(self) -> str | None:
         """Why depth is not registered to colour, whether it is used or dropped; None if it is, or need not be."""
         state, _, problem = self._input.registration.partition(": ")
         return f"depth is not registered to colour: {problem}" if state == "none" and problem else None

@@ -88,10 +88,10 @@ def process_facts() -> dict[str, str]:
         lines = PROCESS.read_text().splitlines()
     except OSError:
         return {}
-    told = dict(line.split(":", 1) for line in lines if ":" in line)
+    entries = dict(line.split(":", 1) for line in lines if ":" in line)
     facts = {}
-    if "VmRSS" in told:  # "  123456 kB"
-        facts["memory_mb"] = f"{int(told['VmRSS'].split()[0]) / 1024:.1f}"
-    if "Threads" in told:
-        facts["threads"] = told["Threads"].strip()
+    if "VmRSS" in entries:  # "  123456 kB"
+        facts["memory_mb"] = f"{int(entries['VmRSS'].split()[0]) / 1024:.1f}"
+    if "Threads" in entries:
+        facts["threads"] = entries["Threads"].strip()
     return facts

@@ -250,7 +250,7 @@ class ImuGravity(GravitySource):
         if length < NO_DIRECTION:
             return GravityReading(problem=f"{self._topic}: its samples have no direction in common")
         try:
-            rotation = self._rotation if self._rotation is not None else self._rotation_after_frames(stamp_ns)
+            rotation = self._rotation if self._rotation is not None else self._rotation_from_frames(stamp_ns)
         except TransformError as error:
             return GravityReading(
                 problem=f"{self._topic} is in frame {self._imu_frame!r}, the images in {optical_frame!r}, and how one "
@@ -276,7 +276,7 @@ class ImuGravity(GravitySource):
         known = self._imu_frame and self._optical_frame
         return self._rotation is None and bool(known) and self._imu_frame != self._optical_frame
 
-    def _rotation_after_frames(self, stamp_ns: int) -> FloatArray:
+    def _rotation_from_frames(self, stamp_ns: int) -> FloatArray:
         if not (self._imu_frame and self._optical_frame):
             raise TransformError("a frame_id is empty")
         if self._imu_frame == self._optical_frame:

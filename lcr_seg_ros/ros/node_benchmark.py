@@ -337,8 +337,8 @@ def _figures(
     from conversion on. ``processing_ms`` adds the network. The stage ``wait``, in which a frame waits for the one
     before it, is part of the latencies but of neither of these two.
     """
-    told = list(chain.seen.diagnostics)
-    stage_ms = {stage: _median(told, f"{stage}_ms_p50") for stage in STAGES if f"{stage}_ms_p50" in told[-1]}
+    reports = list(chain.seen.diagnostics)
+    stage_ms = {stage: _median(reports, f"{stage}_ms_p50") for stage in STAGES if f"{stage}_ms_p50" in reports[-1]}
     latencies = [(mask.sent_ns - mask.stamp_ns) * 1e-6 for mask in masks]
     network = "network" if "network" in stage_ms else "device"  # the device stage includes the network
     outside_ms = sum(ms for stage, ms in stage_ms.items() if stage not in (network, "wait"))
@@ -355,10 +355,10 @@ def _figures(
         "masks_received": len(masks),
         "mask_hz": len(masks) / seconds,
         "dropped_share": 1 - len(answered) / len(due),
-        "dropped": {k.removeprefix("dropped_"): int(v) for k, v in told[-1].items() if k.startswith("dropped_")},
+        "dropped": {k.removeprefix("dropped_"): int(v) for k, v in reports[-1].items() if k.startswith("dropped_")},
         "from_stamp_ms": from_stamp_ms,
-        "from_arrival_ms": {name: _median(told, f"response_ms_{name}") for name in from_stamp_ms},
-        "pair_age_ms": _median(told, "age_ms_p50"),
+        "from_arrival_ms": {name: _median(reports, f"response_ms_{name}") for name in from_stamp_ms},
+        "pair_age_ms": _median(reports, "age_ms_p50"),
         "stage_ms": stage_ms,
         "outside_ms": outside_ms,
         "outside_over_network": outside_ms / stage_ms[network],
@@ -370,12 +370,12 @@ def _figures(
         "private_growth_mb": _growth([s.private_mb for s in samples], edge),
         "threads": [samples[0].threads, samples[-1].threads],
         "cpu_cores": (samples[-1].cpu_s - samples[0].cpu_s) / seconds,
-        "backend": f"{told[-1]['backend']} on {told[-1]['device']}",
+        "backend": f"{reports[-1]['backend']} on {reports[-1]['device']}",
     }
 
 
-def _median(told: list[dict[str, str]], key: str) -> float:
-    return statistics.median(float(values[key]) for values in told if key in values)
+def _median(reports: list[dict[str, str]], key: str) -> float:
+    return statistics.median(float(values[key]) for values in reports if key in values)
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:

@@ -308,7 +308,7 @@ class ParameterHandler:
         self._is_told_when_set = tell_when_set is not None
         if tell_when_set is not None:
             tell_when_set(self._use)
-        node.add_on_set_parameters_callback(self._judge)
+        node.add_on_set_parameters_callback(self._accept_or_refuse)
 
     def of_camera(self, camera: str) -> SegmentParameters:
         """The values in use for a camera: the node's, except those that are set for the camera itself."""
@@ -328,12 +328,12 @@ class ParameterHandler:
     def _combine(self) -> None:
         self._of_cameras = {camera: replace(self.values, **own) for camera, own in self._own.items()}
 
-    def _judge(self, parameters: Iterable[Parameter[Any]]) -> SetParametersResult:
+    def _accept_or_refuse(self, parameters: Iterable[Parameter[Any]]) -> SetParametersResult:
         """Accept or refuse parameters that are to be set together: if one is refused, none is set."""
         parameters = list(parameters)
         try:
             now = self._values_with(parameters)
-            self._own_with(parameters)
+            self._camera_values_with(parameters)
             if now != self.values:
                 self._check(self.values, now)
         except Exception as error:  # a strange model file may raise anything; the node must go on as it was
@@ -346,7 +346,7 @@ class ParameterHandler:
     def _use(self, parameters: Iterable[Parameter[Any]]) -> None:
         parameters = list(parameters)
         before, now = self.values, self._values_with(parameters)
-        self.values, self._own = now, self._own_with(parameters)
+        self.values, self._own = now, self._camera_values_with(parameters)
         self._combine()
         if now != before:
             self._on_change(before, now)
@@ -370,7 +370,7 @@ class ParameterHandler:
             changed[parameter.name] = value
         return replace(self.values, **changed)
 
-    def _own_with(self, parameters: Iterable[Parameter[Any]]) -> dict[str, dict[str, Any]]:
+    def _camera_values_with(self, parameters: Iterable[Parameter[Any]]) -> dict[str, dict[str, Any]]:
         """The values set for single cameras, with these parameters changed.
 
         Raises:

@@ -287,11 +287,11 @@ def _camera(options: dict[str, Any], stop: threading.Event) -> CameraTopics | No
     if rgb and (depth or no_depth) and info:
         return CameraTopics(rgb, "" if no_depth else depth, info).with_transports(transports)
     deadline = time.monotonic() + options["timeout"]
-    looker = GraphListener((rgb, depth))
+    graph_listener = GraphListener((rgb, depth))
     try:
-        with spinning(looker):
+        with spinning(graph_listener):
             while not stop.is_set():
-                view = looker.listen(LOOK_S, stop.wait)
+                view = graph_listener.listen(LOOK_S, stop.wait)
                 found = find_cameras(view.image_topics, view.of_type(CAMERA_INFO), view.encodings)
                 camera = next((c for c in found if rgb in ("", c.rgb)), None)
                 if rgb and (camera is None or depth):
@@ -311,7 +311,7 @@ def _camera(options: dict[str, Any], stop: threading.Event) -> CameraTopics | No
                     )
         return None
     finally:
-        looker.destroy_node()
+        graph_listener.destroy_node()
 
 
 def explain_lack(rgb: str, images: Collection[str], encodings: Mapping[str, str]) -> str:

@@ -162,7 +162,7 @@ class SegmentNode(LifecycleNode):
         check_class_filter(values.class_filter, bundle.labels)
         for name in values.cameras or ("",):
             self._cameras.append(Camera(self._shared, name, bundle))
-        segmenter = self._made_ready(bundle, values, (WARM_UP_SIZE,))
+        segmenter = self._prepared_segmenter(bundle, values, (WARM_UP_SIZE,))
         self._diagnostics = self.create_publisher(
             DiagnosticArray,
             DIAGNOSTICS_TOPIC,
@@ -202,7 +202,7 @@ class SegmentNode(LifecycleNode):
 
     @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._rest()
+        self._stop_labelling()
         self.get_logger().info("inactive")
         return super().on_deactivate(state)
 
@@ -230,7 +230,7 @@ class SegmentNode(LifecycleNode):
         Returns:
             False if one of them took longer: its thread, a daemon, is left behind.
         """
-        has_ended = self._rest(patience_s)
+        has_ended = self._stop_labelling(patience_s)
         if not self._loader.close(patience_s):
             has_ended = False
             self.get_logger().warning("a model is still being loaded; going on without it")
@@ -244,7 +244,7 @@ class SegmentNode(LifecycleNode):
         self._engine = self._in_use = self._checked = None
         return has_ended
 
-    def _rest(self, patience_s: float = STOP_TIMEOUT_S) -> bool:
+    def _stop_labelling(self, patience_s: float = STOP_TIMEOUT_S) -> bool:
         """Unsubscribe and stop labelling; returns False if the network has not returned within ``patience_s``."""
         self._is_active = False
         for camera in self._cameras:
@@ -266,9 +266,9 @@ class SegmentNode(LifecycleNode):
 
     def _load(self, wish: Wish) -> Segmenter:
         """Read and warm up a model; called in the loader's thread."""
-        return self._made_ready(self._read_model(model_file(wish.values)), wish.values, wish.sizes)
+        return self._prepared_segmenter(self._read_model(model_file(wish.values)), wish.values, wish.sizes)
 
-    def _made_ready(
+    def _prepared_segmenter(
         self, bundle: ModelBundle, values: SegmentParameters, sizes: Sequence[tuple[int, int]]
     ) -> Segmenter:
         choice = values.choice
@@ -300,10 +300,10 @@ class SegmentNode(LifecycleNode):
         kind = "" if isinstance(outcome, LcrSegError) else f"{type(outcome).__name__}: "
         text = f"model {wish.values.model} cannot be used, {self._in_use.model} stays: {kind}{outcome}"
         self.get_logger().error(" ".join(text.split()))
-        self._use_cameras_with(self._engine.segmenter.bundle)
-        self._go_back_to(self._in_use)
+        self._adapt_cameras_to(self._engine.segmenter.bundle)
+        self._restore_parameters(self._in_use)
 
-    def _go_back_to(self, choice: ModelChoice) -> None:
+    def _restore_parameters(self, choice: ModelChoice) -> None:
         """Set the parameters back to the model in use, all at once: one by one they would request models in between."""
         assert self._engine is not None
         values = choice._asdict()
@@ -319,11 +319,11 @@ class SegmentNode(LifecycleNode):
     def _switch(self, segmenter: Segmenter) -> None:
         assert self._engine is not None
         with self._engine.between_frames(STOP_TIMEOUT_S):
-            self._use_cameras_with(segmenter.bundle)
+            self._adapt_cameras_to(segmenter.bundle)
             self._engine.segmenter = segmenter
         self._announce()
 
-    def _use_cameras_with(self, model: ModelDescription) -> None:
+    def _adapt_cameras_to(self, model: ModelDescription) -> None:
         for camera in self._cameras:
             camera.use_model(model)
 
@@ -351,7 +351,7 @@ class SegmentNode(LifecycleNode):
 
     def _apply(self, before: SegmentParameters, now: SegmentParameters) -> None:
         if self._engine is not None and now.choice != before.choice:
-            self._wish_for_model(now)
+            self._request_model(now)
         if (before.slop, before.queue_size) != (now.slop, now.queue_size):
             for camera in self._cameras:
                 camera.start_over()
@@ -364,11 +364,11 @@ class SegmentNode(LifecycleNode):
                 camera.start() if now.enabled else camera.stop()
             self.get_logger().info("enabled" if now.enabled else "not enabled")
 
-    def _wish_for_model(self, now: SegmentParameters) -> None:
+    def _request_model(self, now: SegmentParameters) -> None:
         assert self._engine is not None
         if now.choice == self._in_use:
             self._loader.forget()
-            self._use_cameras_with(self._engine.segmenter.bundle)
+            self._adapt_cameras_to(self._engine.segmenter.bundle)
             return
         assert self._checked is not None  # set by _check, which comes first
         model, self._checked = self._checked, None
