@@ -769,7 +769,7 @@ def test_a_camera_whose_mounting_height_and_range_are_given(model: Path, room: R
             assert values["gravity_source"] == "fixed" and values["gravity_confident_share"] == "1.000"
             assert [float(v) for v in values["gravity_down"].split()] == pytest.approx(down, abs=1e-4)
 
-            # Whoever wants gravity alone gets it.
+            # Gravity is also published if nothing else has a subscriber.
             for subscription in [s for s in peer.subscriptions if "gravity" not in s.topic_name]:
                 peer.destroy_subscription(subscription)
             time.sleep(1.0)
@@ -812,7 +812,7 @@ def test_gravity_and_height_after_tf(model: Path, room: RenderedRoom):
             images = peer.listen(Image, "segmentation/hha")
             optical_in_body = Rotation.from_matrix([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]).as_rotvec()
 
-            # Nobody knows the frames yet.
+            # TF does not know the frames yet.
             complaint = "gravity_source tf: TF has no transform from 'base_footprint' to 'camera': "
             assert peer.send_until(
                 lambda: any(complaint in line and "estimated from depth" in line for line in list(process.lines)),
@@ -833,7 +833,7 @@ def test_gravity_and_height_after_tf(model: Path, room: RenderedRoom):
             difference = np.abs(color_to_array(answer).astype(int) - expected)
             assert difference.max() <= 1 and difference.mean() < 0.05
 
-            # TF stops; the camera does not.
+            # TF stops, the camera goes on.
             rig.run(2.0, lambda: None)
             values = peer.diagnostics(lambda values, message: "the newest transform from 'base_footprint'" in message)
             assert values["level"] == WARN and float(values["gravity_fallback_share"]) > 0

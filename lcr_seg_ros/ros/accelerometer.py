@@ -79,7 +79,7 @@ class GravityLowPass:
         """Add a sample. One that is not newer than the last is ignored, unless its stamp is over 0.5 s older.
 
         Args:
-            stamp_ns: when it was taken; a stamp over 0.5 s older than the last resets the filter.
+            stamp_ns: when it was taken; a stamp over 0.5 s older or newer than the last resets the filter.
             acceleration: (x, y, z) in m/s^2; None if the sensor has none.
             turn_rate: angular velocity in rad/s about the same axes; None if the sensor has none.
         """

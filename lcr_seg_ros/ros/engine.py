@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class FrameSource(Protocol):
-    """What the engine asks of a :class:`~lcr_seg_ros.ros.camera.Camera`."""
+    """The part of :class:`~lcr_seg_ros.ros.camera.Camera` that the engine uses."""
 
     mailbox: Mailbox[ImagePair] | None
 
@@ -41,7 +41,7 @@ class FrameSource(Protocol):
 
 
 class Engine:
-    """See the module's description. :attr:`segmenter` may be replaced :meth:`between_frames`.
+    """See the module's description. :attr:`segmenter` may be replaced within :meth:`between_frames`.
 
     Args:
         segmenter: labels the frames.

@@ -26,7 +26,7 @@ class Mailbox(Generic[T]):
         self._changed = changed
 
     def put(self, item: T) -> T | None:
-        """Leave an item; returns the older one that it replaced, or None."""
+        """Put an item in; returns the older one that it replaced, or None."""
         with self._changed:
             replaced, self._item = self._item, item
             self._changed.notify()

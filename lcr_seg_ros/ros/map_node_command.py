@@ -41,7 +41,7 @@ def command(context: click.Context) -> None:
 
 
 def run(ros_arguments: list[str], stop: threading.Event) -> int:
-    """Serve the node until ``stop`` is set; returns the exit code.
+    """Run the node until ``stop`` is set, then write its map; returns the exit code, 1 if that failed.
 
     Args:
         ros_arguments: ``--ros-args ...`` as given on the command line, or empty.

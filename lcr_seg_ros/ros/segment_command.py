@@ -50,7 +50,7 @@ def command(context: click.Context) -> None:
 
 
 def run(ros_arguments: list[str]) -> int:
-    """Serve the node until Ctrl-C or SIGTERM; returns the exit code.
+    """Run the node until Ctrl-C or SIGTERM; returns the exit code.
 
     Args:
         ros_arguments: ``--ros-args ...`` as given on the command line, or empty.

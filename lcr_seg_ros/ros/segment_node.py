@@ -74,7 +74,7 @@ def _logged(transition: Transition) -> Transition:
 
 
 class SegmentNode(LifecycleNode):
-    """See the module's description.
+    """The lifecycle node ``segment``; see the module's description.
 
     Args:
         make_backend: creates the backend that runs a network, see :func:`lcr_seg_ros.backends.create_backend`.

@@ -1,6 +1,6 @@
 """A process that subscribes to the node's outputs and never reads: ``python -m lcr_seg_ros.ros.stalled_subscriber``.
 
-Used by ``benchmark node`` and by tests, which may stop it altogether (SIGSTOP) once it says that it has subscribed.
+Used by ``benchmark node`` and by tests, which may suspend it (SIGSTOP) once it has printed that it has subscribed.
 """
 
 from __future__ import annotations
