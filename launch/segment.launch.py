@@ -1,17 +1,17 @@
-"""Start the segmentation node for a camera, and a map, RViz or a view in the browser if asked.
+"""Start the segmentation node for a camera and, if asked, a map, RViz or a view in the browser.
 
 ros2 launch lcr_seg_ros segment.launch.py camera:=realsense namespace:=/camera/camera rviz:=true
 ros2 launch lcr_seg_ros segment.launch.py camera:=realsense namespace:=/camera/camera viewer:=rerun
 ros2 launch lcr_seg_ros segment.launch.py camera:=realsense namespace:=/camera/camera map:=true map_frame:=odom
 
-An argument left empty keeps what config/segment.yaml and config/map.yaml (or ``params_file`` and ``map_params_file``)
-say: defaults stand there alone.
-``ros2 launch lcr_seg_ros segment.launch.py --show-args`` lists everything.
+An argument left empty keeps the value in config/segment.yaml or config/map.yaml (or in ``params_file`` or
+``map_params_file``): defaults are only there.
+``ros2 launch lcr_seg_ros segment.launch.py --show-args`` lists all arguments.
 """
 
 import shlex
 from pathlib import Path
-from typing import List  # noqa: UP035  what launch of every release knows
+from typing import List  # noqa: UP035  List is known to launch of every release
 
 import yaml
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
@@ -63,7 +63,7 @@ MAP_PARAMETERS = {
     "camera_rpy": (List[float], "'[-1.5708, 0.0, -1.5708]': for odometry, rad, of a camera that looks ahead"),  # noqa: UP006
     "voxel_size": (float, "m, edge of a voxel"),
 }
-"""Of the node ``map``, by the same names; its ``file`` is ``map_file`` here."""
+"""Parameters of the node ``map``, under their own names; its ``file`` is the argument ``map_file``."""
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -223,7 +223,13 @@ def _start(context: LaunchContext) -> list:
 
 
 def _remappings(given: list, preset: CameraPreset, cameras: list) -> list:
-    """Of the node's inputs: what was given for each, or else what the preset calls it."""
+    """Remappings of the node's inputs, for each camera: to the topics given, or else to those of the preset.
+
+    Args:
+        given: a topic for each of ``INPUTS``, or "".
+        preset: topic names of the driver.
+        cameras: names that relative topics are below; empty: one camera, without prefix.
+    """
     usual = (preset.rgb, preset.depth, preset.camera_info, preset.imu, "")
     prefixes = [f"{camera}/" for camera in cameras] or [""]
     pairs = [(ours, mine or preset_name) for ours, mine, preset_name in zip(INPUTS.values(), given, usual, strict=True)]
@@ -236,19 +242,20 @@ def _remappings(given: list, preset: CameraPreset, cameras: list) -> list:
 
 
 def _below(*names: str) -> str:
+    """The namespaces joined, without empty ones."""
     return "/".join(name.rstrip("/") for name in names if name.rstrip("/"))
 
 
 def _value_in(params_file: str, name: str):
-    """A parameter as a file has it, under whatever node's name; "" if it does not: topics, RViz's frame, the
-    viewer's transports and the PLY files follow it."""
+    """The value of a parameter in a file, under any node's name; "" if it is not there. Needed for what follows from
+    the node's parameters: topics, RViz's frame, the viewer's transports and the PLY files."""
     content = yaml.safe_load(Path(params_file).read_text(encoding="utf-8")) or {}
     found = [node["ros__parameters"][name] for node in _nodes_of(content) if name in node["ros__parameters"]]
     return found[-1] if found else ""
 
 
 def _nodes_of(content: dict) -> list:
-    """The parts of a parameter file that hold parameters; namespaces may lie around them."""
+    """The parts of a parameter file that hold parameters; they may be nested in namespaces."""
     found = []
     for part in content.values():
         if isinstance(part, dict):
@@ -257,6 +264,6 @@ def _nodes_of(content: dict) -> list:
 
 
 def _map_file(file: str, camera: str) -> dict:
-    """The parameter ``file`` of one camera's map: several cameras do not write into the same."""
+    """The parameter ``file`` for the map of one camera: with several, each writes to a file of its own."""
     path = Path(file)
     return {"file": str(path.with_name(f"{path.stem}_{camera}{path.suffix}") if camera else path)} if file else {}

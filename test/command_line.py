@@ -1,4 +1,4 @@
-"""Commands as a user types them: in a process of their own."""
+"""Runs commands as a user does, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared_data import ROOT
 
 
 def run(*arguments: str | Path, code: int = 0, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """``python -m lcr_seg_ros`` with these arguments; fails unless it ends with this exit code."""
+    """Run ``python -m lcr_seg_ros`` with these arguments; fails unless the exit code is ``code``."""
     answer = subprocess.run(
         [sys.executable, "-m", "lcr_seg_ros", *map(str, arguments)],
         capture_output=True,

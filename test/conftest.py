@@ -1,4 +1,4 @@
-"""What holds for every test: order, private ROS traffic, repeatable examples."""
+"""Set-up of every test: order of execution, isolated ROS traffic, repeatable Hypothesis examples."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# A machine that trains a network beside the tests makes any deadline a matter of luck.
+# On a machine that also trains a network, whether a deadline is met would be a matter of luck.
 hypothesis.settings.register_profile("ours", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("ours")
 
-# A test that forgets to set these must not talk to robots on the network, nor to a neighbour's tests.
+# A test that forgets to set these must not reach robots on the network or other test runs.
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_DOMAIN_ID", str(os.getpid() % 100 + 1))
 
-# Two workers, and processes below them: threads of OpenMP that wait for each other would burn the cores they share.
+# Two workers and their child processes share the cores, so OpenMP threads must not spin while they wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _COST = {"slow": 30.0, "ros": 4.0, "": 0.2}
-"""Seconds that a test takes, roughly, by its mark."""
+"""Rough duration of a test in s, by mark."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first, then those that start ROS processes, then the marked slow ones.
+    """Order the tests: quick ones first, then those that start ROS processes, then those marked slow.
 
-    Where workers share the files, those that take longest come first: one of them begun last would run alone.
+    With several workers, the files that take longest come first: one started last would keep a single worker busy.
     """
     for item in items:
         if hasattr(getattr(item, "module", None), "ChildProcess"):
@@ -43,12 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (-files[item.path], str(item.path) if files else "", costs[id(item)]))
 
 
-# Of every file whose tests share one node; a file may have others by the same names.
+# Fixtures for files whose tests share one node; a file may override them.
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of one layer that sees colour and depth."""
+    """A one-layer model that sees colour and depth."""
     from tiny_bundle import make_tiny_bundle
 
     return make_tiny_bundle(tmp_path_factory.mktemp("model") / "tiny.lcrseg")
@@ -56,7 +56,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
-    """Of processes that hear each other and nobody else."""
+    """Environment for processes that communicate only with each other."""
     from lcr_seg_ros.ros.processes import isolated_ros_environment
 
     return isolated_ros_environment()

@@ -1,6 +1,6 @@
-"""A process with one camera for each fault that `doctor` should find; started by tests, ended by SIGINT.
+"""A process with a camera for each fault that `doctor` should find; tests start it and end it by SIGINT.
 
-Each camera is a namespace with the node's own topic names at 10 Hz. Prints `ready` once they publish.
+Each camera publishes the node's own topic names in a namespace, at 10 Hz. Prints `ready` once all publish.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ WIDTH, HEIGHT = 80, 60
 
 @dataclass(frozen=True)
 class Fault:
-    """What differs from a good camera."""
+    """How a camera differs from a good one."""
 
     depth_size: tuple[int, int] = (WIDTH, HEIGHT)
     depth_frame: str = "optical"
     focal: float = 70.0
     depth_focal: float = 0.0
     depth_delay_s: float = 0.0
-    depth_midway: bool = False  # between two colour images
+    depth_midway: bool = False  # the stamp of depth lies halfway between two colour images
     age_s: float = 0.0
     unit_mm: float = 1.0
     encoding: str = "rgb8"
     sends_images: bool = True
-    sends_from_before_1970: bool = False  # another colour image first, each time
+    sends_from_before_1970: bool = False  # an additional image before each colour image
     transports: tuple[str, str] = ("raw", "raw")
     info_size: tuple[int, int] = (WIDTH, HEIGHT)
     metres: float = 2.0
@@ -137,12 +137,12 @@ def main() -> None:
         return CameraInfo(width=size[0], height=size[1], k=k)
 
     cameras = [Camera(name, fault) for name, fault in CAMERAS.items()]
-    # Somebody who asks for more than the camera offers.
+    # A subscriber whose QoS asks for more than the camera offers.
     picky = Node("picky")
     reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
     picky.create_subscription(Image, "/good/rgb/image_rect_color", lambda message: None, reliable)
     print("ready", flush=True)
-    # Stamps are even, however late a busy machine is; what it has no time for is left out.
+    # Stamps are evenly spaced even if a busy machine is late; ticks that it has no time for are skipped.
     clock, tick = picky.get_clock(), picky.get_clock().now()
     while not stop.wait(max(0.0, (tick - clock.now()).nanoseconds * 1e-9)):
         for camera in cameras:

@@ -1,9 +1,9 @@
-"""Commands of the training in real processes that need not import PyTorch and Lightning again.
+"""Runs training commands in real processes that need not import PyTorch and Lightning again.
 
-Those imports take ten seconds of CPU time, more than a training of the size that tests have. A server imports them
-once (multiprocessing's forkserver); each command is a fork of it, with its own memory, signals and exit code. That
-the same commands start from a cold interpreter is shown by the pages that are run word for word (test_docs.py,
-test_prepare.py) and by the trainings that `ablate` starts.
+These imports take ten seconds of CPU time, more than a training run of test size. A server imports them once
+(multiprocessing's forkserver); each command is a fork of it, with its own memory, signals and exit code. That the same
+commands also start from a fresh interpreter is tested by the documentation that is run as written (test_docs.py,
+test_prepare.py) and by the training runs that `ablate` starts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         *("lcr_seg_ros.training.train", "lcr_seg_ros.training.train_command", "lcr_seg_ros.training.export_command"),
-        # What a run imports on its way:
+        # What a run imports later on:
         *("lcr_seg_ros.backends.openvino", "lcr_seg_ros.hha.exact", "lcr_seg_ros.hha.fast", "onnx", "openvino"),
         *("matplotlib.figure", "matplotlib.backends.backend_agg", "timm", "torch.utils.tensorboard"),
     ]
@@ -29,24 +29,24 @@ _CONTEXT.set_forkserver_preload(
 
 @dataclass(frozen=True)
 class Finished:
-    """How a process ended: its exit code, negative for a signal, and all that it printed."""
+    """The result of a process: its exit code, negative for a signal, and all that it printed."""
 
     returncode: int
     output: str
 
 
 def start_function(function: Callable[[list[str]], None], arguments: Sequence[object], log: Path) -> BaseProcess:
-    """A process that calls ``function`` of a module with the arguments as words, and prints into ``log``."""
+    """Start a process that calls a module's ``function`` with the arguments as strings; its output goes to ``log``."""
     process = _CONTEXT.Process(target=_work, args=(function, [str(a) for a in arguments], log))
     process.start()
     return process
 
 
 def ended(process: BaseProcess, log: Path, timeout: float = 250) -> Finished:
-    """Wait for its end.
+    """Wait for a process to end.
 
     Raises:
-        TimeoutError: it took longer; it is killed.
+        TimeoutError: it took longer than ``timeout`` seconds; it is killed.
     """
     process.join(timeout)
     if process.exitcode is None:
@@ -57,17 +57,17 @@ def ended(process: BaseProcess, log: Path, timeout: float = 250) -> Finished:
 
 
 def run_function(function: Callable[[list[str]], None], arguments: Sequence[object], log: Path) -> Finished:
-    """Both; raises as :func:`ended`."""
+    """:func:`start_function`, then :func:`ended`."""
     return ended(start_function(function, arguments, log), log)
 
 
 def start_command(arguments: Sequence[object], log: Path) -> BaseProcess:
-    """``python -m lcr_seg_ros ARGUMENTS``."""
+    """Start ``python -m lcr_seg_ros ARGUMENTS``."""
     return start_function(_command, arguments, log)
 
 
 def run_command(arguments: Sequence[object], log: Path) -> Finished:
-    """The same, to its end; raises as :func:`ended`."""
+    """:func:`start_command`, then :func:`ended`."""
     return run_function(_command, arguments, log)
 
 

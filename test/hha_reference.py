@@ -1,12 +1,12 @@
-"""The MATLAB reference of HHA in plain NumPy and SciPy: a yardstick of values and of speed.
+"""The MATLAB reference implementation of HHA in plain NumPy and SciPy: a baseline for values and speed.
 
 Gupta et al. 2013, 2014: ``saveHHA``, ``processDepthImage``, ``computeNormalsSquareSupport`` and ``getYDir`` of
-s-gupta/rcnn-depth and s-gupta/rgbdutils. Nothing here is shared with ``lcr_seg_ros.hha``, so that the two can be
-compared. Nothing is made slow on purpose: every step works on whole images. Most of the time goes into window sums,
-so these come in two ways: to the letter (``direct_window_sum``), and seven times quicker (``separable_window_sum``).
-A ratio to the transcription has to say to which.
+s-gupta/rcnn-depth and s-gupta/rgbdutils. It shares no code with ``lcr_seg_ros.hha``, so that the two can be compared.
+Nothing is slow on purpose: every step works on whole images. Most of the time is spent on window sums, so there are two
+versions of these: a literal one (``direct_window_sum``), and one that is seven times faster (``separable_window_sum``).
+A speed ratio has to say which of them it refers to.
 
-How many times faster ``HhaEncoder("fast")`` is, both sides taking turns on one thread::
+To measure how many times faster ``HhaEncoder("fast")`` is, both running in turn on one thread::
 
     OMP_NUM_THREADS=1 python test/hha_reference.py --data ../shared/data/kitchen
 """
@@ -32,13 +32,13 @@ WindowSum = Callable[[Image, int], Image]
 
 
 def direct_window_sum(image: Image, radius: int) -> Image:
-    """Correlation with a square of ones, zero padded, as the reference writes it (``filter2``)."""
+    """Correlation with a square of ones, zero padded, as in the reference (``filter2``)."""
     side = 2 * radius + 1
     return signal.convolve2d(image, np.ones((side, side)), mode="same")
 
 
 def separable_window_sum(image: Image, radius: int) -> Image:
-    """The same sums along columns, then along rows: what somebody in a hurry would write."""
+    """The same sums, first along columns, then along rows: the obvious optimisation."""
     ones = np.ones(2 * radius + 1)
     return ndimage.correlate1d(ndimage.correlate1d(image, ones, axis=0, mode="constant"), ones, mode="constant")
 
@@ -52,10 +52,10 @@ def hha(
     """Encode one depth image.
 
     Args:
-        depth_m: (H, W), metres, > 0 everywhere: holes are filled beforehand.
-        missing: (H, W), True where depth was filled in. Takes no part in normals.
-        camera: of the image, pixel centres at integers from 0.
-        window_sum: from an (H, W) image and a radius r to the sums over (2 r + 1)^2 windows.
+        depth_m: (H, W), metres, > 0 everywhere: holes must be filled beforehand.
+        missing: (H, W), True where depth was filled in; these pixels are not used for normals.
+        camera: intrinsics of the image; pixel centres are at integers from 0.
+        window_sum: maps an (H, W) image and a radius r to sums over windows of (2 r + 1)^2 pixels.
 
     Returns:
         (H, W, 3) uint8: disparity, height in cm, angle in degrees + 38.
@@ -68,7 +68,7 @@ def hha(
     lowest = height.min()
     if lowest > -90:
         lowest = -130.0
-    # fmax and fmin take the number where the other is NaN, as MATLAB's max and min do: no normal, 180 degrees.
+    # fmax and fmin ignore a NaN, as MATLAB's max and min do: a pixel without a normal gets 180 degrees.
     angle = np.degrees(np.arccos(np.fmin(1.0, np.fmax(-1.0, (normals * down).sum(axis=-1)))))
 
     channels = np.stack([31000.0 / np.maximum(points[..., 2], 100.0), height - lowest, angle + 128 - 90], axis=-1)
@@ -111,7 +111,7 @@ def surface_normals(points: Image, missing: Mask, radius: int, window_sum: Windo
 
 
 def gravity(normals: Image) -> npt.NDArray[np.float64]:
-    """(3,) unit vector pointing down, square to walls and along the normals of floors."""
+    """(3,) unit vector pointing down: orthogonal to the normals of walls, parallel to those of floors."""
     n = normals[np.isfinite(normals[..., 0])].T
     down = np.array([0.0, 1.0, 0.0])
     for threshold_deg, iterations in ((45, 5), (15, 5)):
@@ -125,7 +125,7 @@ def gravity(normals: Image) -> npt.NDArray[np.float64]:
 
 
 def turn(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(3, 3) rotation of unit vector ``start`` to ``end`` (Rodrigues); none at all within 0.1 degrees."""
+    """(3, 3) rotation of unit vector ``start`` to ``end`` (Rodrigues); the identity if within 0.1 degrees."""
     angle = np.arccos(min(1.0, abs(start @ end)))
     if np.degrees(angle) <= 0.1:
         return np.eye(3)
@@ -139,33 +139,33 @@ def round_half_away(values: Image) -> Image:
 
 
 def filled_from_nearest(depth: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Depth with every hole (0) given the value of the nearest pixel that has one."""
+    """Depth with every hole (0) filled with the value of the nearest pixel that has one."""
     nearest = ndimage.distance_transform_edt(depth == 0, return_distances=False, return_indices=True)
     return depth[tuple(nearest)]
 
 
 def windows_on_one_line(measured: Mask, radius: int = 3) -> Mask:
-    """(H, W), True where a window holds measured pixels, but no three off one line: its 3x3 system is singular."""
+    """(H, W), True where all measured pixels of a window, one or more, are collinear: its 3x3 system is singular."""
     v, u = np.mgrid[: measured.shape[0], : measured.shape[1]].astype(np.float64)
     n, su, sv, suu, suv, svv = (
         np.rint(direct_window_sum(measured * moment, radius)) for moment in (1.0, u, v, u * u, u * v, v * v)
     )
-    # n times the covariance of the pixels in the window, in integers.
+    # n^2 times the covariance of the pixel coordinates in the window, in integers.
     cuu, cuv, cvv = n * suu - su * su, n * suv - su * sv, n * svv - sv * sv
     return (n > 0) & (cuu * cvv == cuv * cuv)
 
 
 def compare(data: Path, intrinsics: str | None, seconds: float) -> None:
-    """Print medians of the transcription and of ``fast`` on the first frames of a dataset folder, and their ratios.
+    """Print median times of this transcription and of ``fast`` on the first frames of a dataset folder, and ratios.
 
-    ``fast`` is given raw depth and fills its holes; the transcription is given depth that was filled before.
+    ``fast`` gets raw depth and fills its holes itself; the transcription gets depth that was filled beforehand.
     """
     import cv2
 
     from lcr_seg_ros.hha import GravityTracker, HhaEncoder, HhaSettings
     from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
 
-    cv2.setNumThreads(1)  # thread_time sees the calling thread only
+    cv2.setNumThreads(1)  # thread_time counts only the calling thread
     camera = None if intrinsics is None else parse_intrinsics(intrinsics)
     frames = []
     for item in DatasetFolder(data, intrinsics=camera, limit=10):
@@ -191,7 +191,7 @@ def compare(data: Path, intrinsics: str | None, seconds: float) -> None:
     end = perf_counter() + seconds
     while perf_counter() < end or not all(times.values()):
         for name, run in cases.items():
-            # A frame of the transcription takes as long as hundreds of fast ones: these get more runs a turn.
+            # One frame of the transcription takes as long as hundreds of fast ones, so these get more runs per turn.
             for frame in itertools.islice(there_and_back[name], 10 if name in fast_cases else 1):
                 start = thread_time()
                 run(*frame)

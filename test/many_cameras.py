@@ -1,8 +1,9 @@
-"""A process that sends 640x480 RGB-D at 5 Hz for several cameras, and listens to their masks; started by tests.
+"""A process that publishes 640x480 RGB-D at 5 Hz for several cameras and subscribes to their masks.
 
 python many_cameras.py NAME...
 
-A process of its own, because images of this size need the DDS profile that it is started with. Ended by SIGINT.
+Tests start it and end it by SIGINT. It is a separate process because images of this size need the DDS profile, which
+must be set before a process starts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The model that end-to-end tests run: the one that ships, or another named by the environment."""
+"""The model for end-to-end tests: a shipped one, or another named by the environment."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from lcr_seg_ros.bundle import find_model
 
 
 def model_under_test() -> Path:
-    """Path of the shipped model ``nyu40``, or of ``$LCR_SEG_TEST_MODEL``. A clone without it is broken, and fails."""
+    """Path of the shipped model ``nyu40``, or of ``$LCR_SEG_TEST_MODEL``; a checkout without it fails the tests."""
     return find_model(os.environ.get("LCR_SEG_TEST_MODEL", "nyu40")).resolve()

@@ -1,4 +1,4 @@
-"""The node as tests start it: in a process of its own, or in this one where a test gives it a part of its own."""
+"""Starts the node for tests: in a separate process, or in this one if a test replaces a part of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START_S = 60.0
 
 
 def start_node(environment: dict[str, str], *parameters: str) -> ChildProcess:
-    """Of the command line, as a user starts it."""
+    """Start the node in a process, by the command that users run; each parameter is ``NAME:=VALUE``."""
     given = [word for parameter in parameters for word in ("-p", parameter)]
     command = [sys.executable, "-m", "lcr_seg_ros", "segment", "--ros-args", *given]
     return ChildProcess("segment", command, environment | {"PYTHONPATH": str(ROOT)})
@@ -32,7 +32,7 @@ def start_node(environment: dict[str, str], *parameters: str) -> ChildProcess:
 
 @contextmanager
 def active_node(environment: dict[str, str], *parameters: str) -> Iterator[ChildProcess]:
-    """The same, once it is active."""
+    """:func:`start_node`, then wait until the node is active."""
     with start_node(environment, *parameters) as process:
         assert process.wait_for_line("]: active", START_S), process.last_lines()
         yield process
@@ -45,7 +45,7 @@ def node_here(
     make_backend: Callable[..., Any] = create_backend,
     read_model: Callable[[Path], ModelBundle] = ModelBundle.load,
 ) -> Iterator[SegmentNode]:
-    """Active, and served by a thread."""
+    """An active node in this process, spun by a thread."""
     given = [word for parameter in parameters for word in ("-p", parameter)]
     context = Context()
     rclpy.init(

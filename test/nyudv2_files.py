@@ -1,4 +1,4 @@
-"""Small files of exactly the official layout of NYU Depth V2 (lcr_seg_ros/training/datasets/nyudv2.py), made here."""
+"""Generates small files in exactly the official layout of NYU Depth V2 (lcr_seg_ros/training/datasets/nyudv2.py)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from lcr_seg_ros.labels import LabelSet
 
 RAW_CLASSES = 894
 CLASS_OF_RAW = (np.arange(RAW_CLASSES) * 7 % 40 + 1).astype(np.uint8)
-"""Class of 1..40 of raw class 1, 2, ...: any mapping onto all forty will do."""
+"""Class (1..40) of each raw class 1, 2, ...: any mapping onto all forty will do."""
 
 _SPELLINGS = {"refrigerator": "refridgerator", "floor mat": "floor-mat", "night stand": "night-stand"}
-"""Names that the official file spells in another way."""
+"""Class names that the official file spells differently."""
 
 
 @dataclass(frozen=True)
 class OfficialFiles:
-    """Paths, and what the frames hold: (N, H, W, 3) uint8, (N, H, W) float32 metres, (N, H, W) uint8 of 0..40."""
+    """Paths of the files and contents of the frames: rgb (N, H, W, 3) uint8, depth_m (N, H, W) float32 metres, label40
+    (N, H, W) uint8 of 0..40."""
 
     mat: Path
     splits: Path
@@ -39,12 +40,12 @@ class OfficialFiles:
 def write_official_files(
     folder: Path, frames: int = 6, width: int = 64, height: int = 48, seed: int = 0
 ) -> OfficialFiles:
-    """Write the three files; even official indices are test frames."""
+    """Write the three files with random frames; even official indices are test frames."""
     random = np.random.default_rng(seed)
     rgb = random.integers(0, 256, (frames, height, width, 3), np.uint8)
     slope = np.linspace(3.5, 1.2, height, dtype=np.float32)[:, None] * np.ones(width, np.float32)
     depth_m = slope + random.uniform(0, 0.4, (frames, height, width)).astype(np.float32)
-    # Blocks of one class each, as annotated images are, with every class of 0..40 somewhere.
+    # Blocks of one class each, as in annotated images, with every class of 0..40 in each frame.
     blocks = random.integers(0, 41, (frames, height // 8, width // 8))
     blocks.reshape(frames, -1)[:, :41] = np.arange(41)
     label40 = blocks.repeat(8, 1).repeat(8, 2).astype(np.uint8)
@@ -78,14 +79,14 @@ def raw_name(raw: int) -> str:
 
 
 def raw_of_class() -> npt.NDArray[np.uint16]:
-    """(41,) a raw class for each class of 0..40."""
+    """(41,) uint16 with a raw class for each class of 0..40."""
     return np.array([0, *(int(np.flatnonzero(c == CLASS_OF_RAW)[-1]) + 1 for c in range(1, 41))], np.uint16)
 
 
 def _write_labeled(files: OfficialFiles) -> None:
     raw_depth = files.depth_m.copy()
     raw_depth[:, :4, :4] = 0  # a hole
-    matlab = {  # as MATLAB sees it; in HDF5 the axes stand in reverse order
+    matlab = {  # as in MATLAB; in HDF5 the axes are reversed
         "images": files.rgb.transpose(1, 2, 3, 0),
         "depths": files.depth_m.transpose(1, 2, 0),
         "rawDepths": raw_depth.transpose(1, 2, 0),

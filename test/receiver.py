@@ -1,9 +1,10 @@
-"""A process that subscribes to image topics and keeps what arrives; started by tests, ended by SIGINT.
+"""A process that subscribes to image topics and keeps what arrives; tests start it and end it by SIGINT.
 
     python receiver.py OUT.npz TOPIC=best_effort TOPIC=reliable TOPIC=info ...
 
-A process of its own, so that it starts with the DDS profile and talks to the others through real DDS. Prints `ready`
-once it listens; on SIGINT it writes OUT.npz: an array for each message and a JSON text `headers`. `load` reads it.
+It is a separate process so that it starts with the DDS profile and communicates through real DDS. It prints `ready`
+once it has subscribed. On SIGINT it writes OUT.npz, with an array for each message and `headers` as JSON; `load` reads
+this file.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 
 class Received(NamedTuple):
-    """One message. ``pixels`` are the bytes (H, step) of an image, or the nine numbers K of a camera_info."""
+    """One message. ``pixels`` is (H, step) uint8 of an image, or the nine numbers K of a camera_info."""
 
     stamp_ns: int
     frame_id: str
@@ -30,7 +31,7 @@ class Received(NamedTuple):
 
 
 def load(path: Path) -> dict[str, list[Received]]:
-    """What a receiver wrote, by topic, in order of arrival."""
+    """The messages that a receiver wrote, by topic, in order of arrival."""
     with np.load(path) as file:
         headers = json.loads(str(file["headers"]))
         return {

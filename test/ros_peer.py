@@ -1,4 +1,4 @@
-"""What stands at the other end of the node's topics in tests: a camera that can misbehave, and a listener."""
+"""The counterpart of the node in tests: a camera that can misbehave, and a subscriber to the node's outputs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lcr_seg_ros.ros.compat.message_filters import stamp_ns  # noqa: E402
 from lcr_seg_ros.ros.conversions import array_to_image  # noqa: E402
 
 WIDTH, HEIGHT = 80, 60
-"""Small enough to pass through stock DDS settings: this process may have started without the shipped profile."""
+"""Small enough for stock DDS settings: this process may have started without the shipped profile."""
 
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
@@ -52,18 +52,18 @@ def camera_info(width: int = WIDTH, height: int = HEIGHT, focal: float = 70.0) -
 
 
 MEETING_S = 0.5
-"""In which both ends of a service have found each other."""
+"""Time in s that both ends of a service need to discover each other."""
 
 
 class Peer(Node):
-    """Publishes as a camera under the node's own topic names and keeps what the node answers."""
+    """Publishes like a camera, under the node's own topic names, and keeps what the node publishes."""
 
     def __init__(self, context: Context, node_name: str = "segment", namespace: str = "") -> None:
         super().__init__("peer", context=context, namespace=namespace)
         self.node_name = node_name
         self._received: dict[str, list[Any]] = {}
         self._met: set[Any] = set()
-        """Clients that have been in touch with their service."""
+        """Clients that their service has already discovered."""
         self._rgb = self.create_publisher(Image, "rgb/image_rect_color", BEST_EFFORT)
         self._depth = self.create_publisher(Image, "depth_registered/image_rect", BEST_EFFORT)
         self._info = self.create_publisher(CameraInfo, "rgb/camera_info", BEST_EFFORT)
@@ -72,7 +72,7 @@ class Peer(Node):
         self.listen(DiagnosticArray, "/diagnostics")
 
     def listen(self, message_type: type[Any], topic: str, qos: QoSProfile = RELIABLE) -> list[Any]:
-        """Keep what comes on a topic; returns the list that fills."""
+        """Subscribe to a topic; returns the list to which its messages are appended."""
         if topic not in self._received:
             self._received[topic] = []
             self.create_subscription(message_type, topic, self._received[topic].append, qos)
@@ -90,7 +90,7 @@ class Peer(Node):
         stamp_ns: int | None = None,
         frame_id: str = "camera",
     ) -> int:
-        """Publish the messages given, with one stamp: now, unless told; returns it in ns."""
+        """Publish the given messages with the same stamp, by default the current time; returns the stamp in ns."""
         ns = self.get_clock().now().nanoseconds if stamp_ns is None else stamp_ns
         for publisher, message in ((self._info, info), (self._rgb, rgb), (self._depth, depth)):
             if message is not None:
@@ -100,7 +100,7 @@ class Peer(Node):
         return ns
 
     def send_until(self, happened: Callable[[], bool], send: Callable[[], object], timeout_s: float = 30.0) -> bool:
-        """Send at 10 Hz until something has happened; False after the time."""
+        """Call ``send`` at 10 Hz until ``happened``; returns False if that takes over ``timeout_s`` seconds."""
         deadline = time.monotonic() + timeout_s
         while not happened():
             if time.monotonic() > deadline:
@@ -113,7 +113,7 @@ class Peer(Node):
         return self.send(rgb_image(), depth_image(), camera_info())
 
     def gets_masks(self, timeout_s: float = 30.0) -> bool:
-        """Whether good frames, sent until then, are answered with a mask of one of them."""
+        """Send good frames until a mask of one of them comes; returns whether one did within ``timeout_s`` seconds."""
         sent: set[int] = set()
         return self.send_until(
             lambda: any(stamp_ns(mask) in sent for mask in list(self.masks)),
@@ -123,16 +123,16 @@ class Peer(Node):
 
     def set_parameter(self, name: str, value: Any, timeout_s: float = 15.0) -> Any:
         """Ask the node to change a parameter; returns its SetParametersResult."""
-        if self.masks:  # the node has long met all of this one
+        if self.masks:  # masks come, so the node has discovered this client
             self._met.add(self._parameters)
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
         return self.call(self._parameters, request, timeout_s).results[0]
 
     def call(self, client: Any, request: Any, timeout_s: float = 15.0) -> Any:
-        """The response of a service that some other node offers."""
+        """Call a service of another node; returns its response."""
         assert client.wait_for_service(timeout_s), f"nobody offers {client.srv_name}"
         if client not in self._met:
-            # We know the service; it may not know us yet, and an answer to a client unknown is lost.
+            # The service may not have discovered this client yet; its answer would then be lost.
             time.sleep(MEETING_S)
             self._met.add(client)
         future = client.call_async(request)
@@ -145,7 +145,16 @@ class Peer(Node):
     def diagnostics(
         self, satisfied: Callable[[dict[str, str], str], bool], timeout_s: float = 20.0, camera: str = ""
     ) -> dict[str, str]:
-        """The first status of a camera from now on that satisfies (values, message); fails if none comes."""
+        """The first status from now on for which ``satisfied(values, message)`` is true; fails if none comes.
+
+        Args:
+            satisfied: the condition.
+            timeout_s: how long to wait.
+            camera: its name; empty for a node's only camera.
+
+        Returns:
+            The values by key, with ``level`` and ``message`` of the status.
+        """
         messages = self._received["/diagnostics"]
         seen, deadline, last = len(messages), time.monotonic() + timeout_s, "none"
         while time.monotonic() < deadline:
@@ -162,7 +171,7 @@ class Peer(Node):
 
 @contextmanager
 def peer_in_domain(domain_id: int, node_name: str = "segment", namespace: str = "") -> Iterator[Peer]:
-    """A peer that is served by a thread."""
+    """A peer that is spun by a thread."""
     context = Context()
     rclpy.init(context=context, domain_id=domain_id, signal_handler_options=SignalHandlerOptions.NO)
     peer = Peer(context, node_name, namespace)

@@ -1,4 +1,4 @@
-"""Where the real data is that some tests need, and how they step aside without it."""
+"""Locates the real data that some tests need, and skips them without it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def shared_data(*parts: str) -> Path:
-    """A path in the data folder, or a skip that says what is missing.
+    """A path in the data folder; skips the test if it does not exist.
 
     The folder is ``$LCR_SEG_DATA``, or ``../shared/data`` beside the checkout.
     """
@@ -23,7 +23,7 @@ def shared_data(*parts: str) -> Path:
 
 
 def shared_image(*parts: str) -> Any:
-    """The pixels of one of its images, as they are in the file (colours in the order of OpenCV), or a skip."""
+    """Pixels of an image in the data folder, as in the file (colours in OpenCV's order); skips without the file."""
     import cv2
 
     image = cv2.imread(str(shared_data(*parts)), cv2.IMREAD_UNCHANGED)

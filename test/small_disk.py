@@ -1,4 +1,4 @@
-"""A disk that is full soon: the limit of this process on the size of a file, which Python answers with an error."""
+"""Simulates a full disk by this process's limit on file size, beyond which Python raises OSError."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """No file of this process grows beyond ``size`` bytes inside the block."""
+    """Within the block, this process cannot write more than ``size`` bytes to a file."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:

@@ -1,4 +1,4 @@
-"""`demo` runs three processes, reports what came through, and leaves nothing behind, however it ends."""
+"""`demo` runs camera, node and observer, reports what came through, and leaves no process behind, however it ends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MARK = "LCR_SEG_TEST_MARK"
 
 
 class MarkedDemo:
-    """A demo whose processes can be told from all others by a variable that they inherit."""
+    """A demo whose processes can be identified by an environment variable that they inherit."""
 
     def __init__(self, folder: Path, *arguments: object) -> None:
         self.mark = f"{MARK}={uuid.uuid4()}"
@@ -65,7 +65,7 @@ class MarkedDemo:
             try:
                 if self.mark.encode() in (folder / "environ").read_bytes():
                     living.append(int(folder.name))
-            except OSError:  # ended meanwhile, or not ours
+            except OSError:  # ended in the meantime, or not ours
                 continue
         return living
 
@@ -156,7 +156,7 @@ def test_ctrl_c_ends_all_three_processes(tmp_path):
 
 
 def test_a_node_that_cannot_start_is_reported_with_its_own_words(tmp_path):
-    # Whether PyTorch is missing or refuses a network of int8.
+    # It cannot start because PyTorch is missing, or cannot run an int8 network.
     with MarkedDemo(tmp_path, "--model", "nyu40-int8", "--backend", "torch") as demo:
         assert demo.finish(60) == 1, demo.text
         assert demo.living_processes() == []

@@ -1,6 +1,6 @@
-"""The launch file, started by the real `ros2 launch`: nodes, names, parameters, Ctrl-C. Skipped where there is none.
+"""The launch file, run by the real `ros2 launch`: nodes, names, parameters, Ctrl-C. Skipped where it is not installed.
 
-Ctrl-C as launch passes it on is tried everywhere. `make test` does not see a ROS installation; with one:
+Ctrl-C, in the way that launch passes it on, is tested everywhere. `make test` hides a ROS installation; to use it:
 
 . /opt/ros/DISTRO/setup.sh && python -m pytest test/test_launch.py
 """
@@ -41,7 +41,7 @@ START_S = 60.0
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Of a shell with a sourced workspace, as far as launch looks at it; test_packaging makes real ones."""
+    """Environment of a shell with a sourced workspace, as far as launch needs it; test_packaging makes real ones."""
     if missing := [package for package in NEEDED if find_spec(package) is None]:
         pytest.skip(f"needs a ROS installation with {', '.join(missing)}")
     prefix = tmp_path_factory.mktemp("install")
@@ -60,7 +60,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         script.chmod(0o755)
     ours = isolated_ros_environment()
     for name in [name for name in ours if name.endswith("_DEFAULT_PROFILES_FILE")]:
-        del ours[name]  # the launch file has to set it
+        del ours[name]  # so that the launch file has to set it
     paths = {"AMENT_PREFIX_PATH": prefix, "PYTHONPATH": ROOT, "ROS_LOG_DIR": prefix / "log"}
     joined = {name: os.pathsep.join(filter(None, [str(path), ours.get(name, "")])) for name, path in paths.items()}
     return ours | joined | {"ROS_LOG_DIR": str(prefix / "log")}
@@ -68,7 +68,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def ros2(environment: dict[str, str]) -> Callable[..., str]:
-    """Runs a `ros2` command to its end; gives what it printed."""
+    """Run a `ros2` command to its end; returns what it printed."""
 
     def run(*words: str) -> str:
         with ChildProcess("ros2", [*ROS2, *words], environment) as process:
@@ -87,7 +87,7 @@ def launched(environment: dict[str, str], folder: Path, *arguments: str) -> Iter
 
 
 def interrupted(process: ChildProcess) -> None:
-    """Ctrl-C as a terminal does it, to launch and all that it started, which must end in order."""
+    """Send Ctrl-C as a terminal does, to launch and all its children; all must end cleanly."""
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(20) == 0, process.last_lines(40)
     with pytest.raises(ProcessLookupError):
@@ -96,7 +96,7 @@ def interrupted(process: ChildProcess) -> None:
 
 
 def realsense_frames(peer: Peer) -> Callable[[], None]:
-    """Sends a frame on the topics that RealSense's driver has, in the namespace of the peer."""
+    """A function that publishes a frame under the topic names of RealSense's driver, in the peer's namespace."""
     topics = {"color/image_raw": Image, "aligned_depth_to_color/image_raw": Image, "color/camera_info": CameraInfo}
     publishers = [peer.create_publisher(kind, topic, BEST_EFFORT) for topic, kind in topics.items()]
 
@@ -110,7 +110,7 @@ def realsense_frames(peer: Peer) -> Callable[[], None]:
 
 
 def answer(peer: Peer, kind: type[Any], topic: str, send: Callable[[], object]) -> Any:
-    """The first message on a topic, while frames are sent."""
+    """Send frames until a message comes on a topic; returns it."""
     received = peer.listen(kind, topic)
     assert peer.send_until(lambda: bool(received), send), f"nothing came on {topic}"
     return received[0]
@@ -124,7 +124,7 @@ def parameters(peer: Peer, node: str, *names: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("command", "ready"), [("segment", "]: active"), ("map-node", "mapping /segmentation/points")])
 def test_ctrl_c_that_comes_twice_does_not_disturb_the_ending(model: Path, tmp_path: Path, command: str, ready: str):
-    """The terminal sends it to the nodes, and launch passes on its own."""
+    """The nodes get it once from the terminal, and again from launch, which passes its own on."""
     words = ["--ros-args", "-p", f"model:={model}"]
     if command == "map-node":
         words += ["-p", f"file:={tmp_path / 'map.ply'}", "-p", "pose_source:=depth"]

@@ -1,4 +1,4 @@
-"""Several cameras and one network: each gets its own masks, none waits for another, and another costs little memory."""
+"""Several cameras share one network: each gets its own masks, none waits for another, each needs little memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from lcr_seg_ros.ros.synchronizer import ImagePair
 from lcr_seg_ros.segmenter import MAX_BATCH, Segmenter
 
 SIZES = {"front": (80, 60), "rear": (64, 96)}
-"""The second in portrait, so that the network sees it in another shape."""
+"""(width, height) by camera; the second is in portrait format, so that the network gets another input shape."""
 
 MEMORY_OF_A_CAMERA_MB = 60.0
 
@@ -57,7 +57,7 @@ def labels_of(mask: Image) -> np.ndarray:
 
 
 def expected_labels(model: Path, camera: str) -> np.ndarray:
-    """What a node with this camera alone publishes: test_ros_node_faults.py compares that with the segmenter."""
+    """The labels that a node with this camera alone publishes, which test_ros_node_faults.py compares with these."""
     width, height = SIZES[camera]
     intrinsics = CameraIntrinsics(70.0, 70.0, (width - 1) / 2, (height - 1) / 2, width, height)
     depth = np.full((height, width), 2.0, np.float32)
@@ -112,7 +112,7 @@ def test_a_camera_that_dies_is_named_and_does_not_stop_the_other(peers: dict[str
     seen, masks = len(reports), len(front.masks)
 
     def messages() -> list[list[str]]:
-        """Of the front, and of the rear camera."""
+        """For each report, the messages of the front and of the rear camera."""
         return [[status.message for status in report.status] for report in reports[seen:]]
 
     def is_told() -> bool:
@@ -147,7 +147,7 @@ def test_a_slow_camera_gets_every_frame_labelled_beside_one_that_floods(peers: d
         stop.set()
         thread.join()
     labelled = {stamp_ns(mask) for mask in list(rear.masks)}
-    # Best effort: under the flood a few may be lost on their way here.
+    # Best effort: under this load a few messages may be lost on the way.
     assert len(labelled.intersection(sent)) >= 9
 
 
@@ -184,7 +184,7 @@ def test_classes_that_the_filter_leaves_out_become_255(peers: dict[str, Peer], n
 
 
 class Gpu:
-    """The CPU under another name: what a device that likes batches does to the engine."""
+    """The CPU posing as a GPU, so that the engine labels in batches."""
 
     device = "cuda"
 
@@ -197,7 +197,7 @@ class Gpu:
 
     def infer(self, tensor: np.ndarray) -> np.ndarray:
         self.batches.append(len(tensor))
-        time.sleep(0.05)  # so that frames wait for it, and become ready together
+        time.sleep(0.05)  # so that frames queue up and are ready together
         return self._backend.infer(tensor)
 
 
@@ -225,7 +225,7 @@ def test_frames_of_equal_size_that_are_ready_together_share_a_batch(model: Path)
 
 
 class Unready:
-    """A camera without ROS whose frames are as they are given."""
+    """A camera without ROS that gives the frames it was made with."""
 
     mailbox = None
     wants_hha = True
@@ -252,7 +252,7 @@ def test_a_frame_that_cannot_be_labelled_takes_none_of_its_batch_along(model: Pa
     bundle = ModelBundle.load(model)
     engine = Engine(Segmenter(bundle, Gpu(bundle)), cameras)
     engine.start()
-    with engine.between_frames(5.0):  # so that they wait together
+    with engine.between_frames(5.0):  # so that they are ready together
         for camera in cameras:
             assert camera.mailbox is not None
             camera.mailbox.put(ImagePair(Image(), None))
@@ -276,7 +276,7 @@ def test_who_wants_to_work_between_frames_waits_for_one_frame_however_many_are_d
     engine = Engine(Segmenter(bundle, backend), cameras)
     engine.start()
     with engine.between_frames(5.0):
-        backend.batches.clear()  # of the warm-up
+        backend.batches.clear()  # forget those of the warm-up
         for camera in cameras:
             assert camera.mailbox is not None
             camera.mailbox.put(ImagePair(Image(), None))
@@ -284,7 +284,7 @@ def test_who_wants_to_work_between_frames_waits_for_one_frame_however_many_are_d
     while not backend.batches and time.monotonic() < until:
         time.sleep(0.001)
     with engine.between_frames(5.0):
-        assert len(backend.batches) <= 2  # the one in hand, and one that may have begun while we came
+        assert len(backend.batches) <= 2  # the current one, and perhaps one that began before we got in
     assert engine.stop(5.0)
 
 
@@ -292,7 +292,7 @@ def test_who_wants_to_work_between_frames_waits_for_one_frame_however_many_are_d
 
 
 def resident_mb(model: Path, cameras: list[str]) -> float:
-    """Of a node whose cameras all send 640x480."""
+    """Resident memory in MB of a node with these cameras, which all send 640x480."""
     environment = isolated_ros_environment()
     sender = [sys.executable, str(ROOT / "test" / "many_cameras.py"), *cameras]
     with (

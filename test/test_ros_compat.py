@@ -1,4 +1,4 @@
-"""The stand-ins: each package is used where it works, and nothing it does can stop the node."""
+"""Optional ROS packages and their stand-ins: each package is used where it works, and a broken one is harmless."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CvBridge:
 
 
 def chosen(tmp_path: Path, package: str, source: str, expression: str) -> str:
-    """What a fresh process chooses when ``package`` is installed with this source."""
+    """What a new process chooses if a ``package`` with this source code is installed."""
     (tmp_path / package).mkdir()
     (tmp_path / package / "__init__.py").write_text(source)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}

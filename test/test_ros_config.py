@@ -1,4 +1,4 @@
-"""The files that ROS users open: DDS profile, RViz layout, launch file."""
+"""Configuration files for ROS: DDS profile, RViz layout, launch file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_rviz_shows_colour_overlay_classes_with_their_legend_coloured_cloud_and_
     assert shown.keys() == {
         "rgb/image_rect_color",
         "segmentation/overlay",
-        "segmentation/color",  # RViz draws a mask's ids as nearly black
+        "segmentation/color",  # not the mask, whose ids RViz draws nearly black
         "segmentation/legend",
         "segmentation/points",
         "segmentation/map",
@@ -56,19 +56,19 @@ def test_rviz_shows_colour_overlay_classes_with_their_legend_coloured_cloud_and_
     assert shown["rgb/image_rect_color"]["Topic"]["Reliability Policy"] == "Best Effort"
     assert shown["segmentation/points"]["Color Transformer"] == shown["segmentation/map"]["Color Transformer"] == "RGB8"
     latched = {topic for topic, one in shown.items() if one["Topic"]["Durability Policy"] == "Transient Local"}
-    assert latched == {"segmentation/map", "segmentation/legend"}  # as they are published
+    assert latched == {"segmentation/map", "segmentation/legend"}  # as their publishers are
     assert all(display["Enabled"] for display in displays)
 
 
 def test_rviz_looks_from_behind_the_camera_with_its_up_on_top():
-    """In the camera's optical frame, which has z ahead and y down; Orbit turns about the frame's z."""
+    """In the camera's optical frame, z points forward and y down; the Orbit view rotates about the frame's z axis."""
     view = yaml.safe_load((CONFIG / "segment.rviz").read_text())["Visualization Manager"]["Views"]["Current"]
     assert view["Class"] == "rviz_default_plugins/Orbit" and not view["Invert Z Axis"]
     yaw, pitch = view["Yaw"], view["Pitch"]
     back = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
     eye = np.array([view["Focal Point"][axis] for axis in "XYZ"]) + view["Distance"] * back
     assert eye[2] < 0 and eye[1] < 0 and abs(eye[0]) < 0.01  # behind and above the camera
-    up = np.array([0, 0, 1]) - back[2] * back  # of the picture: what is left of z at a right angle to the view
+    up = np.array([0, 0, 1]) - back[2] * back  # up in the picture: the part of z orthogonal to the view
     assert up[1] < 0
 
 

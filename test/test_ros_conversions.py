@@ -1,4 +1,4 @@
-"""ROS messages and arrays: every encoding, padding and byte order, and messages that lie about themselves."""
+"""Conversion between ROS messages and arrays: every encoding, padding, byte order, and inconsistent messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHANNEL_ORDER = {"rgb8": "rgb", "bgr8": "bgr", "rgba8": "rgba", "bgra8": "bgra"}
 
 
 def message_of(rows: np.ndarray, encoding: str, width: int, padding: int = 0, big: bool = False) -> Image:
-    """An image message whose rows (H, bytes) are followed by ``padding`` bytes of noise."""
+    """An image message with these rows (H, bytes), each followed by ``padding`` random bytes."""
     noise = np.full((len(rows), padding), 0xAB, np.uint8)
     padded = np.hstack([rows, noise])
     data = array.array("B", padded.tobytes())

@@ -1,4 +1,4 @@
-"""Gravity from an IMU, TF or parameters: the maths, the sources, and the node on real DDS with a rendered room."""
+"""Gravity from an IMU, TF or parameters: the maths, the sources, and the node over real DDS in a rendered room."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def degrees_between(a: Any, b: Any) -> float:
     return math.degrees(math.atan2(np.linalg.norm(np.cross(a, b)), a @ b))
 
 
-# How a camera is held
+# Orientation of a camera
 
 
 class TestTilt:
@@ -72,7 +72,7 @@ class TestTilt:
             (-math.pi / 2, 0.0, (-1, 0, 0)),  # portrait, the left side below
             (0.0, math.pi / 2, (0, 0, 1)),  # straight down
             (0.0, -math.pi / 2, (0, 0, -1)),  # straight up
-            (0.0, math.pi / 6, (0, math.sqrt(3) / 2, 0.5)),  # down by 30 degrees: gravity has a part that is ahead
+            (0.0, math.pi / 6, (0, math.sqrt(3) / 2, 0.5)),  # down by 30 degrees: gravity has a forward component
         ],
     )
     def test_has_the_direction_of_gravity_that_one_sees(self, roll, pitch, down):
@@ -107,7 +107,7 @@ class TestRotations:
 
 
 class MovingImu:
-    """An IMU at 200 Hz that turns as it is told: what it measures, in its own axes, and where up is."""
+    """Simulates an IMU at 200 Hz that rotates as told: its measurements in its own axes, and where up is."""
 
     PERIOD_S = 0.005
 
@@ -118,7 +118,11 @@ class MovingImu:
         self._rng = np.random.default_rng(seed)
 
     def step(self, turn_rate: Any = (0, 0, 0), push: Any = (0, 0, 0)) -> tuple[int, tuple, tuple]:
-        """Turn for one period (rad/s, own axes), pushed by m/s^2; returns (stamp_ns, acceleration, rate of turn)."""
+        """Advance by one period, with an angular velocity (rad/s, own axes) and a push (m/s^2).
+
+        Returns:
+            (stamp in ns, acceleration in m/s^2, angular velocity in rad/s).
+        """
         rate = np.asarray(turn_rate, float)
         self.up = Rotation.from_rotvec(-rate * self.PERIOD_S).apply(self.up)
         self.stamp_ns += round(self.PERIOD_S * 1e9)
@@ -157,7 +161,7 @@ class TestGravityLowPass:
     @settings(max_examples=25)
     @given(directions, st.integers(0, 2**31))
     def test_knocks_and_shaking_move_it_by_less_than_half_a_degree(self, up, seed):
-        """For 0.2 s in each second, to and fro at 25 Hz, from gentle to 30 m/s^2."""
+        """Shaken for 0.2 s of each second, back and forth at 25 Hz, from gently to 30 m/s^2."""
         low_pass, imu = GravityLowPass(0.5), MovingImu(up, seed)
         rng, worst = np.random.default_rng(seed), 0.0
         for n in range(600):
@@ -276,7 +280,7 @@ def imu_message(
 
 
 class KnownTransforms:
-    """What TF would say."""
+    """A transform buffer with known transforms."""
 
     def __init__(self, **rotations: np.ndarray) -> None:
         self.rotations = rotations
@@ -294,7 +298,7 @@ class KnownTransforms:
 
 
 class Queue:
-    """The IMU's messages."""
+    """A subscription with the IMU's messages."""
 
     def __init__(self) -> None:
         self.waiting: list[Imu] = []
@@ -343,7 +347,7 @@ class TestImuGravity:
         assert degrees_between(reading.down, expected) < 1e-4
 
     def test_an_imu_in_body_axes_of_a_camera_that_looks_down(self):
-        # x forward, y left, z up; the usual rotation from body to optical axes. Pitched down by 30 degrees.
+        # x forward, y left, z up: the usual rotation from body to optical axes. The camera looks down by 30 degrees.
         reading = reading_of(imu_source(rpy=(math.pi / 2, -math.pi / 2, 0.0)), (-0.5, 0.0, math.sqrt(3) / 2))
         np.testing.assert_allclose(reading.down, (0, math.sqrt(3) / 2, 0.5), atol=1e-9)
 
@@ -418,14 +422,14 @@ class TestImuGravity:
 
     def test_samples_that_cancel_out_give_no_direction(self):
         source = imu_source(same_axes=True)
-        source._low_pass._time_constant_s = 1e9  # plain mean
+        source._low_pass._time_constant_s = 1e9  # so that it is a plain mean
         for stamp, z in ((10**9, 1), (10**9 + 10 * MS, -1)):
             take(source, imu_message((0, 0, z), stamp))
         assert source.read(10**9 + 10 * MS, "optical").problem == "/imu: its samples have no direction in common"
 
 
 def tf_gravity(rotation: np.ndarray, camera: Any, with_height: bool = True):
-    """The reading of a camera at ``camera`` in the gravity frame, turned by ``rotation`` (optical to gravity)."""
+    """The reading for a camera at ``camera`` in the gravity frame, rotated by ``rotation`` (optical to gravity)."""
 
     class Transforms(KnownTransforms):
         def look_up(self, target: str, source: str, at_ns: int, tolerance_s: float) -> FrameTransform:
@@ -457,7 +461,7 @@ class TestTfGravity:
 
 
 class TestTransformBuffer:
-    """Against tf2_ros where it is installed, else its double."""
+    """With tf2_ros where it is installed, otherwise with its test double."""
 
     @pytest.fixture(autouse=True)
     def tf2(self, monkeypatch):
@@ -510,7 +514,7 @@ class TestTransformBuffer:
 def transform(
     parent: str, child: str, rotation: Any = (0, 0, 0), position: Any = (0, 0, 0), stamp: int = 0
 ) -> TransformStamped:
-    """``child`` in ``parent``; the rotation as a rotation vector."""
+    """A message with the pose of ``child`` in ``parent``; the rotation is given as a rotation vector."""
     message = TransformStamped(child_frame_id=child)
     message.header.frame_id = parent
     message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
@@ -550,7 +554,7 @@ class TestGravityStatistics:
 ROOM_FRAMES = 3000
 IMU_PERIOD_NS = 10 * MS
 IMAGE_EVERY = 10
-"""IMU samples to an image."""
+"""IMU samples per image."""
 
 
 def start_node(environment: dict[str, str], *parameters: str) -> ChildProcess:
@@ -562,23 +566,23 @@ def start_node(environment: dict[str, str], *parameters: str) -> ChildProcess:
 
 @pytest.fixture(scope="module")
 def room() -> RenderedRoom:
-    """Seen by a camera that moves for half a minute, at 100 poses a second."""
+    """A room seen by a camera that moves for 30 s, with 100 poses per second."""
     return RenderedRoom(frames=ROOM_FRAMES, seed=0, width=80, height=60, noise=False)
 
 
 class Rig:
-    """A camera with an IMU in one housing, in a room: images and what else is known at their time, paced by the clock.
+    """A camera with a built-in IMU that moves through a room and publishes in real time.
 
     Args:
-        peer: publishes.
-        room: whose poses and images they are.
+        peer: publishes the messages.
+        room: gives the poses and images.
     """
 
     def __init__(self, peer: Peer, room: RenderedRoom) -> None:
         self.peer, self.room = peer, room
         self.answers = peer.listen(Vector3Stamped, "segmentation/gravity")
         self.truth: dict[int, np.ndarray] = {}
-        """Gravity by stamp of the image."""
+        """True direction of gravity, by stamp of the image in ns."""
         self.index = 0
         self.stamp_ns = peer.get_clock().now().nanoseconds
         self._imu = peer.create_publisher(Imu, "imu", BEST_EFFORT)
@@ -586,7 +590,7 @@ class Rig:
         self._due = time.monotonic()
 
     def run(self, seconds: float, tell: Callable[[], None], with_images: bool = True) -> None:
-        """Walk on for some time; ``tell`` publishes what is known at each step, ahead of the image."""
+        """Move on for ``seconds``; at each step, ``tell`` publishes what is known, before the image if there is one."""
         for _ in range(round(seconds * 1e9 / IMU_PERIOD_NS)):
             self.index += 1
             self.stamp_ns += IMU_PERIOD_NS
@@ -597,7 +601,7 @@ class Rig:
                 self.send_image()
 
     def jump(self, seconds: float) -> None:
-        """Let time go by in which nothing is sent."""
+        """Advance the stamps without sending anything."""
         self.stamp_ns += round(seconds * 1e9)
 
     def send_image(self) -> None:
@@ -619,7 +623,7 @@ class Rig:
         return self.room.gravity(self.index)
 
     def imu(self, push: Any = (0, 0, 0), **fields: Any) -> None:
-        """Publish what the IMU measures now: acceleration (noise 0.05 m/s^2, and a push) and rate of turn."""
+        """Publish what the IMU measures now: acceleration (with noise of 0.05 m/s^2 and a push), angular velocity."""
         before, now = self.room.pose(self.index - 1)[:3, :3], self.room.pose(self.index)[:3, :3]
         rate = Rotation.from_matrix(before.T @ now).as_rotvec() / (IMU_PERIOD_NS * 1e-9)
         measured = -GRAVITY * self.gravity + self._rng.normal(0, 0.05, 3) + push
@@ -630,7 +634,7 @@ class Rig:
         self._imu.publish(message)
 
     def errors_deg(self) -> list[float]:
-        """Of each answer so far to an image that was sent here; they are taken out."""
+        """Error in degrees of each answer so far to an image of this rig; clears the answers."""
         time.sleep(0.5)
         answers = [(stamp_ns(answer), answer.vector) for answer in self.answers]
         self.answers.clear()
@@ -650,12 +654,12 @@ def imu_node(model: Path) -> Iterator[tuple[ChildProcess, Peer]]:
 
 @pytest.fixture()
 def imu_rig(imu_node: tuple[ChildProcess, Peer], room: RenderedRoom) -> Iterator[Rig]:
-    """With the IMU at work, before and after each test."""
+    """A rig whose IMU is in use, checked before and after each test."""
     process, peer = imu_node
     rig = Rig(peer, room)
 
     def is_at_work() -> bool:
-        """Images may be found before the IMU is: the first answers are then theirs."""
+        """The node may discover the images before the IMU: its first answers are then estimated from depth."""
         errors = rig.errors_deg()
         return bool(errors) and max(errors) < 0.5
 
@@ -685,7 +689,7 @@ class TestNodeWithImu:
         assert len(errors) > 20 and max(errors) < 0.5
 
     def test_any_pitch_and_roll_will_do(self, imu_rig: Rig, monkeypatch: pytest.MonkeyPatch):
-        """Images say nothing of it: they stay as they are."""
+        """Only the IMU tells of it: the images stay the same."""
         for pitch, roll in [(-70, 20), (-45, 180), (0, 90), (0, -90), (46, 0), (60, -135), (80, 30), (90, 0), (-90, 0)]:
             down = down_of_tilt(math.radians(roll), math.radians(pitch))
             monkeypatch.setattr(Rig, "gravity", down)
@@ -765,7 +769,7 @@ def test_a_camera_whose_mounting_height_and_range_are_given(model: Path, room: R
             assert values["gravity_source"] == "fixed" and values["gravity_confident_share"] == "1.000"
             assert [float(v) for v in values["gravity_down"].split()] == pytest.approx(down, abs=1e-4)
 
-            # Whoever wants gravity alone gets it.
+            # Gravity is also published if nothing else has a subscriber.
             for subscription in [s for s in peer.subscriptions if "gravity" not in s.topic_name]:
                 peer.destroy_subscription(subscription)
             time.sleep(1.0)
@@ -774,7 +778,7 @@ def test_a_camera_whose_mounting_height_and_range_are_given(model: Path, room: R
 
 
 class Broadcaster:
-    """Sends transforms where the node listens for them."""
+    """Publishes transforms on the topics that the node subscribes to."""
 
     def __init__(self, peer: Peer) -> None:
         late = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -791,7 +795,7 @@ class Broadcaster:
 
 
 def camera_in_world(rig: Rig, child: str = "camera_link") -> TransformStamped:
-    """The camera's pose in the room as a transform of base_footprint; its body axes, if that is asked for."""
+    """The pose in the room of the camera's body (x forward, y left, z up), as ``child`` in base_footprint."""
     pose = rig.room.pose(rig.index)
     body_of_optical = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
     rotation = Rotation.from_matrix(pose[:3, :3] @ body_of_optical.T).as_rotvec()
@@ -808,7 +812,7 @@ def test_gravity_and_height_after_tf(model: Path, room: RenderedRoom):
             images = peer.listen(Image, "segmentation/hha")
             optical_in_body = Rotation.from_matrix([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]).as_rotvec()
 
-            # Nobody knows the frames yet.
+            # TF does not know the frames yet.
             complaint = "gravity_source tf: TF has no transform from 'base_footprint' to 'camera': "
             assert peer.send_until(
                 lambda: any(complaint in line and "estimated from depth" in line for line in list(process.lines)),
@@ -829,7 +833,7 @@ def test_gravity_and_height_after_tf(model: Path, room: RenderedRoom):
             difference = np.abs(color_to_array(answer).astype(int) - expected)
             assert difference.max() <= 1 and difference.mean() < 0.05
 
-            # TF stops; the camera does not.
+            # TF stops, the camera goes on.
             rig.run(2.0, lambda: None)
             values = peer.diagnostics(lambda values, message: "the newest transform from 'base_footprint'" in message)
             assert values["level"] == WARN and float(values["gravity_fallback_share"]) > 0
@@ -873,7 +877,7 @@ def test_an_estimate_that_cannot_be_trusted_is_said_and_not_published_and_masks_
 
 
 def test_the_estimate_starts_where_the_camera_is_mounted(model: Path, room: RenderedRoom):
-    """Upside down: a cold estimate from (0, 1, 0) would take the ceiling for the floor."""
+    """The camera is upside down: an estimate that started at (0, 1, 0) would take the ceiling for the floor."""
     environment = isolated_ros_environment()
     with start_node(environment, f"model:={model}", "gravity_roll:=3.1416") as process:
         assert process.wait_for_line("]: active", START_S), process.last_lines()
@@ -891,7 +895,7 @@ def test_the_estimate_starts_where_the_camera_is_mounted(model: Path, room: Rend
 
 
 def test_each_of_several_cameras_is_mounted_in_its_own_way(model: Path, room: RenderedRoom):
-    """All hang upside down but two: of the front one gravity and height are given, of the side one neither."""
+    """All are upside down except two: the front camera has its gravity and height given, the side camera neither."""
     environment = isolated_ros_environment()
     front_is = "gravity_source:=fixed", "gravity_roll:=0.0", "gravity_pitch:=0.4", "camera_height:=2.2"
     own = *(f"front.{one}" for one in front_is), "side.gravity_roll:=0.0"

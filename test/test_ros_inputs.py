@@ -1,4 +1,4 @@
-"""Compressed images and depth that nobody has registered, sent to the node over real DDS."""
+"""Compressed images, and depth that is not registered, sent to the node over real DDS."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ COLOR_CAMERA = CameraIntrinsics(70.0, 70.0, (WIDTH - 1) / 2, (HEIGHT - 1) / 2, W
 
 @contextmanager
 def node_and_peer(*arguments: str, tf2: bool = False) -> Iterator[tuple[ChildProcess, Peer]]:
-    """An active node with these ROS arguments, and its other end; it must end well.
+    """An active node with these ROS arguments, and a peer; the node must end cleanly.
 
     Args:
-        tf2: whether the node finds tf2_ros, or its double.
+        tf2: whether the node finds tf2_ros, or its test double.
     """
     environment = isolated_ros_environment()
     path = os.pathsep.join([str(ROOT), *([str(TF2_DOUBLE)] if tf2 and not TF2_IS_REAL else [])])
@@ -72,7 +72,7 @@ DEPTH_MM = np.linspace(1000, 3000, WIDTH * HEIGHT).reshape(HEIGHT, WIDTH).astype
 
 
 class CompressedCamera:
-    """Sends colour and depth as image_transport would, under the base names ``camera/color`` and ``camera/depth``."""
+    """Publishes colour and depth as image_transport does, with base topics ``camera/color`` and ``camera/depth``."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -93,7 +93,7 @@ class CompressedCamera:
         return stamp
 
     def gets_mask(self, depth: CompressedImage | None = None) -> Image:
-        """The mask of a frame sent from now on."""
+        """Send frames until a mask of one of them comes; returns it."""
         sent: set[int] = set()
         found: list[Image] = []
 
@@ -176,14 +176,14 @@ def depth_of_a_post() -> np.ndarray:
 
 
 def extrinsics() -> np.ndarray:
-    """The depth camera is to the right of the colour camera."""
+    """The pose of the depth camera, to the right of the colour camera."""
     transform = np.eye(4)
     transform[0, 3] = BASELINE_M
     return transform
 
 
 class UnregisteredCamera:
-    """Colour and depth from two places."""
+    """Publishes colour and depth seen from two places."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -209,7 +209,7 @@ class UnregisteredCamera:
         return self.peer.send(rgb_image(), depth, camera_info(), frame_id="color_optical")
 
     def send_transforms(self) -> None:
-        """camera_link at the depth camera, and colour beside it, as drivers have it."""
+        """Publish transforms as drivers do: camera_link at the depth camera, and the colour camera beside it."""
         depth = TransformStamped(child_frame_id="depth_optical")
         color = TransformStamped(child_frame_id="color_optical")
         depth.header.frame_id = color.header.frame_id = "camera_link"
@@ -218,7 +218,7 @@ class UnregisteredCamera:
             self._tf.publish(self._wrap(transform))
 
     def depth_of_clouds(self, **options: Any) -> Iterator[np.ndarray]:
-        """z of the clouds of frames that are sent from now on; NaN where there is a hole."""
+        """Send frames; yields z in m of their clouds, NaN where there is a hole."""
         while True:
             sent = {self.send(**options)}
             found: list[PointCloud2] = []
@@ -231,7 +231,7 @@ class UnregisteredCamera:
             yield np.frombuffer(found[-1].data, CLOUD_POINT).reshape(HEIGHT, WIDTH)["z"]
 
     def gets_registered(self, **options: Any) -> bool:
-        """Whether depth comes as the colour camera would see it, within ten clouds."""
+        """Whether depth is registered to colour within ten clouds."""
         depth_camera = CameraIntrinsics(60.0, 60.0, COLOR_CAMERA.cx, COLOR_CAMERA.cy, WIDTH, HEIGHT)
         registered = register_depth(depth_of_a_post(), depth_camera, COLOR_CAMERA, extrinsics())
         expected = np.where(registered > 0, registered, np.nan)
@@ -243,14 +243,14 @@ class UnregisteredCamera:
 
 
 def says(process: ChildProcess, *texts: str) -> bool:
-    """Whether one line has all of them."""
+    """Whether one line of the output contains all of these words."""
     return any(all(text in line for text in texts) for line in list(process.lines))
 
 
 def test_depth_of_another_frame_is_registered_once_tf_and_camera_info_are_there(model: Path):
     with node_and_peer("-p", f"model:={model}", "-p", "diagnostics_period:=0.2", tf2=True) as (process, peer):
         camera = UnregisteredCamera(peer)
-        # Nothing is known: used as it is, and said so.
+        # Nothing is known: depth is used as it is, with a warning.
         assert camera.gets_as_it_is(info=None)
         assert says(
             process, "'color_optical'", "'depth_optical'", "registered (aligned)", "nothing has come on /depth/"
@@ -262,7 +262,7 @@ def test_depth_of_another_frame_is_registered_once_tf_and_camera_info_are_there(
             statuses = [status for report in list(reports) for status in report.status]
             return any(one.message.startswith(is_told) and one.level == DiagnosticStatus.WARN for one in statuses)
 
-        # It takes its turn after the frames that were lost in the first second, before anything was said.
+        # It comes only once the frames dropped in the first second have left the diagnostics.
         assert peer.send_until(is_warned, lambda: camera.send(info=None)), [r.status[0].message for r in reports[-3:]]
         # TF alone is not enough.
         camera.send_transforms()
@@ -272,7 +272,7 @@ def test_depth_of_another_frame_is_registered_once_tf_and_camera_info_are_there(
         values = peer.diagnostics(lambda values, _: values.get("registration") == "tf")
         assert 0 < float(values["registration_ms_p50"]) <= float(values["registration_ms_p95"])
         assert "decompress_ms_p50" not in values
-        # A driver that registers says so by the frame: nothing is done to its depth.
+        # Depth in the frame of colour is registered by the driver: it is used as it is.
         assert camera.gets_as_it_is(depth_frame="color_optical")
         assert camera.gets_registered()
 
@@ -294,7 +294,7 @@ def test_extrinsics_by_parameters_need_no_tf_and_no_frames_but_the_camera_info(m
         )
         assert not camera.clouds
         assert camera.gets_registered(depth_frame="color_optical")
-        # An info that is of another image.
+        # A camera_info for another size.
         assert peer.send_until(
             lambda: says(process, "frame dropped (bad_depth)", "use the camera_info that belongs to the depth topic"),
             lambda: camera.send(info=camera_info(WIDTH // 2, HEIGHT // 2)),

@@ -1,4 +1,4 @@
-"""One slot a camera, newest first: a slow worker misses frames, but never sees an old one late, and is fair."""
+"""One slot per camera for the newest frame: a slow worker misses frames, but gets no outdated one, and is fair."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_mailboxes_are_emptied_in_turn_however_often_one_is_filled():
     for _ in range(6):
         (letter,) = room.take()
         taken.append(letter.item)
-        room.mailboxes[0].put("a")  # of a camera that is faster than the others
+        room.mailboxes[0].put("a")  # its camera is faster than the others
         if letter.mailbox:
             room.mailboxes[letter.mailbox].put(letter.item)
     assert taken == ["a", "b", "c", "a", "b", "c"]

@@ -1,4 +1,4 @@
-"""Another model while the node runs: the old one serves until the new one is warm, and stays if that is of no use."""
+"""Switching models while the node runs: the old one works until the new one is ready, and stays if that fails."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def saved(path: Path, name: str, **changes: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By name: what the node starts with, four classes instead of forty, and one that sees colour only."""
+    """Models by name: the first one of the node, one with 4 classes instead of 40, one that sees colour only."""
     folder = tmp_path_factory.mktemp("models")
     return {
         "first": saved(folder / "first.lcrseg", "first"),
@@ -75,7 +75,7 @@ def shared_peer(node: ChildProcess, environment: dict[str, str]) -> Iterator[Pee
 
 @pytest.fixture()
 def peer(shared_peer: Peer, node: ChildProcess, models: dict[str, Path]) -> Iterator[Peer]:
-    """The node's other end; after each test the first model is put back."""
+    """A peer of the node; after each test the node goes back to the first model."""
     yield shared_peer
     assert shared_peer.set_parameter("model", str(models["first"])).successful
     assert in_use(shared_peer, "first"), node.last_lines()
@@ -83,7 +83,7 @@ def peer(shared_peer: Peer, node: ChildProcess, models: dict[str, Path]) -> Iter
 
 
 def in_use(peer: Peer, name: str) -> dict[str, str]:
-    """The diagnostics of the moment when a model is in use and no other is being loaded; frames are sent until then."""
+    """Send frames until this model is in use and none is being loaded; returns the diagnostics that say so."""
     found: dict[str, str] = {}
 
     def is_told() -> bool:
@@ -119,7 +119,7 @@ def listen_to_label_info(peer: Peer) -> list[Any]:
 
 
 class Watch:
-    """Counts the subscriptions of a topic, again and again, until it is left."""
+    """Context in which a thread keeps counting the subscriptions of a topic; ``seen`` has the numbers that occurred."""
 
     def __init__(self, peer: Peer, topic: str) -> None:
         self.seen: set[int] = set()
@@ -191,7 +191,7 @@ def test_while_a_model_is_being_read_the_node_answers_and_labels(models: dict[st
     def read(path: Path) -> ModelBundle:
         if path != models["first"]:
             readers.append(threading.current_thread().name)
-            may_read.wait(30)  # as a file of several GB, or of a network drive
+            may_read.wait(30)  # as for a file of several GB, or one on a network drive
         return ModelBundle.load(path)
 
     domain = free_domain_id()
@@ -208,7 +208,7 @@ def test_while_a_model_is_being_read_the_node_answers_and_labels(models: dict[st
         assert peer.send_until(lambda: len(peer.masks) > masks + 3, peer.send_good_frame)
         may_read.set()
         in_use(peer, "four")
-        assert set(readers) == {"model loader"} and len(readers) == 2  # that of the one between was never begun
+        assert set(readers) == {"model loader"} and len(readers) == 2  # the model in between was never read
 
 
 def test_a_file_that_is_exchanged_before_its_turn_comes_is_judged_as_it_is_then(models: dict[str, Path]):
@@ -227,7 +227,7 @@ def test_a_file_that_is_exchanged_before_its_turn_comes_is_judged_as_it_is_then(
     ):
         assert peer.set_parameter("class_filter", ["toilet"]).successful
         assert peer.set_parameter("model", str(path)).successful
-        saved(path, "exchanged", labels="nyu4")  # has no such class
+        saved(path, "exchanged", labels="nyu4")  # which has no class toilet
         may_read.set()
         assert peer.send_until(lambda: model_parameter(peer) == str(models["first"]), peer.send_good_frame)
         assert peer.gets_masks()
@@ -302,7 +302,7 @@ def cut_bundle(path: Path) -> None:
 
 def claims_10_gb(path: Path) -> None:
     whole = bytearray(make_tiny_bundle(path).read_bytes())
-    at = whole.index(b"PK\x01\x02", whole.index(b"PK\x01\x02") + 1)  # the directory's entries, in the order written
+    at = whole.index(b"PK\x01\x02", whole.index(b"PK\x01\x02") + 1)  # ZIP directory entries, in the order written
     at = whole.index(b"PK\x01\x02", at + 1)
     assert whole[at + 46 : at + 58] == b"network.onnx"
     whole[at + 20 : at + 28] = (0xFFFFFF00).to_bytes(4, "little") * 2
@@ -356,7 +356,7 @@ def test_a_class_filter_for_a_model_that_does_not_come_is_taken_back(models: dic
         peer_in_domain(domain) as peer,
     ):
         assert peer.set_parameter("model", str(models["four"])).successful
-        assert peer.set_parameter("class_filter", ["furniture"]).successful  # which only the new one has
+        assert peer.set_parameter("class_filter", ["furniture"]).successful  # which only the new model has
         may_load.set()
         assert peer.send_until(lambda: model_parameter(peer) == str(models["first"]), peer.send_good_frame)
         masks = len(peer.masks)
@@ -376,7 +376,7 @@ def test_a_model_outside_of_the_allowed_folder_is_refused(peer: Peer, models: di
         result = peer.set_parameter("model", str(path))
         assert not result.successful and "outside of model_folder" in result.reason
     assert not peer.set_parameter("model_folder", "/").successful
-    assert peer.set_parameter("model", "nyu40").successful  # ships with the package
+    assert peer.set_parameter("model", "nyu40").successful  # a shipped model
 
 
 def no_onnx(path: Path) -> None:
@@ -431,7 +431,7 @@ class FullGpu:
 
     def infer(self, tensor: np.ndarray) -> np.ndarray:
         self.calls += 1
-        if self.calls > 2:  # the first warms it up
+        if self.calls > 2:  # the first call is the warm-up
             raise RuntimeError("CUDA out of memory.\nTried to allocate 2.00 GiB")
         return self._backend.infer(tensor)
 

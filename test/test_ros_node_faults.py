@@ -1,4 +1,4 @@
-"""The node, in a process of its own on real DDS: what it publishes, and that no input brings it down."""
+"""The node in a separate process over real DDS: what it publishes, and that no input brings it down."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ WARN = "1"
 
 @pytest.fixture(scope="module")
 def node(model: Path, environment: dict[str, str]) -> Iterator[ChildProcess]:
-    """One node for all tests of this file: each must leave it in good health."""
+    """One node for all tests of this file; each test must leave it working."""
     with active_node(environment, f"model:={model}", "max_age:=0.0", "silence_timeout:=2.0") as process:
         yield process
         assert process.exit_code is None, process.last_lines()
@@ -66,7 +66,7 @@ def shared_peer(environment: dict[str, str], node: ChildProcess) -> Iterator[Pee
 
 @pytest.fixture()
 def peer(shared_peer: Peer, node: ChildProcess) -> Iterator[Peer]:
-    """The node's other end; after each test the node must still answer good frames."""
+    """A peer of the node; after each test the node must still label good frames."""
     yield shared_peer
     assert node.exit_code is None, node.last_lines()
     assert shared_peer.gets_masks(), node.last_lines()
@@ -159,7 +159,7 @@ def test_max_rate_limits_the_masks(peer: Peer):
         before, until = len(peer.masks), time.monotonic() + 4.0
         peer.send_until(lambda: time.monotonic() > until, peer.send_good_frame)
         assert 4 <= len(peer.masks) - before <= 11
-        # From a mask in a hundred seconds to ten a second: at once.
+        # A change from one mask in 100 s to 10 per second takes effect at once.
         assert peer.set_parameter("max_rate_hz", 0.01).successful
         until = time.monotonic() + 1.5
         peer.send_until(lambda: time.monotonic() > until, peer.send_good_frame)
@@ -371,7 +371,7 @@ def test_stamps_too_far_apart_are_named_with_their_distance(peer: Peer):
     last = {}
 
     def send_apart() -> None:
-        now = peer.get_clock().now().nanoseconds // 10**9 * 10**9  # whole seconds, so that no two come near
+        now = peer.get_clock().now().nanoseconds // 10**9 * 10**9  # in whole seconds, so that no two stamps are close
         peer.send(rgb=rgb_image(), info=camera_info(), stamp_ns=now)
         peer.send(depth=depth_image(), stamp_ns=now + 200_000_000)
 
@@ -436,7 +436,7 @@ def test_a_model_that_sees_colour_only_needs_neither_depth_nor_camera_info(shipp
 def test_a_signal_ends_it_within_two_seconds_without_a_traceback(number: signal.Signals, model: Path):
     with active_node(isolated_ros_environment(), f"model:={model}") as process:
         os.kill(process.pid, number)
-        # Two seconds, and what a machine that does other work besides may add.
+        # Two seconds, plus some for a machine that is busy with other work.
         assert process.wait(4.0) == 0, process.last_lines()
         assert not any("Traceback" in line for line in process.lines), process.last_lines(40)
 
@@ -571,7 +571,7 @@ def test_qos_overrides_count_and_a_camera_that_does_not_match_them_is_named(mode
 def test_it_lives_by_the_simulated_clock_and_outlives_its_jumps(model: Path):
     environment = isolated_ros_environment()
     with active_node(environment, f"model:={model}", "use_sim_time:=true", "silence_timeout:=1.0") as process:
-        # Timers of a clock that stands never fire: this line comes all the same.
+        # Timers of a clock that stands still never fire, but this line must come nevertheless.
         assert process.wait_for_line("no images to label for", 15.0), process.last_lines()
         with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
             clock = peer.create_publisher(Clock, "/clock", 10)
@@ -589,7 +589,7 @@ def test_it_lives_by_the_simulated_clock_and_outlives_its_jumps(model: Path):
                     return any(stamp_ns(mask) in stamps for mask in peer.masks)
 
                 def told_the_time(begin: int = begin) -> bool:
-                    # Images may find their way before the clock does: this line says that the node has seen it.
+                    # The node may receive images before the clock; these stamps show that it has received the clock.
                     reports = list(peer.listen(DiagnosticArray, "/diagnostics"))
                     return any(begin <= report.header.stamp.sec < begin + 1000 for report in reports)
 

@@ -1,4 +1,4 @@
-"""Parameters: one file of defaults, described and ranged, refused with a reason."""
+"""Parameters: one file of defaults, descriptions and ranges, and refusals with a reason."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def context() -> Iterator[Context]:
 
 
 class HumbleNode(Node):
-    """That does not tell when parameters have been set."""
+    """A node as in Humble, whose rclpy does not report that parameters have been set."""
 
     add_post_set_parameters_callback = None
 
 
 class Declared:
-    """A node with our parameters."""
+    """A node on which our parameters are declared."""
 
     def __init__(self, context: Context, *arguments: str, node_type: type[Node] = Node) -> None:
         self.changes: list[tuple[SegmentParameters, SegmentParameters]] = []
@@ -247,7 +247,7 @@ def test_what_another_callback_refuses_is_not_used(context, when):
         return SetParametersResult(successful=all(p.value != 0.25 for p in parameters), reason="not today")
 
     class Refusing(Node):
-        """Of two callbacks that are added, rclpy asks the newer one first."""
+        """rclpy calls the callback that was added last first."""
 
         def add_on_set_parameters_callback(self, callback):
             kinds = [callback, refuse] if when == "before" else [refuse, callback]
@@ -336,7 +336,7 @@ class TestCamerasWithParametersOfTheirOwn:
         assert handler.of_camera("front").gravity_source == "estimate"
 
     def test_a_file_of_ros2_param_dump_can_be_given_again(self, context, tmp_path):
-        """It has null for what is not set."""
+        """It has null for parameters that are not set."""
         node = Declared(context, "-p", "cameras:=[front]", "-p", "front.gravity_pitch:=0.5").node
         dumped: dict[str, dict[str, object]] = {"front": {}}
         for name in SPECS:

@@ -1,4 +1,4 @@
-"""Faults that a robot meets, injected on real DDS: the node lives, says what is wrong, and labels what comes after."""
+"""Faults that occur on robots, injected over real DDS: the node survives, reports them, and labels what follows."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def node(model: Path, environment: dict[str, str]) -> Iterator[ChildProcess]:
-    """One node for nearly all of this file: each test must leave it in good health."""
+    """One node for nearly all tests of this file; each test must leave it working."""
     with active_node(environment, f"model:={model}", "max_age:=0.0") as process:
         yield process
 
@@ -136,7 +136,7 @@ def test_resolution_encoding_and_intrinsics_may_change_in_mid_stream(peer: Peer,
 
 
 def test_frames_ten_seconds_apart_are_labelled_and_colour_and_depth_ten_seconds_apart_are_not(peer: Peer):
-    # Messages keep their order on the way: what is labelled afterwards says that the pairs apart were looked at.
+    # Messages keep their order, so a mask of a later frame shows that the images that are no pairs were processed.
     begin = peer.get_clock().now().nanoseconds + 1000 * 10**9
     stamps = [begin + k * 10 * 10**9 for k in range(100)]
     left = iter(stamps)
@@ -228,7 +228,7 @@ def status_of(pid: int) -> dict[str, str]:
 
 
 def some_value(name: str, rng: random.Random) -> Any:
-    """Perhaps valid."""
+    """A random value for a parameter, valid or not."""
     anything = [True, False, -1, 0, 1, 7, 10**12, -0.5, 0.0, 0.5, 2.5, float("nan"), float("inf"), "", "auto", "wall"]
     anything += ["\u00e9\n{}", ["wall", "floor"], [0.0, 0.0, 1.0], ["x"] * 1000]
     choices = list(getattr(SPECS[name], "choices", None) or ())
@@ -254,7 +254,7 @@ def test_a_storm_of_300_parameter_changes_while_frames_flow(peer: Peer, node: Ch
         refused += sum(not result.successful and bool(result.reason) for result in results)
     assert accepted + refused == 300, "a refusal without a reason"
     assert accepted > 10 and refused > 10
-    # One message with all of them, because some are valid together only; what is in use keeps its value anyway.
+    # All in one request, because some are valid only together; only those that have changed.
     wishes = [Parameter.from_parameter_msg(_named(name, value)) for name, value in zip(names, before, strict=True)]
     now = peer.call(get, GetParameters.Request(names=names)).values
     back = [wish.to_parameter_msg() for wish, value, old in zip(wishes, now, before, strict=True) if value != old]
@@ -321,7 +321,7 @@ def sockets_of(pid: int) -> set[str]:
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
             target = str(link.readlink())
-        except FileNotFoundError:  # closed meanwhile
+        except FileNotFoundError:  # closed in the meantime
             continue
         if target.startswith("socket:["):
             found.add(target[8:-1])
@@ -329,7 +329,7 @@ def sockets_of(pid: int) -> set[str]:
 
 
 def is_local(address: str) -> bool:
-    """Of an address in /proc/net (hexadecimal, words reversed): nobody (0), this machine or a multicast group."""
+    """Whether an address of /proc/net (hexadecimal, words reversed) is 0, this machine or a multicast group."""
     host = bytes.fromhex(address.split(":")[0])
     host = b"".join(host[k : k + 4][::-1] for k in range(0, len(host), 4))
     if host[:12] == bytes(10) + b"\xff\xff":
@@ -366,7 +366,7 @@ def test_a_signal_while_it_configures_ends_it_in_order(number: signal.Signals):
     with start_node(isolated_ros_environment(), "model:=nyu40") as process:
         assert process.wait_for_line("]: using ", START_S), process.last_lines()
         os.kill(process.pid, number)
-        # Two seconds, and what a machine that does other work besides may add.
+        # Two seconds, plus some for a machine that is busy with other work.
         assert process.wait(6.0) == 0, process.last_lines()
         assert not any("Traceback" in line for line in process.lines), process.last_lines(40)
 
@@ -389,7 +389,7 @@ def test_a_full_disk_leaves_no_part_of_a_file_under_its_name(model: Path, data: 
         str(model),
     ]
     command += ["--intrinsics", "70,70,39.5,29.5", "--sheets"]
-    limit = 1024  # bytes a file: to the writer the same as a disk that is full in the middle of it
+    limit = 1024  # bytes per file; for the writer the same as a disk that becomes full halfway
     done = subprocess.run(
         command,
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""What the node says about itself: counts, times, causes of silence, and lines that do not flood the log."""
+"""What the node reports about itself: counts, times, causes of silence, and a log that is not flooded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Clock:
 
 
 def counted() -> FrameStatistics:
-    """Ten pairs in two seconds: eight labelled, one dropped as too old, one replaced."""
+    """Statistics of ten pairs in two seconds: eight labelled, one dropped as too old, one replaced by a newer one."""
     clock = Clock()
     statistics = FrameStatistics(clock)
     for n in range(10):
@@ -177,7 +177,7 @@ def test_a_topic_arrives_that_has_sent_something_of_late_and_since_the_last_pair
     arrivals.paired()
     assert not arrivals.arrives(RGB, 5.0), "it is in the pair"
     clock.now += 0.1
-    arrivals.came(RGB)  # the last one, whose depth is lost
+    arrivals.came(RGB)  # the last one, whose depth image is lost
     assert arrivals.arrives(RGB, 5.0) and arrivals.count(RGB) == 2
     clock.now += 120.0
     assert not arrivals.arrives(RGB, 5.0), "its driver died minutes ago"
@@ -200,7 +200,7 @@ def test_a_pair_that_came_too_old_is_not_blamed_on_the_network(age_s, age_at_arr
 
 
 class Lines:
-    """A logger that keeps its lines."""
+    """A logger that collects its lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Colour and depth find each other by stamp, and a clock that jumps back does not part them."""
+"""Colour and depth are paired by stamp, also after a clock has jumped back."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_after_a_step_back_pairs_come_again_and_the_step_is_told():
     steps = []
     pairs = synchronizer(on_backward_step=lambda side, seconds: steps.append((side, seconds)))
     for n in range(20):
-        pairs.add(COLOR, image(100_000 + 33 * n))  # more colour than depth: the queue is full of the future
+        pairs.add(COLOR, image(100_000 + 33 * n))  # more colour than depth: the queue fills with later stamps
     pairs.add(DEPTH, image(100_000 + 33 * 19))
     made = [pairs.add(DEPTH, image(1000 + 33 * n)) or pairs.add(COLOR, image(1000 + 33 * n)) for n in range(5)]
     assert [pair is not None for pair in made] == [True] * 5

@@ -1,4 +1,4 @@
-"""A model bundle made in milliseconds: a fixed 1x1 convolution and a softmax at stride 4. Real ONNX, no training."""
+"""A model bundle that takes milliseconds to make: a fixed 1x1 convolution and softmax at stride 4, as real ONNX."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lcr_seg_ros.labels import LabelSet
 
 
 def tiny_bundle(modality: Modality = "rgb_hha", labels: str = "nyu40") -> ModelBundle:
-    """A bundle whose labels depend on the colours and HHA under each 4x4 block."""
+    """A bundle whose labels depend on the mean colours and HHA of each 4x4 block."""
     label_set = LabelSet.load(labels)
     channels = CHANNELS[modality]
     random = np.random.default_rng(7)

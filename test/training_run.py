@@ -1,8 +1,8 @@
-"""One small training run, as a program: what the tests of test_training_state.py start, kill and start again.
+"""A small training run as a program, which test_training_state.py starts, kills and starts again.
 
     python test/training_run.py DATA OUT KILLED_BEFORE_STEP CHECKPOINT_STEPS PROCESSES [NAME=VALUE]...
 
-It dies by SIGKILL before the step of that number, if that is not 0.
+It kills itself by SIGKILL before step KILLED_BEFORE_STEP, unless that is 0.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEEPLY = {
     "loss.deep_supervision": 0.3,
     "optimizer.encoder_lr_scale": 0.1,
 }
-"""Entries of a small SegNet: its decoder is deep, so inner stages are supervised too, and its encoder moves slowly."""
+"""Recipe entries of a small SegNet, with deep supervision of its decoder and a lower learning rate of its encoder."""
 
 
 class Killed(Callback):
@@ -51,7 +51,7 @@ def main(words: list[str]) -> None:
 
 
 def share(words: list[str]) -> None:
-    """One process of several that somebody else starts: RANK PORT, then the words of a program."""
+    """Run as one of several processes, which the caller starts: the words are RANK PORT and those of :func:`main`."""
     os.environ |= {"LOCAL_RANK": words[0], "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": words[1]}
     main(words[2:])
 

@@ -1,4 +1,4 @@
-"""Photos that say in their EXIF how the camera was held."""
+"""JPEG images with an EXIF orientation."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ QUARTER_TURN = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0
 
 
 def quarter_turned(jpeg: bytes) -> bytes:
-    """The JPEG with the note that it is to be turned by 90 degrees."""
+    """The JPEG with an EXIF orientation of 6: a viewer must rotate it by 90 degrees clockwise."""
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(QUARTER_TURN) + 2) + QUARTER_TURN + jpeg[2:]

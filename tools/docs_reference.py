@@ -1,6 +1,6 @@
-"""The pages of the site that the code itself can tell: a hook of MkDocs (``mkdocs.yml``), run at each build.
+"""Generates the reference pages of the site from the code: a hook of MkDocs (``mkdocs.yml``), run at each build.
 
-Whatever it cannot find, read or import ends the build. Needs the extras ``ros`` and ``docs``.
+The build fails if something cannot be found, read or imported. Needs the extras ``ros`` and ``docs``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 ROOT = Path(__file__).resolve().parent.parent
 HELP_WIDTH = 110
 SECTIONS = {"Args:": "Fields:", "Raises:": "Refused, with an error:"}
-"""Of docstrings, and what they are called on a page about files."""
+"""Headings of sections in docstrings, and their names on a page about files."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -66,7 +66,7 @@ def map_parameters_page() -> str:
 
 
 def _parameters(title: str, intro: str, file: Path, specs: dict[str, Any]) -> str:
-    """Of one node: a table for each section of its file of defaults, and the file."""
+    """A page about one node's parameters: a table for each section of its file of defaults, and that file."""
     text = file.read_text(encoding="utf-8")
     defaults = yaml.safe_load(text)["/**"]["ros__parameters"]
     lines = [f"# {title}", "", intro]
@@ -91,7 +91,7 @@ def _parameters(title: str, intro: str, file: Path, specs: dict[str, Any]) -> st
 
 
 def _sections_of(text: str, known: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """(heading, parameter names) in the order of the file, whose headings are comments of their own."""
+    """(heading, parameter names) in the order of the file, where a comment line by itself is a heading."""
     heading, names = "", []
     for line in text.splitlines():
         if comment := re.fullmatch(r" {4}# (.+)", line):
@@ -104,7 +104,7 @@ def _sections_of(text: str, known: list[str]) -> Iterator[tuple[str, list[str]]]
 
 
 def _when(spec: Any) -> str:
-    """Besides while the node is unconfigured."""
+    """When a parameter can change, other than while the node is unconfigured, and whether cameras may differ in it."""
     marks = {"live": spec.live, "start only": spec.fixed, "each camera": spec.per_camera}
     return ", ".join(mark for mark, is_set in marks.items() if is_set)
 
@@ -236,7 +236,7 @@ def recipes_page() -> str:
 
 
 def _sections(model: type[BaseModel], name: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
-    """(dotted name, model) of a recipe and all sections below it."""
+    """(dotted name, model) of a recipe and, recursively, of its sections."""
     yield name, model
     for entry, field in model.model_fields.items():
         if below := _model_of(field):
@@ -307,7 +307,7 @@ def bundle_page() -> str:
 
 
 def _shortened(value: Any, depth: int = 0) -> Any:
-    """Lists of more than six entries cut to two, mappings below the third level to their first four entries."""
+    """A value with lists of more than six entries cut to two, and mappings from the fourth level on cut to four."""
     if isinstance(value, dict):
         cut = list(value.items()) if depth < 3 else list(value.items())[:4]
         shown = {name: _shortened(below, depth + 1) for name, below in cut}
@@ -377,7 +377,7 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _markdown(docstring: str | None) -> str:
-    """A docstring as Markdown: literals, references, and their sections as lists."""
+    """A docstring as Markdown, with its literals, references and sections converted."""
     if not docstring:
         raise ValueError("a docstring that a page of the site is made of is missing")
     text = inspect.cleandoc(docstring)

@@ -1,8 +1,8 @@
-"""Make or refresh .venv with this package and the extras asked for: setup_venv.py ros train dev
+"""Create or update .venv with this package and the given extras: setup_venv.py ros train dev
 
-Run by the Makefile with whatever ``python3`` the machine has, before anything is installed. So it is
-written in Python that even an old interpreter can read: one that is too old gets a line that says so,
-not a SyntaxError. Each thing that is missing ends it with one line on stderr and exit code 1.
+The Makefile runs it with whatever ``python3`` the machine has, before anything is installed. It is therefore
+written so that even an old interpreter can parse it: one that is too old gets an error that says so, not a
+SyntaxError. Whatever is missing ends it with one line on stderr and exit code 1.
 """
 
 from __future__ import division, print_function
@@ -26,19 +26,19 @@ INPUTS = ("setup.py", "setup.cfg", "pyproject.toml")
 OLDEST, NEWEST = (3, 10), (3, 14)  # newest: the last release that the ROS wheels are built for
 OLDEST_GLIBC = (2, 28)  # manylinux_2_28, the tag of the ROS wheels
 
-# Free disk that an installation needs, in GB, with pip's downloads and its cache (which a first
-# installation fills, too). Measured; an environment with torch is 6.8 GB, one without 0.8 GB.
+# Free disk space that an installation needs, in GB, including pip's downloads and its cache (which a first
+# installation also fills). Measured; an environment with torch takes 6.8 GB, one without 0.8 GB.
 DISK_GB = {"base": 1.0, "ros": 0.5, "train": 7.0, "dev": 0.5, "rerun": 1.0, "docs": 0.2}
 
 NO_NETWORK = re.compile(
     "NewConnectionError|NameResolutionError|name resolution|Name or service not known|Network is unreachable|"
     "Connection refused|ProxyError|ConnectTimeout|ReadTimeout|Read timed out|connection broken|Max retries exceeded|"
-    r"setuptools\S* \(from versions: none\)"  # no index is without it
+    r"setuptools\S* \(from versions: none\)"  # every index has it
 )
 
 
 class MissingError(Exception):
-    """Something that only the user can supply. Its text is the one line that says what."""
+    """Something is missing that only the user can supply; the message is one line that says what."""
 
 
 def main(extras):
@@ -46,10 +46,10 @@ def main(extras):
         return
     check_machine()
     with Lock():
-        stamp = read_stamp()  # another make may have done it while we waited
+        stamp = read_stamp()  # another make may have installed everything while we waited
         if is_ready(stamp, extras):
             return
-        # A changed setup.py is installed with all that was there, so `make demo` does not undo `make test`.
+        # Extras installed before are kept when setup.py has changed, so that `make demo` does not undo `make test`.
         wanted = sorted(set(extras) | set(stamp.get("extras", [])))
         check_disk(set(wanted) | {"base"}, installed=set(stamp.get("extras", [])) | ({"base"} if stamp else set()))
         create_venv(moved=stamp.get("root", ROOT) != ROOT)
@@ -59,7 +59,7 @@ def main(extras):
 
 
 def read_stamp():
-    """What the last successful run installed; empty if there is none, or its interpreter is gone."""
+    """What the last successful run installed; empty if there was none, or if its interpreter is gone."""
     try:
         with open(STAMP) as file:
             return json.load(file) if os.path.exists(VENV_PYTHON) else {}
@@ -68,13 +68,13 @@ def read_stamp():
 
 
 def is_ready(stamp, extras):
-    # Scripts in an environment name their interpreter by its full path: a moved folder needs a new one.
+    # Scripts in an environment contain the full path of their interpreter: a moved folder needs a new environment.
     unmoved = stamp.get("root") == ROOT
     return unmoved and stamp.get("digest") == digest() and set(extras) <= set(stamp.get("extras", []))
 
 
 def digest():
-    """One hash over the files that decide what is installed."""
+    """A hash of the files that decide what is installed."""
     total = hashlib.sha256()
     for name in INPUTS:
         with open(os.path.join(ROOT, name), "rb") as file:
@@ -120,7 +120,7 @@ def another_python():
     for name in names:
         for folder in os.environ.get("PATH", "").split(os.pathsep):
             path = os.path.join(folder, name)
-            # Version managers put names on PATH that do not run: try it.
+            # Version managers put names on PATH that do not run, so try it.
             if os.access(path, os.X_OK) and answers(path, "import venv, ensurepip"):
                 return name
     return None
@@ -152,7 +152,7 @@ def create_venv(moved):
 
 def install(extras):
     environment = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1")
-    # A small /tmp is the usual reason why a large wheel cannot be unpacked; .venv has the room.
+    # A small /tmp is the usual reason why a large wheel cannot be unpacked; the disk of .venv has room.
     scratch = os.path.join(VENV, "tmp")
     if "TMPDIR" not in os.environ:
         environment["TMPDIR"] = scratch
@@ -161,7 +161,7 @@ def install(extras):
     try:
         pip = [VENV_PYTHON, "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
         version = subprocess.check_output([VENV_PYTHON, "-c", "import pip; print(pip.__version__)"]).decode()
-        if int(version.split(".")[0]) < 22:  # older ones know no editable install from pyproject.toml
+        if int(version.split(".")[0]) < 22:  # older ones have no editable install from pyproject.toml
             run(pip + ["pip>=22"], "pip could not be brought up to date", environment)
         target = "%s[%s]" % (ROOT, ",".join(extras))
         run(pip + ["-e", target], "pip could not install the packages", environment)
@@ -170,7 +170,11 @@ def install(extras):
 
 
 def run(command, failure, environment=None):
-    """Run a command, show its large downloads, keep all it says in a log, and turn failure into one line."""
+    """Run a command, show its large downloads, and append its output to the log.
+
+    Raises:
+        MissingError: the command failed; one line with the likely reason.
+    """
     errors, offline, full = [], False, False
     if not os.path.isdir(VENV):
         os.makedirs(VENV)
@@ -215,7 +219,7 @@ def write_stamp(extras):
 
 
 class Lock(object):
-    """Held by one set-up of this folder at a time: two makes at once would install over each other."""
+    """Held by only one set-up of this folder at a time: two makes at once would overwrite each other's files."""
 
     def __enter__(self):
         import fcntl

@@ -1,4 +1,5 @@
-"""Gravity from an accelerometer: low-passed, and turned along by the gyroscope where there is one. Knows no ROS."""
+"""Gravity from an accelerometer: low-pass filtered, and rotated by the gyroscope where there is one. Independent of
+ROS."""
 
 from __future__ import annotations
 
@@ -10,25 +11,25 @@ GRAVITY = 9.81
 """m/s^2"""
 
 TOLERANCE = 2.0
-"""m/s^2. A sample whose length is this far from gravity says nothing about it; nearer ones count in proportion."""
+"""m/s^2. A sample whose magnitude differs from gravity by this much has weight 0; the weight falls linearly."""
 
 STALE_S = 0.5
-"""s. An older gravity is not used, and after a gap of this length the filter starts anew."""
+"""s. A result farther than this from the time asked for is not used; after a longer gap the filter is reset."""
 
 SMALL_PUSH = 1.0
-"""m/s^2. A sample that is off by this much counts half."""
+"""m/s^2. A sample that differs this much from the gravity expected has half its weight."""
 
 LARGE_PUSH = 3.0
-"""m/s^2. A sample that is off by more is left out."""
+"""m/s^2. A sample that differs this much or more is left out."""
 
 HISTORY = 1024
-"""Results kept, to be asked about the time of an image that comes late: one second at 1 kHz."""
+"""Results kept, to answer for the stamp of an image that comes late: one second at 1 kHz."""
 
 MAX_TURN_RATE = 50.0
-"""rad/s; no gyroscope measures more, so it is a faulty value."""
+"""rad/s. No gyroscope measures more, so a larger value is faulty."""
 
 _FIRST_S = 0.01
-"""What the first sample counts for: the one before it is not known."""
+"""s. Assumed before the first sample, which has no predecessor."""
 
 Vector = tuple[float, float, float]
 
@@ -36,23 +37,23 @@ _NOWHERE: Vector = (0.0, 0.0, 0.0)
 
 
 class GravityLowPass:
-    """The direction that points up, in the frame of the accelerometer (which measures -gravity at rest).
+    """Estimates the upward direction in the frame of the accelerometer, which measures -gravity at rest.
 
-    A first-order low pass that minds the time between samples. Let s be its state, a the sample, w the rate of turn
-    and dt the time since the sample before; then
+    A first-order low-pass filter for samples at irregular times. Let s be its state, a the sample, w the angular
+    velocity and dt the time since the previous sample; then
 
         s <- Rotation(-w dt) s,    s <- s + (1 - exp(-q dt / time_constant)) (a - s),    q = 1 - | |a| - g | / 2
 
-    Samples with q <= 0 are left out. The first step keeps s fixed in the world while the sensor turns: without it a
-    low pass lags by the rate of turn times its time constant (30 degrees at 60 deg/s and 0.5 s), as happens with an
-    accelerometer that has no gyroscope beside it. A gyroscope's offset b leaves an error of b times the time constant.
+    Samples with q <= 0 are left out. The first step keeps s fixed in the world while the sensor turns. Without it, as
+    with an accelerometer that has no gyroscope beside it, the filter lags by the angular velocity times the time
+    constant (30 degrees at 60 deg/s and 0.5 s). A gyroscope bias b leaves an error of b times the time constant.
 
-    Where the gyroscope says how s has turned, a sample that is far from it is known to be a push: q is then divided by
-    1 + (|a - g s / |s|| / 1 m/s^2)^2, and over 3 m/s^2 the sample is left out. If that goes on for half a second, it is
-    s that was wrong, and the filter starts anew.
+    Where the gyroscope tells how s has turned, a sample far from s must come from a linear acceleration (a push): q is
+    divided by 1 + (|a - g s / |s|| / 1 m/s^2)^2, and from 3 m/s^2 on the sample is left out. If that goes on for over
+    half a second, s itself must be wrong, and the filter is reset.
 
     Args:
-        time_constant_s: > 0.
+        time_constant_s: in s, > 0.
 
     Methods may be called from any thread.
     """
@@ -75,12 +76,12 @@ class GravityLowPass:
             self._start_anew()
 
     def add(self, stamp_ns: int, acceleration: Vector | None, turn_rate: Vector | None = None) -> None:
-        """Take in a sample. Samples of a time that has passed are ignored.
+        """Add a sample. One that is not newer than the last is ignored, unless its stamp is over 0.5 s older.
 
         Args:
-            stamp_ns: when it was taken; a stamp that is over 0.5 s older than the last starts the filter anew.
-            acceleration: m/s^2; None if the sensor has none.
-            turn_rate: rad/s about the same axes; None if the sensor has none.
+            stamp_ns: when it was taken; a stamp over 0.5 s older or newer than the last resets the filter.
+            acceleration: (x, y, z) in m/s^2; None if the sensor has none.
+            turn_rate: angular velocity in rad/s about the same axes; None if the sensor has none.
         """
         with self._lock:
             elapsed_s = _FIRST_S
@@ -112,10 +113,10 @@ class GravityLowPass:
                 self._ups.append((stamp_ns, self._up))
 
     def up(self, stamp_ns: int) -> tuple[Vector | None, str]:
-        """The direction up at a time.
+        """The upward direction at a time.
 
         Returns:
-            The direction, of any length, and nothing; or None and the reason why it is not known.
+            The direction, of any length, and ""; or None and the reason why it is not known.
         """
         with self._lock:
             if not self._ups:
@@ -140,9 +141,9 @@ class GravityLowPass:
         self._blind_s = 0.0
 
     def _turn_along(self, turn_rate: Vector | None, elapsed_s: float) -> bool:
-        """Whether the rate of turn is known; the mean of this sample's and the last one's is used."""
+        """Rotate the state by the mean of this and the last angular velocity; returns whether it is known."""
         before, self._turn_rate = self._turn_rate, None
-        # Exactly 0 is what drivers fill in that have no gyroscope; real ones are never that quiet.
+        # Drivers without a gyroscope fill in exactly 0; a real one is never that quiet.
         if turn_rate is None or not 0 < math.hypot(*turn_rate) <= MAX_TURN_RATE:
             return False
         self._turn_rate = turn_rate
@@ -152,7 +153,7 @@ class GravityLowPass:
         return True
 
     def _agreement(self, acceleration: Vector) -> float:
-        """How much a sample counts that differs from what was expected of it, 0..1."""
+        """Weight of a sample, 0..1, by its distance from the gravity that the state predicts."""
         length = math.hypot(*self._up)
         if length == 0:
             return 1.0
@@ -161,7 +162,7 @@ class GravityLowPass:
 
 
 def _quality(acceleration: Vector | None) -> tuple[float, str]:
-    """How much a sample counts, 0..1, and why it does not."""
+    """Weight of a sample by its magnitude, at most 1, with the reason if it is 0 (else "")."""
     if acceleration is None:
         return 0.0, "it says that it has no accelerometer (linear_acceleration_covariance[0] is -1)"
     length = math.hypot(*acceleration)
@@ -175,9 +176,9 @@ def _quality(acceleration: Vector | None) -> tuple[float, str]:
 
 
 def _turned(vector: Vector, rate: Vector, seconds: float) -> Vector:
-    """A vector turned about ``rate`` (rad/s) for some time (Rodrigues' formula)."""
+    """A vector rotated with the angular velocity ``rate`` (rad/s) for ``seconds`` (Rodrigues' formula)."""
     speed = math.hypot(*rate)
-    if speed == 0:  # opposite rates of two samples
+    if speed == 0:  # the mean of opposite rates
         return vector
     kx, ky, kz = (component / speed for component in rate)
     x, y, z = vector

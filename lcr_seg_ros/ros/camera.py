@@ -1,4 +1,4 @@
-"""One camera of the node: its images become jobs for the engine, whose results it publishes and counts."""
+"""One camera of the node: turns its images into jobs for the engine, publishes the results and keeps statistics."""
 
 from __future__ import annotations
 
@@ -35,19 +35,20 @@ if TYPE_CHECKING:
     from lcr_seg_ros.segmenter import Segmentation
 
 DOUBTFUL_GRAVITY_SHARE = 0.1
-"""In so many of the recent frames gravity must have been in doubt for the status to become WARN."""
+"""The status becomes WARN when gravity was in doubt in at least this share of the recent frames."""
 
 NO_LOSS = ("not_subscribed", "rate_limit")
-"""Reasons for which nobody misses a frame."""
+"""Reasons for dropping a frame that do not count as a loss."""
 
 LOST_SHARE = 0.1
-"""So many of the recent frames must have been lost, other than to newer ones, for the status to become WARN."""
+"""The status becomes WARN when more than this share of the recent frames was lost. Frames replaced by newer ones do
+not count."""
 
 MAX_ERROR_TEXT = 400
-"""Characters of an error that are logged: it may quote what a message says of itself."""
+"""Longest error text logged, in characters: an error may quote a field of the message, of any length."""
 
 JUMP_S = 0.5
-"""Stamps that go back by less are out of order; by more, the time has begun anew."""
+"""Stamps that go back by at most this many s are out of order; by more, time has started over."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ class Job:
     """A frame to be labelled.
 
     Args:
-        pair: the messages that it came in.
-        frame: the same as arrays.
-        reading: of the source of gravity.
-        tracker: memory of the camera's gravity; None for a model that sees colour only.
+        pair: the messages.
+        frame: their contents as arrays.
+        reading: what the gravity source knew for this image.
+        tracker: the camera's gravity tracker; None for a model that sees colour only.
     """
 
     pair: ImagePair
@@ -68,22 +69,24 @@ class Job:
 
 
 class Camera:
-    """Made when the node is configured. :meth:`read`, :meth:`publish` and :meth:`lose` are called in the worker's
-    thread, :meth:`use_model` while it waits, all else in the node's.
+    """One camera, created when the node is configured.
+
+    :meth:`read`, :meth:`publish` and :meth:`lose` are called in the worker's thread, everything else in the node's;
+    :meth:`use_model` only while the worker waits.
 
     Args:
-        shared: by all cameras of the node.
-        name: its relative namespace; empty for the only one, whose topics have none.
-        model: says which inputs and outputs there are.
+        shared: what all cameras of the node share.
+        name: relative namespace of its topics; empty for the only camera of a node, whose topics have no prefix.
+        model: decides which inputs and outputs there are.
 
     Raises:
-        TransformError: gravity is to come from TF, which is not installed.
+        TransformError: ``gravity_source`` is tf, and TF is not installed.
     """
 
     def __init__(self, shared: SharedParts, name: str, model: ModelDescription) -> None:
         self.name = name
         self.mailbox: Mailbox[ImagePair] | None = None
-        """Where pairs are left for the worker; None while there is none."""
+        """Where pairs are left for the worker; None while no worker runs."""
         self._site = CameraSite(shared, name)
         self._statistics = FrameStatistics()
         self._next_due = 0.0
@@ -99,12 +102,12 @@ class Camera:
 
     @property
     def wants_hha(self) -> bool:
-        """Whether somebody listens to the HHA image."""
+        """Whether the HHA image has a subscriber."""
         return HHA in self._outputs.wanted()
 
     @property
     def drawing(self) -> Drawing | None:
-        """How pictures of the labels are to be drawn; None while nobody listens to one."""
+        """How pictures of the labels are to be drawn; None while none has a subscriber."""
         return self._outputs.drawing(self._site.values)
 
     @property
@@ -113,7 +116,7 @@ class Camera:
         return self._statistics.frame_size
 
     def activate(self) -> None:
-        """Before the first :meth:`start`: forget what was, and tell what the mask values mean."""
+        """Forget the state of an earlier activation and announce the labels; called before :meth:`start`."""
         self._input.start_over()
         self._input.forget_camera()
         self._site.log.forget()
@@ -121,12 +124,12 @@ class Camera:
         self.announce()
 
     def announce(self) -> None:
-        """Publish what the mask values mean and how they are drawn; whoever comes later gets it as well."""
+        """Publish the meaning of the mask values and the legend, latched for later subscribers."""
         header = Header(stamp=self._site.node.get_clock().now().to_msg())
         self._outputs.announce(self._site.values, header)
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Subscribe."""
         self._is_started = True
         self._input.start()
         if self._gravity is not None:
@@ -135,7 +138,7 @@ class Camera:
         self._next_due = 0.0
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Unsubscribe."""
         self._is_started = False
         self._input.stop()
         if self._gravity is not None:
@@ -144,7 +147,7 @@ class Camera:
             self.mailbox.clear()
 
     def destroy(self) -> None:
-        """Take subscriptions and publishers away."""
+        """Destroy subscriptions and publishers."""
         self.stop()
         self._outputs.destroy()
         if self._gravity is not None:
@@ -152,10 +155,11 @@ class Camera:
             self._gravity = None
 
     def start_over(self) -> None:
-        """The clock has jumped, or the way of pairing has changed."""
+        """Forget unpaired images: the clock has jumped, or the parameters of pairing have changed."""
         self._input.start_over()
 
     def clock_jumped(self) -> None:
+        """Forget unpaired images, the history of gravity and the pair that waits for the worker."""
         self.start_over()
         if self._gravity is not None:
             self._gravity.start_over()
@@ -163,15 +167,15 @@ class Camera:
             self.mailbox.clear()
 
     def expect_model(self, model: ModelDescription) -> None:
-        """A model is being loaded: what it needs may come already."""
+        """Subscribe to the inputs of a model that is being loaded, so that they are there when it takes over."""
         if model.input.uses_depth:
             self._input.listen_ahead()
 
     def use_model(self, model: ModelDescription) -> None:
-        """From now on frames are labelled by this one; the inputs and outputs that change come and go.
+        """Adapt inputs and outputs to the model that labels the frames from now on.
 
         Raises:
-            TransformError: as the constructor; nothing has changed then.
+            TransformError: as for the constructor; nothing has been changed then.
         """
         with_depth = model.input.uses_depth
         if with_depth and self._gravity is None:
@@ -185,24 +189,24 @@ class Camera:
         self._input.use_depth(with_depth)
 
     def status(self, name: str, device: str, facts: dict[str, str], problem: str | None) -> DiagnosticStatus:
-        """For /diagnostics.
+        """The camera's status for /diagnostics.
 
         Args:
-            name: of the node.
+            name: full name of the node.
             device: what runs the network.
-            facts: ``state`` and others that all cameras share.
-            problem: of the node.
+            facts: ``state`` and other keys that all cameras share.
+            problem: of the node as a whole, if any; a silence, loss or missing registration of this camera comes first.
         """
         report = self._statistics.report()
         if self._is_started:
-            problem = self._silence() or _loss(report) or self._misfit() or problem or _doubt(report)
+            problem = self._silence() or _loss(report) or self._registration_problem() or problem or _doubt(report)
         if self._gravity is not None:
             facts = {**facts, "gravity_source": self._gravity.source_name, "registration": self._input.registration}
         about = f"{name.lstrip('/')}: segmentation{' ' if self.name else ''}{self.name}"
         return diagnostic_status(about, device, facts, report, problem)
 
-    def _misfit(self) -> str | None:
-        """Why depth is used, or dropped, that belongs to other pixels than it should."""
+    def _registration_problem(self) -> str | None:
+        """Why depth is not registered to colour, whether it is used or dropped; None if it is, or need not be."""
         state, _, problem = self._input.registration.partition(": ")
         return f"depth is not registered to colour: {problem}" if state == "none" and problem else None
 
@@ -227,12 +231,12 @@ class Camera:
             self._statistics.frame_dropped("replaced_by_newer")
 
     def _is_due(self) -> bool:
-        """Whether ``max_rate_hz`` allows another frame; keeps to a grid, so that jitter does not lower the rate."""
+        """Whether ``max_rate_hz`` allows another frame; due times lie on a grid: jitter does not lower the rate."""
         rate_hz = self._site.values.max_rate_hz
         if rate_hz == 0:
             return True
         period, now = 1.0 / rate_hz, time.monotonic()
-        self._next_due = min(self._next_due, now + period)  # of a slower rate until now
+        self._next_due = min(self._next_due, now + period)  # it may still be that of a slower rate
         if now < self._next_due:
             return False
         self._next_due = self._next_due + period if now < self._next_due + period else now + period
@@ -248,12 +252,14 @@ class Camera:
     # The worker's thread
 
     def read(self, pair: ImagePair, uses_depth: bool) -> Job | None:
-        """The frame of a pair; None if there is none to label: it is too old, or something is wrong with it, which is
-        logged and counted.
+        """Convert a pair to a frame.
 
         Args:
             pair: of this camera.
             uses_depth: whether the model sees depth.
+
+        Returns:
+            None if the pair cannot be labelled: too old, or faulty. The drop is counted, and its reason logged.
         """
         began = time.monotonic()
         pair.stage_ms["wait"] = 1e3 * (began - pair.completed_s)
@@ -263,7 +269,7 @@ class Camera:
                 self._statistics.frame_dropped(step)
                 return None
             if uses_depth and pair.depth is None:
-                self._statistics.frame_dropped("model_switch")  # paired for the model before
+                self._statistics.frame_dropped("model_switch")  # it was paired for the previous model
                 return None
             step = "bad_rgb"
             rgb = self._input.color(pair)
@@ -303,29 +309,38 @@ class Camera:
             return None
 
     def _within_limits(self, depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """What is nearer or farther than the user wants is a hole for all: HHA, points, and who counts holes."""
+        """Make depth outside of ``min_depth``..``max_depth`` NaN, a hole for HHA, points and statistics alike.
+
+        Args:
+            depth_m: (H, W) float32 metres.
+        """
         nearest, farthest = self._site.values.min_depth, self._site.values.max_depth or np.inf
         if nearest == 0 and farthest == np.inf:
             return depth_m
         return np.where((depth_m >= nearest) & (depth_m <= farthest), depth_m, np.float32(np.nan))
 
     def publish(self, job: Job, segmentation: Segmentation) -> None:
-        """Send what somebody listens to, and count it."""
+        """Publish the outputs that have subscribers, and record the frame in the statistics."""
         try:
             self._publish(job, segmentation)
         except Exception as error:
             self.lose("publish", error)
 
     def lose(self, step: str, error: Exception) -> None:
-        """Count a frame that cannot be labelled, and say why; the next one gets its turn."""
+        """Count a frame that cannot be labelled or published, and log why.
+
+        Args:
+            step: where it failed; the reason in the statistics if ``error`` is an LcrSegError, else ``internal_error``.
+            error: what was raised.
+        """
         if isinstance(error, LcrSegError):
             self._statistics.frame_dropped(step)
             topic = self._site.full_name(DEPTH_TOPIC if step == "bad_depth" else RGB_TOPIC)
-            # One kind a message, whatever the numbers and quotations in it.
+            # Throttle by the wording alone: numbers and quoted values differ from frame to frame.
             text = f"{error!s:.{MAX_ERROR_TEXT}}"
             kind = re.sub(r"'[^']*'?|\d+", "#", f"{step} {text}")
             self._site.log.warning(kind, f"frame dropped ({step}), {topic}: {text}")
-        elif self._site.node.context.ok():  # else it is shutting down: publishers are gone
+        elif self._site.node.context.ok():  # otherwise ROS is shutting down, and the publishers are gone
             self._internal_error()
             trace = "".join(traceback.format_exception(error))
             self._site.log.error("internal_error", f"frame dropped (internal error, {step}):\n{trace}")

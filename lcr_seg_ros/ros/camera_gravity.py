@@ -1,4 +1,4 @@
-"""The gravity of one camera in the node: asks its source for each image, remembers, warns and publishes."""
+"""Gravity for one camera of the node: asks the source for each image, tracks estimates, warns and publishes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ if TYPE_CHECKING:
 TOPIC = "segmentation/gravity"
 
 GRACE_S = 1.0
-"""Images may come this much earlier than what the source needs before that is trouble."""
+"""s. Images may come this much earlier than the source's data before a warning."""
 
 
 class CameraGravity:
-    """Made for a model that sees depth.
+    """Created for a model that sees depth.
 
-    :meth:`read`, :meth:`tracker_for` and :meth:`conclude` belong to the worker's thread, all else to the node's.
+    :meth:`read`, :meth:`tracker_for` and :meth:`conclude` are called in the worker's thread, everything else in the
+    node's.
 
     Args:
         site: of the camera.
 
     Raises:
-        TransformError: gravity is to come from TF, which is not installed.
+        TransformError: ``gravity_source`` is tf, and TF is not installed.
     """
 
     def __init__(self, site: CameraSite) -> None:
@@ -50,55 +51,58 @@ class CameraGravity:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody subscribes to it."""
+        """Whether ``segmentation/gravity`` has a subscriber."""
         return bool(self._publisher.get_subscription_count())
 
     def start(self) -> None:
-        """Begin to listen to what the source needs."""
+        """Subscribe to what the source needs."""
         self.start_over()
         self._source.start()
         self._listens_since = time.monotonic()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Unsubscribe."""
         self._source.stop()
 
     def destroy(self) -> None:
-        """Take subscriptions and publisher away."""
+        """Destroy subscriptions and publisher."""
         self.stop()
         self._site.destroy_publisher(self._publisher)
 
     def start_over(self) -> None:
-        """Forget what was: the clock has jumped, or a bag begins anew."""
+        """Forget the past: the clock has jumped, or a bag has started over."""
         self._source.start_over()
-        self._tracker = self._new_tracker()  # another one: the worker may be using the old one now
+        self._tracker = self._new_tracker()  # not reset in place: the worker may be using it
 
     def update(self, now_ns: int) -> None:
-        """Take in what has come of IMU and TF; ``now_ns`` is the stamp of messages that have none."""
+        """Process the messages of IMU and TF that have come; ``now_ns`` is used for those without a stamp."""
         self._source.update(now_ns)
 
     def read(self, image: Image, now_ns: int) -> GravityReading:
-        """What the source knows of an image; ``now_ns`` is its stamp if it has none."""
+        """What the source knows for an image; ``now_ns`` is used if that has no stamp."""
         return self._source.read(stamp_ns(image) or now_ns, image.header.frame_id)
 
     def tracker_for(self, intrinsics: CameraIntrinsics | None) -> GravityTracker:
-        """The memory of the estimate; empty after a change of the camera or of its mode."""
+        """The tracker of the gravity estimate; a new one when the intrinsics have changed (another camera or mode)."""
         if intrinsics != self._tracked:
             self._tracked = intrinsics
             self._tracker = self._new_tracker()
         return self._tracker
 
     def _new_tracker(self) -> GravityTracker:
-        # Always its own: one that stands upright beside others that hang is told so by zeros.
+        # Always the camera's own values: an upright camera beside inverted ones has zeros, which do count.
         return GravityTracker(self._site.values.mounted_down)
 
     def conclude(self, estimate: GravityEstimate, reading: GravityReading, header: Header) -> GravityUsed:
-        """Warn of what is wrong with the gravity that was used for an image; else publish it if somebody listens.
+        """Warn of problems with the source or the gravity used; publish the latter if reliable and subscribed to.
 
         Args:
-            estimate: what was used, given or estimated.
-            reading: of the source for that image.
+            estimate: the gravity that was used, given or estimated.
+            reading: what the source said for that image.
             header: of that image.
+
+        Returns:
+            A summary for the statistics.
         """
         is_fallback = reading.down is None and self.source_name != "estimate"
         problem = reading.problem if time.monotonic() - self._listens_since > GRACE_S else ""
@@ -108,7 +112,7 @@ class CameraGravity:
         if estimate.doubt:
             self._log.warning("gravity_doubt", f"gravity is in doubt: {estimate.doubt}")
         x, y, z = estimate.down.tolist()
-        if self.is_wanted and estimate.confident:  # the message has no room for a doubt
+        if self.is_wanted and estimate.confident:  # the message type has no field for doubt
             message = Vector3Stamped(header=header)
             message.vector.x, message.vector.y, message.vector.z = x, y, z
             self._publisher.publish(message)

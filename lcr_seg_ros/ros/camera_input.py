@@ -1,6 +1,6 @@
-"""What comes from one camera: its subscriptions, pairs of its images, its intrinsics, and the arrays in all of them.
+"""The input of one camera: subscriptions, pairing of images, intrinsics, and conversion of messages to arrays.
 
-Colour images are always listened to; depth images and camera_info only for a model that sees depth.
+Colour images are always subscribed to; depth images and camera_info only for a model that sees depth.
 """
 
 from __future__ import annotations
@@ -37,19 +37,22 @@ DEPTH_TOPIC = "depth_registered/image_rect"
 CAMERA_INFO_TOPIC = "rgb/camera_info"
 
 CAMERA_INFO_GRACE_S = 1.0
-"""Frames may come this much earlier than the first camera_info before that is worth a line."""
+"""s. Frames may come this much earlier than the first camera_info before a warning."""
 
 
 class CameraInput:
-    """See the module's description. ``color``, ``depth_m`` and ``intrinsics`` are the worker's, all else the node's.
+    """See the module's description.
+
+    :meth:`color`, :meth:`depth_m`, :meth:`registered` and :meth:`intrinsics` are called in the worker's thread,
+    everything else in the node's.
 
     Args:
         site: of the camera.
         with_depth: whether a colour image needs a depth image.
-        on_image: called before each image is looked at.
+        on_image: called before each image is processed.
         on_pair: called with each pair.
-        on_backward_step: called with the seconds that stamps went back by.
-        on_error: called when a callback has failed, which is logged.
+        on_backward_step: called with how far stamps went back, in s.
+        on_error: called when a subscription's callback has failed; the error is logged.
     """
 
     def __init__(
@@ -81,17 +84,17 @@ class CameraInput:
 
     @property
     def registration(self) -> str:
-        """What is done to depth, for /diagnostics."""
+        """How depth is registered, for /diagnostics; see :attr:`DepthRegistration.state`."""
         return self._registration.state
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Subscribe."""
         self._is_started = True
         self._began = time.monotonic()
         self._subscribe(self._with_depth)
 
     def stop(self) -> None:
-        """Listen no more, and forget the images that wait for their partner."""
+        """Unsubscribe, and forget unpaired images."""
         self._is_started = False
         for base in list(self._subscriptions):
             self._unsubscribe(base)
@@ -99,16 +102,16 @@ class CameraInput:
         self._synchronizer.reset()
 
     def forget_camera(self) -> None:
-        """Whatever comes next may be of another camera."""
+        """Forget the intrinsics: the next images may be of another camera."""
         self._intrinsics, self._camera_info_problem = None, ""
 
     def listen_ahead(self) -> None:
-        """Listen to depth already: a model that sees it is about to come."""
+        """Subscribe to depth in advance: a model that sees it is being loaded."""
         if self._is_started:
             self._subscribe(with_depth=True)
 
     def use_depth(self, with_depth: bool) -> None:
-        """From now on pairs come with depth, or without; the colour images are listened to without a break."""
+        """Make pairs with depth, or without, from now on; the subscription to colour images stays."""
         if with_depth != self._with_depth:
             self._with_depth = with_depth
             self._synchronizer = self._make_synchronizer()
@@ -119,12 +122,12 @@ class CameraInput:
             self._subscribe(with_depth)
 
     def start_over(self) -> None:
-        """Forget the images that wait for their partner: slop or queue have changed, or the clock has jumped."""
+        """Forget unpaired images: ``slop`` or ``queue_size`` has changed, or the clock has jumped."""
         self._synchronizer = self._make_synchronizer()
         self._registration.start_over()
 
     def silence(self, quiet_s: float) -> str:
-        """Why no pair has come for so long; also logged."""
+        """Why no pair has come for ``quiet_s`` seconds; also logged."""
         topics = [
             look_at_topic(
                 self._site.node,
@@ -179,7 +182,7 @@ class CameraInput:
         self._site.node.destroy_subscription(self._subscriptions.pop(base))
 
     def _topic(self, base: str) -> str:
-        """The topic to listen to. As with image_transport, it is the base topic that users remap."""
+        """The topic to subscribe to. As with image_transport, users remap the base topic."""
         transport = self._transports.get(base, RAW)
         return self._site.topic(base) if transport == RAW else transport_topic(self._site.full_name(base), transport)
 
@@ -190,7 +193,7 @@ class CameraInput:
         self._take_in(COLOR, message)
 
     def _take_depth(self, message: Image) -> None:
-        if self._with_depth:  # else it is listened to ahead
+        if self._with_depth:  # else it is subscribed to in advance
             self._take_in(DEPTH, message)
 
     def _take_camera_info(self, message: CameraInfo) -> None:
@@ -255,11 +258,11 @@ class CameraInput:
     def registered(
         self, pair: ImagePair, depth_m: npt.NDArray[np.float32], intrinsics: CameraIntrinsics, size: tuple[int, int]
     ) -> npt.NDArray[np.float32] | None:
-        """The depth image as the colour camera would see it, see :meth:`DepthRegistration.register`."""
+        """The depth image registered to colour, see :meth:`DepthRegistration.register`."""
         return self._registration.register(pair, depth_m, intrinsics, size)
 
     def intrinsics(self) -> CameraIntrinsics | None:
-        """Of the colour camera; if they are missing for long, a line says so."""
+        """The intrinsics of the colour camera; None if not known, with a warning once they are overdue."""
         waited = time.monotonic() - self._began
         if self._intrinsics is None and not self._camera_info_problem and waited > CAMERA_INFO_GRACE_S:
             self._site.log.warning(
@@ -272,7 +275,7 @@ class CameraInput:
 
 @contextmanager
 def _timed(pair: ImagePair, stage: str) -> Iterator[None]:
-    """Add what it takes to the pair's times; colour and depth may both be compressed."""
+    """Add the duration of the block to the pair's stage times; colour and depth may share a stage."""
     began = time.perf_counter()
     yield
     pair.stage_ms[stage] = pair.stage_ms.get(stage, 0.0) + 1e3 * (time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""What each camera's ROS 2 driver calls its topics. Read from the drivers' sources; imports nothing of ROS.
+"""Topic names of each camera's ROS 2 driver, taken from the drivers' sources. Imports nothing of ROS.
 
 Sources: ``IntelRealSense/realsense-ros`` (ros2-master), ``microsoft/Azure_Kinect_ROS_Driver`` (humble),
 ``ros-drivers/openni2_camera`` (ros2, ``camera_with_cloud.launch.py``), ``orbbec/OrbbecSDK_ROS2`` (v2-main),
@@ -16,10 +16,10 @@ class CameraPreset:
 
     Args:
         rgb, depth, camera_info: colour image, depth registered to it, and its camera_info; empty: the node's own names.
-        imu: empty if there is none.
-        frame_id: of the colour image, as the driver has it by default.
-        namespace: that the driver puts its topics into by default.
-        start: how to start the driver so that depth comes registered to colour.
+        imu: topic of its IMU; empty if there is none.
+        frame_id: the driver's default for the colour image.
+        namespace: the driver's default for its topics.
+        start: command that starts the driver with depth registered to colour.
     """
 
     rgb: str
@@ -51,7 +51,7 @@ CAMERAS = {
         "",
         "ros2 launch azure_kinect_ros_driver driver.launch.py depth_mode:=NFOV_UNBINNED",
     ),
-    # Xtion, Structure, Carmine. The launch file switches depth_registration on by itself.
+    # Xtion, Structure, Carmine. The launch file enables depth_registration by itself.
     "openni2": CameraPreset(
         "rgb/image_raw",
         "depth_registered/image_raw",
@@ -61,7 +61,7 @@ CAMERAS = {
         "/camera",
         "ros2 launch openni2_camera camera_with_cloud.launch.py",
     ),
-    # The same names as OpenNI2, which does not know this camera, in another namespace and frame.
+    # The same topic names as openni2, which does not support this camera, but another namespace and frame.
     "kinect1": CameraPreset(
         "rgb/image_raw",
         "depth_registered/image_raw",
@@ -71,7 +71,7 @@ CAMERAS = {
         "/kinect",
         "ros2 run kinect_ros2 kinect_ros2_node --ros-args -r __ns:=/kinect -p depth_registration:=true",
     ),
-    # 960x540; "sd" (512x424) and "hd" (1920x1080) are the same camera at other sizes.
+    # qhd is 960x540; the driver also publishes "sd" (512x424) and "hd" (1920x1080).
     "kinect2": CameraPreset(
         "qhd/image_color_rect",
         "qhd/image_depth_rect",

@@ -1,4 +1,4 @@
-"""The place of one camera in the node: its namespace, log and publishers, and what it shares with the others."""
+"""The context of one camera in the node: its namespace, parameters, log and publishers, and what all cameras share."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SharedParts:
-    """What all cameras of a node use.
+    """What all cameras of a node share.
 
     Args:
-        node: whose publishers and subscriptions they are.
-        values_of: gives the parameters in use for a camera, by its name.
-        is_active: tells the node's state: publishers made while it is active are so at once.
-        stamp_pairs, image_readers, label_info: what was chosen for this installation.
+        node: owns the publishers and subscriptions.
+        values_of: returns the parameters in use for a camera, by its name.
+        is_active: whether the node is active; publishers created then are activated at once.
+        stamp_pairs, image_readers, label_info: implementations chosen for this installation; ``label_info`` is None
+            without vision_msgs.
     """
 
     node: LifecycleNode
@@ -43,8 +44,8 @@ class CameraSite:
     """See the module's description.
 
     Args:
-        shared: by all cameras.
-        name: relative namespace of the camera's topics; empty for the only one, whose topics have none.
+        shared: what all cameras of the node share.
+        name: relative namespace of the camera's topics; empty for a node's only camera, whose topics have no prefix.
     """
 
     def __init__(self, shared: SharedParts, name: str) -> None:
@@ -62,29 +63,29 @@ class CameraSite:
         return self.shared.values_of(self.name)
 
     def topic(self, base: str) -> str:
-        """The relative name of one of the camera's topics: ``rgb/camera_info``, or ``front/rgb/camera_info``."""
+        """Relative name of one of the camera's topics: ``rgb/camera_info``, or ``front/rgb/camera_info``."""
         return f"{self.name}/{base}" if self.name else base
 
     def full_name(self, base: str) -> str:
-        """The same as others see it, remapped."""
+        """Full name of one of the camera's topics, after remapping."""
         return str(self.node.resolve_topic_name(self.topic(base)))
 
     def now_ns(self) -> int:
-        """The node's time, which may be simulated."""
+        """The node's time in ns, which may be simulated."""
         return int(self.node.get_clock().now().nanoseconds)
 
     def create_publisher(
         self, message_type: type[Any], base: str, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE
     ) -> Any:
-        """A lifecycle publisher: reliable, keeps one message, and users may override its QoS."""
+        """A lifecycle publisher: reliable, depth 1, with a QoS that users may override."""
         publisher: Any = self.node.create_lifecycle_publisher(
             message_type,
             self.topic(base),
-            # A profile of its own for each publisher: rclpy writes the user's overrides into it.
+            # Each publisher needs its own profile: rclpy writes the user's overrides into the object.
             QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=durability),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        if self.shared.is_active():  # of a node that is, rclpy activates only what was there before
+        if self.shared.is_active():  # rclpy activates only publishers that exist at the transition
             publisher.on_activate(None)
         return publisher
 

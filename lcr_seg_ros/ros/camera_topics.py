@@ -1,4 +1,4 @@
-"""Which of the topics that are there belong to an RGB-D camera. Works on names and encodings, without ROS."""
+"""Finds the topics of RGB-D cameras among those of a ROS graph, by names and encodings. Independent of ROS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lcr_seg_ros.image_encodings import COLOR_ENCODINGS, DEPTH_ENCODINGS
 from lcr_seg_ros.ros.camera_presets import CAMERAS, CameraPreset
 
 RAW, COMPRESSED, COMPRESSED_DEPTH = "raw", "compressed", "compressedDepth"
-"""Names of transports, as in :mod:`~lcr_seg_ros.compressed_images`, which takes a second to import."""
+"""Names of transports. Repeated from :mod:`~lcr_seg_ros.compressed_images`, which takes a second to import."""
 
 OWN_TOPICS = CameraPreset("rgb/image_rect_color", "depth_registered/image_rect", "rgb/camera_info", "imu", "")
 """The node's own names: a camera that has them needs no remapping."""
@@ -20,18 +20,19 @@ _DEPTH_WORDS, _NOT_DEPTH = ("registered", "aligned", "depth_to_rgb", "depth_to_c
 
 
 DEPTH_CAMERA_INFO = "depth_camera_info"
-"""The argument of the launch file that names the depth camera's own camera_info, a topic and no parameter."""
+"""Launch argument that names the camera_info of the depth camera: a topic, not a parameter of the node."""
 
 
 @dataclass(frozen=True)
 class CameraTopics:
-    """The topics of one camera, as full names; empty where there is none.
+    """The topics of one camera.
 
     Args:
-        preset: key of :data:`~lcr_seg_ros.ros.camera_presets.CAMERAS`; ``none`` for the node's own names;
-            empty: names that no preset has.
-        namespace: of the preset's topics, "" for the root.
-        rgb_transport, depth_transport: in which form they are there, as the node's parameters have it.
+        rgb, depth, camera_info, imu: full names; empty where there is none.
+        preset: key of :data:`~lcr_seg_ros.ros.camera_presets.CAMERAS`; ``none`` for the node's own names; empty if
+            the names match no preset.
+        namespace: of the preset's topics; empty for the root.
+        rgb_transport, depth_transport: how the images are published, as the node's parameters name it.
     """
 
     rgb: str
@@ -44,19 +45,19 @@ class CameraTopics:
     depth_transport: str = RAW
 
     def with_transports(self, transports: Mapping[str, str]) -> CameraTopics:
-        """The same camera, its images in the form that is there; raw for topics that are not among ``transports``."""
+        """The same camera with the transports of its images, by topic; raw for topics not among ``transports``."""
         return replace(
             self, rgb_transport=transports.get(self.rgb, RAW), depth_transport=transports.get(self.depth, RAW)
         )
 
     @property
     def transports(self) -> dict[str, str]:
-        """Parameters of the node that these forms need."""
+        """The node's parameters for transports other than raw."""
         forms = {"rgb_transport": self.rgb_transport, "depth_transport": self.depth_transport}
         return {name: transport for name, transport in forms.items() if transport != RAW}
 
     def launch_line(self, **arguments: object) -> str:
-        """The ``ros2 launch`` line that starts the node on this camera."""
+        """The ``ros2 launch`` command that starts the node on this camera, with further launch arguments."""
         words = ["ros2 launch lcr_seg_ros segment.launch.py"]
         if self.preset:
             words += [f"camera:={self.preset}"] if self.preset != "none" else []
@@ -67,7 +68,7 @@ class CameraTopics:
         return " ".join([*words, *(f"{name}:={value}" for name, value in {**self.transports, **arguments}.items())])
 
     def command_line(self, **parameters: object) -> str:
-        """The same without the ``ros2`` command, which ROS from the Python package index does not have."""
+        """The same without the ``ros2`` command, which the ROS wheels from PyPI do not include."""
         ours = {OWN_TOPICS.rgb: self.rgb, OWN_TOPICS.depth: self.depth, OWN_TOPICS.camera_info: self.camera_info}
         words = [f"-r {own}:={topic}" for own, topic in ours.items() if topic and topic != f"/{own}"]
         depth_info = parameters.pop(DEPTH_CAMERA_INFO, None)
@@ -83,16 +84,16 @@ def find_cameras(
     imus: Collection[str] = (),
     frame_ids: Mapping[str, str] | None = None,
 ) -> list[CameraTopics]:
-    """The cameras behind a set of topics, the likeliest first.
+    """The cameras that a set of topics belongs to, the most likely first.
 
     Args:
-        images, camera_infos, imus: full names of topics of these types; of images that are there compressed, the names
-            without the ending.
-        encodings, frame_ids: of the image topics that have sent something, by name.
+        images, camera_infos, imus: full names of the topics of these types; for compressed images, the names without
+            the suffix of the transport.
+        encodings, frame_ids: by topic, for image topics on which a message has come.
 
     Returns:
-        One entry for each colour topic of a driver that is known, or else one for the likeliest colour topic. Its depth
-        may be missing. Nothing if there is no colour topic.
+        One entry for each colour topic of a known driver; if there are none, a single entry for the most likely colour
+        topic, whose depth may be missing. Empty if there is no colour topic.
     """
     images = _of_cameras(images)
     known = _known_drivers(images, camera_infos, imus, frame_ids or {})
@@ -113,16 +114,19 @@ def find_cameras(
 
 
 def color_topics(images: Collection[str], encodings: Mapping[str, str]) -> list[str]:
-    """Those of the image topics that are of colour, sorted, by what they sent or by their names."""
+    """The image topics that carry colour, sorted; judged by encoding, or by name where no message has come."""
     return [topic for topic in _of_cameras(images) if _kind(topic, encodings) == "color"]
 
 
 def compressed_forms(topics: Collection[str], raw: Collection[str]) -> dict[str, list[str]]:
-    """The images that are there compressed only, as image_transport names them: transports by name without ending.
+    """Transports of the images that are published in compressed form only.
 
     Args:
-        topics: full names of topics of type CompressedImage.
-        raw: full names of topics of type Image.
+        topics: full names of the topics of type CompressedImage.
+        raw: full names of the topics of type Image.
+
+    Returns:
+        Transports by name of the image, which is the topic without the suffix that image_transport adds.
     """
     forms: dict[str, list[str]] = {}
     for topic in sorted(topics):
@@ -133,18 +137,23 @@ def compressed_forms(topics: Collection[str], raw: Collection[str]) -> dict[str,
 
 
 def without_transport(topic: str) -> str:
-    """The name of an image, as the node's parameters want it, of one of its compressed forms."""
+    """A topic without the suffix of a compressed transport: the name that users remap."""
     return topic.removesuffix(f"/{COMPRESSED}").removesuffix(f"/{COMPRESSED_DEPTH}")
 
 
 def likely_transport(base: str, offered: Collection[str]) -> str:
-    """Of the compressed forms of an image that says nothing, the one that the node should read."""
+    """The compressed transport that the node should read of an image on which no message has come.
+
+    Args:
+        base: name of the image, without suffix.
+        offered: transports that are published; at least one.
+    """
     wanted = COMPRESSED_DEPTH if _kind(base, {}) == "depth" else COMPRESSED
     return wanted if wanted in offered else next(iter(offered))
 
 
 def camera_info_beside(rgb: str, camera_infos: Collection[str]) -> str:
-    """The camera_info that image_transport's convention puts beside a colour topic, or the only one there is."""
+    """The camera_info beside a colour topic, by image_transport's convention; else the only one there is, or ""."""
     beside = f"{rgb.rpartition('/')[0]}/camera_info"
     if beside in camera_infos:
         return beside
@@ -152,7 +161,7 @@ def camera_info_beside(rgb: str, camera_infos: Collection[str]) -> str:
 
 
 def likely_drivers(rgb: str) -> list[CameraPreset]:
-    """Drivers that call their colour topic so: for advice where depth is not what it should be."""
+    """Drivers whose colour topic has this name: for advice when depth is not registered."""
     return [preset for preset in CAMERAS.values() if preset.rgb and rgb.endswith(f"/{preset.rgb}")]
 
 
@@ -171,13 +180,13 @@ def _known_drivers(
                 continue
             namespace = rgb.removesuffix(f"/{preset.rgb}")
             depth, info = f"{namespace}/{preset.depth}", f"{namespace}/{preset.camera_info}"
-            if depth not in images:  # the colour topic alone could be of many drivers
+            if depth not in images:  # many drivers share the name of the colour topic
                 continue
             imu = f"{namespace}/{preset.imu}" if preset.imu else ""
             camera = CameraTopics(
                 rgb, depth, info if info in camera_infos else "", imu if imu in imus else "", name, namespace
             )
-            # Two drivers with the same names differ in the frame, or else in the usual namespace.
+            # Drivers with the same topic names are told apart by frame_id, then by their usual namespace.
             fit = (bool(camera.camera_info), frame_ids.get(rgb) == driver.frame_id, namespace == driver.namespace)
             if rgb not in found or fit > found[rgb][0]:
                 found[rgb] = (fit, camera)
@@ -185,7 +194,7 @@ def _known_drivers(
 
 
 def _kind(topic: str, encodings: Mapping[str, str]) -> str:
-    """By what it sent, or by its name if it sent nothing."""
+    """Kind of an image topic, "color", "depth" or "": by encoding, or by name where no message has come."""
     encoding = encodings.get(topic)
     if encoding is not None:
         return "color" if encoding in COLOR_ENCODINGS else "depth" if encoding in DEPTH_ENCODINGS else ""
@@ -195,5 +204,6 @@ def _kind(topic: str, encodings: Mapping[str, str]) -> str:
 
 
 def _unlikeliness(topic: str, good: tuple[str, ...], bad: tuple[str, ...]) -> tuple[int, bool, bool]:
+    """Sort key: the smallest is the most likely."""
     name = topic.lower()
     return sum(word in name for word in bad), not any(word in name for word in good), "rect" not in name

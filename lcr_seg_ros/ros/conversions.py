@@ -1,4 +1,4 @@
-"""Arrays to ROS messages. Knows message fields, not rclpy; the way back is :mod:`lcr_seg_ros.image_encodings`."""
+"""Conversion of arrays to ROS messages, without rclpy; the inverse is in :mod:`lcr_seg_ros.image_encodings`."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 
 def image_to_array(message: Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-    """:func:`color_to_array` or :func:`depth_to_array`, as the encoding says.
+    """Apply :func:`color_to_array` or :func:`depth_to_array`, depending on the encoding.
 
     Raises:
-        FrameError: as those two do.
+        FrameError: as those two.
     """
     return depth_to_array(message) if message.encoding in DEPTH_ENCODINGS else color_to_array(message)
 
 
 def array_to_image(pixels: npt.NDArray[np.generic], encoding: str, header: Header | None = None) -> Image:
-    """An image message that holds a copy of an array, without padding, in this machine's byte order.
+    """An image message with a copy of an array, without row padding, in this machine's byte order.
 
     Args:
-        pixels: (H, W) or (H, W, C), of the encoding's type and channel count.
-        encoding: any of those read here.
-        header: kept as it is, so that outputs carry the stamp of their input.
+        pixels: (H, W) or (H, W, C), with the dtype and channel count of the encoding.
+        encoding: key of :data:`lcr_seg_ros.image_encodings.ENCODINGS`.
+        header: used as it is, so that outputs carry the stamp of their input.
 
     Raises:
-        FrameError: unknown encoding, or an array that does not fit it.
+        FrameError: the encoding is unknown, or the array does not fit it.
     """
     from sensor_msgs.msg import Image
 
@@ -62,7 +62,7 @@ def array_to_image(pixels: npt.NDArray[np.generic], encoding: str, header: Heade
 CLOUD_POINT = np.dtype(
     [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("label", "<u4"), ("confidence", "<f4")]
 )
-"""One point of the cloud: metres in the optical frame, 0x00RRGGBB of the class colour, mask id, 0..1.
+"""One point of the cloud: x, y, z in metres in the optical frame; class colour as 0x00RRGGBB; mask id; confidence 0..1.
 
 All fields take four bytes."""
 
@@ -75,10 +75,10 @@ def segmentation_to_cloud(
     palette: npt.NDArray[np.uint8],
     header: Header,
 ) -> PointCloud2:
-    """Every pixel as a labelled point, organised as the mask is.
+    """An organised cloud with a labelled point for each pixel.
 
     Args:
-        depth_m: (H, W) float32 metres; holes become NaN points, so that row and column stay those of the image.
+        depth_m: (H, W) float32 metres; holes become NaN points, so that rows and columns match those of the image.
         intrinsics: of that image; ``x = (u - cx) z / fx``, ``y = (v - cy) z / fy``.
         labels: (H, W) uint8 mask ids.
         confidence: (H, W) float32, 0..1.
@@ -90,7 +90,7 @@ def segmentation_to_cloud(
         (uint32) and confidence (float32).
 
     Raises:
-        FrameError: sizes that differ.
+        FrameError: the sizes differ.
     """
     from sensor_msgs.msg import PointCloud2, PointField
 
@@ -120,7 +120,7 @@ def segmentation_to_cloud(
         is_dense=False,
     )
     message.fields = [
-        # rgb is declared float32, as PCL and RViz expect their packed colours.
+        # rgb is declared float32, as PCL and RViz expect for packed colours.
         PointField(
             name=name, offset=4 * i, datatype=PointField.UINT32 if name == "label" else PointField.FLOAT32, count=1
         )
@@ -131,7 +131,7 @@ def segmentation_to_cloud(
 
 
 def _byte_array(values: npt.NDArray[np.generic]) -> array.array[int]:
-    # rclpy takes an array.array of bytes as it is; lists and bytes it checks value by value.
+    # rclpy takes an array.array as it is, but checks lists and bytes value by value.
     data = array.array("B")
     data.frombytes(np.ascontiguousarray(values).data.cast("B") if values.size else b"")
     return data

@@ -1,4 +1,4 @@
-"""``demo``: camera, segmentation node and observer as three processes over real DDS, and a report of what came through.
+"""``demo``: runs camera, segmentation node and observer as processes over real DDS, and reports what came through.
 
 python -m lcr_seg_ros demo
 python -m lcr_seg_ros demo --source DATASET --split val --seconds 20 --json report.json
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 ROOM_FRAMES = 90
 MAX_FRAMES = 300
-"""Frames of a folder or bag that are played in a loop: enough for 10 s at 30 Hz, and they fit into memory."""
+"""Frames of a folder or bag to play in a loop: enough for 10 s at 30 Hz, few enough to fit into memory."""
 START_TIMEOUT_S = 120.0
 FIRST_MASK_TIMEOUT_S = 15.0
 SETTLE_S = 1.0
@@ -57,7 +57,7 @@ class InterruptError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line said."""
+    """The options of the command line."""
 
     source: str
     split: str | None
@@ -75,7 +75,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the three processes left behind."""
+    """What the demo has gathered.
+
+    Args:
+        seen: what the observer received during the measurement.
+        published: what the camera published.
+        frame_id: of the camera's images.
+        pictures: complete sets of images.
+    """
 
     seen: Observations
     published: list[PublishedFrame]
@@ -142,7 +149,7 @@ def command(json_output: JsonOutput | None, **options: Any) -> None:
 
 
 def _check_source(settings: Settings) -> None:
-    """What `play` would refuse, before three processes are started for it.
+    """Refuse what `play` would refuse, before any process is started.
 
     Raises:
         DemoError: there is nothing at --source.
@@ -158,7 +165,7 @@ def _check_source(settings: Settings) -> None:
 
 
 def _run(settings: Settings, bundle: ModelBundle, stop: threading.Event) -> Outcome:
-    """Start the processes, watch them, and end them in every case."""
+    """Start the processes, gather what they publish, and end them in every case."""
     environment = isolated_ros_environment()
     os.environ.update(environment)
     prepare_ros_environment()
@@ -233,18 +240,18 @@ def _viewer(settings: Settings, environment: dict[str, str]) -> AbstractContextM
 
 
 class _Watch:
-    """Waits for things to happen, and stops waiting when a process has ended or the user has enough."""
+    """Waits for conditions; stops waiting when a child process ends or the user interrupts."""
 
     def __init__(self, stop: threading.Event, *children: ChildProcess) -> None:
         self._stop = stop
         self._children = children
 
     def until(self, happened: Callable[[], bool], timeout_s: float) -> bool:
-        """Whether it happened within ``timeout_s`` seconds.
+        """Wait for ``happened``; returns whether it did within ``timeout_s`` seconds.
 
         Raises:
             DemoError: a child process ended.
-            InterruptError: the user stopped the demo.
+            InterruptError: the user interrupted.
         """
         deadline = time.monotonic() + timeout_s
         while not happened():
@@ -269,7 +276,7 @@ class _Watch:
 def _observe(
     settings: Settings, bundle: ModelBundle, observer: SegmentationObserver, camera: ChildProcess, watch: _Watch
 ) -> tuple[Observations, list[PictureSet]]:
-    """Wait for the chain to run, measure it, then gather a few frames for the pictures."""
+    """Wait until masks arrive, measure, then gather a few frames for the pictures."""
     from lcr_seg_ros.ros.player import CAMERAS
 
     if not watch.until(lambda: _is_publishing(camera), START_TIMEOUT_S):
@@ -325,7 +332,7 @@ def _report(settings: Settings, bundle: ModelBundle, outcome: Outcome) -> dict[s
 
 
 def _truth_left_out(source: str, labels: LabelSet) -> str | None:
-    """Why the labels of a source cannot be compared with those of a model; None if they can, or if it has none."""
+    """Why a source's annotations cannot be compared with the model's masks; None if they can, or there are none."""
     if source != "room" and not (Path(source) / LABEL_FOLDER).is_dir():
         return None
     own = None if source == "room" else folder_label_set(Path(source))
@@ -344,16 +351,16 @@ def _mean_confidence(pictures: list[PictureSet]) -> float | None:
 
 
 def _stage_times(diagnostics: dict[str, str]) -> dict[str, float]:
-    """Median milliseconds of each stage, as the node publishes them (keys ``STAGE_ms_p50``)."""
+    """Median ms of each stage, from the keys ``STAGE_ms_p50`` of the node's diagnostics."""
     suffix = "_ms_p50"
     times = {key.removesuffix(suffix): float(value) for key, value in diagnostics.items() if key.endswith(suffix)}
-    for name in ("latency", "response", "age", "skew"):  # measured here from outside, and no stages
+    for name in ("latency", "response", "age", "skew"):  # these are not stages
         times.pop(name, None)
     return times
 
 
 def _write_pictures(folder: Path, pictures: list[PictureSet], labels: LabelSet) -> list[str]:
-    """A few sheets RGB | HHA | labels | overlay, spread over what was gathered; returns their paths."""
+    """Write up to :data:`PICTURES` sheets RGB | HHA | labels | overlay, evenly chosen; returns their paths."""
     from lcr_seg_ros.render import sheet, write_image
 
     step = max(1, len(pictures) // PICTURES)

@@ -1,7 +1,7 @@
 """Registers a camera's depth to its colour in the node, where the driver does not.
 
-It needs the camera_info of the depth image, and where its optical frame lies in that of the colour image: from the
-parameters ``registration_xyz`` and ``registration_rpy``, or from TF where the two images name different frames.
+This needs the camera_info of the depth image, and the pose of the depth optical frame in the colour optical frame: from
+the parameters ``registration_xyz`` and ``registration_rpy``, or from TF where the two images have different frame_ids.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ DEPTH_CAMERA_INFO_TOPIC = "depth/camera_info"
 AUTO, OFF, PARAMETERS = REGISTRATIONS
 
 GRACE_S = 1.0
-"""Images may come this much earlier than TF and camera_info; until then they are dropped, not used unregistered."""
+"""s. Until so long after the start, images that come before TF and camera_info are dropped, not used unregistered."""
 
 
 class _Knowledge(NamedTuple):
-    """What is known when a pair comes.
+    """What is known of the depth camera when a pair comes.
 
     Args:
         frames: frame_ids of colour and depth.
-        transform: (4, 4) from the depth frame to the colour frame; None if not known.
-        depth_camera: of the depth image; None if not known.
-        problem: why one of them is missing; else nothing.
-        is_new: the images have come just now, so that it may be known soon.
+        transform: (4, 4) float64 from the depth frame to the colour frame; None if not known.
+        depth_camera: intrinsics of the depth image; None if not known.
+        problem: why one of them is missing; else empty.
+        is_new: whether the wait began just now, so that what is missing may still come.
     """
 
     frames: tuple[str, str]
@@ -55,7 +55,9 @@ class _Knowledge(NamedTuple):
 
 
 class DepthRegistration:
-    """Made for a model that sees depth. :meth:`register` is called in the worker's thread, all else in the node's.
+    """Registers the depth of one camera.
+
+    :meth:`register` is called in the worker's thread, everything else in the node's.
 
     Args:
         site: of the camera.
@@ -83,14 +85,15 @@ class DepthRegistration:
 
     @property
     def state(self) -> str:
-        """For /diagnostics: ``none`` (with a reason if it should be otherwise), or whence the extrinsics are."""
+        """For /diagnostics: where the extrinsics come from, ``tf`` or ``parameters``; else ``none``, with the reason if
+        depth should be registered."""
         knowledge = self._knowledge
         if knowledge is None:
             return "none"
         return f"none: {knowledge.problem}" if knowledge.problem else "tf" if self._given is None else "parameters"
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Unsubscribe."""
         if self._camera_infos is not None:
             self._camera_infos.destroy()
         if self._transforms is not None:
@@ -99,12 +102,12 @@ class DepthRegistration:
         self._forget()
 
     def start_over(self) -> None:
-        """The clock has jumped."""
+        """Forget the transforms: the clock has jumped."""
         if self._transforms is not None:
             self._transforms.forget()
 
     def prepare(self, pair: ImagePair) -> None:
-        """Listen to what is needed for a pair, if it is, and take in what has come."""
+        """Subscribe to what the registration of a pair needs, if anything, and process what has come."""
         if self._mode == OFF or pair.depth is None:
             return
         frames = _frames(pair)
@@ -129,23 +132,23 @@ class DepthRegistration:
         """Depth as the colour camera would see it.
 
         Args:
-            pair: has been given to :meth:`prepare`.
-            depth_m: (h, w) float32 metres, of its depth image.
+            pair: has been passed to :meth:`prepare`.
+            depth_m: (h, w) float32 metres, from its depth image.
             color_camera: intrinsics of its colour image.
             size: (W, H) of its colour image.
 
         Returns:
-            (H, W) float32 metres; ``depth_m`` itself if it is registered already, or, with ``auto``, if the node cannot
-            do it; None if the pair must be dropped.
+            (H, W) float32 metres; ``depth_m`` itself if it is registered already or, with ``auto``, if the node cannot
+            register it; None if the pair must be dropped.
 
         Raises:
-            FrameError: an image has another size than its camera_info says.
+            FrameError: the size of an image differs from that in its camera_info.
         """
         frames, knowledge = _frames(pair), self._knowledge
         if self._mode == OFF or (self._mode == AUTO and frames[0] == frames[1]):
             return depth_m
         if knowledge is None or (self._mode == AUTO and frames != knowledge.frames):
-            return None  # other frames than those of the pair that came last
+            return None  # meanwhile a pair with other frame_ids has come
         if knowledge.problem or knowledge.transform is None or knowledge.depth_camera is None:
             return depth_m if self._mode == AUTO and not knowledge.is_new else None
         if size != (color_camera.width, color_camera.height):
@@ -159,7 +162,7 @@ class DepthRegistration:
         return registered
 
     def _take_camera_infos(self) -> str:
-        """What is wrong with them."""
+        """Process the camera_info of the depth image; returns what is wrong, or ""."""
         topic = self._site.full_name(DEPTH_CAMERA_INFO_TOPIC)
         if self._camera_infos is None:
             qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -177,7 +180,7 @@ class DepthRegistration:
         return self._camera_info_problem or f"nothing has come on {topic}, the camera_info of the depth image"
 
     def _look_up(self, frames: tuple[str, str], stamp_ns: int) -> str:
-        """Ask TF; what it once knew of two frames is kept. Returns what is wrong."""
+        """Ask TF for the extrinsics; a transform once found for two frames is kept. Returns what is wrong, or ""."""
         if self._given is not None:
             return ""
         if self._why_no_transforms:
@@ -201,7 +204,7 @@ class DepthRegistration:
         if self._mode == PARAMETERS:
             self._site.log.warning("no_registration", f"frames are dropped (no_registration): {problem}")
             return
-        # Whether these are registered or not is not to be seen: many a driver says the wrong frame.
+        # Whether depth is registered cannot be told from this: many drivers set a wrong frame_id.
         self._site.log.warning_once(
             "frame_id",
             f"colour is in frame {frames[0]!r}, depth in {frames[1]!r}: use the depth topic that is registered "

@@ -1,11 +1,11 @@
-"""A camera's state as a ``diagnostic_msgs/DiagnosticStatus``; each camera of a node has one.
+"""The state of a camera as a ``diagnostic_msgs/DiagnosticStatus``; each camera of a node has one.
 
-Counts are since the node became active or enabled; all other figures are of the last five seconds. ``p50`` is the
+Counts start when the node becomes active or enabled; all other figures cover the last five seconds. ``p50`` is the
 median, ``p95`` the 95th percentile. Keys:
 
 - ``state``, ``model``, ``backend``, ``device``
-- ``device_fallback``: why the network runs on the CPU instead of the device it was loaded for, or why the whole chain
-  no longer runs on the device; else empty
+- ``device_fallback``: why the network runs on the CPU instead of the device it was loaded for, or why the whole
+  pipeline no longer runs on the device; else empty
 - ``model_loading``: the model that will take over when it is ready; else empty
 - ``memory_mb`` (resident memory of the process), ``threads``
 - ``pairs_in``, ``pairs_in_hz``, ``masks_out``, ``masks_out_hz``
@@ -13,20 +13,22 @@ median, ``p95`` the 95th percentile. Keys:
   ``replaced_by_newer`` (while the network was busy), ``too_old`` (by ``max_age``), ``no_camera_info``,
   ``no_registration``, ``model_switch``, ``bad_rgb``, ``bad_depth`` or ``bad_frame`` (the log says what is wrong) and
   others
-- ``latency_ms_p50``, ``latency_ms_p95``: from the stamp of the colour image to the departure of the mask
-- ``response_ms_p50``, ``response_ms_p95``: from the arrival of the colour image to the departure of the mask
+- ``latency_ms_p50``, ``latency_ms_p95``: from the stamp of the colour image until the mask has been sent
+- ``response_ms_p50``, ``response_ms_p95``: from the arrival of the colour image until the mask has been sent
 - ``STAGE_ms_p50``, ``STAGE_ms_p95`` for the stages that frames went through: ``wait`` (for the worker, which is busy
   with the frame before), ``conversion`` (of messages to arrays), ``decompress`` (of compressed images),
   ``registration`` (of depth, by the node); ``hha``, ``preprocess``, ``network``, ``decode``, or, with PyTorch on CUDA,
   ``gravity`` (on the CPU) and ``device`` (upload, HHA, network, decoding and download together); ``render``,
   ``publish``
-- ``age_ms_p50``, ``age_ms_p95``: from the stamp of the colour image to the arrival of the complete pair, which is what
-  camera and transport take
+- ``age_ms_p50``, ``age_ms_p95``: from the stamp of the colour image until the pair is complete, which is the delay of
+  camera and transport
 - ``skew_ms_p50``, ``skew_ms_p95``: distance between the two stamps of a pair
 - ``invalid_depth_share``: share of the pixels without depth, 0..1
+- ``registration``: where the extrinsics for registering depth in the node come from, ``tf`` or ``parameters``; else
+  ``none``, with the reason if depth should be registered
 - ``gravity_source``, ``gravity_down`` (x y z, of the newest frame), ``gravity_confident_share``,
   ``gravity_fallback_share`` (share of the frames for which the source had no answer, so that gravity was estimated) and
-  ``gravity_doubt`` (why not to trust it)
+  ``gravity_doubt`` (why it should not be trusted; else empty)
 """
 
 from __future__ import annotations
@@ -47,14 +49,14 @@ PROCESS = Path("/proc/self/status")
 def diagnostic_status(
     name: str, device: str, facts: dict[str, str], report: Report, problem: str | None
 ) -> DiagnosticStatus:
-    """One status.
+    """The status of one camera.
 
     Args:
         name: of the node, and of the camera if there are several.
         device: what runs the network; becomes ``hardware_id``.
-        facts: further keys and values, in front.
-        report: of the last seconds.
-        problem: what is wrong, in one sentence; the status is WARN then, else OK.
+        facts: further keys and values, which come first; must have ``state``.
+        report: statistics of the camera.
+        problem: what is wrong, in one sentence; the status is then WARN, otherwise OK.
     """
     values: dict[str, Any] = dict(facts)
     values |= {"pairs_in": report.pairs_in, "pairs_in_hz": f"{report.pairs_in_hz:.2f}"}
@@ -81,15 +83,15 @@ def diagnostic_status(
 
 
 def process_facts() -> dict[str, str]:
-    """``memory_mb`` and ``threads`` of this process, where the system tells them."""
+    """``memory_mb`` and ``threads`` of this process; empty where there is no /proc."""
     try:
         lines = PROCESS.read_text().splitlines()
     except OSError:
         return {}
-    told = dict(line.split(":", 1) for line in lines if ":" in line)
+    entries = dict(line.split(":", 1) for line in lines if ":" in line)
     facts = {}
-    if "VmRSS" in told:  # "  123456 kB"
-        facts["memory_mb"] = f"{int(told['VmRSS'].split()[0]) / 1024:.1f}"
-    if "Threads" in told:
-        facts["threads"] = told["Threads"].strip()
+    if "VmRSS" in entries:  # "  123456 kB"
+        facts["memory_mb"] = f"{int(entries['VmRSS'].split()[0]) / 1024:.1f}"
+    if "Threads" in entries:
+        facts["threads"] = entries["Threads"].strip()
     return facts

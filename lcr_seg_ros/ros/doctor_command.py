@@ -1,4 +1,4 @@
-"""``doctor``: looks at the machine and the running ROS graph, and says what to launch or what to mend.
+"""``doctor``: examines the machine and the running ROS graph, and says what to launch or what to fix.
 
 python -m lcr_seg_ros doctor
 python -m lcr_seg_ros doctor --rgb /my/image --depth /my/depth --json -
@@ -125,7 +125,7 @@ def _judge(report: Report, view: GraphView, asked: CameraTopics | None) -> None:
 
 
 def _completed(asked: CameraTopics, found: list[CameraTopics], camera_infos: list[str]) -> CameraTopics:
-    """What the user left out, as it was found."""
+    """The camera that the user asked for, with the topics left out filled in from what was found."""
     same = next((camera for camera in found if camera.rgb == asked.rgb), None)
     if same and asked.depth in ("", same.depth) and asked.camera_info in ("", same.camera_info):
         return same

@@ -1,11 +1,11 @@
 """The engine: one thread that labels the frames of all cameras with one network.
 
-Each camera leaves its newest pair in a mailbox; the engine takes turns among those that have one, and takes several
-together where the backend gains by it: ONNX Runtime and PyTorch on CUDA.
+Each camera leaves its newest pair in a mailbox. The engine serves the cameras in turn, and labels several pairs as one
+batch where the backend gains from it: ONNX Runtime and PyTorch on CUDA.
 
-Nothing overlaps: HHA of the next frame beside the network of this one, and begun just in time for it,
-was tried on two cores. With the int8 network on one of them the node labelled a sixth more frames, each of which came a
-third later; with the network on both, hardly more frames. A robot is better off with what is newer.
+Frames are not pipelined. Computing the HHA image of the next frame while the network runs on the current one, started
+just in time, was tried on two cores. With the int8 network on one core the node labelled a sixth more frames, but each
+came a third later; with the network on both cores, it labelled hardly more. A robot gains more from fresh masks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class FrameSource(Protocol):
-    """What the engine asks of a :class:`~lcr_seg_ros.ros.camera.Camera`."""
+    """The part of :class:`~lcr_seg_ros.ros.camera.Camera` that the engine uses."""
 
     mailbox: Mailbox[ImagePair] | None
 
@@ -41,24 +41,24 @@ class FrameSource(Protocol):
 
 
 class Engine:
-    """See the module's description. :attr:`segmenter` may be replaced :meth:`between_frames`.
+    """See the module's description. :attr:`segmenter` may be replaced within :meth:`between_frames`.
 
     Args:
         segmenter: labels the frames.
-        cameras: have their mailboxes while it runs.
+        cameras: where pairs come from; each has a mailbox while the engine runs.
     """
 
     def __init__(self, segmenter: Segmenter, cameras: Sequence[FrameSource]) -> None:
         self.segmenter = segmenter
         self._cameras = cameras
         self._at_work = threading.Lock()
-        # Held while waiting for the other one, so that who waits is next, and not the worker over and over.
+        # Held while waiting for _at_work: otherwise the worker could retake that lock before a waiting thread gets it.
         self._entrance = threading.Lock()
         self._worker: Worker[ImagePair] | None = None
         self._is_abandoned = threading.Event()
 
     def start(self) -> None:
-        """Begin to empty the mailboxes."""
+        """Give each camera a mailbox, and start the thread that empties them."""
         self._is_abandoned = abandoned = threading.Event()
         self._worker = Worker(
             lambda letters: self._label(letters, abandoned),
@@ -70,7 +70,7 @@ class Engine:
             camera.mailbox = mailbox
 
     def stop(self, timeout_s: float) -> bool:
-        """Finish the frames in hand, and take the mailboxes away; False if that took longer than ``timeout_s``."""
+        """Take the mailboxes away and finish the current frames; returns False if that took over ``timeout_s``."""
         for camera in self._cameras:
             camera.mailbox = None
         worker, self._worker = self._worker, None
@@ -81,10 +81,10 @@ class Engine:
 
     @contextmanager
     def between_frames(self, timeout_s: float) -> Iterator[None]:
-        """Wait for the frames in hand, and keep the next ones waiting.
+        """Context in which no frame is being labelled: waits for the current ones and holds the next ones back.
 
         Raises:
-            BackendError: the network has not returned in time.
+            BackendError: the network has not returned within ``timeout_s``.
         """
         with self._entrance:
             is_between = self._at_work.acquire(timeout=timeout_s)
@@ -115,7 +115,7 @@ class Engine:
     def _segmented(
         self, segmenter: Segmenter, jobs: Sequence[tuple[FrameSource, Job]]
     ) -> Sequence[Segmentation | None]:
-        """One for each job; None where the camera was told that it is lost."""
+        """One segmentation for each job; None where it failed, which its camera has been told (``lose``)."""
         if not jobs:
             return []
         try:
@@ -123,11 +123,11 @@ class Engine:
             with_hha = any(camera.wants_hha for camera, _ in jobs)
             drawing = None
             if segmenter.is_on_device:
-                drawing = next((one for camera, _ in jobs if (one := camera.drawing)), None)  # the same for all
+                drawing = next((one for camera, _ in jobs if (one := camera.drawing)), None)  # all cameras draw alike
             return segmenter.segment_batch(frames, trackers, with_hha, drawing)
         except Exception as error:
             if len(jobs) == 1:
                 jobs[0][0].lose("segmenter", error)
                 return [None]
-        # Something is wrong with one of them: the others are not to suffer for it.
+        # One frame of the batch may be faulty: label each by itself, so that the others are not lost.
         return [self._segmented(segmenter, [one])[0] for one in jobs]

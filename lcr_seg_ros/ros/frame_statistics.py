@@ -1,4 +1,4 @@
-"""What the node counts and times, for /diagnostics."""
+"""Counts and times of a camera's frames, for /diagnostics."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ STAGES = (
     *("gravity", "device"),
     *("render", "publish"),
 )
-"""Where the time of a frame goes, in the order of its way. ``wait`` is for the worker, which is busy with the frame
-before. No frame goes through all of them: decompress and registration are for compressed images and for depth that the
-node registers; the next four are the way stage by stage, the two after them
-that of the device pipeline (see :class:`lcr_seg_ros.segmenter.Segmentation`)."""
+"""Stages of a frame, in order. In ``wait``, it waits for the worker, which is busy with the frame before. No frame goes
+through all of them: ``decompress`` is for compressed images, ``registration`` for depth that the node registers. Then
+come either ``hha`` to ``decode``, or ``gravity`` and ``device`` in the device pipeline (see
+:class:`lcr_seg_ros.segmenter.Segmentation`)."""
 
 WINDOW_S = 5.0
-"""Rates and percentiles speak of this many recent seconds."""
+"""s. Rates, percentiles and shares cover this much of the recent past."""
 
 
 class GravityUsed(NamedTuple):
-    """What was held for gravity in one frame.
+    """The gravity used for one frame.
 
     Args:
         down: unit vector in the optical frame.
-        is_confident: whether it may be trusted.
-        is_fallback: it is estimated although there is a sensor for it.
-        trouble: what is wrong with it or its sensor; else nothing.
+        is_confident: whether it can be trusted.
+        is_fallback: whether it was estimated because its source had no answer.
+        trouble: what is wrong with it or its source; else empty.
     """
 
     down: tuple[float, float, float]
@@ -46,9 +46,9 @@ class GravityReport(NamedTuple):
     """Gravity in the recent frames.
 
     Args:
-        down: of the newest.
-        confident_share, fallback_share, trouble_share: shares of frames, 0..1.
-        trouble: the newest one.
+        down: of the newest frame; unit vector in the optical frame.
+        confident_share, fallback_share, trouble_share: shares of the frames, 0..1.
+        trouble: the newest; empty if there was none.
     """
 
     down: tuple[float, float, float]
@@ -63,12 +63,12 @@ class Report:
     """A summary of recent frames.
 
     Args:
-        pairs_in, masks_out: since the node became active or enabled.
-        pairs_in_hz, masks_out_hz: over the last :data:`WINDOW_S` seconds.
-        dropped: frames lost since then, by reason.
-        dropped_recently: the same over the window.
-        milliseconds: (p50, p95) over the window of ``latency``, ``response`` (from the arrival of the colour image) and
-            each stage, of ``age`` and ``skew`` of the pairs that came; no entry without frames.
+        pairs_in, masks_out: counts since the node became active or enabled.
+        pairs_in_hz, masks_out_hz: rates over the last :data:`WINDOW_S` seconds.
+        dropped: frames dropped since the node became active or enabled, by reason.
+        dropped_recently: frames dropped in the last :data:`WINDOW_S` seconds, by reason.
+        milliseconds: (p50, p95) over that window of ``latency``, ``response`` (from the arrival of the colour image),
+            each stage, and ``age`` and ``skew`` of the pairs; no entry for what did not occur.
         invalid_depth_share: mean share of depth pixels without a value, 0..1; None without depth.
         gravity: None without depth.
     """
@@ -100,10 +100,10 @@ class _Done:
 
 @dataclass
 class FrameStatistics:
-    """Counts pairs, masks and losses; all methods may be called from any thread.
+    """Counts pairs, masks and dropped frames; all methods may be called from any thread.
 
     Args:
-        clock: seconds that never jump.
+        clock: returns monotonic time in s.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -114,7 +114,7 @@ class FrameStatistics:
         self.start_over()
 
     def start_over(self) -> None:
-        """Begin at zero: when the node becomes active or enabled."""
+        """Reset all counts; called when the node becomes active or enabled."""
         with self._lock:
             self.began = self.last_pair = self.last_mask = self.clock()
             self._pairs_in = self._masks_out = 0
@@ -124,11 +124,11 @@ class FrameStatistics:
             self._done: deque[_Done] = deque()
 
     def pair_came(self, age_ms: float | None = None, skew_ms: float | None = None) -> None:
-        """Colour and depth have found each other.
+        """Count a complete pair.
 
         Args:
-            age_ms: since the stamp of the colour image, in ms of the node's clock; None if it has no stamp.
-            skew_ms: from the stamp of the colour image to that of the depth image; None without depth.
+            age_ms: time since the stamp of the colour image, in ms of the node's clock; None if it has no stamp.
+            skew_ms: from the stamp of the colour image to that of the depth image, in ms; None without depth.
         """
         milliseconds = {} if age_ms is None else {"age": age_ms}
         if skew_ms is not None:
@@ -139,7 +139,7 @@ class FrameStatistics:
             self._came.append(_Came(self.last_pair, milliseconds))
 
     def frame_dropped(self, reason: str) -> None:
-        """A pair will give no mask."""
+        """Count a pair for which there will be no mask."""
         with self._lock:
             self._dropped[reason] += 1
             self._drops.append((self.clock(), reason))
@@ -152,10 +152,10 @@ class FrameStatistics:
         gravity: GravityUsed | None = None,
         frame_size: tuple[int, int] | None = None,
     ) -> None:
-        """All outputs of a frame are sent.
+        """Count a frame whose outputs have all been sent.
 
         Args:
-            latency_ms: from the stamp of the colour image to the mask's departure, in ms of the node's clock;
+            latency_ms: from the stamp of the colour image until the mask was sent, in ms of the node's clock;
                 None if it has no stamp.
             stage_ms: ms by stage.
             invalid_depth_share: share of depth pixels without a value, 0..1.
@@ -170,7 +170,7 @@ class FrameStatistics:
             self._done.append(_Done(self.last_mask, milliseconds, invalid_depth_share, gravity))
 
     def report(self) -> Report:
-        """The state now."""
+        """A summary up to now."""
         with self._lock:
             now = self.clock()
             since = now - WINDOW_S

@@ -1,6 +1,6 @@
-"""Where the node knows gravity from: fixed by parameters, an IMU, TF, or not at all (it is estimated from depth then).
+"""Sources of the direction of gravity: parameters, an IMU, TF, or none, so that it is estimated from depth.
 
-A source is asked for each image. One that has no answer says why, and gravity is estimated for that image.
+A source is asked for each image. If it has no answer, it says why, and gravity is estimated for that image.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ FloatArray = npt.NDArray[np.float64]
 IMU_TOPIC = "imu"
 
 NO_DIRECTION = 1e-3
-"""m/s^2. A mean of accelerations this short is what is left when opposite ones cancel out."""
+"""m/s^2. A mean acceleration shorter than this has no direction: its samples have cancelled out."""
 
 
 class GravityReading(NamedTuple):
-    """What a source knows of one image.
+    """What a source knows for one image.
 
     Args:
-        down: (3,) unit vector in the optical frame, the direction of gravity; None: estimate it.
-        camera_height_m: of the camera above the floor; None if not known.
-        problem: why ``down`` is None although the source should know it, or what is odd; else nothing.
+        down: (3,) float64 unit vector in the optical frame, the direction of gravity; None: estimate it.
+        camera_height_m: height of the camera above the floor in m; None if not known.
+        problem: why ``down`` is None although the source should know it, or what is wrong otherwise; else empty.
     """
 
     down: FloatArray | None = None
@@ -49,22 +49,22 @@ class GravityReading(NamedTuple):
 
 
 class GravitySource:
-    """Knows nothing, so that gravity is estimated; the base of those that know something.
+    """Base class of the sources. By itself it knows nothing, so that gravity is estimated.
 
-    :meth:`read` is called in the worker's thread, all else in the node's.
+    :meth:`read` is called in the worker's thread, everything else in the node's.
     """
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Subscribe."""
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Unsubscribe."""
 
     def start_over(self) -> None:
-        """Forget what is tied to the time: the clock has jumped."""
+        """Forget whatever depends on time: the clock has jumped."""
 
     def update(self, now_ns: int) -> None:
-        """Take in what has come since the last time; ``now_ns`` is the stamp of messages that have none."""
+        """Process the messages that have come since the last call; ``now_ns`` is used for those without a stamp."""
 
     def read(self, stamp_ns: int, optical_frame: str) -> GravityReading:
         """What is known for an image.
@@ -80,9 +80,9 @@ def create_gravity_source(node: Node, parameters: SegmentParameters, imu_topic: 
     """The source that the parameter ``gravity_source`` names.
 
     Args:
-        node: subscribes to what the source needs.
+        node: creates the subscriptions that the source needs.
         parameters: see ``config/segment.yaml``.
-        imu_topic: of the camera.
+        imu_topic: relative name of the camera's IMU topic.
 
     Raises:
         TransformError: the source needs TF, which is not installed.
@@ -108,10 +108,10 @@ def create_gravity_source(node: Node, parameters: SegmentParameters, imu_topic: 
 
 
 class FixedGravity(GravitySource):
-    """A camera that stands still, or only turns about the vertical.
+    """Constant gravity, for a camera that stands still or only turns about the vertical.
 
     Args:
-        down: (3,) unit vector in the optical frame.
+        down: (3,) float64 unit vector in the optical frame.
     """
 
     def __init__(self, down: FloatArray) -> None:
@@ -122,12 +122,12 @@ class FixedGravity(GravitySource):
 
 
 class TfGravity(GravitySource):
-    """Gravity after TF: -z of a frame whose z points up.
+    """Gravity from TF: -z of a frame whose z axis points up.
 
     Args:
         gravity_frame: that frame.
-        with_height: the camera's z in that frame is its height above the floor.
-        listen: makes the buffer.
+        with_height: whether the camera's z in that frame is its height above the floor.
+        listen: creates the transform buffer.
     """
 
     def __init__(self, gravity_frame: str, with_height: bool, listen: Callable[[], TransformBuffer]) -> None:
@@ -163,7 +163,7 @@ class TfGravity(GravitySource):
         down = -found.rotation[:, 2]
         if not self._with_height:
             return GravityReading(down)
-        # The frame's origin is at `translation` in the optical frame: so far below the camera as it is along gravity.
+        # `translation` is the frame's origin in the optical frame; its component along gravity is the camera's height.
         height = float(down @ found.translation)
         if 0 < height <= MAX_CAMERA_HEIGHT_M:
             return GravityReading(down, height)
@@ -175,15 +175,16 @@ class TfGravity(GravitySource):
 
 
 class ImuGravity(GravitySource):
-    """Gravity after an accelerometer.
+    """Gravity from an IMU's accelerometer.
 
     Args:
-        time_constant_s: of the low pass.
-        same_axes: the IMU's axes are those of the optical frame, whatever its frame_id says.
-        rotation_rpy: (roll, pitch, yaw) rad of the IMU's frame in the optical frame; wins unless it is (0, 0, 0).
+        time_constant_s: of the low-pass filter, in s.
+        same_axes: whether the IMU's axes are those of the optical frame, whatever its frame_id says.
+        rotation_rpy: (roll, pitch, yaw) in rad of the IMU's frame in the optical frame; takes precedence over
+            ``same_axes`` and TF unless it is (0, 0, 0).
         listen: subscribes to the IMU.
-        listen_to_tf: makes the buffer of transforms, on need: when frame_ids differ and nothing else was said.
-        topic: for log lines.
+        listen_to_tf: creates the transform buffer; called only if the frame_ids differ and no rotation is given.
+        topic: full name of the IMU's topic, for log lines.
     """
 
     def __init__(
@@ -221,7 +222,7 @@ class ImuGravity(GravitySource):
             self._transforms = None
 
     def start_over(self) -> None:
-        # The low pass goes by the stamps of the IMU, which need not jump with those of the images.
+        # The low-pass filter goes by the IMU's stamps, which need not jump with those of the images.
         if self._transforms is not None:
             self._transforms.forget()
 
@@ -249,7 +250,7 @@ class ImuGravity(GravitySource):
         if length < NO_DIRECTION:
             return GravityReading(problem=f"{self._topic}: its samples have no direction in common")
         try:
-            rotation = self._rotation if self._rotation is not None else self._rotation_after_frames(stamp_ns)
+            rotation = self._rotation if self._rotation is not None else self._rotation_from_frames(stamp_ns)
         except TransformError as error:
             return GravityReading(
                 problem=f"{self._topic} is in frame {self._imu_frame!r}, the images in {optical_frame!r}, and how one "
@@ -275,7 +276,7 @@ class ImuGravity(GravitySource):
         known = self._imu_frame and self._optical_frame
         return self._rotation is None and bool(known) and self._imu_frame != self._optical_frame
 
-    def _rotation_after_frames(self, stamp_ns: int) -> FloatArray:
+    def _rotation_from_frames(self, stamp_ns: int) -> FloatArray:
         if not (self._imu_frame and self._optical_frame):
             raise TransformError("a frame_id is empty")
         if self._imu_frame == self._optical_frame:

@@ -1,7 +1,7 @@
-"""What the mask values of a running node mean, as JSON on a latched topic: ids, names and colours.
+"""Announces what the mask values of a running node mean (ids, names, colours), as JSON on a latched topic.
 
-Beside ``vision_msgs/LabelInfo``, which has no colours and is not installed everywhere. The viewer and the map of this
-package read it, so that they show the classes of the model that runs, whichever that is.
+It complements ``vision_msgs/LabelInfo``, which has no colours and is not installed everywhere. The viewer and the map
+of this package read it, so that they show the classes of whichever model runs.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 JSON_TOPIC = "segmentation/label_info_json"
 MAX_CHARACTERS = 1_000_000
-"""Of a message: a hundred for each of 254 classes are 25 000."""
+"""Longest message read; 100 characters for each of 254 classes make 25 000."""
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def labels_to_json(labels: LabelSet, threshold: float, header: Header) -> String:
-    """The fields of ``vision_msgs/LabelInfo``, with ``color`` (RGB, 0..255) in each class, ``name`` and ``void``.
+    """The fields of ``vision_msgs/LabelInfo`` as JSON, plus ``name``, ``void`` and each class's ``color`` (RGB 0..255).
 
     Args:
         labels: of the model.
-        threshold: 0..1, confidence below which a pixel is left unlabelled.
-        header: of the images that it is about.
+        threshold: confidence, 0..1, below which a pixel is left unlabelled.
+        header: of the message.
     """
     content = {
         "header": {
@@ -52,7 +52,7 @@ def labels_of_json(message: String) -> LabelSet:
     """The inverse of :func:`labels_to_json`.
 
     Raises:
-        LabelSetError: the message is of another kind.
+        LabelSetError: the message is too long, or not what :func:`labels_to_json` makes.
     """
     try:
         if len(message.data) > MAX_CHARACTERS:
@@ -63,18 +63,18 @@ def labels_of_json(message: String) -> LabelSet:
             for entry in content["class_map"]
         ]
         return LabelSet.from_dict({"name": content["name"], "void": content["void"], "classes": classes})
-    except (ValueError, KeyError, TypeError, RecursionError) as error:  # the last of brackets within brackets
+    except (ValueError, KeyError, TypeError, RecursionError) as error:  # RecursionError: deeply nested JSON
         if isinstance(error, LabelSetError):
             raise
         raise LabelSetError(f"not what a node of this package says of its labels: {error!r}") from error
 
 
 class AnnouncedLabels:
-    """Listens to what a node says of its labels; the node that listens need not be spun.
+    """Subscribes to a node's announcements of its labels. The subscribing node need not be spun.
 
     Args:
-        node: subscribes.
-        topic: as resolved, by default that of the node's own namespace.
+        node: creates the subscription.
+        topic: its name; default: relative to the node's own namespace.
     """
 
     def __init__(self, node: Node, topic: str = JSON_TOPIC) -> None:
@@ -82,10 +82,10 @@ class AnnouncedLabels:
         self._messages = PolledSubscription(node, String, topic, LATCHED)
 
     def take(self) -> LabelSet | None:
-        """The labels, if they were told since the last time.
+        """The newest labels announced since the last call, or None.
 
         Raises:
-            LabelSetError: what came is not of a node of this package.
+            LabelSetError: a message is not from a node of this package.
         """
         newest = None
         for message in self._messages.take():
@@ -96,5 +96,5 @@ class AnnouncedLabels:
         return newest
 
     def destroy(self) -> None:
-        """Listen no more."""
+        """Unsubscribe."""
         self._messages.destroy()

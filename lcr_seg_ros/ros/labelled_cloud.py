@@ -1,4 +1,4 @@
-"""Clouds of labelled points: ``segmentation/points`` to arrays, and the voxels of a map to a message."""
+"""Clouds of labelled points: from ``segmentation/points`` to arrays, and from the voxels of a map to a message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_POINTS = 32_000_000
 MAX_POINT_BYTES = 4096
 
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
-"""PointField.datatype to NumPy."""
+"""NumPy type by PointField.datatype."""
 
 VOXEL_POINT = np.dtype(
     [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("label", "<u4"), ("confidence", "<f4")]
@@ -34,7 +34,7 @@ class LabelledCloud(NamedTuple):
 
     Args:
         points: (H, W, 3) float32 metres in the frame of the message; NaN where there is none.
-        labels: (H, W) uint8 mask ids.
+        labels: (H, W) uint8 mask ids; 255 for values outside of 0..255.
         confidence: (H, W) float32, 0..1; None if the message has none.
     """
 
@@ -44,10 +44,10 @@ class LabelledCloud(NamedTuple):
 
 
 def read_labelled_cloud(message: PointCloud2) -> LabelledCloud:
-    """The points, labels and confidences of a cloud with the fields x, y, z, label and perhaps confidence.
+    """Read a cloud with the fields x, y, z, label and, optionally, confidence.
 
     Raises:
-        FrameError: a field is missing or lies outside of a point, or sizes contradict each other.
+        FrameError: a field is missing or lies outside of a point, or the sizes are too large or contradict each other.
     """
     height, width, step, row = message.height, message.width, message.point_step, message.row_step
     if not (0 < height <= MAX_SIDE_PX and width > 0 and height * width <= MAX_POINTS):
@@ -90,13 +90,14 @@ def read_labelled_cloud(message: PointCloud2) -> LabelledCloud:
 
 
 def intrinsics_of(points: npt.NDArray[np.float32]) -> CameraIntrinsics:
-    """The camera that an organised cloud was made with: x / z = (u - cx) / fx is a line in the column u.
+    """The intrinsics of the camera that made an organised cloud, by a line fit: x / z = (u - cx) / fx for column u.
 
     Args:
         points: (H, W, 3) float32 metres in the optical frame, NaN where there is none.
 
     Raises:
-        FrameError: fewer than 100 points, or none in different rows and columns, or no pinhole camera's.
+        FrameError: there are fewer than 100 points, they span fewer than 10 rows or columns, or the cloud is not that
+            of a pinhole camera (the fit is off by over a pixel).
     """
     height, width = points.shape[:2]
     z = points[..., 2]
@@ -117,7 +118,7 @@ def intrinsics_of(points: npt.NDArray[np.float32]) -> CameraIntrinsics:
 
 
 def voxels_to_cloud(voxels: Voxels, labels: LabelSet, header: Header) -> PointCloud2:
-    """A point for each voxel: x, y, z, rgb (of its class, as PCL packs it), label and confidence."""
+    """A cloud with a point for each voxel: x, y, z (m), rgb (class colour, packed as in PCL), label and confidence."""
     from sensor_msgs.msg import PointCloud2, PointField
 
     points = np.empty(len(voxels), VOXEL_POINT)

@@ -1,4 +1,4 @@
-"""Mailboxes for one item each, and the worker who empties them in turn."""
+"""Mailboxes that hold one item each, and a worker thread that empties them in turn."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Letter(Generic[T]):
-    """An item, and which mailbox it was in."""
+    """An item, and the index of the mailbox that it was in."""
 
     mailbox: int
     item: T
 
 
 class Mailbox(Generic[T]):
-    """Holds the newest item only: a consumer that is too slow misses frames, and never sees an old one late."""
+    """Holds the newest item only: a slow consumer misses items, but never gets an outdated one."""
 
     def __init__(self, changed: threading.Condition) -> None:
         self._item: T | None = None
         self._changed = changed
 
     def put(self, item: T) -> T | None:
-        """Leave an item; returns the older one that it replaced, or None."""
+        """Put an item in; returns the older one that it replaced, or None."""
         with self._changed:
             replaced, self._item = self._item, item
             self._changed.notify()
         return replaced
 
     def clear(self) -> None:
-        """Throw the waiting item away."""
+        """Discard the waiting item."""
         with self._changed:
             self._item = None
 
@@ -43,10 +43,10 @@ class Mailbox(Generic[T]):
 
 
 class Mailroom(Generic[T]):
-    """Mailboxes side by side, emptied in turn: however much comes into one, each waits for the others once at most.
+    """A row of mailboxes emptied in turn: however busy one is, another waits at most once for each of the rest.
 
     Args:
-        count: of mailboxes.
+        count: number of mailboxes.
     """
 
     def __init__(self, count: int = 1) -> None:
@@ -56,13 +56,13 @@ class Mailroom(Generic[T]):
         self._is_closed = False
 
     def take(self, at_most: Callable[[], int] = lambda: 1) -> list[Letter[T]]:
-        """Wait for an item and take it out, and those that are there already of the next mailboxes in turn.
+        """Wait for an item, then take it and the items that already wait in the mailboxes that follow.
 
         Args:
-            at_most: how many to take, >= 1; asked when there is one.
+            at_most: how many to take, >= 1; called for each item that is found.
 
         Returns:
-            One letter or more, of a mailbox each; none once the room is closed.
+            One letter or more, each from another mailbox; none once the room is closed.
         """
         with self._changed:
             while not self._is_closed:
@@ -73,7 +73,7 @@ class Mailroom(Generic[T]):
             return []
 
     def close(self) -> None:
-        """Throw what waits away, and let every :meth:`take` return nothing from now on."""
+        """Discard the waiting items, and let every :meth:`take` return nothing from now on."""
         with self._changed:
             self._is_closed = True
             for mailbox in self.mailboxes:
@@ -93,10 +93,10 @@ class Mailroom(Generic[T]):
 
 
 class Worker(Generic[T]):
-    """One thread that handles what comes into its mailboxes.
+    """A thread that handles what is put into its mailboxes.
 
     Args:
-        handle: called with what :meth:`Mailroom.take` gives; it must not raise.
+        handle: called with the letters of each :meth:`Mailroom.take`; it must not raise.
         name: of the thread.
         mailboxes: how many.
         at_most: see :meth:`Mailroom.take`.
@@ -112,12 +112,12 @@ class Worker(Generic[T]):
         self.mailroom: Mailroom[T] = Mailroom(mailboxes)
         self._handle = handle
         self._at_most = at_most
-        # A daemon, so that a network that never returns cannot keep the process from ending.
+        # A daemon thread: a network that never returns must not keep the process from exiting.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """Close the mailboxes and wait for the items in hand; False if they took longer than ``timeout_s``."""
+        """Close the mailboxes and wait for ``handle``; returns False if it took longer than ``timeout_s``."""
         self.mailroom.close()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()

@@ -38,13 +38,13 @@ SILENCE_S = 5.0
 
 
 class MapNode(Node):
-    """Takes ``segmentation/points`` in, publishes ``segmentation/map`` (latched), offers ``~/save`` and ``~/clear``.
+    """Subscribes to ``segmentation/points``, publishes ``segmentation/map`` (latched), offers ``~/save``, ``~/clear``.
 
-    All work is done in the thread that spins. Clouds wait in the middleware, the newest alone, so that a slow machine
-    leaves some out and never falls behind.
+    All work is done in the thread that spins. Clouds wait in the middleware, which keeps only the newest, so a slow
+    machine skips some but never falls behind.
 
     Args:
-        context: of rclpy; default: the one of the process.
+        context: rclpy context; default: that of the process.
 
     Raises:
         LcrSegError: a parameter cannot be used, or something it needs is not installed.
@@ -56,7 +56,7 @@ class MapNode(Node):
         self._labels = ModelBundle.load(p.model).labels
         self._announced = AnnouncedLabels(self)
         self._classes = [str(name) for name in p.class_filter]
-        class_channels(self._labels, self._classes)  # raises now rather than when something is shown
+        class_channels(self._labels, self._classes)  # raises now rather than when the map is published
         self._map = VoxelMap(self._labels, p.settings)
         self._log = ThrottledLog(self.get_logger())
         self._poses = create_pose_source(self, p)
@@ -70,7 +70,7 @@ class MapNode(Node):
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
         self._waiting: tuple[PointCloud2, LabelledCloud, float] | None = None
-        self._left_out = ""  # why the newest cloud was; empty: it was not, or none has come
+        self._left_out = ""  # why the newest cloud was left out; else empty
         self._heard_at = time.monotonic()
         self._due_at = 0.0
         self._newest_ns = 0
@@ -78,7 +78,7 @@ class MapNode(Node):
         self._is_published = True
         self.create_service(Trigger, "~/save", self._save)
         self.create_service(Trigger, "~/clear", self._clear)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # with use_sim_time and no /clock the node's own stands still
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # with use_sim_time but no /clock, the node's own stands still
         self.create_timer(POLL_S, self._log.guarded(self._take_in), clock=steady)
         self.create_timer(p.publish_period, self._log.guarded(self._publish), clock=steady)
         if p.pose_source == "odometry" and not any(p.camera_rpy):
@@ -92,7 +92,7 @@ class MapNode(Node):
         )
 
     def finish(self) -> bool:
-        """Write the map to the parameter ``file`` if there is one and anything to show; False if that failed."""
+        """Write the map to the parameter ``file``, if that is set and the map has voxels; returns False on failure."""
         if not self._values.file or not self._map.frames:
             return True
         if not len(self._map.voxels(self._classes)):
@@ -116,7 +116,7 @@ class MapNode(Node):
             self._heard_at = now
 
     def _follow_labels(self) -> None:
-        """Points are of the classes that the node tells, whatever the parameter ``model`` says."""
+        """Use the labels that the node announces instead of those of ``model``; if they differ, the map starts over."""
         try:
             labels = self._announced.take()
         except LabelSetError as error:
@@ -218,7 +218,7 @@ class MapNode(Node):
         return True, f"{len(voxels)} voxels from {self._map.frames} clouds written to {file}"
 
     def _why_empty(self) -> str:
-        """Of a map with clouds in it."""
+        """Why a map into which clouds have been integrated has no voxel to show."""
         p, clouds = self._values, f"{self._map.frames} clouds"
         if not len(self._map):
             return (

@@ -1,4 +1,4 @@
-"""``map-node``: runs the mapping node in this process.
+"""``map-node``: runs the node ``map`` in this process.
 
 python -m lcr_seg_ros map-node --ros-args -p pose_source:=depth
 python -m lcr_seg_ros map-node --ros-args -p map_frame:=odom -p voxel_size:=0.1 -p file:=/tmp/map.ply
@@ -41,10 +41,11 @@ def command(context: click.Context) -> None:
 
 
 def run(ros_arguments: list[str], stop: threading.Event) -> int:
-    """Serve the node until ``stop`` is set; returns the exit code.
+    """Run the node until ``stop`` is set, then write its map; returns the exit code, 1 if that failed.
 
     Args:
-        ros_arguments: ``--ros-args ...`` as given on the command line, or nothing.
+        ros_arguments: ``--ros-args ...`` as given on the command line, or empty.
+        stop: asks the node to end.
 
     Raises:
         LcrSegError: rclpy is missing, or an argument or a parameter cannot be used.

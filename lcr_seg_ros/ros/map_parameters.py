@@ -1,4 +1,4 @@
-"""The parameters of the node ``map``: types, descriptions and ranges. Their defaults stand in ``config/map.yaml``."""
+"""The parameters of the node ``map``: types, descriptions and ranges. Their defaults are in ``config/map.yaml``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class MapParameters:
 
     @property
     def settings(self) -> MapSettings:
-        """Of the voxel map.
+        """The settings of the voxel map.
 
         Raises:
             MapError: ranges that contradict each other.
@@ -84,7 +84,7 @@ def read_map_defaults() -> dict[str, Any]:
 
 
 def declare_map_parameters(node: Node) -> MapParameters:
-    """Declare them on a node, to be set at its start only, and read them.
+    """Declare the parameters on a node, read-only after its start, and return their values.
 
     Raises:
         ParameterError: a value has the wrong type or is out of range.

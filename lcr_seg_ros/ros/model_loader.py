@@ -1,4 +1,4 @@
-"""Reads another model and makes it ready in a thread, while the one in use goes on."""
+"""Reads and warms up another model in a thread of its own, while the one in use keeps labelling."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wish:
-    """A model that somebody wants.
+    """A request for another model.
 
     Args:
-        model: what its file says of it; the file is read in full, and checked, when its turn comes.
-        values: the parameters that name it, and that it is to run with.
-        sizes: (width, height) of frames that it is to be ready for.
+        model: its description; the file is read in full, and checked, when it is loaded.
+        values: the parameters that name the model and that it will run with.
+        sizes: (width, height) in pixels of the frames to warm it up with.
     """
 
     model: ModelDescription
@@ -37,11 +37,11 @@ class Wish:
 
 
 def model_file(values: SegmentParameters) -> Path:
-    """The file of the model that the parameters name, without symbolic links.
+    """The file of the model that the parameters name, with symbolic links resolved.
 
     Raises:
-        ParameterError: it is not where models may be.
-        BundleError: it is not there.
+        ParameterError: it is neither below ``model_folder`` nor shipped with the package.
+        BundleError: there is no such file.
     """
     path = find_model(values.model).resolve()
     folder = Path(values.model_folder).expanduser().resolve()
@@ -51,12 +51,12 @@ def model_file(values: SegmentParameters) -> Path:
 
 
 class ModelLoader:
-    """Of several wishes the newest wins: what was being loaded for an older one is thrown away.
+    """Loads one model at a time. The newest request wins: the result of an older one is discarded.
 
     Args:
-        node: in whose thread ``on_done`` is called.
-        load: reads the file and makes a segmenter, ready and warm; called in the loader's thread, and may raise.
-        on_done: called with the wish, and the segmenter or what was raised.
+        node: ``on_done`` is called in its thread.
+        load: reads the file and returns a warmed-up segmenter; called in the loader's thread, and may raise.
+        on_done: called with the request, and the segmenter or the exception.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class ModelLoader:
 
     @property
     def wish(self) -> Wish | None:
-        """What is being loaded."""
+        """The request that is being loaded, if any."""
         return self._wish
 
     def start(self, wish: Wish) -> None:
-        """Begin to load, instead of what was being loaded."""
+        """Start to load a model; replaces an earlier request."""
         self._wish = wish
         if self._worker is None:
             self._guard = self._node.create_guard_condition(self._report)
@@ -85,13 +85,13 @@ class ModelLoader:
         self._worker.mailroom.mailboxes[0].put(wish)
 
     def forget(self) -> None:
-        """Nothing is wanted any more."""
+        """Cancel the request."""
         self._wish = None
         if self._worker is not None:
             self._worker.mailroom.mailboxes[0].clear()
 
     def close(self, timeout_s: float) -> bool:
-        """End the thread; False if it is still busy after ``timeout_s``: what it loads is thrown away."""
+        """End the thread; returns False if it is still loading after ``timeout_s``. Its result is discarded."""
         self.forget()
         with self._lock:
             worker, self._worker, self._result = self._worker, None, None
@@ -105,10 +105,10 @@ class ModelLoader:
         outcome: Segmenter | Exception
         try:
             outcome = self._load(wish)
-        except Exception as error:  # whatever a runtime raises at a file that it cannot use
+        except Exception as error:  # a runtime may raise anything for a file that it cannot use
             outcome = error
         with self._lock:
-            if self._guard is not None and wish is self._wish:  # a load may outlive the cleanup before this wish
+            if self._guard is not None and wish is self._wish:  # else cancelled, or a load that outlived close()
                 self._result = wish, outcome
                 self._guard.trigger()
 

@@ -1,8 +1,8 @@
-"""``benchmark node``: what the node makes of a camera's frames, over real DDS, under load and beside a bad subscriber.
+"""``benchmark node``: the node's rate, latency and losses over real DDS, also under load and with a stalled subscriber.
 
 Camera, node and observer are processes in one ROS domain on this machine; the observer subscribes to mask, overlay and
-confidence. Latencies are exact for each mask: from the stamp of its colour image, which the camera takes when it
-publishes, to the moment at which the middleware took the mask from the node (the message's source timestamp).
+confidence. The latency of each mask is exact: from the stamp of its colour image, which the camera sets as it
+publishes, to the moment at which the node handed the mask to the middleware (the message's source timestamp).
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 180.0
 SETTLE_S = 2.0
-"""Between the first mask and the measurement."""
+"""Wait between the first mask and the measurement."""
 
 SAMPLE_S = 1.0
 
 
 class Scenario(NamedTuple):
-    """One run.
+    """One run of the benchmark.
 
     Args:
         rate: of the camera, in Hz.
         size: (width, height) of its images, in pixels.
-        is_stalled: a second subscriber connects and never reads: its process is stopped.
-        share: of the time that the user gave.
+        is_stalled: whether a second subscriber connects and never reads, because its process is stopped.
+        share: how long to measure, as a share of the time that the user gave.
     """
 
     rate: float = 30.0
@@ -67,12 +67,12 @@ SCENARIOS = {
 
 
 def benchmark_node(seconds: float, model: str, only: str | None = None) -> dict[str, Any]:
-    """Run the scenarios one after the other and print what each gives.
+    """Run the scenarios one after the other and print the figures of each.
 
     Args:
-        seconds: measured in the first one; each of the others takes a quarter of that.
-        model: shipped, or a path.
-        only: this one of :data:`SCENARIOS`, for all of the time.
+        seconds: how long to measure the first scenario; each of the others takes a quarter of that.
+        model: name of a shipped model, or a path.
+        only: run only this one of :data:`SCENARIOS`, for all of ``seconds``.
 
     Returns:
         ``{"model": NAME, "scenarios": {name: figures}}``; the keys of figures are those of :func:`_figures`.
@@ -93,7 +93,7 @@ def benchmark_node(seconds: float, model: str, only: str | None = None) -> dict[
 
 
 def stage_rows(figures: Mapping[str, Any]) -> tuple[dict[str, dict[str, float]], str]:
-    """Rows and title for a picture of the stage times."""
+    """Rows and title for a chart of the stage times."""
     rows = {name: one["stage_ms"] for name, one in figures["scenarios"].items()}
     return rows, f"{figures['model']} in the node: median of each stage"
 
@@ -111,7 +111,14 @@ class _Seen:
 
 
 class _Sample(NamedTuple):
-    """Of the node's process: resident memory in MB, all of it and without what it shares; threads; CPU time."""
+    """The node's process at one moment.
+
+    Args:
+        resident_mb: resident memory in MB.
+        private_mb: its anonymous part, which is not shared with other processes.
+        threads: number of threads.
+        cpu_s: CPU time used so far, in s.
+    """
 
     resident_mb: float
     private_mb: float
@@ -121,7 +128,15 @@ class _Sample(NamedTuple):
 
 @dataclass
 class _Chain:
-    """Camera, node and observer at work."""
+    """Camera, node and observer while they run.
+
+    Args:
+        camera, node: their processes.
+        index: file that the camera writes at its end.
+        stop: set when the user interrupts.
+        seen: what the observer has received.
+        first_mask_s: from the start of the node's process to its first mask.
+    """
 
     camera: ChildProcess
     node: ChildProcess
@@ -134,11 +149,11 @@ class _Chain:
         self.until(lambda: False, seconds)
 
     def until(self, happened: Callable[[], bool], timeout_s: float) -> bool:
-        """Whether it happened in time."""
+        """Wait for ``happened``; returns whether it did within ``timeout_s``."""
         return _until(happened, timeout_s, self.stop, self.camera, self.node)
 
     def end_camera(self) -> list[PublishedFrame]:
-        """What it has published."""
+        """End the camera; returns what it has published."""
         from lcr_seg_ros.ros.player import read_index
 
         self.camera.end()
@@ -162,7 +177,7 @@ def _measure(name: str, model: str, stop: threading.Event, seconds: float) -> di
                 chain.wait(min(SAMPLE_S, left))
                 samples.append(_sample(chain.node.pid))
         end_ns = time.time_ns()
-        chain.until(lambda: bool(chain.seen.diagnostics), 5.0)  # a run may be shorter than their period
+        chain.until(lambda: bool(chain.seen.diagnostics), 5.0)  # a run may be shorter than diagnostics_period
         published = [f for f in chain.end_camera() if began_ns <= f.stamp_ns < end_ns]
         masks = [m for m in list(chain.seen.masks) if began_ns <= m.stamp_ns < end_ns]
         if len(masks) < 2 or not chain.seen.diagnostics:
@@ -174,7 +189,11 @@ def _measure(name: str, model: str, stop: threading.Event, seconds: float) -> di
 
 @contextmanager
 def _running(scenario: Scenario, model: str, stop: threading.Event, room_frames: int) -> Iterator[_Chain]:
-    """All processes of a run; the first mask has come. They are ended in every case."""
+    """The processes of a run, from the first mask on; they are ended in every case.
+
+    Args:
+        room_frames: how many frames the camera renders, and then plays to and fro.
+    """
     environment = isolated_ros_environment()
     os.environ.update(environment)
     prepare_ros_environment()
@@ -192,7 +211,7 @@ def _running(scenario: Scenario, model: str, stop: threading.Event, room_frames:
             play = [*python, "play", "room", "--ping-pong", "--frames", str(room_frames), "--index", str(index)]
             play += ["--rate", str(scenario.rate), "--size", *map(str, scenario.size)]
             with spinning(_observer(seen)), ChildProcess("camera", play, environment) as camera:
-                # The camera is there first, so that what is timed is the node's start alone.
+                # The camera starts first, so that first_mask_s times the start of the node alone.
                 with _starting("the camera", lambda: camera.wait_for_line(PUBLISHING, 0.0)) as publishes:
                     is_there = _until(publishes, START_TIMEOUT_S, stop, camera)
                 if not is_there:
@@ -218,7 +237,7 @@ def _running(scenario: Scenario, model: str, stop: threading.Event, room_frames:
 
 @contextmanager
 def _starting(what: str, happened: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
-    """What was asked, with a clock that goes on whenever it is asked."""
+    """The condition ``happened``, which then also updates a display of the time waited at each call."""
     with waiting(f"{what} starts") as show:
 
         def shown() -> bool:
@@ -246,7 +265,7 @@ def _stalled_subscriber(environment: dict[str, str], chain: _Chain) -> Iterator[
 
 
 def _observer(seen: _Seen) -> Node:
-    """Subscribes to the three outputs and to /diagnostics, as a robot's programs would."""
+    """A node that subscribes to the three outputs and to /diagnostics, as the programs of a robot would."""
     from diagnostic_msgs.msg import DiagnosticArray
     from rclpy.node import Node
     from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -272,6 +291,12 @@ def _observer(seen: _Seen) -> Node:
 
 
 def _until(happened: Callable[[], bool], timeout_s: float, stop: threading.Event, *children: ChildProcess) -> bool:
+    """Wait for ``happened``; returns whether it did within ``timeout_s``.
+
+    Raises:
+        LcrSegError: a child process ended.
+        click.Abort: ``stop`` is set.
+    """
     deadline = time.monotonic() + timeout_s
     while not happened():
         for child in children:
@@ -306,19 +331,19 @@ def _figures(
 ) -> dict[str, Any]:
     """The figures of a run.
 
-    ``from_stamp_ms`` is what it takes from the stamp of the colour image until the mask has left the node, and
-    ``from_arrival_ms`` the same from the arrival of the colour image, as the node tells it: medians over the run of the
-    percentiles that it reports each second.
-    ``outside_ms`` is the work on a frame but for the network: conversion and the stages after it. ``processing_ms`` is
-    that and the network. What a frame ``wait``s for the one before it is in the latencies and in neither of these.
+    ``from_stamp_ms`` is the time from the stamp of the colour image until the mask has left the node.
+    ``from_arrival_ms`` is the same from the arrival of the colour image, as the node reports it: medians over the run
+    of the percentiles in its diagnostics. ``outside_ms`` is the work on a frame without the network: all other stages
+    from conversion on. ``processing_ms`` adds the network. The stage ``wait``, in which a frame waits for the one
+    before it, is part of the latencies but of neither of these two.
     """
-    told = list(chain.seen.diagnostics)
-    stage_ms = {stage: _median(told, f"{stage}_ms_p50") for stage in STAGES if f"{stage}_ms_p50" in told[-1]}
+    reports = list(chain.seen.diagnostics)
+    stage_ms = {stage: _median(reports, f"{stage}_ms_p50") for stage in STAGES if f"{stage}_ms_p50" in reports[-1]}
     latencies = [(mask.sent_ns - mask.stamp_ns) * 1e-6 for mask in masks]
-    network = "network" if "network" in stage_ms else "device"  # of which the network is a part
+    network = "network" if "network" in stage_ms else "device"  # the device stage includes the network
     outside_ms = sum(ms for stage, ms in stage_ms.items() if stage not in (network, "wait"))
     from_stamp_ms = _percentiles(latencies)
-    # The last frames may have found their masks after the end; that is no loss.
+    # Masks of the last frames may have come after the end of the measurement: these frames do not count as lost.
     answered = {mask.stamp_ns for mask in masks}
     due = [frame for frame in published if frame.stamp_ns <= max(answered)]
     processing_ms = outside_ms + stage_ms[network]
@@ -330,10 +355,10 @@ def _figures(
         "masks_received": len(masks),
         "mask_hz": len(masks) / seconds,
         "dropped_share": 1 - len(answered) / len(due),
-        "dropped": {k.removeprefix("dropped_"): int(v) for k, v in told[-1].items() if k.startswith("dropped_")},
+        "dropped": {k.removeprefix("dropped_"): int(v) for k, v in reports[-1].items() if k.startswith("dropped_")},
         "from_stamp_ms": from_stamp_ms,
-        "from_arrival_ms": {name: _median(told, f"response_ms_{name}") for name in from_stamp_ms},
-        "pair_age_ms": _median(told, "age_ms_p50"),
+        "from_arrival_ms": {name: _median(reports, f"response_ms_{name}") for name in from_stamp_ms},
+        "pair_age_ms": _median(reports, "age_ms_p50"),
         "stage_ms": stage_ms,
         "outside_ms": outside_ms,
         "outside_over_network": outside_ms / stage_ms[network],
@@ -345,12 +370,12 @@ def _figures(
         "private_growth_mb": _growth([s.private_mb for s in samples], edge),
         "threads": [samples[0].threads, samples[-1].threads],
         "cpu_cores": (samples[-1].cpu_s - samples[0].cpu_s) / seconds,
-        "backend": f"{told[-1]['backend']} on {told[-1]['device']}",
+        "backend": f"{reports[-1]['backend']} on {reports[-1]['device']}",
     }
 
 
-def _median(told: list[dict[str, str]], key: str) -> float:
-    return statistics.median(float(values[key]) for values in told if key in values)
+def _median(reports: list[dict[str, str]], key: str) -> float:
+    return statistics.median(float(values[key]) for values in reports if key in values)
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:
@@ -361,7 +386,7 @@ def _percentiles(values: list[float]) -> dict[str, float]:
 
 
 def _growth(values: list[float], edge: int) -> float:
-    """From the first samples to the last ones, as medians."""
+    """Median of the last ``edge`` values minus median of the first ``edge``."""
     return statistics.median(values[-edge:]) - statistics.median(values[:edge])
 
 

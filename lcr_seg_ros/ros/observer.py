@@ -1,4 +1,4 @@
-"""Watches what the segmentation node publishes and judges it from outside, as a robot that uses it would."""
+"""Observes what the segmentation node publishes, from outside as a robot's program would, and checks it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ HHA_TOPIC = "segmentation/hha"
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 WAITING_FRAMES = 90
-"""Masks and truths kept while the other one of the pair is on its way."""
+"""Masks, and ground truths, that are kept until their counterpart arrives."""
 PICTURE_FRAMES = 60
 """Frames whose images are kept for pictures, complete or not: 150 MB at 640x480."""
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """One mask as it came in: header and size, and when (ns of the node's clock)."""
+    """A received mask: its header and size, and when it arrived (ns of this node's clock)."""
 
     stamp_ns: int
     frame_id: str
@@ -51,7 +51,7 @@ class Arrival:
 
 @dataclass
 class Agreement:
-    """Pixels that have a truth, and how many of them the masks have right."""
+    """Counts of annotated pixels, of those that the masks label correctly, and of frames compared."""
 
     correct: int = 0
     annotated: int = 0
@@ -65,7 +65,8 @@ class Agreement:
 
 @dataclass
 class PictureSet:
-    """Images that the node and the camera published with one stamp."""
+    """Images that node and camera published with the same stamp: ``rgb`` is (H, W, 3) uint8, ``hha`` (h, w, 3) uint8,
+    the others (H, W) uint8."""
 
     stamp_ns: int
     rgb: npt.NDArray[np.uint8]
@@ -77,7 +78,15 @@ class PictureSet:
 
 @dataclass
 class Observations:
-    """What was seen between two calls of :meth:`SegmentationObserver.start_over`."""
+    """What was received between two calls of :meth:`SegmentationObserver.start_over`.
+
+    Args:
+        masks: in the order of their arrival.
+        class_pixels: (256,) int64 mask pixels by id.
+        agreement: with the ground truth.
+        diagnostics: newest values by key.
+        diagnostics_message: the newest.
+    """
 
     masks: list[Arrival] = field(default_factory=list)
     class_pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
@@ -87,17 +96,17 @@ class Observations:
 
     @property
     def rate(self) -> float:
-        """Masks a second, from the first arrival to the last; 0 for fewer than two."""
+        """Masks per second, from the first arrival to the last; 0 for fewer than two."""
         if len(self.masks) < 2:
             return 0.0
         return (len(self.masks) - 1) * 1e9 / max(1, self.masks[-1].arrived_ns - self.masks[0].arrived_ns)
 
     def latency_ms(self, percentile: float) -> float:
-        """A percentile of the masks' latencies; NaN without masks."""
+        """A percentile (0..100) of the masks' latencies in ms; NaN without masks."""
         return float(np.percentile([m.latency_ms for m in self.masks], percentile)) if self.masks else float("nan")
 
     def class_shares(self) -> dict[int, float]:
-        """Share of all mask pixels by mask id, largest first, without those at zero."""
+        """Share of all mask pixels by mask id, 0..1, largest first, without zeros."""
         total = max(1, int(self.class_pixels.sum()))
         order = np.argsort(-self.class_pixels, kind="stable")
         return {int(i): float(self.class_pixels[i]) / total for i in order if self.class_pixels[i]}
@@ -107,12 +116,12 @@ class SegmentationObserver(Node):
     """The node ``observer``: subscribes to the mask, the ground truth and /diagnostics.
 
     Args:
-        labels: the model's label set; its ``void`` is left out of the comparison with the truth.
+        labels: the model's label set; pixels whose truth is its ``void`` are not compared.
         node_name: whose diagnostics to keep.
         on_mask: called with (stamp in ns, (H, W) uint8 mask ids) for every mask, in the spinning thread.
-        with_truth: False where the truth is of another label set: its ids are then not compared with the masks'.
+        with_truth: False if the truth has another label set, so that its ids cannot be compared with the masks'.
 
-    Latency is measured to the moment the mask's callback runs here, so it includes DDS and Python.
+    Latency is measured until the mask's callback runs here, so it includes DDS and Python.
     """
 
     def __init__(
@@ -138,7 +147,7 @@ class SegmentationObserver(Node):
         self.create_subscription(DiagnosticArray, "/diagnostics", self._receive_diagnostics, RELIABLE)
 
     def start_over(self) -> Observations:
-        """Begin to count anew; returns what was counted so far."""
+        """Start new counts; returns what was counted so far. The diagnostics are carried over."""
         with self._lock:
             seen, self._seen = self._seen, Observations()
             self._seen.diagnostics = dict(seen.diagnostics)
@@ -146,13 +155,13 @@ class SegmentationObserver(Node):
 
     @property
     def mask_count(self) -> int:
-        """Masks since the last start."""
+        """Masks since the last :meth:`start_over`."""
         return len(self._seen.masks)
 
     def watch_pictures(self, rgb_topic: str, with_hha: bool = True) -> None:
         """Subscribe to colour, confidence and HHA as well, to gather complete sets for pictures.
 
-        Kept apart from the measurement because the node makes HHA and confidence images only for those who listen.
+        Not done during the measurement, because the node makes HHA and confidence images only for subscribers.
         """
 
         def keep(kind: str) -> Callable[[Image], None]:
@@ -166,7 +175,7 @@ class SegmentationObserver(Node):
             self.create_subscription(Image, topic, keep(kind), qos)
 
     def pictures(self) -> list[PictureSet]:
-        """The complete sets so far, in order of their stamps."""
+        """The complete sets gathered so far, in order of their stamps."""
         with self._lock:
             return [
                 PictureSet(ns, s["rgb"], s["mask"], s.get("hha"), s.get("confidence"), s.get("truth"))
@@ -204,7 +213,7 @@ class SegmentationObserver(Node):
             _remember(self._waiting_masks, stamp_ns, mask)
             return
         if mask.shape != truth.shape:
-            return  # reported by `header_faults`: the mask's size is not the image's
+            return  # `header_faults` reports the wrong size
         annotated = truth != self._void
         agreement = self._seen.agreement
         agreement.frames += 1
@@ -231,7 +240,7 @@ class SegmentationObserver(Node):
 
 
 def header_faults(masks: Iterable[Arrival], published: Iterable[PublishedFrame], frame_id: str) -> list[str]:
-    """One line for each mask whose stamp, frame_id, size or encoding is not that of a published colour image."""
+    """One line for each fault of a mask: stamp, size or frame_id not of a published image, not mono8, or came twice."""
     sizes = {frame.stamp_ns: (frame.width, frame.height) for frame in published}
     faults = []
     seen: set[int] = set()
@@ -253,7 +262,7 @@ def header_faults(masks: Iterable[Arrival], published: Iterable[PublishedFrame],
 
 
 def _mono(message: Any) -> npt.NDArray[np.uint8]:
-    """(H, W) uint8 of a mono8 image."""
+    """The (H, W) uint8 pixels of a mono8 image."""
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
     return rows[:, : message.width]
 

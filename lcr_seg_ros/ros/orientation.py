@@ -1,4 +1,4 @@
-"""How a camera or an IMU is held, as directions and rotations in the optical frame (x right, y down, z forward)."""
+"""Orientation of a camera or an IMU: directions and rotations in the optical frame (x right, y down, z forward)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def down_of_tilt(roll: float, pitch: float) -> FloatArray:
-    """The direction of gravity that a tilted camera sees.
+    """The direction of gravity in the optical frame of a tilted camera.
 
-    With the camera's body after REP-103 (x forward, y left, z up), turned against the level world by
-    Rz(yaw) Ry(pitch) Rx(roll), down in the body is
+    With the camera's body frame as in REP-103 (x forward, y left, z up), rotated against the level world by
+    Rz(yaw) Ry(pitch) Rx(roll), down in the body frame is
 
         Rx(roll)^T Ry(pitch)^T (0, 0, -1) = (sin p, -sin r cos p, -cos r cos p)
 
@@ -34,7 +34,7 @@ def down_of_tilt(roll: float, pitch: float) -> FloatArray:
 
 
 def rotation_of_rpy(roll: float, pitch: float, yaw: float) -> FloatArray:
-    """(3, 3) rotation Rz(yaw) Ry(pitch) Rx(roll), angles in rad: about fixed axes, as URDF and REP-103 have it."""
+    """(3, 3) rotation Rz(yaw) Ry(pitch) Rx(roll), angles in rad, about fixed axes as in URDF and REP-103."""
     (cr, sr), (cp, sp), (cy, sy) = ((math.cos(a), math.sin(a)) for a in (roll, pitch, yaw))
     return np.array(
         [
@@ -46,10 +46,10 @@ def rotation_of_rpy(roll: float, pitch: float, yaw: float) -> FloatArray:
 
 
 def rotation_of_quaternion(x: float, y: float, z: float, w: float) -> FloatArray:
-    """(3, 3) rotation of a quaternion of any length.
+    """(3, 3) rotation of a quaternion, which need not be normalised.
 
     Raises:
-        ValueError: it is 0 or not finite.
+        ValueError: the quaternion is 0 or not finite.
     """
     length = math.sqrt(x * x + y * y + z * z + w * w)
     if not (math.isfinite(length) and length > 0):

@@ -1,10 +1,11 @@
-"""What is published of a camera's segmentations: only what somebody listens to, with the header of the colour image.
+"""Publishes a camera's segmentations: only outputs that have subscribers, with the header of the colour image.
 
-Copies of an image on its way through the node: rclpy makes two when it takes the message (into its C struct, then into
-an ``array.array``); rgb8 is then read in place, other orders are copied once, depth once into metres; the network gets
-a smaller one. Of each output: one from NumPy into the message, one by rclpy into its C struct, one by the middleware
-that serialises. Only the first is ours, and to write into a buffer that is kept from frame to frame saves too little of
-the time of sending to be seen (tried), so each message has its own.
+How often an image is copied on its way through the node: rclpy copies it twice when it takes the message (into its C
+struct, then into an ``array.array``); rgb8 is then read in place, other channel orders are copied once, and depth once
+for the conversion to metres; the network gets a smaller copy. Each output is copied once from NumPy into the message,
+once by rclpy into its C struct, and once by the middleware as it serialises. Only the first of these three is in our
+hands. Writing it into a buffer kept from frame to frame was tried, and saved too little to be measurable beside the
+time of sending, so each message has its own buffer.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class SegmentationOutputs:
     Args:
         site: of the camera.
         labels: of the model.
-        with_depth: the model sees depth, so there are points and HHA to publish.
+        with_depth: whether the model sees depth, so that there are points and HHA to publish.
     """
 
     def __init__(self, site: CameraSite, labels: LabelSet, with_depth: bool) -> None:
@@ -69,7 +70,7 @@ class SegmentationOutputs:
         self._legend = site.create_publisher(Image, LEGEND, latched)
 
     def use_labels(self, labels: LabelSet, with_depth: bool) -> None:
-        """From now on segmentations are of a model with these labels; publishers of depth come and go."""
+        """Adapt to a model with these labels; creates or destroys the publishers of points and HHA as needed."""
         self._labels = labels
         types = ALWAYS | OF_DEPTH if with_depth else ALWAYS
         for topic in self._publishers.keys() - types.keys():
@@ -79,21 +80,21 @@ class SegmentationOutputs:
                 self._publishers[topic] = self._site.create_publisher(kind, topic)
 
     def destroy(self) -> None:
-        """Take all publishers away."""
+        """Destroy all publishers."""
         for publisher in (*self._publishers.values(), *self._label_infos.values(), self._legend):
             self._site.destroy_publisher(publisher)
         self._publishers.clear()
 
     def wanted(self) -> list[str]:
-        """Topics that have a subscription now."""
+        """Topics that have subscribers now."""
         return [topic for topic, publisher in self._publishers.items() if publisher.get_subscription_count()]
 
     def drawing(self, parameters: SegmentParameters) -> Drawing | None:
-        """How pictures are to be drawn; None while nobody listens to one."""
+        """How pictures are to be drawn; None while neither colour image nor overlay has a subscriber."""
         return self._drawing(parameters) if {COLOR, OVERLAY} & set(self.wanted()) else None
 
     def announce(self, parameters: SegmentParameters, header: Header) -> None:
-        """Tell what the mask values mean, and show how they are drawn; whoever subscribes later gets it as well."""
+        """Publish the meaning of the mask values and the colour legend, latched for later subscribers."""
         for form, publisher in self._label_infos.items():
             publisher.publish(form.build(self._labels, parameters.confidence_threshold, header))
         shown = [one for one in self._labels.classes if keeps(parameters.class_filter, one)]
@@ -107,20 +108,21 @@ class SegmentationOutputs:
         parameters: SegmentParameters,
         on_mask_sent: Callable[[], None],
     ) -> dict[str, float]:
-        """Make and send what is subscribed, the mask first.
+        """Create and send the outputs that have subscribers, the mask first.
 
         Args:
             segmentation: of ``frame``.
+            frame: what was labelled.
             header: of the colour image; every message carries it.
             parameters: confidence_threshold, class_filter, label_encoding and overlay_opacity are used.
-            on_mask_sent: called when the mask has left, or would have if somebody listened.
+            on_mask_sent: called when the mask has been sent, or at once if it has no subscriber.
 
         Returns:
-            ms spent on making messages (``render``) and on sending them (``publish``).
+            ms spent on creating the messages (``render``) and on sending them (``publish``).
         """
         drawing, confidence = self._drawing(parameters), segmentation.confidence
         labels = drawing.shown(segmentation.labels, confidence)
-        drawn = segmentation.pictures  # of parameters that may have changed since the frame began
+        drawn = segmentation.pictures  # drawn with parameters that may have changed since
         if drawn is not None and drawn.drawing != drawing:
             drawn = None
 
@@ -156,7 +158,7 @@ class SegmentationOutputs:
             on_mask_sent()
         for topic in wanted:
             if topic == HHA and segmentation.hha is None:
-                continue  # on a GPU it is made for those who listened when the frame began
+                continue  # on a GPU, HHA is downloaded only if it had a subscriber when the frame began
             began = time.perf_counter()
             message = makers[topic]()
             made = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Receives the frames of one camera for a program that takes them at its own pace."""
+"""Receives the frames of one camera, for a program that takes them at its own pace."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ class PairListener(Node):
 
     Args:
         camera: its topics and transports; without a depth topic every colour image is a frame.
-        slop_s: colour and depth stamps nearer than this are a pair.
-        is_wanted: called with each pair's stamp in ns; pairs that are not wanted are let go at once.
-        held: pairs that wait at most; further ones are dropped and counted.
-        intrinsics: used instead of the camera_info; those without a size are of the first image.
+        slop_s: colour and depth images whose stamps differ by less than this many s are a pair.
+        is_wanted: called with each pair's stamp in ns; pairs that are not wanted are discarded at once.
+        held: how many pairs may wait; further ones are dropped and counted.
+        intrinsics: used instead of the camera_info; those without a size are for the size of the first image.
 
     Attributes:
-        received: images by topic. pairs: that came. dropped: wanted ones for which there was no room.
-        intrinsics_problem: why the camera_info cannot be used.
+        received: number of images by topic.
+        pairs: number of pairs.
+        dropped: number of wanted pairs for which there was no room.
+        intrinsics_problem: why the camera_info cannot be used; else empty.
     """
 
     def __init__(
@@ -67,14 +69,14 @@ class PairListener(Node):
 
     @property
     def is_ready(self) -> bool:
-        """Whether the intrinsics are known, or never will be and need not: of colour alone, without camera_info."""
+        """Whether the intrinsics are known, or not needed: colour alone, without camera_info."""
         return self._intrinsics is not None or not self._needs_intrinsics
 
     def take(self, timeout_s: float) -> tuple[RgbdFrame, ImagePair] | None:
-        """The oldest waiting frame, or None if none comes within ``timeout_s``.
+        """The oldest waiting frame and its messages, or None if none comes within ``timeout_s``.
 
         Raises:
-            FrameError: its images cannot be used, or do not fit together.
+            FrameError: its images cannot be used, or do not match each other.
         """
         try:
             pair = self._waiting.get(timeout=timeout_s)

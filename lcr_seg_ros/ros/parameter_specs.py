@@ -1,6 +1,6 @@
-"""What a node's parameters mean and may be, and how they are declared; shared by the nodes ``segment`` and ``map``.
+"""Specifications of a node's parameters, and how they are declared; shared by the nodes ``segment`` and ``map``.
 
-Defaults stand in YAML files of ``config/`` alone, in the form that ROS reads as well.
+Defaults are only in the YAML files of ``config/``, which are ROS parameter files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_NAMES = 256
 
 NONE = ("",)
-"""A list of nothing as ROS can carry it: of an empty one, parameter files do not tell the type."""
+"""Stands for an empty list: in a parameter file, the type of an empty one is unknown."""
 
 
 class ParameterError(LcrSegError, ValueError):
@@ -34,19 +34,19 @@ class ParameterError(LcrSegError, ValueError):
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """What a parameter means and may be.
+    """The meaning, type and allowed values of a parameter.
 
     Args:
-        type: bool, int, float, str, or tuple for several; an int is taken for a float as well.
+        type: bool, int, float, str, or tuple for several values; a float may be given as an int.
         description: one sentence.
-        range: smallest and largest number, of each if there are three.
-        choices: the strings allowed; empty for any.
-        live: can change while the node is configured.
-        items: what a tuple holds: float for three numbers, str for names (or ids), however many.
-        pattern: that each name must match.
-        optional: a string that may be empty.
-        fixed: cannot change after the start.
-        per_camera: of several cameras each may have its own, as CAMERA.NAME.
+        range: smallest and largest number allowed, for each member of a tuple of three.
+        choices: the strings allowed; empty: any.
+        live: whether it can change while the node is configured.
+        items: members of a tuple: float for exactly three numbers, str for any number of names or ids.
+        pattern: regular expression that each name must match.
+        optional: whether a string may be empty.
+        fixed: whether it cannot change after the start.
+        per_camera: whether each of several cameras may have its own value, as CAMERA.NAME.
     """
 
     type: type[Any]
@@ -61,7 +61,11 @@ class ParameterSpec:
     per_camera: bool = False
 
     def checked(self, name: str, value: Any) -> Any:
-        """The value in the parameter's own type.
+        """The value, converted to the parameter's type.
+
+        Args:
+            name: of the parameter, for the message of an error.
+            value: as ROS or YAML has it.
 
         Raises:
             ParameterError: wrong type, out of range, or none of the choices.
@@ -69,7 +73,7 @@ class ParameterSpec:
         if self.type is tuple:
             return self._checked_vector(name, value) if self.items is float else self._checked_names(name, value)
         if type(value) is bool and ("on" if value else "off") in self.choices:
-            value = "on" if value else "off"  # YAML takes a plain on or off for a bool
+            value = "on" if value else "off"  # YAML reads an unquoted on or off as a bool
         if self.type is float and type(value) is int:
             value = float(value)
         if type(value) is not self.type:
@@ -96,7 +100,7 @@ class ParameterSpec:
         return tuple(float(v) for v in value)
 
     def _checked_names(self, name: str, value: Any) -> tuple[str | int, ...]:
-        members = [] if value is None else value  # None: of a file that says []
+        members = [] if value is None else value  # None: what ROS makes of [] in a parameter file
         if not isinstance(members, list | tuple | array.array) or not all(type(v) in (str, int) for v in members):
             raise ParameterError(f"{name} must be a list of names, like [one, two], got {value!r}")
         names = tuple(v for v in members if v != "")
@@ -113,15 +117,15 @@ class ParameterSpec:
 
 
 def read_defaults_file(file: Path, specs: Mapping[str, ParameterSpec], values: type[Any]) -> dict[str, Any]:
-    """The defaults of a YAML file, by name; lists as tuples.
+    """The defaults in a YAML file, by name; lists become tuples.
 
     Args:
-        file: under ``/**`` it has a value for each spec.
-        specs: of the parameters.
-        values: dataclass with a field for each.
+        file: holds a value for each spec, under ``/**``.
+        specs: of the parameters, by name.
+        values: dataclass with a field for each parameter.
 
     Raises:
-        RuntimeError: the three disagree.
+        RuntimeError: the three do not have the same names.
     """
     import yaml
 
@@ -139,13 +143,13 @@ def read_defaults_file(file: Path, specs: Mapping[str, ParameterSpec], values: t
 def declare_parameters(
     node: Node, defaults: Mapping[str, Any], specs: Mapping[str, ParameterSpec], all_fixed: bool = False
 ) -> dict[str, Any]:
-    """Declare parameters on a node; returns the values that they have, checked.
+    """Declare parameters on a node; returns their checked values, by name.
 
     Args:
         node: on which to declare.
         defaults: by name.
         specs: by name.
-        all_fixed: none can change after the start, whatever its spec says.
+        all_fixed: make all of them read-only after the start, whatever their specs say.
 
     Raises:
         ParameterError: a value that the user gave at start has the wrong type or is out of range.
@@ -166,17 +170,18 @@ def declare_parameters(
 def declare_own_parameters(
     node: Node, camera: str, specs: Mapping[str, ParameterSpec], known: set[str]
 ) -> dict[str, Any]:
-    """Declare those that a camera may have for itself, as CAMERA.NAME, without values: then the node's count.
+    """Declare a camera's own parameters, as CAMERA.NAME, without values; one that is not set follows the node's NAME.
 
     Args:
         node: on which to declare; what was declared before stays.
         camera: its name.
-        specs: by name; of those that are ``per_camera``.
-        known: those that this function has declared on the node before; grows. To take a value away is to undeclare a
-            parameter, in ROS: what is known and gone comes back without the value that the user gave at start.
+        specs: by name; only those that are ``per_camera`` are used.
+        known: full names that earlier calls have declared on this node; this call adds to it. In ROS, removing a
+            parameter's value undeclares it. A known name that is gone is declared again, without the value that the
+            user gave at start.
 
     Returns:
-        By NAME, what the user gave at start or has set since, checked.
+        By NAME, the values that the user gave at start or has set since, checked.
 
     Raises:
         ParameterError: as :func:`declare_parameters`.
@@ -189,7 +194,7 @@ def declare_own_parameters(
         if not node.has_parameter(name):
             descriptor = _descriptor(name, spec, spec.fixed)
             descriptor.description += f" Of camera {camera} alone; not set: as {base}."
-            # Ranges are for values that are there: ROS refuses them for one that is not.
+            # ROS refuses to declare a parameter that has a range but no value.
             descriptor.floating_point_range, descriptor.integer_range = [], []
             try:
                 node.declare_parameter(name, None, descriptor, ignore_override=name in known)
@@ -203,12 +208,12 @@ def declare_own_parameters(
 
 
 def is_unset(value: Any) -> bool:
-    """Whether a parameter has no value: ``ros2 param dump`` writes null then, which ROS reads as a word."""
+    """Whether a parameter has no value. ``ros2 param dump`` writes that as null, which ROS reads back as a string."""
     return value is None or value == "null"
 
 
 def warn_of_unknown_parameters(node: Node, specs: Mapping[str, ParameterSpec], cameras: Iterable[str] = ()) -> None:
-    """Name what a user gave at start and the node does not have: ROS itself ignores it in silence."""
+    """Log a warning for each parameter given at start that the node does not have; ROS ignores them silently."""
     cameras = tuple(cameras)
     for name in unknown_parameters(getattr(node, "_parameter_overrides", {}), specs, cameras):
         node.get_logger().warning(f"there is no parameter {name}, it is ignored: {why_unknown(name, specs, cameras)}")
@@ -217,14 +222,14 @@ def warn_of_unknown_parameters(node: Node, specs: Mapping[str, ParameterSpec], c
 def unknown_parameters(
     given: Iterable[str], specs: Mapping[str, ParameterSpec], cameras: Iterable[str] = ()
 ) -> list[str]:
-    """Names among those given that are neither of the specs, nor a camera's own, nor of ROS itself."""
+    """The given names that belong neither to the specs, nor to a camera's own parameters, nor to ROS itself; sorted."""
     of_ros = ("qos_overrides.", "use_sim_time", "start_type_description_service")
     known = {*specs, *(f"{camera}.{name}" for camera in cameras for name, spec in specs.items() if spec.per_camera)}
     return sorted(name for name in given if name not in known and not name.startswith(of_ros))
 
 
 def why_unknown(name: str, specs: Mapping[str, ParameterSpec], cameras: Iterable[str] = ()) -> str:
-    """What is wrong with a name of :func:`unknown_parameters`: the camera, the spelling, or that no camera has it."""
+    """Why a name of :func:`unknown_parameters` is unknown: wrong camera, not per camera, or perhaps misspelt."""
     camera, _, base = name.rpartition(".")
     cameras = tuple(cameras)
     if camera and "cameras" in specs and base in specs:
@@ -251,8 +256,8 @@ def _descriptor(name: str, spec: ParameterSpec, is_fixed: bool) -> ParameterDesc
         description=spec.description,
         additional_constraints=f"One of {', '.join(spec.choices)}." if spec.choices else "",
         read_only=is_fixed,
-        # Types are checked here, so that `-p max_rate_hz:=10` is as good as 10.0, and so that a wrong type gets
-        # a line that names what was expected.
+        # We check the types ourselves, so that `-p max_rate_hz:=10` works for a float, and so that the error for
+        # a wrong type says what was expected.
         dynamic_typing=True,
     )
     if spec.range and spec.type is int:

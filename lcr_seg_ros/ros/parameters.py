@@ -1,4 +1,4 @@
-"""The node's parameters: types, descriptions and ranges. Their defaults stand in ``config/segment.yaml`` alone."""
+"""The node's parameters: types, descriptions and ranges. Their defaults are in ``config/segment.yaml`` only."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ REGISTRATIONS = ("auto", "off", "parameters")
 MAX_CAMERA_HEIGHT_M = 100.0
 
 CAMERA_NAME = r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*"
-"""A relative namespace of ROS."""
+"""Regular expression of a camera's name, a relative ROS namespace."""
 
 
 class ModelChoice(NamedTuple):
-    """What runs the frames: these parameters change together, at a switch."""
+    """The parameters that select the model and how it runs; a model switch changes them together."""
 
     model: str
     backend: str
@@ -96,19 +96,19 @@ class SegmentParameters:
 
     @property
     def choice(self) -> ModelChoice:
-        """Of model, backend and device."""
+        """The parameters that select the model and how it runs."""
         return ModelChoice(self.model, self.backend, self.device, self.num_threads)
 
     @property
     def mounted_down(self) -> npt.NDArray[np.float64]:
-        """(3,) unit direction of gravity in the optical frame as ``gravity_vector``, or roll and pitch, have it."""
+        """(3,) float64 unit direction of gravity in the optical frame, from ``gravity_vector`` or roll and pitch."""
         vector = np.array(self.gravity_vector)
         if vector.any():
             return vector / np.linalg.norm(vector)
         return down_of_tilt(self.gravity_roll, self.gravity_pitch)
 
     def hha_settings(self, trained: HhaSettings) -> HhaSettings:
-        """The settings that the model was trained with, but for what these parameters say otherwise.
+        """The settings that the model was trained with, except where these parameters override them.
 
         Raises:
             ParameterError: values that contradict each other.
@@ -131,20 +131,20 @@ class SegmentParameters:
 
 
 def keeps(class_filter: tuple[str | int, ...], one: LabelClass) -> bool:
-    """Whether the parameter ``class_filter`` names a class, by name or id; an empty one names all."""
+    """Whether the parameter ``class_filter`` lets a class through, by name or id; an empty filter lets all through."""
     return not class_filter or one.name in class_filter or one.id in class_filter or str(one.id) in class_filter
 
 
 def check_class_filter(class_filter: tuple[str | int, ...], labels: LabelSet, is_older: bool = False) -> None:
-    """See that each member names a class.
+    """Check that each member of a class filter is a class of the model.
 
     Args:
-        class_filter: of the parameters.
+        class_filter: names or ids.
         labels: of the model.
-        is_older: the filter was there before, and it is the model that is to change.
+        is_older: it is the model that changes, not the filter; the error then adds what to do about the filter.
 
     Raises:
-        ParameterError: one does not; it says which there are.
+        ParameterError: a member is not a class; the message lists similar ones, or all.
     """
     known = {key for one in labels.classes for key in (one.name, one.id, str(one.id))}
     for member in class_filter:
@@ -280,9 +280,9 @@ class ParameterHandler:
     Args:
         node: on which to declare.
         is_configured: whether parameters that are not live are in use and must not change.
-        on_change: called with the old and the new values once a change stands; on Humble, where rclpy does not tell
-            that, when we have accepted it, and a callback that somebody else has added may still refuse it.
-        check: called with them before that; an LcrSegError that it raises refuses the change.
+        on_change: called with the old and the new values once a change has been made. Humble's rclpy does not report
+            that: there it is called when we accept the change, which a callback added by others may still refuse.
+        check: called with the old and the new values before the change; an LcrSegError that it raises refuses it.
 
     Raises:
         ParameterError: a value that the user gave at start has the wrong type or is out of range.
@@ -300,22 +300,22 @@ class ParameterHandler:
         self._check = check
         self._node = node
         self._own: dict[str, dict[str, Any]] = {}
-        self._known: set[str] = set()  # parameters of cameras' own that have ever been declared
+        self._known: set[str] = set()  # names CAMERA.NAME that have ever been declared
         self._of_cameras: dict[str, SegmentParameters] = {}
         self.values = SegmentParameters(**declare_parameters(node, read_defaults(), SPECS))
         self.declare_for_cameras()
-        tell_when_set = getattr(node, "add_post_set_parameters_callback", None)  # from Iron on
+        tell_when_set = getattr(node, "add_post_set_parameters_callback", None)  # since Iron
         self._is_told_when_set = tell_when_set is not None
         if tell_when_set is not None:
             tell_when_set(self._use)
-        node.add_on_set_parameters_callback(self._judge)
+        node.add_on_set_parameters_callback(self._accept_or_refuse)
 
     def of_camera(self, camera: str) -> SegmentParameters:
-        """The values in use for a camera: the node's, but for those that it has for itself."""
+        """The values in use for a camera: the node's, except those that are set for the camera itself."""
         return self._of_cameras.get(camera, self.values)
 
     def declare_for_cameras(self) -> None:
-        """Declare what each of ``cameras`` may have for itself; again, after that parameter has changed.
+        """Declare the parameters CAMERA.NAME of each camera; to be repeated after ``cameras`` has changed.
 
         Raises:
             ParameterError: a value that the user gave at start has the wrong type or is out of range.
@@ -328,15 +328,15 @@ class ParameterHandler:
     def _combine(self) -> None:
         self._of_cameras = {camera: replace(self.values, **own) for camera, own in self._own.items()}
 
-    def _judge(self, parameters: Iterable[Parameter[Any]]) -> SetParametersResult:
-        """As a whole: what one of them is refused for keeps the others from being set as well."""
+    def _accept_or_refuse(self, parameters: Iterable[Parameter[Any]]) -> SetParametersResult:
+        """Accept or refuse parameters that are to be set together: if one is refused, none is set."""
         parameters = list(parameters)
         try:
             now = self._values_with(parameters)
-            self._own_with(parameters)
+            self._camera_values_with(parameters)
             if now != self.values:
                 self._check(self.values, now)
-        except Exception as error:  # whatever a wish for a strange file leads to, the node goes on as it was
+        except Exception as error:  # a strange model file may raise anything; the node must go on as it was
             kind = "" if isinstance(error, LcrSegError) else f"{type(error).__name__}: "
             return SetParametersResult(successful=False, reason=f"{kind}{error}")
         if not self._is_told_when_set:
@@ -346,13 +346,13 @@ class ParameterHandler:
     def _use(self, parameters: Iterable[Parameter[Any]]) -> None:
         parameters = list(parameters)
         before, now = self.values, self._values_with(parameters)
-        self.values, self._own = now, self._own_with(parameters)
+        self.values, self._own = now, self._camera_values_with(parameters)
         self._combine()
         if now != before:
             self._on_change(before, now)
 
     def _values_with(self, parameters: Iterable[Parameter[Any]]) -> SegmentParameters:
-        """Those in use, but for these.
+        """The values in use, with these parameters changed.
 
         Raises:
             ParameterError: one has the wrong type, is out of range, or must not change now.
@@ -370,8 +370,8 @@ class ParameterHandler:
             changed[parameter.name] = value
         return replace(self.values, **changed)
 
-    def _own_with(self, parameters: Iterable[Parameter[Any]]) -> dict[str, dict[str, Any]]:
-        """What cameras have for themselves, but for these.
+    def _camera_values_with(self, parameters: Iterable[Parameter[Any]]) -> dict[str, dict[str, Any]]:
+        """The values set for single cameras, with these parameters changed.
 
         Raises:
             ParameterError: as :meth:`_values_with`.

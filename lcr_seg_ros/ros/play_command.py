@@ -1,4 +1,4 @@
-"""``play``: a camera made of files. Publishes a dataset folder, a bag or the rendered room as a driver would.
+"""``play``: publishes a dataset folder, a bag or the rendered room as a camera driver would.
 
 python -m lcr_seg_ros play room --loop
 python -m lcr_seg_ros play DATASET --split val --rate 10 --camera realsense
@@ -30,7 +30,7 @@ BAG_SUFFIXES = (".bag", ".mcap", ".db3")
 CAMERA_NAMES = ("generic", "kinect", "realsense", "azure_kinect")
 
 PUBLISHING = "publishing"
-"""First word of the line that says that frames begin to flow; the demo waits for it."""
+"""First word of the line printed when publishing starts; ``demo`` and ``benchmark node`` wait for it."""
 
 
 @click.command(
@@ -97,14 +97,15 @@ def command(context: click.Context, source: str, **options: Any) -> None:
 
 
 def open_source(source: str, options: dict[str, Any]) -> FrameSource:
-    """The frames that SOURCE names.
+    """The frames of the argument SOURCE.
 
     Args:
-        source: what the user named.
-        options: of the command; ``no_depth`` may be left out.
+        source: ``room``, or path of a dataset folder or bag.
+        options: of the command, by name; ``no_depth`` may be left out, and ``frames``, ``seed`` and ``size`` unless
+            the source is ``room``.
 
     Raises:
-        SourceError: nothing there that can be read, or an option that does not apply to it.
+        SourceError: there is nothing that can be read, or an option does not apply to it.
     """
     path = Path(source)
     if source != "room" and not path.exists():
@@ -141,20 +142,21 @@ def open_source(source: str, options: dict[str, Any]) -> FrameSource:
 
 
 def is_bag(source: str) -> bool:
+    """Whether a path is a bag: a .mcap, .db3 or .bag file, or a rosbag2 folder."""
     path = Path(source)
     return path.suffix in BAG_SUFFIXES or (path / "metadata.yaml").is_file()
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that loops end in order and what they have is kept."""
+    """An event that Ctrl-C and SIGTERM set, so that loops end cleanly and keep what they have."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
         for number, handler in before.items():
-            # Terminal and `ros2 launch` both pass Ctrl-C on: the second one must not disturb the ending.
+            # Terminal and `ros2 launch` both pass Ctrl-C on: the second signal must not disturb the shutdown.
             signal.signal(number, signal.SIG_IGN if stop.is_set() else handler)
 
 

@@ -1,4 +1,4 @@
-"""Publishes frames as an RGB-D camera driver would: topic names, encodings, QoS, stamps and rate."""
+"""Publishes frames as an RGB-D camera driver does: its topic names, encodings, QoS, stamps and rate."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ TRUTH_TOPIC = "ground_truth/labels"
 
 DEPTH_GRACE_S = 3.0
 MATCHING_S = 0.3
-"""The subscriber learns of the publisher a little after the publisher learns of it."""
+"""Wait after a match: DDS discovery tells the publisher a little earlier than the subscriber."""
 
 READ_AHEAD = 32
-"""Frames that are decoded ahead of the camera's clock when a source does not fit into memory."""
+"""Frames decoded ahead of their publication when a source does not fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,13 @@ CAMERAS = {
 
 @dataclass(frozen=True)
 class CameraMessages:
-    """One frame, ready to publish but for its stamp."""
+    """The messages of one frame, complete except for their stamps.
+
+    Args:
+        name: of the frame in its source.
+        rgb, depth, info, labels: the messages; None for what the source does not have.
+        stamp_ns: original stamp in ns; None if the source has none.
+    """
 
     name: str
     rgb: Image
@@ -86,6 +92,7 @@ class CameraMessages:
 
     @property
     def nbytes(self) -> int:
+        """Size of the images in bytes."""
         return sum(len(image.data) for image in (self.rgb, self.depth, self.labels) if image is not None)
 
 
@@ -100,7 +107,12 @@ class PublishedFrame(NamedTuple):
 
 @dataclass
 class Record:
-    """What was published, in order, and the wall time it took in seconds."""
+    """What was published.
+
+    Args:
+        frames: in the order of publication.
+        seconds: wall time in s from the first publication to the last.
+    """
 
     frames: list[PublishedFrame] = field(default_factory=list)
     seconds: float = 0.0
@@ -112,15 +124,15 @@ class Record:
 
 
 class CameraPlayer(Node):
-    """The node ``camera``: publishes :class:`SourceFrame` s under a driver's names.
+    """The node ``camera``: publishes :class:`SourceFrame` s under a driver's topic names.
 
     Args:
         camera: key of :data:`CAMERAS`.
         depth_encoding: ``16UC1`` (mm, 0 = hole) or ``32FC1`` (m, NaN = hole).
-        frame_id: the driver's own when None.
+        frame_id: of all messages; None: the driver's own.
 
-    Frames with labels also give ``ground_truth/labels`` (mono8 mask ids, reliable, header of the colour image).
-    Colour, depth and camera_info are best effort, as drivers publish them; ``qos_overrides`` parameters change that.
+    For frames with labels it also publishes ``ground_truth/labels`` (mono8 mask ids, reliable, header of the colour
+    image). Colour, depth and camera_info are best effort, as in drivers; ``qos_overrides`` parameters change that.
     """
 
     def __init__(
@@ -144,7 +156,7 @@ class CameraPlayer(Node):
         return [p.topic_name for p in (self._rgb, self._depth, self._info, self._truth) if p is not None]
 
     def encode(self, item: SourceFrame) -> CameraMessages:
-        """The messages of one frame, without stamp."""
+        """The messages of one frame, without stamps."""
         frame = item.frame
         if item.labels is not None and self._truth is None:
             self._truth = self._create(Image, TRUTH_TOPIC, TRUTH_QOS)
@@ -165,7 +177,7 @@ class CameraPlayer(Node):
         return messages
 
     def publish(self, messages: CameraMessages, stamp_ns: int | None = None) -> int:
-        """Send one frame, stamped with the node's clock now unless a stamp is given; returns the stamp in ns."""
+        """Publish one frame, stamped with the current time unless a stamp is given; returns the stamp in ns."""
         time_stamp = (
             self.get_clock().now() if stamp_ns is None else Time(nanoseconds=stamp_ns, clock_type=ClockType.ROS_TIME)
         )
@@ -185,10 +197,11 @@ class CameraPlayer(Node):
     def wait_for_subscriber(self, timeout_s: float, stop: threading.Event) -> None:
         """Return once the colour topic has a subscription whose QoS matches, or ``stop`` is set.
 
-        The depth topic is given a moment more, not waited for: a node that needs colour alone never subscribes to it.
+        For the depth topic it waits only :data:`DEPTH_GRACE_S` longer: a node that needs colour alone never
+        subscribes to it.
 
         Raises:
-            LcrSegError: none within ``timeout_s`` seconds.
+            LcrSegError: the colour topic has no subscription within ``timeout_s`` seconds.
         """
         if not self._await_subscription(self._rgb, timeout_s, stop):
             raise LcrSegError(
@@ -207,7 +220,13 @@ class CameraPlayer(Node):
     ) -> Record:
         """Publish frames at ``rate`` Hz until they end or ``stop`` is set.
 
-        A frame that is late is sent at once, and the clock goes on from there: a camera does not catch up in bursts.
+        A late frame is sent at once, and the next is due one period after it: a camera does not catch up in bursts.
+
+        Args:
+            frames: in order.
+            rate: in Hz.
+            stop: ends the loop.
+            original_stamps: use the frames' own stamps, where they have one, instead of the current time.
         """
         record = Record()
         period = 1.0 / rate
@@ -233,7 +252,7 @@ class CameraPlayer(Node):
         return True
 
     def _create(self, message_type: Any, topic: str, qos: QoSProfile | None = None) -> Any:
-        # A profile of its own for each publisher: rclpy writes a user's overrides into the object.
+        # Each publisher needs its own profile: rclpy writes the user's overrides into the object.
         qos = qos or QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         overridable = QoSOverridingOptions.with_default_policies()
         return self.create_publisher(message_type, topic, qos, qos_overriding_options=overridable)
@@ -262,17 +281,20 @@ def encode_camera_info(intrinsics: CameraIntrinsics) -> CameraInfo:
 
 
 class Reel:
-    """The encoded frames of a source, in memory if they fit, else read ahead by a thread.
+    """The encoded frames of a source: held in memory if they fit, otherwise read ahead by a thread.
 
     Args:
         source: frames in order.
         encode: :meth:`CameraPlayer.encode`.
-        memory_bytes: at most this much is kept; the estimate is the first frame times ``len(source)``.
-        on_progress: called with the number of frames encoded while they are loaded.
+        memory_bytes: limit for frames in memory; the need is estimated as one frame times ``len(source)``.
         stop: ends loading early.
+        on_progress: called, while frames are loaded, with the number encoded so far.
 
     Attributes:
         in_memory: whether all frames are held.
+
+    Raises:
+        SourceError: the source has no frames.
     """
 
     def __init__(
@@ -298,10 +320,10 @@ class Reel:
             raise SourceError("the source has no frames")
 
     def frames(self, mode: PlayMode) -> Iterator[CameraMessages]:
-        """Frames in order: once, over and over, or to and fro.
+        """Frames in order: once, over and over (``loop``), or forwards and backwards without end (``ping-pong``).
 
         Raises:
-            SourceError: to and fro over a source that is not in memory.
+            SourceError: ``ping-pong``, and the frames are not all in memory.
         """
         if mode == "once":
             return iter(self._held) if self.in_memory else self._read_ahead(1)
@@ -312,7 +334,11 @@ class Reel:
         return itertools.cycle([*self._held, *self._held[-2:0:-1]])
 
     def _read_ahead(self, rounds: int | None) -> Iterator[CameraMessages]:
-        """Yield what a thread reads and encodes; an error of the source is raised here, in its turn."""
+        """Yield what a thread reads and encodes; an error of the source is raised after the frames read before it.
+
+        Args:
+            rounds: how often to play the source; None: without end.
+        """
         ready: queue.Queue[CameraMessages | Exception | None] = queue.Queue(READ_AHEAD)
         done = threading.Event()
 
@@ -332,7 +358,7 @@ class Reel:
                         if not put(self._encode(item)):
                             return
                 put(None)
-            except Exception as error:  # handed to the consumer, which raises it
+            except Exception as error:  # passed on to the consumer, which raises it
                 put(error)
 
         thread = threading.Thread(target=read, name="read-ahead", daemon=True)
@@ -354,7 +380,7 @@ class Reel:
 
 
 def write_index(path: str | Path, record: Record, player: CameraPlayer) -> None:
-    """Write what was published as JSON, in order: the n-th entry of ``frames`` is the n-th publication.
+    """Write a record as JSON; the n-th entry of ``frames`` is the n-th publication.
 
     ``{"frame_id", "topics", "rate_hz", "frames": [{"sec", "nanosec", "name", "width", "height"}, ...]}``
     """
@@ -367,7 +393,7 @@ def write_index(path: str | Path, record: Record, player: CameraPlayer) -> None:
 
 
 def read_index(path: str | Path) -> tuple[str, list[PublishedFrame]]:
-    """(frame_id, publications) of a file that :func:`write_index` made."""
+    """(frame_id, publications) from a file that :func:`write_index` wrote."""
     content = json.loads(Path(path).read_text(encoding="utf-8"))
     return content["frame_id"], [
         PublishedFrame(f["sec"] * 10**9 + f["nanosec"], f["name"], f["width"], f["height"]) for f in content["frames"]

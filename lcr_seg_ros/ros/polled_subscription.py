@@ -1,4 +1,4 @@
-"""Subscriptions whose messages wait until somebody asks for them."""
+"""Subscriptions whose messages wait in the middleware until they are taken."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 AT_MOST = 1000
-"""Messages taken at once, if the queue is not longer: more than any sensor sends between two images."""
+"""Most messages taken in one call, or the queue's depth if that is larger: more than a sensor sends between images."""
 
 
 class PolledSubscription:
-    """Keeps messages in the middleware, at most as many as the QoS profile says, the newest.
+    """Leaves messages in the middleware, which keeps the newest, as many as the QoS profile's depth.
 
-    For topics with hundreds of messages a second that a node needs when an image comes, not before: rclpy's executor
-    takes about a millisecond to deliver one. For an IMU at 400 Hz that was 36 % of a core, and is 6 % this way.
+    For topics with hundreds of messages a second that a node needs only when an image comes. rclpy's executor takes
+    about a millisecond to deliver a message: for an IMU at 400 Hz that was 36 % of a core; polling needs 6 %.
 
     Args:
-        node: subscribes.
+        node: creates the subscription.
         message_type, topic, qos: as for ``create_subscription``; users may override the QoS.
     """
 
@@ -41,7 +41,7 @@ class PolledSubscription:
         )
 
     def take(self) -> Iterator[Any]:
-        """What has come since the last time, in order: of messages that come faster than this, a bounded number."""
+        """The messages that have come since the last call, in order; :data:`AT_MOST` or the depth is the limit."""
         handle = self._subscription.handle
         with handle:
             for _ in range(self._at_most):
@@ -51,12 +51,12 @@ class PolledSubscription:
                 yield taken[0]
 
     def destroy(self) -> None:
-        """Subscribe no more."""
+        """Unsubscribe."""
         self._node.destroy_subscription(self._subscription)
 
 
 class _Unattended(CallbackGroup):
-    """Executors pass over its members: nothing wakes them."""
+    """A group whose members executors never execute, so that their messages stay in the middleware."""
 
     def can_execute(self, entity: object) -> bool:
         return False

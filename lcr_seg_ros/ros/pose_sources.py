@@ -1,4 +1,4 @@
-"""Where the node ``map`` knows the camera's pose from: TF, an odometry topic, or the depth of the clouds themselves."""
+"""Sources of the camera's pose for the node ``map``: TF, an odometry topic, or the depth of the clouds themselves."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ FloatArray = npt.NDArray[np.float64]
 ODOMETRY_TOPIC = "odometry"
 GRAVITY_TOPIC = "segmentation/gravity"
 MAX_GAP_S = 0.5
-"""Between two messages of an odometry, if a pose is to be read between them."""
+"""s. Longest gap between two odometry messages across which poses are interpolated."""
 
 
 class PoseReading(NamedTuple):
-    """What a source says of one cloud.
+    """The pose for one cloud.
 
     Args:
-        pose: (4, 4) camera-to-map, or None.
-        problem: why there is none.
-        may_come: it may be known a moment later.
+        pose: (4, 4) float64 camera-to-map; None if not known.
+        problem: why it is not known; else empty.
+        may_come: whether it may become known a moment later.
     """
 
     pose: FloatArray | None
@@ -46,27 +46,27 @@ class PoseReading(NamedTuple):
 
 
 class PoseSource(Protocol):
-    """Asked for the pose of each cloud."""
+    """A source of poses, asked for each cloud."""
 
     @property
     def map_frame(self) -> str:
-        """Frame that poses are in; empty if not known yet."""
+        """Frame of the poses; empty if not known yet."""
         ...
 
     def update(self) -> None:
-        """Take in what has come."""
+        """Process the messages that have come."""
         ...
 
     def read(self, stamp_ns: int, frame_id: str, cloud: LabelledCloud) -> PoseReading:
-        """The pose of the camera that made a cloud."""
+        """The pose of the camera at the moment of a cloud."""
         ...
 
     def start_over(self) -> None:
-        """Forget what is tied to the time: the clock has jumped."""
+        """Forget whatever depends on time: the clock has jumped."""
         ...
 
     def map_cleared(self) -> None:
-        """Poses need not fit those before any more: the map begins anew."""
+        """The map has been cleared: further poses need not be consistent with earlier ones."""
         ...
 
 
@@ -74,8 +74,8 @@ def create_pose_source(node: Node, parameters: MapParameters) -> PoseSource:
     """The source that the parameter ``pose_source`` names.
 
     Raises:
-        TransformError: TF is asked for and not installed.
-        LcrSegError: odometry is asked for and its messages are not installed, or depth and OpenCV is too old.
+        TransformError: it is tf, and TF is not installed.
+        LcrSegError: it is odometry, and nav_msgs is not installed.
     """
     if parameters.pose_source == "tf":
         try:
@@ -88,11 +88,11 @@ def create_pose_source(node: Node, parameters: MapParameters) -> PoseSource:
 
 
 class TfPoses:
-    """Poses after TF.
+    """Poses from TF.
 
     Args:
-        transforms: what came on /tf and /tf_static.
-        map_frame: the target.
+        transforms: buffer of what came on /tf and /tf_static.
+        map_frame: target frame.
     """
 
     def __init__(self, transforms: TransformBuffer, map_frame: str) -> None:
@@ -115,15 +115,18 @@ class TfPoses:
         self._transforms.forget()
 
     def map_cleared(self) -> None:
-        """Its poses are those of the frame, whatever was mapped in it."""
+        """Nothing to do: poses in ``map_frame`` do not depend on the map."""
 
 
 class OdometryPoses:
-    """Poses after nav_msgs/Odometry, between two of its messages, with a camera that is fixed to what moves.
+    """Poses interpolated between nav_msgs/Odometry messages, for a camera fixed to the frame that moves.
 
     Args:
         node: subscribes to ``odometry``.
         parameters: camera_xyz and camera_rpy are used.
+
+    Raises:
+        LcrSegError: nav_msgs is not installed.
     """
 
     def __init__(self, node: Node, parameters: MapParameters) -> None:
@@ -157,7 +160,7 @@ class OdometryPoses:
                 continue
             stamp_ns = stamp_of(message)
             if self._poses and stamp_ns <= self._poses[-1][0]:
-                self._poses.clear()  # it has started anew
+                self._poses.clear()  # the odometry has started over
             self._poses.append((stamp_ns, position, quaternion / np.linalg.norm(quaternion)))
             self.map_frame = message.header.frame_id
 
@@ -178,7 +181,7 @@ class OdometryPoses:
         if t1 - t0 > MAX_GAP_S * 1e9:
             return PoseReading(None, f"{self._topic} has a gap of {(t1 - t0) * 1e-9:.2f} s")
         share = (stamp_ns - t0) / (t1 - t0)
-        # For the few degrees between two messages as good as along the great circle.
+        # Over the few degrees between two messages, linear interpolation is as good as slerp.
         quaternion = (1 - share) * q0 + share * (q1 if q0 @ q1 >= 0 else -q1)
         return PoseReading(pose_of((1 - share) * p0 + share * p1, quaternion) @ self._camera)
 
@@ -186,14 +189,14 @@ class OdometryPoses:
         self._poses.clear()
 
     def map_cleared(self) -> None:
-        """Its poses are the robot's."""
+        """Nothing to do: the robot's poses do not depend on the map."""
 
 
 class DepthPoses:
-    """Poses after the depth of the clouds themselves: for a camera in the hand, where nothing else knows them.
+    """Poses estimated from the depth of the clouds themselves, for a handheld camera without another source of poses.
 
     Args:
-        node: subscribes to ``segmentation/gravity``, after which the map's z points up.
+        node: subscribes to ``segmentation/gravity``, by which the map's z axis is made to point up.
         parameters: map_frame is used.
     """
 
@@ -203,7 +206,7 @@ class DepthPoses:
         self._gravity = PolledSubscription(
             node, Vector3Stamped, GRAVITY_TOPIC, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         )
-        self._down = np.array([0.0, 1.0, 0.0])  # a camera held level
+        self._down = np.array([0.0, 1.0, 0.0])  # until the node publishes it: a level camera
         self._odometry: DepthOdometry | None = None
         self.map_frame = parameters.map_frame
 
@@ -217,7 +220,7 @@ class DepthPoses:
         depth_m = np.ascontiguousarray(cloud.points[..., 2])
         try:
             if self._odometry is None or self._odometry.size != depth_m.shape:
-                # Where the camera was when it changed its resolution, it still is.
+                # A change of resolution starts a new odometry at the last pose: the camera itself has not moved.
                 known = level_pose(self._down) if self._odometry is None else self._odometry.pose
                 self._odometry = DepthOdometry(intrinsics_of(cloud.points), pose=known)
             pose = self._odometry.track(depth_m)
@@ -228,7 +231,7 @@ class DepthPoses:
         return PoseReading(pose)
 
     def start_over(self) -> None:
-        """Nothing here goes by stamps."""
+        """Nothing to do: these poses do not depend on stamps."""
 
     def map_cleared(self) -> None:
         self._odometry = None

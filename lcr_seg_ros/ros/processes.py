@@ -1,4 +1,4 @@
-"""Child processes that take part in one ROS domain, and that end when their parent is done with them."""
+"""Child processes in a ROS domain of their own, which end when their parent is done with them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lcr_seg_ros.ros.environment import tuned_dds_environment
 
 KEPT_LINES = 400
 HIGHEST_DOMAIN = 100
-"""Up to here the UDP ports that DDS computes from the domain id stay below the ephemeral ones."""
+"""Up to this domain id, the UDP ports that DDS derives from it are below the ephemeral ports."""
 
 
 def isolated_ros_environment(domain_id: int | None = None) -> dict[str, str]:
-    """This process's environment, kept to this machine and to a domain of its own, with the shipped DDS profile.
+    """This process's environment, restricted to this machine and a ROS domain, with the shipped DDS profile.
 
     Args:
-        domain_id: 0..100; :func:`free_domain_id` when None.
+        domain_id: 0..100; None: :func:`free_domain_id`.
     """
     return {
         **os.environ,
@@ -35,7 +35,7 @@ def isolated_ros_environment(domain_id: int | None = None) -> dict[str, str]:
 
 
 def free_domain_id() -> int:
-    """A domain id of 1..100 that no participant on this machine seems to use, starting from one made of the pid."""
+    """A domain id of 1..100 that no participant on this machine seems to use; the search starts at a pid-based one."""
     first = os.getpid()
     for candidate in (1 + (first + i) % HIGHEST_DOMAIN for i in range(HIGHEST_DOMAIN)):
         # Port of the first participant in a domain (DDSI-RTPS 2.5, 9.6.2.3: 7400 + 250 domain + 10).
@@ -49,15 +49,15 @@ def free_domain_id() -> int:
 
 
 class ChildProcess:
-    """A process in its own session, with its output gathered line by line; ended by its pid.
+    """A process in its own session, whose output is gathered line by line.
 
     Args:
         name: for messages.
         command: program and arguments.
-        env: its whole environment.
-        on_line: called from a thread with each line it writes to stdout or stderr.
+        env: its complete environment.
+        on_line: called, in a thread, with each line that it writes to stdout or stderr.
 
-    As a context manager it is ended on the way out: SIGINT, and SIGKILL to its process group after a grace period.
+    As a context manager it ends the process on exit: SIGINT, then SIGKILL to its process group after a grace period.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ChildProcess:
         self.name = name
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._on_line = on_line
-        # A session of its own: Ctrl-C in the terminal reaches the parent alone, which ends its children in order.
+        # Its own session: Ctrl-C in the terminal reaches only the parent, which ends its children in order.
         self._process = subprocess.Popen(
             command,
             env=env,
@@ -94,11 +94,11 @@ class ChildProcess:
         return self._process.poll()
 
     def last_lines(self, count: int = 12) -> str:
-        """The end of what it wrote."""
+        """The last lines of its output."""
         return "\n".join(list(self.lines)[-count:])
 
     def wait_for_line(self, text: str, timeout_s: float) -> bool:
-        """Whether a line containing ``text`` is among the kept ones within ``timeout_s``, or before it ends."""
+        """Wait for a line with ``text`` in it; returns whether one came within ``timeout_s`` and before the end."""
         deadline = time.monotonic() + timeout_s
         while not any(text in line for line in list(self.lines)):
             if self.exit_code is not None or time.monotonic() > deadline:
@@ -117,7 +117,7 @@ class ChildProcess:
         return code
 
     def end(self, grace_s: float = 8.0) -> int:
-        """Ask it to stop (SIGINT), insist (SIGKILL) after ``grace_s``; returns the exit code."""
+        """Ask it to stop (SIGINT), and kill its process group after ``grace_s`` seconds; returns the exit code."""
         if self.exit_code is None:
             self._process.send_signal(signal.SIGINT)
             if self.wait(grace_s) is None:

@@ -1,4 +1,4 @@
-"""Carries what the package's ROS-free rooms log in Python's way over to the log of a node."""
+"""Forwards what the package's ROS-free modules log with Python's ``logging`` to the log of a node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGE = "lcr_seg_ros"
 
 
 class PythonLogForwarder(logging.Handler):
-    """Forwards records of this package from INFO on, which then go nowhere else, until :meth:`close`."""
+    """Forwards this package's records of level INFO and above, which then go nowhere else, until :meth:`close`."""
 
     def __init__(self, logger: RcutilsLogger) -> None:
         super().__init__(logging.INFO)
@@ -34,7 +34,7 @@ class PythonLogForwarder(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
-            # A line of its own for each: rclpy ties a severity to the place of the call.
+            # A separate call for each level: rclpy ties a severity to the line of the call.
             if record.levelno >= logging.ERROR:
                 self._logger.error(text)
             elif record.levelno >= logging.WARNING:

@@ -1,4 +1,4 @@
-"""``record``: frames of live topics, or of a bag, into a dataset folder that can be labelled and trained on.
+"""``record``: writes frames of live topics, or of a bag, to a dataset folder for annotation and training.
 
 python -m lcr_seg_ros record --out mine --count 200 --interval 1
 python -m lcr_seg_ros record recording.mcap --out mine --every 15
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from lcr_seg_ros.ros.pair_listener import PairListener
 
 HELD_PAIRS = 8
-"""Pairs that wait for the disk: 20 MB at 640x480."""
+"""Most pairs that wait to be written: 20 MB at 640x480."""
 LOOK_S = 1.0
 
 
 class RecordError(LcrSegError, RuntimeError):
-    """Nothing to record comes in."""
+    """There is nothing to record."""
 
 
 @click.command(
@@ -114,11 +114,11 @@ def command(context: click.Context, source: Path | None, out: Path, count: int, 
 
 
 class Pace:
-    """Which frames to keep: every N-th, or one in so many seconds of their stamps.
+    """Decides which frames to keep: every N-th, or at most one per interval of their stamps.
 
     Args:
-        every: N; None goes by time.
-        interval_s: 0 keeps all.
+        every: N; None: go by time.
+        interval_s: in s; 0 keeps all.
     """
 
     def __init__(self, every: int | None, interval_s: float) -> None:
@@ -127,7 +127,7 @@ class Pace:
         self._last_ns: int | None = None
 
     def keeps(self, stamp_ns: int) -> bool:
-        """To be asked once for each frame, in order; a clock that jumps back begins anew."""
+        """Whether to keep a frame; call it once for each, in order. By time, one whose stamp jumps back is kept."""
         self._seen += 1
         if self._every is not None:
             return (self._seen - 1) % self._every == 0
@@ -209,7 +209,11 @@ def _write_frames(
     timeout_s: float,
     stop: threading.Event,
 ) -> int:
-    """Number of pairs that could not be used."""
+    """Write frames until there are ``count``; returns the number of pairs that could not be used.
+
+    Raises:
+        RecordError: no frame to record came for ``timeout_s`` seconds.
+    """
     written = bad = pairs = 0
     problem = ""
     last = time.monotonic()
@@ -229,7 +233,7 @@ def _write_frames(
                 written, problem, last = written + 1, "", time.monotonic()
                 bar.update()
             elif not problem and listener.is_ready and listener.pairs > pairs:
-                last = time.monotonic()  # an interval may be longer than the timeout: what counts is that pairs come
+                last = time.monotonic()  # pairs come, even if none is wanted: --interval may exceed --timeout
             if time.monotonic() - last > timeout_s:
                 raise RecordError(_why_nothing(listener, camera, timeout_s, problem))
             pairs = listener.pairs
@@ -237,7 +241,12 @@ def _write_frames(
 
 
 def _warn_of_unregistered_depth(color: str, depth: str) -> None:
-    """Of images in these coordinate frames; "" for no depth."""
+    """Warn if the frame_ids of colour and depth differ.
+
+    Args:
+        color: frame_id.
+        depth: frame_id; "" without depth.
+    """
     if depth not in ("", color):
         click.echo(
             f"warning: colour is in frame {color!r}, depth in {depth!r}: is depth registered to colour? "
@@ -262,23 +271,27 @@ def _why_nothing(listener: PairListener, camera: CameraTopics, timeout_s: float,
 
 
 def _camera(options: dict[str, Any], stop: threading.Event) -> CameraTopics | None:
-    """The camera to record: what the user named, else what is found within ``--timeout``; None if stopped."""
+    """The camera to record: as the user named it, else as found within ``--timeout``; None if interrupted.
+
+    Raises:
+        RecordError: no camera was found.
+    """
     from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, GraphListener
     from lcr_seg_ros.ros.spin import spinning
 
     rgb, depth = without_transport(options["rgb"]), without_transport(options["depth"])
     info, no_depth = options["camera_info"], options["no_depth"]
-    # What the user called NAME/compressed is NAME in that form.
+    # A topic given as NAME/compressed means the image NAME with that transport.
     named = {base: full.removeprefix(f"{base}/") for base, full in ((rgb, options["rgb"]), (depth, options["depth"]))}
     transports = {base: form for base, form in named.items() if base and form != base}
     if rgb and (depth or no_depth) and info:
         return CameraTopics(rgb, "" if no_depth else depth, info).with_transports(transports)
     deadline = time.monotonic() + options["timeout"]
-    looker = GraphListener((rgb, depth))
+    graph_listener = GraphListener((rgb, depth))
     try:
-        with spinning(looker):
+        with spinning(graph_listener):
             while not stop.is_set():
-                view = looker.listen(LOOK_S, stop.wait)
+                view = graph_listener.listen(LOOK_S, stop.wait)
                 found = find_cameras(view.image_topics, view.of_type(CAMERA_INFO), view.encodings)
                 camera = next((c for c in found if rgb in ("", c.rgb)), None)
                 if rgb and (camera is None or depth):
@@ -298,16 +311,16 @@ def _camera(options: dict[str, Any], stop: threading.Event) -> CameraTopics | No
                     )
         return None
     finally:
-        looker.destroy_node()
+        graph_listener.destroy_node()
 
 
 def explain_lack(rgb: str, images: Collection[str], encodings: Mapping[str, str]) -> str:
-    """Which topic is missing where there is no camera to record.
+    """Which topic is missing if there is no camera to record.
 
     Args:
         rgb: colour topic that the user named or that was found, or "".
-        images: names of the images that somebody publishes.
-        encodings: of those that have sent something.
+        images: names of the published image topics.
+        encodings: by topic, where a message has come.
     """
     if rgb and rgb not in images:
         here = ", ".join(color_topics(images, encodings)) or "none"

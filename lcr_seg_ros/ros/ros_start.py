@@ -1,4 +1,4 @@
-"""Starts ROS in this process with the arguments of a command line, and says in our words what it does not take."""
+"""Starts ROS in this process with arguments of the command line, and explains what it does not accept."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PARAMETER_FILE_FORM = "/**:\n  ros__parameters:\n    model: nyu40"
 
 
 def start_ros(arguments: Sequence[str]) -> None:
-    """``rclpy.init``, with the signals left to the caller.
+    """Call ``rclpy.init``, leaving signals to the caller.
 
     Args:
-        arguments: ``--ros-args ...`` as given on the command line, perhaps after a name.
+        arguments: ``--ros-args ...`` as given on the command line, possibly after a name.
 
     Raises:
-        LcrSegError: a parameter file is not there or cannot be read, or ROS does not start for another reason.
+        LcrSegError: a parameter file is missing or cannot be read, or ROS does not start for another reason.
     """
     import rclpy
     from rclpy.signals import SignalHandlerOptions
@@ -27,12 +27,12 @@ def start_ros(arguments: Sequence[str]) -> None:
     check_parameter_files(arguments)
     try:
         rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
-    except Exception as error:  # rclpy has no common base: unknown arguments, a middleware that is not installed
+    except Exception as error:  # unknown arguments, missing middleware, ...: rclpy's errors have no common base class
         raise LcrSegError(f"ROS does not take these arguments: {explain_ros_error(str(error))}") from error
 
 
 def check_parameter_files(arguments: Sequence[str]) -> None:
-    """See that each ``--params-file`` names a file, before ROS says so in its own words.
+    """Check that each ``--params-file`` exists: our error is clearer than that of ROS.
 
     Raises:
         LcrSegError: one does not.
@@ -43,7 +43,7 @@ def check_parameter_files(arguments: Sequence[str]) -> None:
 
 
 def explain_ros_error(text: str) -> str:
-    """What rcl says, without the places in its C sources; of a parameter file with the form that it must have."""
+    """An error of rcl without the locations in its C sources; for a parameter file, with the form that it must have."""
     text = re.sub(r",? at [^\s,]+\.(c|cpp|h|hpp):\d+", "", " ".join(text.split()))
     if "params file" in text:
         text += f"; a parameter file has this form:\n{PARAMETER_FILE_FORM}"

@@ -21,10 +21,10 @@ from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_envir
 from lcr_seg_ros.ros.ros_start import check_parameter_files, explain_ros_error, start_ros
 
 PATIENCE_S = 1.5
-"""From a signal to the end by force."""
+"""Time from a signal until the process is ended by force."""
 
 LAST_FRAME_S = 0.5
-"""At the end, for a frame in hand, and for a model that is being loaded."""
+"""At the end, how long to wait for the frame being labelled, and for a model being loaded."""
 
 
 @click.command(
@@ -50,10 +50,10 @@ def command(context: click.Context) -> None:
 
 
 def run(ros_arguments: list[str]) -> int:
-    """Serve the node until Ctrl-C or SIGTERM; returns the exit code.
+    """Run the node until Ctrl-C or SIGTERM; returns the exit code.
 
     Args:
-        ros_arguments: ``--ros-args ...`` as given on the command line, or nothing.
+        ros_arguments: ``--ros-args ...`` as given on the command line, or empty.
 
     Raises:
         LcrSegError: rclpy is missing, or an argument or a parameter cannot be used.
@@ -86,14 +86,14 @@ def _serve(ros_arguments: list[str], stop: _Stop) -> int:
             node.destroy_node()
         rclpy.try_shutdown()
         if stop.requested and not has_ended:
-            os._exit(0)  # a thread that comes back from a network to an interpreter that is no more would abort
+            os._exit(0)  # a thread that returned from the network into a finalized interpreter would abort
 
 
 class _Stop:
-    """Handles Ctrl-C and SIGTERM by asking to stop.
+    """Handles Ctrl-C and SIGTERM by setting ``requested``, and ends the process by force :data:`PATIENCE_S` later.
 
-    Nothing is raised: an exception out of nowhere is lost in callbacks of compiled code, which start-up is full of.
-    What does not end in time, a network that is being compiled or that does not return, is left behind.
+    It raises nothing: an exception from a signal handler would be lost in callbacks of compiled code, of which start-up
+    is full. The forced end is for a network that is being compiled or does not return.
     """
 
     def __init__(self) -> None:
@@ -109,22 +109,24 @@ class _Stop:
 
 @contextmanager
 def _stop_on_signals() -> Iterator[_Stop]:
-    # rclpy's own handlers would invalidate its context under the hands of whatever runs at the moment.
+    # rclpy's own handlers would invalidate its context while code that uses it is running.
     stop = _Stop()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
         for number, handler in before.items():
-            # Terminal and `ros2 launch` both pass Ctrl-C on: the second one must not disturb the ending.
+            # Terminal and `ros2 launch` both pass Ctrl-C on: the second signal must not disturb the shutdown.
             signal.signal(number, signal.SIG_IGN if stop.requested else handler)
 
 
 def _refuse_bare_parameters(ros_arguments: list[str]) -> None:
-    """``model:=nyu4``, which a launch file takes, would rename a topic ``model`` here; ``--model`` is no better.
+    """Refuse parameters given as ``NAME:=VALUE`` or ``--NAME`` without ``-p``.
+
+    A launch file takes ``model:=nyu40``; here, ROS would read it as the remapping of a topic ``model``.
 
     Raises:
-        click.UsageError: says how a parameter is given.
+        click.UsageError: says how to give a parameter.
     """
     from lcr_seg_ros.ros.parameters import read_defaults
 
@@ -143,7 +145,7 @@ def _initialize(ros_arguments: list[str]) -> None:
     check_parameter_files(ros_arguments)
     try:
         strangers = remove_ros_args(["segment", *ros_arguments])[1:]
-    except Exception as error:  # rclpy has no common base
+    except Exception as error:  # rclpy's errors have no common base class
         raise LcrSegError(f"ROS does not take these arguments: {explain_ros_error(str(error))}") from error
     if strangers:
         raise click.UsageError(f"no such option or argument: {strangers[0]} (ROS arguments follow --ros-args)")

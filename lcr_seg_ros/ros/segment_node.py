@@ -1,9 +1,9 @@
 """The lifecycle node ``segment``: camera topics in, labels out.
 
-The node keeps the lifecycle, the parameters, the service and the diagnostics. Each camera
-(:mod:`~lcr_seg_ros.ros.camera`) stores what comes and publishes what is made of it; the engine
-(:mod:`~lcr_seg_ros.ros.engine`) labels the frames of all cameras in one thread, with one network; another model is
-read and made ready in a second one (:mod:`~lcr_seg_ros.ros.model_loader`) and then takes over.
+The node handles the lifecycle, parameters, service and diagnostics. Each camera (:mod:`~lcr_seg_ros.ros.camera`)
+receives images and publishes the results. The engine (:mod:`~lcr_seg_ros.ros.engine`) labels the frames of all cameras
+in one thread, with one network. At a model switch, a second thread (:mod:`~lcr_seg_ros.ros.model_loader`) reads and
+warms up the new model, which then takes over.
 
 Topics, encodings and QoS are listed in :mod:`lcr_seg_ros.ros.outputs` and in the README, parameters in
 ``config/segment.yaml``, the keys of /diagnostics in :mod:`lcr_seg_ros.ros.diagnostics`.
@@ -53,7 +53,7 @@ Transition = Callable[["SegmentNode", LifecycleState], TransitionCallbackReturn]
 
 
 def _logged(transition: Transition) -> Transition:
-    """rclpy swallows what a transition raises; this says it: one line for what a user can mend, else a traceback."""
+    """Log the exceptions of a transition, which rclpy swallows: an LcrSegError in one line, others with traceback."""
 
     @functools.wraps(transition)
     def wrapper(self: SegmentNode, state: LifecycleState) -> TransitionCallbackReturn:
@@ -62,7 +62,7 @@ def _logged(transition: Transition) -> Transition:
             return transition(self, state)
         except LcrSegError as error:
             self.get_logger().error(f"{name} failed: {error}")
-            if name != "configure":  # only configure may fail back to where it came from, with nothing to undo
+            if name != "configure":  # only a failed configure returns to its start state with nothing to undo
                 return TransitionCallbackReturn.ERROR
             self.release()
             return TransitionCallbackReturn.FAILURE
@@ -74,12 +74,12 @@ def _logged(transition: Transition) -> Transition:
 
 
 class SegmentNode(LifecycleNode):
-    """See the module's description.
+    """The lifecycle node ``segment``; see the module's description.
 
     Args:
-        make_backend: what runs networks, see :func:`lcr_seg_ros.backends.create_backend`.
-        context: of rclpy; default: the one of the process.
-        read_model: reads a model's file, see :meth:`lcr_seg_ros.bundle.ModelBundle.load`.
+        make_backend: creates the backend that runs a network, see :func:`lcr_seg_ros.backends.create_backend`.
+        context: rclpy context; default: that of the process.
+        read_model: reads a model file, see :meth:`lcr_seg_ros.bundle.ModelBundle.load`.
 
     Raises:
         ParameterError: a parameter given at start has the wrong type or is out of range.
@@ -98,7 +98,7 @@ class SegmentNode(LifecycleNode):
         self._read_model = read_model
         self._engine: Engine | None = None
         self._in_use: ModelChoice | None = None
-        self._checked: ModelDescription | None = None  # by the check of a wish for another model
+        self._checked: ModelDescription | None = None  # requested model, between _check and _apply
         self._cameras: list[Camera] = []
         self._loader = ModelLoader(self, self._load, self._model_loaded)
         self._diagnostics: Any = None
@@ -129,10 +129,10 @@ class SegmentNode(LifecycleNode):
         return self._handler.values
 
     def start(self, is_cancelled: Callable[[], bool] = lambda: False) -> bool:
-        """Configure and activate, unless the parameter ``autostart`` says that others will.
+        """Configure and activate, unless the parameter ``autostart`` leaves that to a lifecycle manager.
 
         Args:
-            is_cancelled: asked between the steps.
+            is_cancelled: checked before each step.
 
         Returns:
             False if a step failed; the log says why.
@@ -162,14 +162,14 @@ class SegmentNode(LifecycleNode):
         check_class_filter(values.class_filter, bundle.labels)
         for name in values.cameras or ("",):
             self._cameras.append(Camera(self._shared, name, bundle))
-        segmenter = self._made_ready(bundle, values, (WARM_UP_SIZE,))
+        segmenter = self._prepared_segmenter(bundle, values, (WARM_UP_SIZE,))
         self._diagnostics = self.create_publisher(
             DiagnosticArray,
             DIAGNOSTICS_TOPIC,
             10,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        # A steady clock, because with use_sim_time and no /clock the node's own never ticks, and that is to be told.
+        # Steady clock: with use_sim_time but no /clock the node's own clock stands still, which diagnostics report.
         self._diagnostics_timer = self.create_timer(
             values.diagnostics_period,
             self._log.guarded(self._diagnose),
@@ -202,7 +202,7 @@ class SegmentNode(LifecycleNode):
 
     @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._rest()
+        self._stop_labelling()
         self.get_logger().info("inactive")
         return super().on_deactivate(state)
 
@@ -222,15 +222,15 @@ class SegmentNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def release(self, patience_s: float = STOP_TIMEOUT_S) -> bool:
-        """Back to unconfigured: no subscription, no thread, no publisher, no model.
+        """Return to the unconfigured state: destroy subscriptions and publishers, end threads, drop the model.
 
         Args:
-            patience_s: how long to wait for a frame in hand, and for a model that is being loaded.
+            patience_s: how long, in s, to wait for the frame being labelled, and then for a model being loaded.
 
         Returns:
             False if one of them took longer: its thread, a daemon, is left behind.
         """
-        has_ended = self._rest(patience_s)
+        has_ended = self._stop_labelling(patience_s)
         if not self._loader.close(patience_s):
             has_ended = False
             self.get_logger().warning("a model is still being loaded; going on without it")
@@ -244,8 +244,8 @@ class SegmentNode(LifecycleNode):
         self._engine = self._in_use = self._checked = None
         return has_ended
 
-    def _rest(self, patience_s: float = STOP_TIMEOUT_S) -> bool:
-        """Listen and label no more; False if the network has not returned in time."""
+    def _stop_labelling(self, patience_s: float = STOP_TIMEOUT_S) -> bool:
+        """Unsubscribe and stop labelling; returns False if the network has not returned within ``patience_s``."""
         self._is_active = False
         for camera in self._cameras:
             camera.stop()
@@ -265,10 +265,10 @@ class SegmentNode(LifecycleNode):
     # Models
 
     def _load(self, wish: Wish) -> Segmenter:
-        """In the loader's thread."""
-        return self._made_ready(self._read_model(model_file(wish.values)), wish.values, wish.sizes)
+        """Read and warm up a model; called in the loader's thread."""
+        return self._prepared_segmenter(self._read_model(model_file(wish.values)), wish.values, wish.sizes)
 
-    def _made_ready(
+    def _prepared_segmenter(
         self, bundle: ModelBundle, values: SegmentParameters, sizes: Sequence[tuple[int, int]]
     ) -> Segmenter:
         choice = values.choice
@@ -285,11 +285,11 @@ class SegmentNode(LifecycleNode):
         return segmenter
 
     def _model_loaded(self, wish: Wish, outcome: Segmenter | Exception) -> None:
-        """Another model is ready, or cannot be used."""
-        assert self._engine is not None and self._in_use is not None  # else the loader is closed
+        """Switch to the model that was loaded, or go back to the parameters of the one in use."""
+        assert self._engine is not None and self._in_use is not None  # otherwise the loader would be closed
         if isinstance(outcome, Segmenter):
             try:
-                # Again: the class filter may have changed since, and the file between description and reading.
+                # Checked again: since _check, the class filter or the file may have changed.
                 check_class_filter(self.values.class_filter, outcome.labels)
                 self._switch(outcome)
                 self._in_use = wish.values.choice
@@ -300,16 +300,16 @@ class SegmentNode(LifecycleNode):
         kind = "" if isinstance(outcome, LcrSegError) else f"{type(outcome).__name__}: "
         text = f"model {wish.values.model} cannot be used, {self._in_use.model} stays: {kind}{outcome}"
         self.get_logger().error(" ".join(text.split()))
-        self._use_cameras_with(self._engine.segmenter.bundle)
-        self._go_back_to(self._in_use)
+        self._adapt_cameras_to(self._engine.segmenter.bundle)
+        self._restore_parameters(self._in_use)
 
-    def _go_back_to(self, choice: ModelChoice) -> None:
-        """The parameters say again what is in use, all at once: what lies between is nobody's wish."""
+    def _restore_parameters(self, choice: ModelChoice) -> None:
+        """Set the parameters back to the model in use, all at once: one by one they would request models in between."""
         assert self._engine is not None
         values = choice._asdict()
         try:
             check_class_filter(self.values.class_filter, self._engine.segmenter.labels)
-        except LcrSegError as error:  # it was set for the model that did not come
+        except LcrSegError as error:  # it was set for the model that could not be loaded
             self.get_logger().warning(f"class_filter is taken back: {error}")
             values["class_filter"] = list(NONE)
         result = self.set_parameters_atomically([Parameter(name, value=value) for name, value in values.items()])
@@ -319,21 +319,24 @@ class SegmentNode(LifecycleNode):
     def _switch(self, segmenter: Segmenter) -> None:
         assert self._engine is not None
         with self._engine.between_frames(STOP_TIMEOUT_S):
-            self._use_cameras_with(segmenter.bundle)
+            self._adapt_cameras_to(segmenter.bundle)
             self._engine.segmenter = segmenter
         self._announce()
 
-    def _use_cameras_with(self, model: ModelDescription) -> None:
+    def _adapt_cameras_to(self, model: ModelDescription) -> None:
         for camera in self._cameras:
             camera.use_model(model)
 
     # Parameters, service, diagnostics
 
     def _check(self, before: SegmentParameters, now: SegmentParameters) -> None:
-        """Refuse by an LcrSegError what can be seen at once not to work.
+        """Refuse a change that can be seen at once not to work.
 
-        Whoever sets a parameter waits for the answer, and all callbacks with it: of a model's file only the description
-        is read, which takes milliseconds. The rest is the loader's.
+        The client that sets a parameter, and all other callbacks, wait for the answer. So only the description in a
+        model file is read, which takes milliseconds; the loader reads and checks the rest.
+
+        Raises:
+            LcrSegError: why the change is refused.
         """
         if self._engine is None:
             return
@@ -348,7 +351,7 @@ class SegmentNode(LifecycleNode):
 
     def _apply(self, before: SegmentParameters, now: SegmentParameters) -> None:
         if self._engine is not None and now.choice != before.choice:
-            self._wish_for_model(now)
+            self._request_model(now)
         if (before.slop, before.queue_size) != (now.slop, now.queue_size):
             for camera in self._cameras:
                 camera.start_over()
@@ -361,13 +364,13 @@ class SegmentNode(LifecycleNode):
                 camera.start() if now.enabled else camera.stop()
             self.get_logger().info("enabled" if now.enabled else "not enabled")
 
-    def _wish_for_model(self, now: SegmentParameters) -> None:
+    def _request_model(self, now: SegmentParameters) -> None:
         assert self._engine is not None
         if now.choice == self._in_use:
             self._loader.forget()
-            self._use_cameras_with(self._engine.segmenter.bundle)
+            self._adapt_cameras_to(self._engine.segmenter.bundle)
             return
-        assert self._checked is not None  # by the check that comes before
+        assert self._checked is not None  # set by _check, which comes first
         model, self._checked = self._checked, None
         sizes = tuple(dict.fromkeys(camera.frame_size or WARM_UP_SIZE for camera in self._cameras))
         self.get_logger().info(

@@ -1,4 +1,4 @@
-"""Why nothing comes in, or comes too late: names the cause that a user can mend."""
+"""Explains why no images come, or come too late, by a cause that the user can fix."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 
 RECENT_S = 5.0
-"""A topic that has sent nothing for so long has fallen silent, unless ``silence_timeout`` is longer."""
+"""s. A topic without messages for this long counts as silent, unless ``silence_timeout`` is longer."""
 
 RECORDED_S = 60.0
-"""Stamps older than this are hardly those of a camera that runs."""
+"""s. Stamps older than this on arrival are probably recorded, not those of a running camera."""
 
 
 @dataclass(frozen=True)
 class InputTopic:
-    """What is known of one input.
+    """What is known of one input topic.
 
     Args:
         name: full topic name.
-        arrives: whether messages have come of late, see :class:`Arrivals`.
-        received_ever: messages since the node began to listen.
-        publishers: how many there are, usable or not.
-        misfits: for each publisher that cannot reach us, why.
+        arrives: whether messages have come recently, see :class:`Arrivals`.
+        received_ever: number of messages since the node subscribed.
+        publishers: number of publishers, usable or not.
+        misfits: for each publisher that cannot reach us, the reason.
     """
 
     name: str
@@ -43,10 +43,10 @@ class InputTopic:
 
 
 class Arrivals:
-    """Which inputs of a camera send something now: what came before the last pair, or long ago, says nothing of that.
+    """Tracks which input topics of a camera are alive: those with a message since the last pair, and not long ago.
 
     Args:
-        clock: seconds that never jump.
+        clock: returns monotonic time in s.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -56,25 +56,25 @@ class Arrivals:
         self._paired_at = -math.inf
 
     def begin(self, topic: str) -> None:
-        """It is subscribed to, and nothing of it has come."""
+        """Note a new subscription, from which nothing has come yet."""
         self._newest.pop(topic, None)
         self._counts[topic] = 0
 
     def came(self, topic: str) -> None:
-        """A message of it is here."""
+        """Note a message."""
         self._newest[topic] = self._clock()
         self._counts[topic] += 1
 
     def paired(self) -> None:
-        """A pair is complete."""
+        """Note that a pair is complete."""
         self._paired_at = self._clock()
 
     def count(self, topic: str) -> int:
-        """Messages since :meth:`begin`."""
+        """Number of messages since :meth:`begin`."""
         return self._counts[topic]
 
     def arrives(self, topic: str, window_s: float) -> bool:
-        """Whether it has sent something since the last pair, and within the last ``window_s`` seconds."""
+        """Whether a message has come since the last pair and within the last ``window_s`` seconds."""
         newest = self._newest.get(topic, -math.inf)
         return newest > self._paired_at and newest >= self._clock() - window_s
 
@@ -85,11 +85,12 @@ def look_at_topic(
     """Ask the ROS graph who publishes an input.
 
     Args:
+        node: used to query the graph.
         name: full topic name.
-        type_name: e.g. ``sensor_msgs/msg/Image``.
+        type_name: type of our subscription, e.g. ``sensor_msgs/msg/Image``.
         qos: of our subscription.
-        arrives: whether messages have come of late.
-        received_ever: messages since the node began to listen.
+        arrives: whether messages have come recently.
+        received_ever: number of messages since the node subscribed.
     """
     publishers = node.get_publishers_info_by_topic(name)
     misfits = []
@@ -104,13 +105,13 @@ def look_at_topic(
 def explain_silence(
     inputs: Sequence[InputTopic], gap_s: float | None = None, slop_s: float = 0.0, clock_stands: bool = False
 ) -> str:
-    """One sentence for a user who waits for masks.
+    """Why there are no masks, in one sentence for the user.
 
     Args:
         inputs: the topics that make a pair, colour first.
-        gap_s: smallest distance between recent colour and depth stamps without partner in seconds, if both came.
-        slop_s: the distance allowed.
-        clock_stands: sim time is in use and no clock message has come.
+        gap_s: smallest distance between recent unpaired colour and depth stamps in s; None if either kind has none.
+        slop_s: the distance allowed in s.
+        clock_stands: whether simulated time is in use and no clock message has come.
     """
     arrive = [topic.name for topic in inputs if topic.arrives]
     silent: dict[str, list[str]] = {}
@@ -135,8 +136,8 @@ def explain_age(age_s: float, age_at_arrival_s: float, max_age_s: float) -> str:
 
     Args:
         age_s: from its stamp until now, in s.
-        age_at_arrival_s: from its stamp until the pair was complete, in s; the rest it has waited for the network.
-        max_age_s: the age allowed.
+        age_at_arrival_s: from its stamp until the pair was complete, in s; since then it has waited for the network.
+        max_age_s: the age allowed in s.
     """
     if age_at_arrival_s <= max_age_s:
         return (

@@ -1,4 +1,4 @@
-"""Serving a node: in this thread until it is told to stop, or in one of its own beside the caller's work."""
+"""Runs the callbacks of a node: in this thread until told to stop, or in a thread beside the caller's work."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 WAIT_S = 0.2
-"""How soon a signal is noticed while nothing comes in: Python handles it between two waits."""
+"""Longest wait in s while nothing comes: Python handles signals only between waits."""
 
 PAUSE_S = 0.1
-"""After an error, lest one that repeats itself takes the whole machine."""
+"""Pause in s after an error, so that one that repeats does not take up a whole core."""
 
 
 def serve(node: Node, is_stopped: Callable[[], bool]) -> None:
-    """Run the node's callbacks until ``is_stopped``, or ROS is shut down.
+    """Run the node's callbacks until ``is_stopped`` or ROS is shut down.
 
-    A callback that raises is logged, and the others go on: not all of them are ours. rclpy's own service for
-    parameters raises at a request that names a type which does not exist.
+    An exception of a callback is logged, and the node goes on. Not all callbacks are ours: rclpy's own parameter
+    service raises at a request for a parameter type that does not exist.
     """
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
@@ -31,7 +31,7 @@ def serve(node: Node, is_stopped: Callable[[], bool]) -> None:
 
 @contextmanager
 def spinning(node: Node) -> Iterator[None]:
-    """Run the node's callbacks in a thread until the block is left, as :func:`serve`; they have ended by then."""
+    """Run the node's callbacks in a thread, as :func:`serve` does, until the block is left; none runs after that."""
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     stop = threading.Event()
@@ -42,7 +42,7 @@ def spinning(node: Node) -> Iterator[None]:
     try:
         yield
     finally:
-        # In this order: a callback that ends after the executor's shutdown finds the executor's handles destroyed.
+        # In this order: a callback still running at the executor's shutdown would find its handles destroyed.
         stop.set()
         thread.join(timeout=5.0)
         executor.shutdown(timeout_sec=5.0)

@@ -1,6 +1,6 @@
 """A process that subscribes to the node's outputs and never reads: ``python -m lcr_seg_ros.ros.stalled_subscriber``.
 
-Used by ``benchmark node`` and by tests, which may stop it altogether (SIGSTOP) once it says that it has subscribed.
+Used by ``benchmark node`` and by tests, which may suspend it (SIGSTOP) once it has printed that it has subscribed.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 SUBSCRIBED = "subscribed"
-"""The line that it writes when its subscriptions stand."""
+"""The line that it prints once it has subscribed."""
 
 TOPICS = ("segmentation/mask", "segmentation/overlay", "segmentation/confidence")
 
@@ -26,7 +26,7 @@ def main() -> None:
 
     rclpy.init(args=[])
     node = Node("stalled")
-    # Reliable, so that the publisher has to keep what is not acknowledged.
+    # Reliable, so that the publisher has to keep unacknowledged messages.
     for topic in TOPICS:
         node.create_subscription(
             Image, topic, lambda message: None, QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)

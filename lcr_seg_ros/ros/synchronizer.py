@@ -1,4 +1,4 @@
-"""Finds the depth image that belongs to a colour image, and survives clocks that jump back."""
+"""Pairs colour and depth images by stamp, and copes with stamps that jump back."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ COLOR, DEPTH = 0, 1
 
 @dataclass(frozen=True)
 class ImagePair:
-    """A colour image and the depth image taken with it (None for a model that sees colour only).
+    """A colour image and the depth image taken with it.
 
     Args:
-        arrived_s: when the colour image came, in seconds of ``time.monotonic``.
-        stage_ms: time spent on the pair, by stage, in milliseconds: ``wait`` for the worker, then ``conversion`` to
-            arrays and, apart from it, ``decompress`` and ``registration``; filled in by whoever does.
-        completed_s: when both were there, in seconds of ``time.monotonic``.
+        color: the colour image.
+        depth: the depth image; None for a model that sees colour only.
+        arrived_s: when the colour image arrived, in seconds of ``time.monotonic``; None if not known.
+        stage_ms: ms spent on the pair, by stage: ``wait`` for the worker, ``conversion`` to arrays and, not included
+            in that, ``decompress`` and ``registration``. Each stage adds its own entry.
+        completed_s: when the pair was complete, in seconds of ``time.monotonic``.
     """
 
     color: Image
@@ -36,12 +38,12 @@ class ImagePair:
 
     @property
     def stamp_ns(self) -> int:
-        """Stamp of the colour image, which every output carries."""
+        """Stamp of the colour image in ns, which every output carries."""
         return stamp_ns(self.color)
 
     @property
     def skew_ms(self) -> float | None:
-        """How much later the depth image was taken, in ms; None without one."""
+        """Stamp of the depth image minus that of the colour image in ms; None without depth."""
         return None if self.depth is None else (stamp_ns(self.depth) - stamp_ns(self.color)) * 1e-6
 
 
@@ -50,13 +52,13 @@ class RgbdSynchronizer:
 
     Args:
         pairs: implementation, see :func:`~lcr_seg_ros.ros.compat.message_filters.choose_stamp_pairs`.
-        queue_size: images of a kind that wait for their partner.
+        queue_size: how many images of each kind may wait for their partner.
         slop: stamps less than this many seconds apart belong together.
-        with_depth: False: every colour image is a pair of its own.
-        on_backward_step: called with (side, seconds) when a stamp is older than the one before on its topic.
+        with_depth: False: every colour image is a pair by itself.
+        on_backward_step: called with (side, seconds) when a stamp is older than the previous one on its topic.
 
-    A bag that loops or a simulation that starts over sends old stamps again. A synchroniser that still holds images
-    of the future would throw the new ones away as too old, for ever; it is therefore emptied at a backward step.
+    A bag that loops, or a simulation that starts over, sends old stamps again. A synchroniser that still held images
+    with later stamps would discard all the new ones as too old, so it is emptied at every backward step.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class RgbdSynchronizer:
         self._on_backward_step = on_backward_step
         self._unpaired: tuple[deque[int], deque[int]] = (deque(maxlen=queue_size), deque(maxlen=queue_size))
         self._newest: list[int | None] = [None, None]
-        self._arrivals: deque[tuple[int, float]] = deque(maxlen=queue_size)  # stamp and time of colour images
+        self._arrivals: deque[tuple[int, float]] = deque(maxlen=queue_size)  # (stamp in ns, arrival in s) of colour
         self.reset()
 
     def reset(self) -> None:
@@ -84,10 +86,10 @@ class RgbdSynchronizer:
         self._arrivals.clear()
 
     def add(self, side: int, image: Image) -> ImagePair | None:
-        """Take in an image of side ``COLOR`` or ``DEPTH``; returns the pair that it completes.
+        """Add an image of side ``COLOR`` or ``DEPTH``; returns the pair that it completes, or None.
 
         Raises:
-            FrameError: its stamp is before 1970, which ROS has no time for.
+            FrameError: its stamp is before 1970, which a ROS time cannot represent.
         """
         stamp = stamp_ns(image)
         if stamp < 0:
@@ -106,7 +108,7 @@ class RgbdSynchronizer:
         if pair is None:
             return None
         for stamps, paired in zip(self._unpaired, pair, strict=True):
-            while stamp_ns(paired) in stamps:  # one stamp may have come several times
+            while stamp_ns(paired) in stamps:  # several images may have had the same stamp
                 stamps.remove(stamp_ns(paired))
         return ImagePair(*pair, self._arrival_of(stamp_ns(pair[COLOR])))
 
@@ -115,8 +117,7 @@ class RgbdSynchronizer:
 
     @property
     def closest_gap_s(self) -> float | None:
-        """Smallest distance between recent stamps of colour and of depth that have found no partner; None if there are
-        none of a kind."""
+        """Smallest distance in s between recent unpaired colour and depth stamps; None if either kind has none."""
         color, depth = self._unpaired
         gaps = [abs(a - b) for a in color for b in depth]
         return min(gaps) * 1e-9 if gaps else None

@@ -1,6 +1,6 @@
-"""Log lines that repeat with every frame, shown once in a while.
+"""A log that throttles lines which repeat with every frame.
 
-rclpy's own throttle goes by the line of code; here it goes by the kind of trouble, so that one does not hide another.
+rclpy's own throttling is per line of code; this one is per kind of message, so that one problem does not hide another.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 PERIOD_S = 10.0
 
 MAX_KINDS = 200
-"""Further kinds share one turn: a kind may be made of what came over the network, and that has no end."""
+"""Limit of kinds; further ones are throttled as one, since kinds made of network data may be endless."""
 
 MAX_TEXT = 4000
-"""Characters of a line; the rest is cut."""
+"""Longest text in characters; the rest is cut off."""
 
 
 class ThrottledLog:
-    """Shows each kind of message at once, then at most every :data:`PERIOD_S` seconds, with how many were left out.
+    """Logs the first message of a kind at once, then at most one every :data:`PERIOD_S` s, with the number left out.
+
+    May be used from any thread.
 
     Args:
         logger: of the node.
-        about: which camera each line is about, if there are several.
+        about: name of the camera, put in front of each line; empty if there is only one.
     """
 
     def __init__(self, logger: RcutilsLogger, about: str = "") -> None:
@@ -57,7 +59,12 @@ class ThrottledLog:
     def guarded(
         self, callback: Callable[..., None], on_error: Callable[[], None] = lambda: None
     ) -> Callable[..., None]:
-        """The callback, but its exception is logged and does not end the executor, and with it the node."""
+        """Wrap a callback so that an exception is logged, and does not end the executor and with it the node.
+
+        Args:
+            callback: what to wrap.
+            on_error: called before an exception is logged.
+        """
 
         @functools.wraps(callback)
         def wrapper(*arguments: Any) -> None:
@@ -70,12 +77,13 @@ class ThrottledLog:
         return wrapper
 
     def forget(self) -> None:
-        """Show every kind at once again, as after a new activation."""
+        """Log the next message of every kind at once again, as after a new activation."""
         with self._lock:
             self._shown.clear()
             self._left_out.clear()
 
     def _turn(self, kind: str) -> str | None:
+        """None if a message of this kind must not be logged now; else what to append to it."""
         now = time.monotonic()
         with self._lock:
             if kind not in self._shown and len(self._shown) >= MAX_KINDS:

@@ -1,4 +1,4 @@
-"""``view``: what the node sees and says, live in a browser. A process of its own beside the node.
+"""``view``: shows the node's input and output live in a browser, from a separate process.
 
 python -m lcr_seg_ros view
 python -m lcr_seg_ros view --rate 2 --width 320 --host 0.0.0.0 --save run.rrd
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from lcr_seg_ros.viewer import RecordingFile, SegmentationView
 
 SERVING = "viewer at"
-"""First words of the line with the address; the demo waits for it."""
+"""First words of the line with the address; the demo shows this line."""
 
 COMPLAIN_AFTER_S = 5.0
 REPEAT_S = 30.0
 FRAMES = ("map", "odom", "world", "base_footprint", "base_link")
-"""Fixed frames that are looked for in TF, in this order, unless one is named."""
+"""World frames looked up in TF, in this order, unless --fixed-frame names one."""
 
 
 @click.command(
@@ -101,7 +101,7 @@ def command(context: click.Context, **options: Any) -> None:
 
 
 class _Show:
-    """Carries what comes from ROS to the view, until it is stopped."""
+    """Passes what comes from ROS on to the view, until it is stopped."""
 
     def __init__(self, view: SegmentationView, recording: RecordingFile | None, options: dict[str, Any]) -> None:
         self._view = view
@@ -126,13 +126,13 @@ class _Show:
             self._state = NodeState(node, self._options["node_name"])
             self._poses = PoseSource(node, fixed_frames)
             self._began = time.monotonic()
-            # Nothing is spun: messages wait in the middleware until they are asked for.
+            # The node is not spun: messages wait in the middleware until they are polled.
             while not stop.wait(1.0 / self._options["rate"]):
                 try:
                     self._step()
-                except (LcrSegError, OSError):  # of the view itself, and of the file that it writes
+                except (LcrSegError, OSError):  # from the view itself, or the file that it writes
                     raise
-                except Exception as error:  # what comes from the network is not to end it
+                except Exception as error:  # messages from the network must not end the viewer
                     self._warn(f"left out: {type(error).__name__}: {error}")
         finally:
             rclpy.try_shutdown()

@@ -1,4 +1,4 @@
-"""What the viewer shows beside images: the node's /diagnostics as curves and text, and the camera's pose from TF."""
+"""What the viewer shows besides images: the node's /diagnostics as curves and text, and the camera's pose from TF."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ _LEVELS = {DiagnosticStatus.OK: "ok", DiagnosticStatus.WARN: "**warning**", Diag
 
 @dataclass(frozen=True)
 class CameraReport:
-    """One status of the node.
+    """The diagnostics of one camera.
 
     Args:
-        milliseconds: median of each stage and of the latency.
-        hertz: of pairs and masks.
-        markdown: all of it, to read.
+        stamp_ns: of the message.
+        camera: its name; empty for a node's only camera.
+        milliseconds: medians, by name: of the latency, each stage and the other times.
+        hertz: rates of pairs and masks, by name.
+        markdown: the complete status as text.
     """
 
     stamp_ns: int
@@ -41,11 +43,11 @@ class CameraReport:
 
 
 class NodeState:
-    """Listens to /diagnostics.
+    """Subscribes to /diagnostics.
 
     Args:
-        node: subscribes.
-        node_name: whose diagnostics, in the namespace of ``node``.
+        node: creates the subscription.
+        node_name: name of the node whose diagnostics to take, in the namespace of ``node``.
     """
 
     def __init__(self, node: Node, node_name: str) -> None:
@@ -55,7 +57,7 @@ class NodeState:
         )
 
     def take(self, cameras: Sequence[str]) -> list[CameraReport]:
-        """What has come since the last time, of these cameras."""
+        """The reports on these cameras that have come since the last call."""
         return [
             report
             for message in self._messages.take()
@@ -65,13 +67,11 @@ class NodeState:
 
 
 class PoseSource:
-    """Where the optical frame is, after TF.
+    """The pose of the optical frame in the world, from TF; never known without tf2_ros.
 
     Args:
-        node: subscribes.
-        fixed_frames: names of the world, tried in this order.
-
-    Without tf2_ros no pose is ever known.
+        node: creates the subscriptions.
+        fixed_frames: candidates for the world frame, tried in this order; the first that works is kept.
     """
 
     def __init__(self, node: Node, fixed_frames: Sequence[str]) -> None:
@@ -82,7 +82,7 @@ class PoseSource:
             self._transforms = None
 
     def pose(self, optical_frame: str, stamp: int) -> npt.NDArray[np.float64] | None:
-        """(4, 4) from the optical frame to the world; None: TF does not know."""
+        """(4, 4) float64 from the optical frame to the world at ``stamp`` (ns); None if TF does not know it."""
         if self._transforms is None or not optical_frame:
             return None
         self._transforms.update()
@@ -91,7 +91,7 @@ class PoseSource:
                 found = self._transforms.look_up(fixed_frame, optical_frame, stamp, TF_TOLERANCE_S)
             except TransformError:
                 continue
-            self._fixed_frames = [fixed_frame]  # the world must not change its place
+            self._fixed_frames = [fixed_frame]  # from now on, the world frame must not change
             pose = np.eye(4)
             pose[:3, :3], pose[:3, 3] = found.rotation, found.translation
             return pose
@@ -99,13 +99,13 @@ class PoseSource:
 
 
 def read_status(status: DiagnosticStatus, stamp: int, node_name: str, cameras: Sequence[str]) -> CameraReport | None:
-    """What a status says of one of these cameras.
+    """The report that a status gives on one of these cameras; None if it is about something else.
 
     Args:
-        status: called ``NODE: segmentation``, or ``NODE: segmentation CAMERA`` where there are several.
-        stamp: in ns.
-        node_name: full name of the node, without the first slash.
-        cameras: to look for; an empty name stands for the only one.
+        status: named ``NODE: segmentation``, or ``NODE: segmentation CAMERA`` if there are several cameras.
+        stamp: of the message in ns.
+        node_name: full name of the node, without the leading slash.
+        cameras: names to look for; an empty name stands for a node's only camera.
     """
     who, separator, what = status.name.partition(": segmentation")
     camera = next((name for name in cameras if name == what.strip()), None)
@@ -118,7 +118,7 @@ def read_status(status: DiagnosticStatus, stamp: int, node_name: str, cameras: S
 
 
 def _numbers(values: dict[str, str], suffix: str) -> dict[str, float]:
-    """Values whose key has this ending, by what stands before it; what is no number is left out."""
+    """The numeric values whose key ends with ``suffix``, by the key without it."""
     numbers = {}
     for key, value in values.items():
         if key.endswith(suffix):

@@ -1,7 +1,7 @@
-"""What the viewer sees of one camera of the node: its topics, taken when asked for and put together by stamp.
+"""The viewer's input for one camera of the node: its topics, polled and matched by stamp.
 
-The node makes confidence and HHA images only for those who listen; points, overlay and colours are made by the viewer
-out of depth, mask and class names. So the node has no code for the viewer, and no work where there is none.
+The node makes confidence and HHA images only for subscribers. Points, overlay and colours are made by the viewer from
+depth, mask and class names. So the node has no code for the viewer, and no work while there is none.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
 KEPT = 10
-"""Messages of a topic that wait here for those of the same stamp: a third of a second at 30 Hz."""
+"""Messages kept of each topic until those with the same stamp have come: a third of a second at 30 Hz."""
 
 SLOP_NS = 50_000_000
-"""A depth image may be so far in time from its colour image."""
+"""Largest distance between the stamps of a depth image and its colour image."""
 
 PATIENCE_POLLS = 2
-"""A mask is shown without its HHA or confidence when they have not come after so many polls."""
+"""After more polls than this, a mask is shown even if its depth, HHA or confidence has not come."""
 
 DOWN_STALE_NS = 5 * 10**9
 
@@ -56,13 +56,13 @@ IMAGES = ("rgb", "depth", "mask", "confidence", "hha")
 
 @dataclass(frozen=True)
 class Sight:
-    """What came with one stamp.
+    """A frame and its segmentation, put together from messages with one stamp.
 
     Args:
         stamp_ns: of the colour image.
         frame_id: optical frame.
-        frame: its gravity is what the node publishes of it.
-        segmentation: confidence is all 0 where it did not come.
+        frame: its gravity is the direction that the node published last, if within 5 s.
+        segmentation: its confidence is all 0 if none has come.
     """
 
     stamp_ns: int
@@ -72,13 +72,13 @@ class Sight:
 
 
 class ViewedCamera:
-    """Listens to the topics of one camera of the node.
+    """Subscribes to the topics of one camera of the node.
 
     Args:
-        node: subscribes; it need not be spun.
-        name: of the camera, the namespace of its topics; empty for a node with one camera.
-        rgb_transport, depth_transport: how images come, see :mod:`lcr_seg_ros.compressed_images`.
-        warn: called with what cannot be shown and why.
+        node: creates the subscriptions; it need not be spun.
+        name: of the camera, which is the namespace of its topics; empty for a node's only camera.
+        rgb_transport, depth_transport: how images are published, see :mod:`lcr_seg_ros.compressed_images`.
+        warn: called with what cannot be shown, and why.
     """
 
     def __init__(
@@ -117,11 +117,11 @@ class ViewedCamera:
 
     @property
     def missing(self) -> list[str]:
-        """What a view needs and has never come."""
+        """Which of ``rgb`` and ``mask``, without which nothing can be shown, have never come."""
         return [kind for kind in ("rgb", "mask") if kind not in self._seen_kinds]
 
     def labels(self) -> LabelSet | None:
-        """Of the node's model, if it has told them since the last time."""
+        """The labels of the node's model, if it has announced them since the last call."""
         try:
             return self._announced.take()
         except LabelSetError as error:
@@ -129,7 +129,7 @@ class ViewedCamera:
             return None
 
     def sight(self) -> Sight | None:
-        """The newest frame that is complete and was not returned before, if there is one."""
+        """The newest frame that can be shown and is newer than those returned before; None if there is none."""
         self._take_in()
         stamp = self._choose()
         if stamp is None:
@@ -137,7 +137,7 @@ class ViewedCamera:
         self._shown_ns = stamp
         self._polls_waited = 0
         found = {kind: self._partner(kind, stamp) for kind in IMAGES}
-        for kind in IMAGES:  # what is older will not be shown any more
+        for kind in IMAGES:  # older messages will not be shown any more
             for key in [key for key in self._waiting[kind] if key < stamp - SLOP_NS]:
                 del self._waiting[kind][key]
         try:
@@ -147,7 +147,7 @@ class ViewedCamera:
             return None
 
     def destroy(self) -> None:
-        """Listen no more."""
+        """Unsubscribe."""
         self._announced.destroy()
         for subscription in (*self._subscriptions.values(), self._infos, self._downs):
             subscription.destroy()
@@ -160,7 +160,7 @@ class ViewedCamera:
             for message in subscription.take():
                 stamp = stamp_ns(message)
                 if stamp < self._shown_ns and kind == "mask" and self._shown_ns - stamp > 10**9:
-                    self._start_over()  # a bag began anew
+                    self._start_over()  # a bag has started over
                 waiting[stamp] = message
                 self._seen_kinds.add(kind)
                 while len(waiting) > KEPT:
@@ -177,10 +177,10 @@ class ViewedCamera:
                 self._down = stamp_ns(message), vector
 
     def _listen(self) -> None:
-        """Subscribe to images; once the node is ready, since a camera may begin with its first subscriber."""
+        """Subscribe to the images. Done once the mask is published, as a camera may start with its first subscriber."""
         for kind, topic in self._topics.items():
             message_type = Image if self._transports.get(kind, RAW) == RAW else CompressedImage
-            # Best effort, whatever the publisher offers: a slow viewer must not hold up anybody.
+            # Best effort, whatever the publisher offers: a slow viewer must not hold up a publisher.
             self._subscriptions[kind] = self._subscribe(message_type, topic, _best_effort(KEPT))
 
     def _start_over(self) -> None:
@@ -190,7 +190,7 @@ class ViewedCamera:
             waiting.clear()
 
     def _choose(self) -> int | None:
-        """The stamp to show: the newest with all kinds that this node sends, or else the newest after some patience."""
+        """The stamp to show: the newest with all kinds seen so far; after :data:`PATIENCE_POLLS` polls, the newest."""
         stamps = [s for s in self._waiting["mask"] if s > self._shown_ns and s in self._waiting["rgb"]]
         complete = [s for s in stamps if all(self._partner(kind, s) is not None for kind in self._seen_kinds)]
         if complete:
@@ -235,7 +235,7 @@ class ViewedCamera:
         return depth_to_array(message) if self._transports["depth"] == RAW else compressed_depth_to_array(message)
 
     def _topic(self, base: str) -> str:
-        """Full name, after remappings."""
+        """Full topic name, after remapping."""
         return str(self._node.resolve_topic_name(f"{self.name}/{base}" if self.name else base))
 
     def _subscribe(self, message_type: type[Any], topic: str, qos: QoSProfile) -> PolledSubscription:
@@ -247,10 +247,10 @@ def _best_effort(depth: int) -> QoSProfile:
 
 
 def _single_channel(message: Image) -> npt.NDArray[np.uint8]:
-    """(H, W) uint8 of an image in one of the mask's encodings; ids beyond 8 bits become unlabelled.
+    """(H, W) uint8 of an image in one of the mask's encodings; ids outside of 0..254 become unlabelled (255).
 
     Raises:
-        FrameError: another encoding, or data cut.
+        FrameError: the image has another encoding, or its data is cut short.
     """
     if message.encoding == "mono8":
         return np.ascontiguousarray(color_to_array(message)[..., 0])

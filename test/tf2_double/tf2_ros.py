@@ -1,7 +1,7 @@
-"""A double of ``tf2_ros`` for machines without a ROS installation: the part of its interface that the node uses.
+"""A test double of ``tf2_ros`` for machines without a ROS installation: the part of its interface that the node uses.
 
-Names, arguments, exceptions and their occasions are those of tf2_ros_py (Humble to Rolling); it takes the sample that
-is nearest in time instead of interpolating. See ``tf2_msgs`` beside it for what travels on /tf.
+Names, arguments, and the exceptions with their conditions are those of tf2_ros_py (Humble to Rolling). Instead of
+interpolating, it takes the sample nearest in time. For the messages on /tf, see ``tf2_msgs`` beside it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class InvalidArgumentException(TransformException):
 
 class Buffer:
     def __init__(self, cache_time: Duration | None = None, node: object | None = None) -> None:
-        self._edges: dict[str, tuple[str, bool, dict[int, np.ndarray]]] = {}  # by child: parent, static, by stamp
+        self._edges: dict[str, tuple[str, bool, dict[int, np.ndarray]]] = {}  # child: (parent, is_static, by stamp)
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
         self._insert(transform, False)
@@ -86,7 +86,7 @@ class Buffer:
         return chain
 
     def _to_root(self, chain: list[str], stamp: int) -> np.ndarray:
-        """(4, 4) from the first frame of the chain to its last."""
+        """(4, 4) transform from the first frame of the chain to the last."""
         total = np.eye(4)
         for frame in chain[:-1]:
             _, is_static, samples = self._edges[frame]

@@ -1,4 +1,4 @@
-"""A double of ``tf2_msgs.msg``, whose TFMessage is compiled and not on PyPI: one transform a message, not a list."""
+"""A test double of ``tf2_msgs.msg``, whose TFMessage is compiled and not on PyPI: one transform per message."""
 
 from geometry_msgs.msg import TransformStamped
 
