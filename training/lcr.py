@@ -248,6 +248,7 @@ def sum_by_rows(
 def _shapes(
     maps: Tensor, weights: Tensor, kernels: Tensor, for_maps: bool, for_weights: bool, for_kernels: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The operators' results without values, from which ``torch.compile`` takes shapes and dtypes."""
     return maps.new_empty(()), *_empty_gradients(maps, weights, kernels, for_maps, for_weights, for_kernels)
 
 
