@@ -197,8 +197,7 @@ def run_all(runs: Sequence[PlannedRun], settings: RunSettings) -> Iterator[RunRe
 
 
 def read_result(run: PlannedRun, settings: RunSettings) -> RunResult | None:
-    """The stored result of a run, if it has this run's digest, all requested scores and a finished bundle; else None.
-    """
+    """The stored result of a run, if it has the run's digest, all requested scores and a finished bundle; else None."""
     folder = settings.folder(run)
     try:
         values = json.loads((folder / RESULT).read_text(encoding="utf-8"))

@@ -1,5 +1,4 @@
-"""Tables and charts of an ablation: mean and deviation over seeds, differences, and a comparison with published figures.
-"""
+"""Tables and charts of an ablation: means and deviations over seeds, differences, published figures beside ours."""
 
 from __future__ import annotations
 
@@ -203,7 +202,7 @@ def _read_published(name: str) -> dict[str, Any]:
 
 
 def _write_charts(out: Path, grid: Grid, runs: Sequence[PlannedRun], results: Results) -> list[str]:
-    """A curve for each axis of numbers, and dots for all points; names of the files without ``.png``."""
+    """Write a chart of curves for each axis of numbers, and one of dots for all points; returns their names."""
     written = []
     for score in (s for s in CHARTED if s in _measured(runs, results)):
         charts = {f"{score}_by_{axis}": _curves(grid, runs, results, axis, score) for axis in grid.axes}

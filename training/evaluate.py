@@ -1,5 +1,4 @@
-"""Scores of a model bundle on a dataset folder, through the same code from frame to labels as on the robot. No PyTorch.
-"""
+"""Scores of a model bundle on a dataset folder, by the same path from frame to labels as on the robot. No PyTorch."""
 
 from __future__ import annotations
 
