@@ -307,7 +307,7 @@ def _train(run: PlannedRun, settings: RunSettings, folder: Path, lock: IO[str]) 
             if before is not None:
                 replace_file(folder / SECONDS, f"{before + time.monotonic() - started:.1f}\n".encode())
     if code != 0:
-        raise LcrSegError(f"training ended with code {code}: {_last_words(folder / LOG)} (all of it: {folder / LOG})")
+        raise LcrSegError(f"training ended with code {code}: {_last_message(folder / LOG)} (all of it: {folder / LOG})")
     if not _is_trained(run, folder / BUNDLE):
         raise LcrSegError(
             f"training ended well, but {folder / BUNDLE} is not of the planned recipe: see {folder / LOG}"
@@ -388,7 +388,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _last_words(file: Path) -> str:
+def _last_message(file: Path) -> str:
     """The last ``error:`` line near the end of a log, else its last line that is not empty."""
     lines = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
     errors = [line for line in lines[-40:] if line.startswith("error: ")]

@@ -109,7 +109,7 @@ def command(
     if dry_run:
         _list(runs, settings)
         return
-    with _stopped_well():
+    with _stop_gracefully():
         failures = _run(grid, runs, settings)
     click.echo(f"report: {settings.out / 'report.md'}")
     if failures:
@@ -214,7 +214,7 @@ def _elsewhere(option: str) -> str:
 
 
 @contextmanager
-def _stopped_well() -> Iterator[None]:
+def _stop_gracefully() -> Iterator[None]:
     """Make SIGTERM end the training in progress, as Ctrl-C does; after either, say that finished work is kept."""
 
     def leave(number: int, _: FrameType | None) -> None:

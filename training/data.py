@@ -140,18 +140,18 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
         else:
             example = self._extra[int(torch.randint(len(self._extra), ()))]
         sensed = self._sense_anew(example) if self._augment else example
-        window, flip = self._moves(*example.labels.shape)
-        rgb, hha, target = self._move(sensed, window, flip, size)
+        window, flip = self._draw_crop_and_flip(*example.labels.shape)
+        rgb, hha, target = self._crop_resize_flip(sensed, window, flip, size)
         guide = rgb
         if not self._guides_by_rgb:  # from the original depth even if it was worn: W should show the true boundaries
-            guide = hha if sensed is example else self._move(example, window, flip, size)[1]
+            guide = hha if sensed is example else self._crop_resize_flip(example, window, flip, size)[1]
         seen = self._colour(rgb) if self._augment else rgb
         views: list[tuple[Tensor, ...]] = [
             (_channels(seen, hha, self._recipe.input.modality), guide.float() / 255, target)
         ]
         if self._teacher is not None:
             of_teacher = self._fitted((self._teacher.width, self._teacher.height))
-            rgb, hha, target = self._move(example, window, flip, of_teacher)
+            rgb, hha, target = self._crop_resize_flip(example, window, flip, of_teacher)
             views.append((_channels(rgb, hha, self._teacher.modality), target))
         return views
 
@@ -167,14 +167,14 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
         worn = wear(depth_to_metres(example.depth_mm), rng)
         return replace(example, hha=self._hha.encode(worn, example.intrinsics))
 
-    def _moves(self, height: int, width: int) -> tuple[_Window, bool]:
+    def _draw_crop_and_flip(self, height: int, width: int) -> tuple[_Window, bool]:
         """The crop of an image of this size in pixels, and whether it is flipped; drawn at random."""
         if not self._augment:
             return (0, 0, height, width), False
         window = self._window(height, width)
         return window, bool(torch.rand(()) < self._recipe.augmentation.flip)
 
-    def _move(
+    def _crop_resize_flip(
         self, example: Example, window: _Window, flip: bool, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Crop, resize and flip colour, HHA and labels alike; images are resized as on the robot.

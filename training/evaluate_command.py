@@ -1,4 +1,4 @@
-"""``evaluate``: scores of a model on an annotated dataset folder."""
+"""``evaluate``: score a model on an annotated dataset folder."""
 
 from __future__ import annotations
 

@@ -137,6 +137,7 @@ def class_weights(examples: Sequence[Example], labels: LabelSet, loss: LossRecip
     if loss.class_weights == "none":
         return torch.ones(len(labels))
     channel = labels.channel_of_id()
+    # By class: its pixels, and all labelled pixels of the images that contain it.
     pixels, room = np.zeros(len(labels)), np.zeros(len(labels))
     for example in examples:
         mapped = channel[example.labels[::2, ::2]]

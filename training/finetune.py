@@ -92,11 +92,11 @@ def finetuning_entries(model: str, data: Path, recipe: str, given: dict[str, Any
     elif "labels" not in given:
         entries["labels"] = _name_of(bundle.labels, data)
     entries |= given
-    own_ways = ("optimizer.learning_rate", "optimizer.ema_decay", "rooms.per_epoch")
+    adjusted = ("optimizer.learning_rate", "optimizer.ema_decay", "rooms.per_epoch")
     log.info(
         "going on from %s with %s (the recipe's are for training from the start)",
         bundle.name,
-        ", ".join(f"{key}={entries[key]}" for key in own_ways),
+        ", ".join(f"{key}={entries[key]}" for key in adjusted),
     )
     return entries
 

@@ -189,14 +189,14 @@ def quantize_network(network: bytes, tensors: Sequence[npt.NDArray[np.float32]],
         root = logging.getLogger()
         root.addFilter(_is_serious)  # it reports each quantised bias, on the root logger
         try:
-            with np.errstate(divide="ignore", invalid="ignore"):  # of layers without a range
+            with np.errstate(divide="ignore", invalid="ignore"):  # in layers without a range
                 quantize_static(
                     folded,
                     result,
                     _Reader(tensors),
                     quant_format=QuantFormat.QDQ,
                     per_channel=True,
-                    reduce_range=True,  # 7 bits of weights
+                    reduce_range=True,  # weights of 7 bits
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
                     nodes_to_exclude=_float_layers(folded, attempt),

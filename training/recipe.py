@@ -56,7 +56,7 @@ class NetworkRecipe(_Section):
 
 
 class HhaRecipe(_Section):
-    """See lcr_seg_ros.hha.HhaSettings; the robot computes HHA in the same way."""
+    """How HHA is computed, in training and on the robot; see lcr_seg_ros.hha.HhaSettings."""
 
     floor: Literal["min", "robust"] = "robust"
     smoothing: Literal["off", "auto", "on"] = "auto"

@@ -63,7 +63,10 @@ BATCH_NORM_IMAGES = 8
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run takes place. This decides how long it takes, not its result, except for the order of sums.
+    """Where a run takes place. This decides how long it takes and, up to the order of sums, not its result.
+
+    Several processes do change it: each draws its own dropout and, on CPUs, takes the statistics of batch norms from
+    its own share of a batch.
 
     Args:
         accelerator: ``auto``, ``cpu`` or ``gpu``.
@@ -142,7 +145,7 @@ def train(
     frames = DatasetFolder(data, fit)
     camera = None if hha is None or frames.intrinsics is None else [*map(float, astuple(frames.intrinsics))]
     if resumes:
-        position, before = _where_it_stopped(checkpoint)
+        position, before = _position_and_record(checkpoint)
         refuse_another_recipe(out, before, recipe)
         refuse_other_labels(out, before, labels)
         refuse_other_frames(out, before, fit, splits[fit])
@@ -222,7 +225,7 @@ def train(
     return out / "model.lcrseg"
 
 
-def _where_it_stopped(checkpoint: Path) -> tuple[dict[str, int], dict[str, Any]]:
+def _position_and_record(checkpoint: Path) -> tuple[dict[str, int], dict[str, Any]]:
     """The next epoch and batch, both counted from 0, and the run's record. Lightning itself loads the weights."""
     stored = read_checkpoint(checkpoint)
     ours = stored[CHECKPOINT_KEY]

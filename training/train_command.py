@@ -120,7 +120,7 @@ def command(
         overrides = finetuning_entries(finetune, data, recipe, overrides)
     chosen = Recipe.load(recipe, overrides=overrides)
     out = out or Path("runs") / _folder_name(chosen.name, entries)
-    with _alone_in(out):
+    with _exclusive_run_folder(out):
         bundle = train(
             chosen,
             data=data,
@@ -138,7 +138,7 @@ def command(
 
 
 @contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
+def _exclusive_run_folder(out: Path) -> Iterator[None]:
     """Keep other trainings out of a run folder, where they would overwrite each other's checkpoints. If nothing was
     written to it, the folder is removed again.
 

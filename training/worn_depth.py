@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 NOISE_PER_M = 1.4e-3
-"""Standard deviation of a Kinect v1's depth over depth squared, 1/m (Khoshelham and Oude Elberink, Sensors 2012)."""
+"""Standard deviation of a Kinect v1's depth, divided by depth squared, in 1/m (Khoshelham and Oude Elberink, Sensors
+2012)."""
 
 DISPARITY_STEPS_M = 525.0 * 0.075 * 8.0
 """Of a Kinect v1: focal length in px times baseline in m, divided by its disparity step of 1/8 px. This over depth in m

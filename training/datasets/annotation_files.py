@@ -312,7 +312,7 @@ def _labelstudio(source: Path) -> list[AnnotatedImage]:
 
 def _labelstudio_shape(kind: str, value: dict[str, Any], image: AnnotatedImage, source: Path) -> Region | None:
     """A region, still without its name; None for kinds without an area."""
-    scale = np.array([image.width, image.height]) / 100  # coordinates are percents
+    scale = np.array([image.width, image.height]) / 100  # coordinates are in per cent
     if kind == "polygon":
         return Region("", (_points(value["points"], source) * scale,))
     if kind == "rectangle":

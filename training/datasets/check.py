@@ -48,7 +48,7 @@ _MENDING = "prepare import --layout folder"
 _COARSE_LEVELS = 256
 _ODD_FRAME_RATIO = 8.0
 _MUCH_VOID = 0.4
-"""More than this share of void is suspicious: NYUDv2 has 0.18."""
+"""A larger share of void is suspicious: NYUDv2 has 0.18."""
 _MANY_HOLES = 0.6
 _USUAL_PIXEL_ASPECT = (0.8, 1.25)
 _USUAL_VIEW_DEG = (30, 120)
