@@ -1,1 +1,1 @@
-"""The school: datasets, the contextual constraint, recipes, training, evaluation and export."""
+"""Training: datasets, the contextual constraint, recipes, training runs, evaluation and export."""

@@ -1,4 +1,4 @@
-"""Runs a grid: every training in a process of its own, each result kept, whatever happens in between."""
+"""Runs a grid: each training in a process of its own. Results are kept, so that an interrupted grid can go on."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ BUNDLE, RESULT, CHECKPOINT, LOG, RECIPE = "model.lcrseg", "result.json", "last.c
 SECONDS, _UNKNOWN = "seconds.txt", "unknown\n"
 
 SECONDS_PER_MEGAPIXEL = {"fcn_lite": 2.6, "segnet": 25.0, "fcn32s": 30.0}
-"""Of training images, forward and backward, on two CPU cores in float32: a first guess, no more. The first two are
-measured, FCN-32s is reckoned from SegNet by its number of operations."""
+"""Training time per megapixel of images, forward and backward, on two CPU cores in float32: a rough guess. The first
+two are measured, that of FCN-32s is SegNet's scaled by the number of operations."""
 
 _LABELS_LOOKED_AT = 8
-"""Frames of a split, before anything is trained: each training looks at all of its own."""
+"""Frames per split whose labels are checked before the grid starts; each training checks all of its own."""
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What all runs of a grid share and what does not change their result, but for ``flicker``.
+    """What all runs of a grid share. It does not affect results, except that ``flicker`` adds a score.
 
     Args:
         data: dataset folders by name.
-        out: folder of the ablation; run folders lie in ``out/runs``.
+        out: folder of the ablation; run folders are in ``out/runs``.
         cache: folder for computed HHA.
-        threads: CPU threads of each training, 0 for PyTorch's choice.
+        threads: CPU threads of each training; 0 leaves the choice to PyTorch.
         validate_every: epochs between validations.
-        flicker: a folder of consecutive frames on which flicker is measured too.
-        train_arguments: further words for the command line of `train`, e.g. ``("--accelerator", "gpu")``.
+        flicker: a folder of consecutive frames, to measure flicker on as well.
+        train_arguments: more arguments for the command line of `train`, e.g. ``("--accelerator", "gpu")``.
     """
 
     data: Mapping[str, Path]
@@ -69,20 +69,20 @@ class RunSettings:
     train_arguments: tuple[str, ...] = ()
 
     def folder(self, run: PlannedRun) -> Path:
-        """A run's folder: that of the same digest where there is one, whatever the grid called it then."""
+        """A run's folder: an existing one of the same digest, even if the grid named it otherwise, else a new one."""
         there = sorted((self.out / "runs").glob(f"*{run.folder_suffix}"))
         return there[0] if there else self.out / "runs" / run.folder
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run came to.
+    """The result of a finished run.
 
     Args:
-        digest: of the planned run.
-        scores: see :meth:`lcr_seg_ros.training.evaluate.Evaluation.scores`; also ``flicker`` where it was asked for.
-        train_seconds: wall time over all starts, in seconds; None where an ablation was killed and it was lost.
-        record: commit, date, machine, frames of the splits.
+        digest: :attr:`~lcr_seg_ros.training.ablate_grid.PlannedRun.digest` of the run.
+        scores: see :meth:`lcr_seg_ros.training.evaluate.Evaluation.scores`; also ``flicker`` if it was measured.
+        train_seconds: wall time of the training over all its starts; None if unknown, because the process was killed.
+        record: commit, dates, machine, splits and number of training frames.
     """
 
     digest: str
@@ -93,14 +93,14 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunFailure:
-    """A run that did not end well: which, and the last words of its log."""
+    """A run that failed, and the reason."""
 
     run: PlannedRun
     reason: str
 
 
 def check_data(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
-    """See that every dataset and split is there before the first hour is spent.
+    """Check that every dataset and split exists, before any time is spent on training.
 
     Raises:
         GridError: a dataset was not given.
@@ -116,13 +116,13 @@ def check_data(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
 
 
 def check_start(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
-    """See all that a training would refuse as it starts, as far as that takes no time.
+    """Check in advance what each training would refuse at its start, as far as that is quick.
 
-    Label images are looked at in a few frames of each split. Of runs that are trained already it is seen that their
-    frames are the same still, which reads these: else they would be reported beside runs on other data.
+    Label images are checked in a few frames of each split. For runs that are trained already, all frames are read, to
+    see that they have not changed: otherwise one report would mix results on different data.
 
     Raises:
-        LcrSegError: says which run, or which folder, and what to do.
+        LcrSegError: says which run or folder is wrong, and what to do.
     """
     refuse_no_folder(settings.out)
     check_data(runs, settings)
@@ -154,7 +154,7 @@ def _check_labels(data: Path, split: str, labels: LabelSet) -> None:
 
 
 def _check_models(recipe: Recipe) -> None:
-    """That files are there from which the network starts or learns."""
+    """Check that the weights, the model to finetune and the teacher exist, and that the teacher fits."""
     finetune, teacher = recipe.network.finetune, recipe.loss.teacher
     weights = _weights_file(recipe.network)
     if weights is not None and not weights.is_file():
@@ -168,10 +168,10 @@ def _check_models(recipe: Recipe) -> None:
 
 
 def _weights_file(network: NetworkRecipe) -> Path | None:
-    """The file of ImageNet weights that a training would read; None where it reads none, or downloads them."""
+    """The file of ImageNet weights that a training would read; None if it reads none, or downloads them."""
     if network.weights is None or network.finetune is not None or not network.imagenet:
         return None
-    if network.name == "fcn_lite":  # has no weights that are downloaded
+    if network.name == "fcn_lite":  # its weights are always a file
         return Path(network.weights).expanduser()
     from lcr_seg_ros.networks.vgg16 import weights_file  # PyTorch takes seconds
 
@@ -179,11 +179,11 @@ def _weights_file(network: NetworkRecipe) -> Path | None:
 
 
 def run_all(runs: Sequence[PlannedRun], settings: RunSettings) -> Iterator[RunResult | RunFailure]:
-    """Bring every run to its result, one after the other; finished ones are not repeated.
+    """Train and score the runs one after the other, and yield each outcome; finished runs are not repeated.
 
-    A run that fails does not stop the others. Runs that another process works on are left to it, as failures that
-    say so. A generator: closing it, or an exception, ends the training in progress, which goes on from its last
-    checkpoint the next time.
+    A run that fails does not stop the others. A run that another process is working on is left to it and reported as a
+    failure. Closing the generator, or an exception, ends the training in progress, which the next call resumes from its
+    last checkpoint.
     """
     seen: set[str] = set()
     for run in runs:
@@ -197,7 +197,7 @@ def run_all(runs: Sequence[PlannedRun], settings: RunSettings) -> Iterator[RunRe
 
 
 def read_result(run: PlannedRun, settings: RunSettings) -> RunResult | None:
-    """The result of a run that is finished: its file names this recipe and lies beside its bundle; else None."""
+    """The stored result of a run, if it has the run's digest, all requested scores and a finished bundle; else None."""
     folder = settings.folder(run)
     try:
         values = json.loads((folder / RESULT).read_text(encoding="utf-8"))
@@ -221,17 +221,17 @@ def state_of(run: PlannedRun, settings: RunSettings) -> str:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds that a training should take, and what that is taken from."""
+    """How long a training should take, in seconds, and what the estimate is based on."""
 
     seconds: float
     source: str
 
 
 def estimate(run: PlannedRun, runs: Sequence[PlannedRun], settings: RunSettings) -> Estimate:
-    """How long a run should take on this machine.
+    """Estimate how long a run takes on this machine.
 
-    From runs of the same network and modality that are finished in the same output folder, in proportion to images
-    and pixels; where there are none, from :data:`SECONDS_PER_MEGAPIXEL`, measured elsewhere.
+    Based on finished runs of the same network and modality in the same output folder, in proportion to the number of
+    pixels; without any, on :data:`SECONDS_PER_MEGAPIXEL`, measured elsewhere. NaN seconds if neither is known.
     """
     megapixels = _megapixels(run, settings)
     kind = (run.recipe.network.name, run.recipe.input.modality)
@@ -267,7 +267,7 @@ def _finish(run: PlannedRun, settings: RunSettings) -> RunResult:
 
 
 def _train(run: PlannedRun, settings: RunSettings, folder: Path, lock: IO[str]) -> None:
-    """`train` in a process of its own: its memory and its faults end with it.
+    """Run `train` in a process of its own, so that its memory is freed and a crash stays there.
 
     Raises:
         LcrSegError: it failed; says why.
@@ -287,9 +287,9 @@ def _train(run: PlannedRun, settings: RunSettings, folder: Path, lock: IO[str]) 
         *settings.train_arguments,
     ]  # fmt: skip
     before, started = _read_seconds(folder), time.monotonic()
-    replace_file(folder / SECONDS, _UNKNOWN.encode())  # what stays if nobody is left to write how long it took
+    replace_file(folder / SECONDS, _UNKNOWN.encode())  # stays if this process is killed
     with (folder / LOG).open("a", encoding="utf-8") as output:
-        # The child holds the lock too. Should this process be killed, the run stays locked until the child ends.
+        # The child inherits the lock: if this process is killed, the run stays locked until the child ends.
         process = subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.DEVNULL,
@@ -307,7 +307,7 @@ def _train(run: PlannedRun, settings: RunSettings, folder: Path, lock: IO[str]) 
             if before is not None:
                 replace_file(folder / SECONDS, f"{before + time.monotonic() - started:.1f}\n".encode())
     if code != 0:
-        raise LcrSegError(f"training ended with code {code}: {_last_words(folder / LOG)} (all of it: {folder / LOG})")
+        raise LcrSegError(f"training ended with code {code}: {_last_message(folder / LOG)} (all of it: {folder / LOG})")
     if not _is_trained(run, folder / BUNDLE):
         raise LcrSegError(
             f"training ended well, but {folder / BUNDLE} is not of the planned recipe: see {folder / LOG}"
@@ -315,7 +315,7 @@ def _train(run: PlannedRun, settings: RunSettings, folder: Path, lock: IO[str]) 
 
 
 def child_environment() -> dict[str, str]:
-    """Of a command of this very package, wherever this process was started from."""
+    """Environment for a child process that must import this same package, whatever its working folder is."""
     package = str(Path(lcr_seg_ros.__file__).resolve().parent.parent)
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))}
 
@@ -341,7 +341,8 @@ def _score(run: PlannedRun, settings: RunSettings, folder: Path) -> RunResult:
 
 
 def _is_trained(run: PlannedRun, bundle: Path) -> bool:
-    """A whole bundle lies there and was trained by this recipe to its end, whatever options came since."""
+    """Whether ``bundle`` exists and was trained by this recipe to its end. Recipe entries that are newer than the
+    bundle count as their defaults."""
     if not bundle.is_file():
         return False
     try:
@@ -349,7 +350,7 @@ def _is_trained(run: PlannedRun, bundle: Path) -> bool:
         stored = Recipe.model_validate(record["recipe"])
     except (BundleError, KeyError, ValueError):
         return False
-    epochs = run.recipe.optimizer.epochs  # `export` makes bundles of runs that go on, too
+    epochs = run.recipe.optimizer.epochs  # compared because `export` also makes bundles of unfinished runs
     return record.get("epochs_run", epochs) == epochs and without_folders_in(stored) == without_folders_in(run.recipe)
 
 
@@ -359,10 +360,10 @@ def _refuse_other_data(
     folder: Path,
     digest: Callable[[Path, str], dict[str, Any]] = digest_split,
 ) -> None:
-    """A result counts for the images and labels that it was made on.
+    """Refuse a trained run whose images or labels have changed since.
 
     Raises:
-        LcrSegError: the splits have changed since.
+        LcrSegError: a split has changed.
     """
     if not _is_trained(run, folder / BUNDLE):
         return
@@ -387,15 +388,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _last_words(file: Path) -> str:
-    """The last line of a log that says something; the error line of this package where there is one."""
+def _last_message(file: Path) -> str:
+    """The last ``error:`` line near the end of a log, else its last line that is not empty."""
     lines = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
     errors = [line for line in lines[-40:] if line.startswith("error: ")]
     return (errors or lines or ["no output"])[-1][-600:]
 
 
 def _read_seconds(folder: Path) -> float | None:
-    """Wall time of a run's starts so far; None where it is not known."""
+    """Wall time in seconds of a run's training so far, 0 for a new run; None if it is not known."""
     file = folder / SECONDS
     if not file.is_file():
         return 0.0
@@ -404,7 +405,7 @@ def _read_seconds(folder: Path) -> float | None:
 
 
 def _megapixels(run: PlannedRun, settings: RunSettings) -> float:
-    """Training images of a run times their pixels, in millions; NaN where its data is not there."""
+    """Pixels that a run trains on, over all images and epochs, in millions; NaN if its dataset was not given."""
     if run.data not in settings.data:
         return float("nan")
     recipe = run.recipe

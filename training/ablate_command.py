@@ -1,4 +1,4 @@
-"""``ablate``: every run of a grid, and tables of what came out."""
+"""``ablate``: train and score every run of a grid, and report the results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from lcr_seg_ros.training.ablate_report import SCORES, write_ablation_report
 from lcr_seg_ros.training.train_command import options_in, values_in
 
 _PASSED_ON = ("threads", "accelerator", "devices", "nodes", "workers", "checkpoint_minutes")
-"""Options of `train` that change neither what comes out nor where it goes; several processes on GPUs alone."""
+"""Options of `train` that affect neither the result nor where it is written; several processes only on GPUs, see
+:func:`_refuse_what_decides`."""
 
 
 @click.command(
@@ -108,7 +109,7 @@ def command(
     if dry_run:
         _list(runs, settings)
         return
-    with _stopped_well():
+    with _stop_gracefully():
         failures = _run(grid, runs, settings)
     click.echo(f"report: {settings.out / 'report.md'}")
     if failures:
@@ -116,7 +117,7 @@ def command(
 
 
 def _run(grid: Grid, runs: list[PlannedRun], settings: RunSettings) -> dict[str, str]:
-    """All runs, with the report after each; returns digest to reason of those that failed."""
+    """Carry out all runs and write the report after each; returns the reasons of those that failed, by digest."""
     results = {run.digest: done for run in runs if (done := read_result(run, settings)) is not None}
     failures: dict[str, str] = {}
     folders = ", ".join(f"{name} = {path.name}" for name, path in sorted(settings.data.items()))
@@ -147,7 +148,7 @@ def _line(run: PlannedRun, result: RunResult) -> str:
 
 
 def _list(runs: list[PlannedRun], settings: RunSettings) -> None:
-    """Each training once, with its state and estimate; points that share one are told."""
+    """Print each training once, with its state and estimated time, and how many points share a training."""
     once = {run.digest: run for run in reversed(runs)}
     total = 0.0
     for run in sorted(once.values(), key=runs.index):
@@ -165,7 +166,7 @@ def _list(runs: list[PlannedRun], settings: RunSettings) -> None:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them, e.g. ``2 h 05 min``; "?" for None and NaN."""
+    """Seconds in words, e.g. ``2 h 05 min``; "?" for None and NaN."""
     if seconds is None or not math.isfinite(seconds):
         return "?"
     minutes = round(seconds / 60)
@@ -175,10 +176,11 @@ def duration(seconds: float | None) -> str:
 
 
 def _refuse_what_decides(words: tuple[str, ...]) -> None:
-    """Only options that say how a run is carried out go to `train`: what it is and where it goes, the grid says.
+    """Refuse arguments for `train` that affect the result or where it is written: these are for the grid to say.
 
     Raises:
-        click.UsageError: another one, an entry of the recipe, or what `train` does not know; says where it belongs.
+        click.UsageError: an option that is not passed on, an entry of the recipe, or something that `train` does not
+            know; says where it belongs.
     """
     try:
         options = options_in(words)
@@ -212,8 +214,8 @@ def _elsewhere(option: str) -> str:
 
 
 @contextmanager
-def _stopped_well() -> Iterator[None]:
-    """SIGTERM ends the training in progress too, as Ctrl-C does; after either it is said that nothing is lost."""
+def _stop_gracefully() -> Iterator[None]:
+    """Make SIGTERM end the training in progress, as Ctrl-C does; after either, say that finished work is kept."""
 
     def leave(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)

@@ -1,21 +1,21 @@
-"""Grids of training runs: axes of named variants over a base recipe, times seeds.
+"""Grids of training runs: a base recipe, varied along axes of named variants, each point with several seeds.
 
 ::
 
     name: losses
     recipe: nyu40                       # base: a name in config/recipes, or a file beside the grid
-    settings: {optimizer.epochs: 12}    # overrides of every run, by dotted names
+    settings: {optimizer.epochs: 12}    # overrides for every run, by dotted names
     axes:
-      loss:                             # an axis of named variants, each with overrides ...
+      loss:                             # an axis of named variants with their overrides ...
         none: {settings: {loss.constraint: null}}
         fixed: {settings: {loss.constraint.learnable: false}}
       lambda: {entry: loss.constraint.weight, values: [1, 10, 100]}   # ... or one entry swept
     seeds: [0, 1, 2]
-    baseline: {loss: none}              # optional: differences are taken against it, seed by seed
+    baseline: {loss: none}              # optional: differences to it are reported, seed by seed
 
-Later axes override earlier ones. Overrides below an entry that an earlier axis has set to null or false are dropped:
-without a constraint there is no lambda. True over a section that has entries keeps them: it is on. Points of the grid
-that come to the same recipe and data are trained once.
+Later axes override earlier ones. Overrides below a section that an earlier axis has set to null or false are dropped:
+without a constraint there is no lambda. ``true`` for a section that has entries keeps these, since it is on already.
+Points of the grid that give the same recipe and data are trained once.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from lcr_seg_ros.yaml_files import read_yaml, read_yaml_text
 
 FOLDER = CONFIG / "ablations"
 RESULTS_OF_OTHERS = FOLDER / "published"
-"""Tables of papers, to be set beside ours."""
+"""Tables from papers, for comparison with our results."""
 
 _SECTIONS_OF_RECIPES = Recipe.model_fields.keys() - {"name"} | {"base"}
 
 DEFAULT_DATA = "data"
-"""Name of the dataset that ``--data DIR`` gives; ``--data NAME=DIR`` gives others."""
+"""Name of the dataset that ``--data DIR`` gives; ``--data NAME=DIR`` gives other ones."""
 
 
 class GridError(LcrSegError, ValueError):
-    """A grid that cannot be read, contradicts itself, or asks for data that was not given."""
+    """A grid cannot be read, contradicts itself, or needs data that was not given."""
 
 
 class _Section(BaseModel):
@@ -55,7 +55,7 @@ class _Section(BaseModel):
 
 
 class Variant(_Section):
-    """What one value of an axis changes."""
+    """What one value of an axis changes in a run."""
 
     recipe: str | None = Field(None, description="another base recipe")
     data: str | None = Field(None, description="name of another dataset, given as --data NAME=DIR")
@@ -65,7 +65,7 @@ class Variant(_Section):
 
 
 class Grid(_Section):
-    """See the top of this module."""
+    """A grid as read from its file; see the module's docstring."""
 
     name: str
     about: str = Field("", description="what question it answers; printed in the report")
@@ -119,7 +119,7 @@ class Grid(_Section):
             overrides: fields to replace, e.g. ``seeds=(0,)``; None leaves a field as it is.
 
         Raises:
-            GridError: no such file, not YAML, unknown or invalid entries (each is named).
+            GridError: there is no such file, it is not YAML, or entries are unknown or invalid (each is named).
         """
         path = Path(name_or_path)
         if path.suffix not in (".yaml", ".yml"):
@@ -152,9 +152,9 @@ class PlannedRun:
     """One training run.
 
     Args:
-        point: value of each axis.
-        recipe: resolved; its seed is set.
-        data, fit, val: name of the dataset and of its splits.
+        point: the run's value on each axis.
+        recipe: with all overrides and the seed applied.
+        data, fit, val: names of the dataset and of its splits.
     """
 
     point: dict[str, str]
@@ -165,9 +165,9 @@ class PlannedRun:
 
     @property
     def digest(self) -> str:
-        """16 hex digits of what decides the result: recipe, data and splits.
+        """16 hex digits that identify what decides the result: recipe, data and splits.
 
-        Entries at their defaults are left out, so that a recipe keeps its digest when an option is added.
+        Entries at their defaults are left out, so that digests stay the same when recipes get a new entry.
         """
         decisive = {
             "recipe": self.recipe.model_dump(mode="json", exclude_defaults=True),
@@ -177,30 +177,30 @@ class PlannedRun:
 
     @property
     def title(self) -> str:
-        """For people, e.g. ``learned 10, seed 0``."""
+        """What people are shown, e.g. ``learned 10, seed 0``."""
         return f"{' '.join(self.point.values())}, seed {self.recipe.seed}".lstrip(", ")
 
     @property
     def folder(self) -> str:
-        """Name of the run folder: readable, and different for runs that differ."""
+        """Name of the run folder: readable, and unique by its digest."""
         words = re.sub(r"[^A-Za-z0-9.+-]+", "-", "_".join(self.point.values()))
         return f"{words}_s{self.recipe.seed}{self.folder_suffix}".lstrip("_")
 
     @property
     def folder_suffix(self) -> str:
-        """What :attr:`folder` ends with, and no other run's does."""
+        """The end of :attr:`folder`, which identifies the run."""
         return f"-{self.digest[:8]}"
 
 
 def plan(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[PlannedRun]:
-    """Every run of a grid, in the order of its axes, seeds innermost; equal runs appear once for each point.
+    """All runs of a grid, in the order of its axes, seeds innermost; runs that are equal appear once for each point.
 
     Args:
         grid: the grid.
-        only: axis to the values to keep; None keeps all.
+        only: by axis, the values to keep; None keeps all.
 
     Raises:
-        GridError: a recipe cannot be used, an axis or value does not exist, or nothing is left.
+        GridError: a recipe cannot be used, an axis or value does not exist, or no run is left.
     """
     check_values(grid, only or {}, error=GridError)
     runs = [
@@ -215,7 +215,7 @@ def plan(grid: Grid, only: Mapping[str, Sequence[str]] | None = None) -> list[Pl
 
 
 def check_values(grid: Grid, part: Mapping[str, Sequence[str]], error: type[ValueError] = ValueError) -> None:
-    """Raise ``error`` where ``part`` names an axis or a value that the grid does not have."""
+    """Raise ``error`` if ``part`` names an axis or a value that the grid does not have."""
     for axis, values in part.items():
         if axis not in grid.axes:
             raise error(f"there is no axis {axis!r}; axes: {', '.join(grid.axes)}")
@@ -250,9 +250,10 @@ def _plan_run(grid: Grid, point: dict[str, str], seed: int) -> PlannedRun:
 
 
 def _override(settings: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    """Later entries win; an entry that is set replaces what lies below it, and below one that is off nothing is set.
+    """``settings`` with the overrides of a later axis.
 
-    True switches a section on, and replaces nothing that is set there.
+    Later values win. A value for a section replaces all entries below it, except that ``true`` keeps them. Overrides
+    below a section that is off are dropped.
     """
     result = dict(settings)
     for name, value in later.items():
@@ -261,7 +262,7 @@ def _override(settings: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]
         if any(a in result and result[a] in (None, False) for a in above):
             continue
         if value is True and _is_set(result, name):
-            continue  # switched on: it is, with what has been set there
+            continue  # true switches a section on, and it is on with these entries
         for old in [n for n in result if n == name or n.startswith(f"{name}.")]:
             del result[old]
         result[name] = value
@@ -269,20 +270,20 @@ def _override(settings: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]
 
 
 def _is_set(settings: dict[str, Any], name: str) -> bool:
-    """Whether a section has entries, in one piece or by their dotted names, and is not off."""
+    """Whether a section has entries, as one mapping or by their dotted names, and is not off."""
     if name in settings:
         return isinstance(settings[name], dict)
     return any(entry.startswith(f"{name}.") for entry in settings)
 
 
 def _names_as_written(path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a grid that name variants, with names as they stand there: YAML takes ``off`` for false."""
+    """``baseline`` and ``keep`` with the names of variants as they are written: YAML would read ``off`` as false."""
     text = read_yaml_text(path, GridError)
     return {entry: text[entry] for entry in ("baseline", "keep") if values.get(entry) is not None}
 
 
 def _expand(name: str, axis: Any) -> Any:
-    """``{entry, values}`` as one variant per value; a variant without content changes nothing."""
+    """The variants of an axis: ``{entry, values}`` gives one for each value; one without content changes nothing."""
     if not isinstance(axis, dict):
         return axis
     if isinstance(axis.get("entry"), str) or axis.keys() == {"entry", "values"}:
@@ -307,7 +308,7 @@ def _swept(name: str, axis: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name_of(value: Any) -> str:
-    """As YAML has it, short."""
+    """The name of a swept value: as it is written in YAML, floats in short form."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)

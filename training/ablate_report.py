@@ -1,4 +1,4 @@
-"""Tables and charts of an ablation: mean and spread over seeds, differences, and published figures beside ours."""
+"""Tables and charts of an ablation: means and deviations over seeds, differences, published figures beside ours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lcr_seg_ros.training.evaluate_report import markdown_table
 from lcr_seg_ros.training.plots import Series, curves_png, dots_png
 
 SCORES = {
-    # key: (heading, how it is found in the scores of a run)
+    # key: (heading, path of keys in the scores of a run)
     "pixel_acc": ("pixel acc", ("pixel_acc",)),
     "mean_acc": ("mean acc", ("mean_acc",)),
     "mean_iou": ("mean IU", ("mean_iou",)),
@@ -44,7 +44,7 @@ Results = Mapping[str, RunResult]
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation (over n - 1) of n values, in per cent; no deviation for a single value."""
+    """Mean and sample standard deviation (n - 1) of n values, in per cent; deviation is None for a single value."""
 
     mean: float
     deviation: float | None
@@ -52,7 +52,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread | None:
-        """None where there is no value."""
+        """Of values that are fractions of 1; None if there are none."""
         if not values:
             return None
         percent = [100 * v for v in values]
@@ -64,7 +64,7 @@ class Spread:
 
     @property
     def difference_text(self) -> str:
-        """With its sign and the standard error of the mean."""
+        """The mean with its sign, and the standard error of the mean."""
         if self.deviation is None:
             return f"{self.mean:+.2f}"
         return f"{self.mean:+.2f} ± {self.deviation / math.sqrt(self.count):.2f}"
@@ -73,13 +73,13 @@ class Spread:
 def write_ablation_report(
     out: Path, grid: Grid, runs: Sequence[PlannedRun], results: Results, failures: Mapping[str, str], how: Sequence[str]
 ) -> None:
-    """Write ``report.md``, ``runs.csv`` (one line a run), ``summary.csv`` (one line a point) and charts.
+    """Write ``report.md``, ``runs.csv`` (one line per run), ``summary.csv`` (one line per point) and charts.
 
     Args:
-        out: the folder; files of the same names are replaced, each whole or not at all.
+        out: the folder; existing files are replaced, each whole or not at all.
         grid, runs: what was planned.
         results: of the runs finished so far, by digest.
-        failures: digest to reason.
+        failures: reasons by digest.
         how: lines for the head of the report.
 
     Raises:
@@ -110,7 +110,7 @@ def write_ablation_report(
 
 
 def values_of(runs: Sequence[PlannedRun], results: Results, point: Mapping[str, str], score: str) -> dict[int, float]:
-    """Seed to value, a fraction of 1, of the finished runs at a point."""
+    """A score, as a fraction of 1, of the finished runs at a point, by seed."""
     found = {}
     for run in runs:
         if run.point == point and run.digest in results:
@@ -164,13 +164,13 @@ def _difference_table(grid: Grid, runs: Sequence[PlannedRun], results: Results) 
 def paired_differences(
     runs: Sequence[PlannedRun], results: Results, point: Mapping[str, str], against: Mapping[str, str], score: str
 ) -> list[float]:
-    """Score at ``point`` less score at ``against``, of each seed that both have; fractions of 1."""
+    """Score at ``point`` minus score at ``against`` for each seed that both have; fractions of 1."""
     here, there = (values_of(runs, results, p, score) for p in (point, against))
     return [here[seed] - there[seed] for seed in here if seed in there]
 
 
 def _published_tables(grid: Grid, runs: Sequence[PlannedRun], results: Results) -> list[str]:
-    """The published tables with our figures in the same cells: theirs / ours."""
+    """The published tables, each score in two columns: published and ours."""
     published = _read_published(str(grid.published))
     parts = [f"## Published figures and ours, in %\n\nPublished: {published['source']}"]
     for table in published["tables"]:
@@ -202,7 +202,7 @@ def _read_published(name: str) -> dict[str, Any]:
 
 
 def _write_charts(out: Path, grid: Grid, runs: Sequence[PlannedRun], results: Results) -> list[str]:
-    """A curve for each axis of numbers, and dots for all points; names of the files without ``.png``."""
+    """Write a chart of curves for each axis of numbers, and one of dots for all points; returns their names."""
     written = []
     for score in (s for s in CHARTED if s in _measured(runs, results)):
         charts = {f"{score}_by_{axis}": _curves(grid, runs, results, axis, score) for axis in grid.axes}

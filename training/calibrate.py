@@ -1,4 +1,4 @@
-"""Confidence that can be believed: scores divided by one temperature (Guo et al., ICML 2017), inside the network."""
+"""Calibrated confidence: scores divided by a temperature (Guo et al., ICML 2017), which is built into the weights."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from lcr_seg_ros.weights import state_dict_from_onnx
 
 PIXELS_PER_FRAME = 1000
 RANGE = (0.2, 5.0)
+"""Temperatures that are searched."""
 
 
 def find_temperature(bundle: ModelBundle, folder: DatasetFolder) -> float:
-    """The temperature at which the network's probabilities are most likely to have given the annotation.
+    """The temperature, within :data:`RANGE`, at which the annotation is most likely under the network's probabilities.
 
-    Each frame gives :data:`PIXELS_PER_FRAME` of its annotated pixels, spread at random but the same each time.
+    :data:`PIXELS_PER_FRAME` annotated pixels are drawn from each frame, at random but the same in every call.
 
     Args:
-        bundle: whose scores are to be divided.
+        bundle: the model to calibrate.
         folder: annotated frames that the network was not trained on.
 
     Raises:
-        SourceError: a frame has no label image, or one of other classes, or nothing is annotated.
+        SourceError: a frame has no label image, or one with other classes, or nothing is annotated.
     """
     refuse_other_classes(folder.path, bundle.labels, "calibrate with frames of the model's own classes")
     backend, prepare = create_backend(bundle), Preprocessor(bundle.input)
@@ -72,7 +73,7 @@ def find_temperature(bundle: ModelBundle, folder: DatasetFolder) -> float:
 
 
 def _most_likely(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> float:
-    """Of (P, N) log probabilities and (P,) true channels."""
+    """The temperature of least cross-entropy for (P, N) log probabilities and (P,) true channels."""
 
     def surprise(log_temperature: float) -> float:
         divided = scores / np.float32(np.exp(log_temperature))
@@ -85,17 +86,18 @@ def _most_likely(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) 
 
 
 def with_temperature(bundle: ModelBundle, temperature: float) -> ModelBundle:
-    """The same model, its scores divided by a temperature: its last layer is, so running it costs nothing.
+    """The same model with its scores divided by a temperature: the weights of its last layer are, at no cost at run
+    time.
 
-    The scores that the bundle records stay, since labels do not change but where probabilities are interpolated; but
-    not what they say of confidence.
+    The recorded scores are kept, because labels change only where probabilities are interpolated; but those of
+    confidence are removed.
 
     Args:
         bundle: of a network that ends in a linear layer ``score``; not a grouped or fused one.
-        temperature: > 0; above 1 the network becomes less sure.
+        temperature: > 0; above 1, confidence becomes lower.
 
     Raises:
-        BundleError: another network, or a temperature that is not > 0.
+        BundleError: the network has no such layer, or the temperature is not a finite number > 0.
     """
     if not 0 < temperature < float("inf"):
         raise BundleError(f"a temperature is > 0, got {temperature}")
@@ -120,7 +122,15 @@ def with_temperature(bundle: ModelBundle, temperature: float) -> ModelBundle:
 
 
 def write_calibrated(model: str | Path, out: Path, data: Path, split: str) -> tuple[float, dict[str, Any]]:
-    """Calibrate a bundle on a split, write it with its scores there, and return temperature and scores by split.
+    """Calibrate a bundle on a split and write it with its scores there.
+
+    Args:
+        model: shipped name or path of the bundle.
+        out: bundle to write.
+        data, split: annotated frames that it was not trained on.
+
+    Returns:
+        The temperature, and the scores by split.
 
     Raises:
         BundleError, SourceError: as :func:`find_temperature` and :func:`with_temperature`.

@@ -1,4 +1,4 @@
-"""What a run leaves while it goes on: checkpoints, preview pictures, and the line that tells how it fares."""
+"""Lightning callbacks of a run: checkpoints, preview pictures and the progress line."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lcr_seg_ros.render import colorize, write_image
 from lcr_seg_ros.training.module import SegmentationTraining
 
 PREVIEW_HEIGHT = 200
-"""Pixels of a preview's row."""
+"""Height of a preview's row in pixels."""
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes the run's state after each epoch, and within one every so many minutes or steps; whole or not at all.
+    """Writes the run's state after each epoch, and also every so many minutes or steps within one.
 
-    A state that has diverged is not written: the one before stays.
+    The file is replaced as a whole. A state that has diverged is not written: the previous file stays.
 
     Args:
         path: the file.
-        minutes: between checkpoints within an epoch; 0: none by the clock.
-        steps: of the optimiser between checkpoints within an epoch; 0: none by their number.
+        minutes: between checkpoints within an epoch; 0: none by time.
+        steps: optimiser steps between checkpoints within an epoch; 0: none by steps.
     """
 
     def __init__(self, path: Path, minutes: float = 10.0, steps: int = 0) -> None:
@@ -44,7 +44,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         moved = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if batch_idx + 1 == trainer.num_training_batches:
-            self._last_image = batch[0][:1].clone()  # the end of the epoch has no batch
+            self._last_image = batch[0][:1].clone()  # on_train_epoch_end gets no batch
         elif moved and self._is_due(trainer):
             self._write_unless_diverged(trainer, pl_module, batch[0][:1])
 
@@ -70,18 +70,18 @@ class LastCheckpoint(Checkpoint):
             trainer.save_checkpoint(draft)
             if trainer.is_global_zero:
                 draft.replace(self._path)
-        except OSError as error:  # it would name a file of Lightning's own, which is gone
+        except OSError as error:  # it may name a temporary file of Lightning's: name ours instead
             draft.unlink(missing_ok=True)
             raise OSError(error.errno, error.strerror, str(self._path)) from error
         self._written_at, self._written_step = time.monotonic(), trainer.global_step
 
 
 class Previews(Callback):
-    """After each validation ``FOLDER/epoch_0005.png``: what the network saw, the annotation, what it said.
+    """Writes ``FOLDER/epoch_0005.png`` after each validation: input, annotation and prediction of some frames.
 
     Args:
         folder: for the pictures.
-        labels: gives the colours.
+        labels: gives the classes' colours.
     """
 
     def __init__(self, folder: Path, labels: LabelSet) -> None:
@@ -100,7 +100,7 @@ class Previews(Callback):
                 logger.experiment.add_image("validation", picture, trainer.global_step, dataformats="HWC")
 
     def _panel(self, image: torch.Tensor) -> np.ndarray[Any, Any]:
-        """(3, h, w) colours or (h, w) channels, negative where there is no label."""
+        """An RGB picture of an image, (3, h, w) in 0..255, or of score channels, (h, w), negative where void."""
         if image.ndim == 3:
             picture = image.clamp(0, 255).byte().permute(1, 2, 0).numpy()
         else:
@@ -110,7 +110,7 @@ class Previews(Callback):
 
 
 class ProgressLine(TQDMProgressBar):
-    """Lightning's bar of the epoch, with the learning rate and the time until the whole run ends."""
+    """Lightning's progress bar of the epoch, with the learning rate and the time left until the end of the run."""
 
     def __init__(self, refresh_rate: int = 5) -> None:
         super().__init__(refresh_rate=refresh_rate)

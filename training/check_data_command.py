@@ -1,4 +1,4 @@
-"""``check-data``: is a dataset folder what training takes it for?"""
+"""``check-data``: find faults of a dataset folder before training."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What the constraint costs by itself, against the same as plain convolutions of every class: time of steps that take
-turns, memory of processes of their own, and how exact each of them is."""
+"""Cost of the constraint by itself, ours compared with plain convolutions of every class: time, with both taking turns;
+memory, each in a process of its own; and numerical error."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SIZES: tuple[Size, ...] = ((4, 40, 200, 264), (1, 40, 480, 640))
 
 WAYS = ("ours", "plain")
 RESULTS = ("value", "gradient_of_probabilities", "gradient_of_kernels")
-"""What a step gives. The last sums millions of terms of either sign, the hardest for float32."""
+"""Results of a step. The last sums millions of terms of both signs, which is the hardest for float32."""
 
 
 class ConstraintSteps:
-    """The constraint on random class probabilities, forward and backward, in either way.
+    """The constraint on random class probabilities, forward and backward: ``ours`` or ``plain``.
 
     Args:
         size: of the probabilities; the guide is an RGB image of the same size.
@@ -40,7 +40,7 @@ class ConstraintSteps:
         self.guide = torch.rand(images, 3, height, width)
 
     def step(self, way: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Value, and gradients for probabilities and kernels, of ``ours`` or ``plain``."""
+        """:data:`RESULTS` of one of :data:`WAYS`: value, and gradients of probabilities and kernels."""
         self.maps.grad = self.module.kernels.grad = None
         value = self.module(self.maps, self.guide) if way == "ours" else self._plain()
         value.backward()
@@ -48,18 +48,19 @@ class ConstraintSteps:
         return value.detach(), self.maps.grad, self.module.kernels.grad
 
     def _plain(self) -> Tensor:
-        """Every class convolved with every kernel, as Eq. 5 reads."""
+        """Convolve every class with every kernel, as Eq. 5 is written."""
         images, classes, height, width = self.maps.shape
         response = F.conv2d(self.maps.reshape(-1, 1, height, width), self.module.kernels[:, None])
         response = response.reshape(images, classes, -1, height - 2, width - 2)
         return self.module.weight * (self.module.contextual_weights(self.guide)[:, None] * response.abs()).mean()
 
     def cases(self) -> dict[str, Callable[[], object]]:
-        """The steps by way, for a clock."""
+        """A function for each of :data:`WAYS`, to be timed."""
         return {way: lambda way=way: self.step(way) for way in WAYS}  # type: ignore[misc]
 
     def errors(self) -> dict[str, dict[str, float]]:
-        """By way, how far :data:`RESULTS` are from those of plain convolutions in float64, as shares of the largest."""
+        """For each of :data:`WAYS`, the largest error of each of :data:`RESULTS` against plain convolutions in float64,
+        relative to the largest value."""
         exact = ConstraintSteps(self.size)
         exact.module.double()
         exact.maps = self.maps.detach().double().requires_grad_()
@@ -72,7 +73,7 @@ class ConstraintSteps:
 
 
 def extra_memory_mib(size: Size, way: str) -> float:
-    """By how much a process of its own grows, at its peak, when it takes two such steps, in MiB."""
+    """Growth of peak memory, in MiB, that two steps cause in a process of their own."""
     arguments = [way, *map(str, size)]
     answer = subprocess.run([sys.executable, "-m", __name__, *arguments], capture_output=True, text=True, check=True)
     return float(answer.stdout)
@@ -80,7 +81,7 @@ def extra_memory_mib(size: Size, way: str) -> float:
 
 def _growth_mib(way: str, size: Size) -> float:
     torch.set_num_threads(1)
-    ConstraintSteps((1, 2, 16, 16)).step(way)  # loads what is loaded once
+    ConstraintSteps((1, 2, 16, 16)).step(way)  # loads what the first step loads
     steps = ConstraintSteps(size)
     before = peak_resident_mib()
     for _ in range(2):

@@ -1,4 +1,5 @@
-"""Pictures of what the contextual constraint does: its kernels before and after, its weights, and boundaries."""
+"""Pictures of what the contextual constraint does: its kernels before and after training, its weight maps W, and
+boundaries with and without it."""
 
 from __future__ import annotations
 
@@ -24,12 +25,13 @@ from lcr_seg_ros.training.plots import Panel, panels_png
 from lcr_seg_ros.training.recipe import Recipe, dotted_entries
 
 DIRECTIONS = ("NW", "N", "NE", "E", "SE", "S", "SW", "W")
-"""Where the neighbour of each kernel of the bank ``difference`` lies."""
+"""Direction of the neighbour that each kernel of the bank ``difference`` subtracts from the centre."""
 
 ZOOM = 4
-"""Image pixels of a boundary crop are drawn so many times larger."""
+"""Magnification of boundary crops."""
 
 CROP_PX = 96
+"""Side of a boundary crop in image pixels."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,9 @@ class LearnedConstraint:
     """The constraint at the end of a run.
 
     Args:
-        constraint: with the learned kernels; ``initial_kernels`` are those of the start.
+        constraint: with the learned kernels, and the initial ones as ``initial_kernels``.
         recipe: of the run.
-        stride: pixels of the network's input from one score to the next.
+        stride: of the network's scores, in pixels of its input.
     """
 
     constraint: ContextualRegularization
@@ -51,7 +53,7 @@ class LearnedConstraint:
         """Read it from a run folder of ``train``.
 
         Raises:
-            SourceError: no checkpoint there, or the run had no constraint.
+            SourceError: there is no checkpoint, or the run had no constraint, or one guided by features.
         """
         checkpoint = read_checkpoint(run / "last.ckpt")
         recipe = Recipe.model_validate(checkpoint[CHECKPOINT_KEY]["record"]["recipe"])
@@ -69,10 +71,10 @@ class LearnedConstraint:
         return cls(constraint, recipe, stride)
 
     def refuse_as_baseline(self, run: Path) -> None:
-        """See that another run differs from this one in the constraint alone.
+        """Refuse another run as the baseline of this one, unless the constraint is all that they differ in.
 
         Raises:
-            SourceError: it had one, too, or follows another recipe in more; lists in what.
+            SourceError: the other run had a constraint too, or differs in other entries, which are listed.
         """
         other = Recipe.model_validate(read_checkpoint(run / "last.ckpt")[CHECKPOINT_KEY]["record"]["recipe"])
         if other.loss.constraint is not None:
@@ -86,11 +88,14 @@ class LearnedConstraint:
             )
 
     def weights(self, frame: RgbdFrame, hha: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.float32]:
-        """W of Eq. 6 on a frame, (8, h - 2, w - 2) in 0..1, at the size at which the constraint acted in training.
+        """W of Eq. 6 on a frame, at the size at which the constraint acted in training.
 
         Args:
-            frame: colour is the guide, or
-            hha: (H, W, 3) uint8, where the recipe says so.
+            frame: its colour is the guide, unless the recipe's guide is HHA.
+            hha: (H, W, 3) uint8 HHA of the frame.
+
+        Returns:
+            (8, h - 2, w - 2) float32 in 0..1.
         """
         asked = self.recipe.loss.constraint
         assert asked is not None
@@ -104,7 +109,7 @@ class LearnedConstraint:
 
 
 def kernels_png(constraint: ContextualRegularization) -> bytes:
-    """The eight kernels at the start, at the end, and what training changed; numbers in each cell."""
+    """The eight kernels before training, after it, and their difference, with the number in each cell."""
     before = constraint.initial_kernels.numpy()
     after = constraint.kernels.detach().numpy()
     most = float(np.abs(after - before).max()) or 1.0
@@ -120,7 +125,7 @@ def weights_png(frame: RgbdFrame, weights: npt.NDArray[np.float32]) -> bytes:
     """A frame and its eight weight maps: dark where the constraint lets probabilities change.
 
     Args:
-        frame: what the weights were made of.
+        frame: that the weights were computed on.
         weights: (8, h, w), see :meth:`LearnedConstraint.weights`.
     """
     maps = [Panel(f"W, {name}", w, None, "gray") for name, w in zip(DIRECTIONS, weights, strict=True)]
@@ -129,10 +134,10 @@ def weights_png(frame: RgbdFrame, weights: npt.NDArray[np.float32]) -> bytes:
 
 
 def boundaries_png(items: list[SourceFrame], without: Segmenter, with_constraint: Segmenter) -> bytes:
-    """Crops where two models disagree most: colour, annotation, the labels of each.
+    """Crops where two models disagree most: colour, annotation, and the labels of each model.
 
     Args:
-        items: annotated frames; each gives one row.
+        items: annotated frames; each gives a row.
         without, with_constraint: models of the same classes.
     """
     rows = []
@@ -151,7 +156,7 @@ def boundaries_png(items: list[SourceFrame], without: Segmenter, with_constraint
 
 
 def _busiest(disagree: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    """Top and left of the crop with the most of these pixels."""
+    """Top and left of the crop that contains most of these pixels."""
     height, width = disagree.shape
     total = cv2.boxFilter(disagree.astype(np.float32), -1, (CROP_PX, CROP_PX), normalize=False)
     half = CROP_PX // 2

@@ -22,16 +22,16 @@ SCORES = {
 
 
 def write_curves(run: Path) -> Path:
-    """Draw ``RUN/curves.png`` from ``RUN/log``; a resumed run has several logs, of which the later one counts.
+    """Draw ``RUN/curves.png`` from the logs in ``RUN/log``.
 
     Args:
         run: a run folder.
 
     Returns:
-        The picture.
+        Path of the picture.
 
     Raises:
-        SourceError: the run has no log with anything in it.
+        SourceError: the run has no log, or its logs have neither losses nor scores.
         LcrSegError: matplotlib is not installed.
     """
     curves = read_curves(run)
@@ -42,7 +42,7 @@ def write_curves(run: Path) -> Path:
     scores = {title: [(s, 100 * v) for s, v in curves[n]] for n, title in SCORES.items() if n in curves}
     if scores:
         panels["validation, %"] = scores
-    rates: dict[tuple[tuple[int, float], ...], list[str]] = {}  # groups of parameters that share one
+    rates: dict[tuple[tuple[int, float], ...], list[str]] = {}  # names of groups by their common curve
     for name in sorted(curves):
         if name.startswith("lr-"):
             rates.setdefault(tuple(curves[name]), []).append(name.removeprefix("lr-"))
@@ -54,7 +54,9 @@ def write_curves(run: Path) -> Path:
 
 
 def read_curves(run: Path) -> dict[str, Curve]:
-    """(step, value) of each column of the logs, in order of the steps; values that are not finite are left out.
+    """Each column of the logs as (step, value) pairs in order of the steps, without values that are not finite.
+
+    A resumed run has several logs; from a log's first step on, it replaces those before it.
 
     Raises:
         SourceError: the run has no log.
@@ -70,7 +72,7 @@ def read_curves(run: Path) -> dict[str, Curve]:
             rows = [row for row in csv.DictReader(file) if (row.get("step") or "").isdigit()]
         if rows:
             begun = min(int(row["step"]) for row in rows)
-            for curve in curves.values():  # what a stopped run logged after its last checkpoint was done again
+            for curve in curves.values():  # steps that a stopped run logged after its last checkpoint were repeated
                 for step in [s for s in curve if s >= begun]:
                     del curve[step]
         for row in rows:

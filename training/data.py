@@ -1,4 +1,4 @@
-"""Annotated frames as what a network is trained on: cut, flipped, recoloured, worn and mixed."""
+"""The training data set: annotated frames, augmented (cropped, flipped, recoloured, with worn depth, mixed)."""
 
 from __future__ import annotations
 
@@ -29,39 +29,44 @@ from lcr_seg_ros.training.recipe import Recipe
 from lcr_seg_ros.training.worn_depth import wear
 
 IGNORED = -1
-"""Target of void pixels: dropped by the cross-entropy."""
+"""Target of void pixels: left out of the cross-entropy."""
 PADDED = -2
-"""Target of pixels that an augmentation put around the image: dropped by the constraint as well."""
+"""Target of pixels that augmentation added around the image: left out of the constraint as well."""
 _BORDER_GREY = 127
 
 _Window = tuple[int, int, int, int]
-"""Top, left, height and width of what is cut out of an image; may lie partly beyond it."""
+"""Top, left, height and width in pixels of a crop, which may extend beyond the image."""
 
 log = logging.getLogger(__name__)
 
 
 class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
-    """Augmented examples.
+    """Examples, augmented and resized.
 
-    Items are ``(image, guide, target)``: (C, h, w) float32 in 0..255, not yet normalised; (3, h, w) float32
-    in 0..1, what the constraint looks at; (h, w) int64 score channels, ``IGNORED`` where void, ``PADDED``
-    beyond the image. With a teacher there is a fourth, what it sees: (C', H', W') float32 in 0..255, of its own size,
-    cut and flipped alike, but with colour and depth as they were.
+    Items are ``(image, guide, target)``:
 
-    An item asked for as ``(epoch, index)`` is a function of seed, epoch and index, and its size that of the epoch;
-    asked for as ``index`` it draws from PyTorch's random numbers and has the full size.
+    - image: (C, h, w) float32 in 0..255, not yet normalised;
+    - guide: (3, h, w) float32 in 0..1, for the constraint;
+    - target: (h, w) int64 score channels, ``IGNORED`` where void, ``PADDED`` beyond the image.
 
-    Frames that are not cut, or cut in their own aspect ratio (``augmentation.scale``), keep it as they do on the robot
-    (:func:`~lcr_seg_ros.preprocess.network_size`), at the recipe's shorter side. Batches need one size, though: frames
-    of several aspect ratios are all resized to the recipe's, and a warning says so. Random crops always have that.
+    With a teacher there is a fourth element, the teacher's image: (C', H', W') float32 in 0..255 at the teacher's own
+    size, cropped and flipped in the same way, but with the original colour and depth.
+
+    An item requested as ``(epoch, index)`` is a function of seed, epoch and index, and has the size of that epoch. One
+    requested as ``index`` draws from PyTorch's global generator and has the full size.
+
+    Frames that are not cropped, or cropped in their own aspect ratio (``augmentation.scale``), keep that ratio, as on
+    the robot (:func:`~lcr_seg_ros.preprocess.network_size`), with the recipe's shorter side. But a batch needs one
+    size: frames of several aspect ratios are all resized to the recipe's size, with a warning. Random crops
+    (``crop_area``, ``crop_aspect``) always have the recipe's size.
 
     Args:
-        examples: a list; see :func:`folder_examples`.
-        recipe: sizes, modality, augmentation, guide.
+        examples: see :func:`folder_examples`.
+        recipe: gives sizes, modality, augmentation and guide.
         labels: maps mask ids to score channels.
         extra: rendered examples, of which ``recipe.rooms.per_epoch`` are drawn anew each epoch.
         augment: False only resizes.
-        teacher: what a teacher wants to see.
+        teacher: input of the teacher, if there is one.
     """
 
     def __init__(
@@ -82,7 +87,8 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
         shapes = {example.labels.shape for example in (*examples, *(extra if self._extra_count else ()))}
         self._frame_sizes = {(width, height) for height, width in shapes}
         self._warn_of_distortion((recipe.input.width, recipe.input.height))
-        # Not the exact execution of the cache: it is a hundred times slower, and differs by less than what wears depth.
+        # Not the exact execution, as in the cache: it takes a hundred times longer, and the difference is smaller than
+        # what wearing does to depth.
         self._hha = HhaEncoder("fast", recipe.input.hha_settings) if a.worn_depth else None
 
     def __len__(self) -> int:
@@ -98,12 +104,13 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
             return self._item(position, self._fitted(size))
 
     def _fitted(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) in pixels that frames get in place of such a training size; see the class."""
+        """(width, height) in pixels to resize to where the recipe says ``size``: in the frames' own aspect ratio if
+        all have the same."""
         sizes = self._sizes_of_whole_frames(size)
         return sizes.pop() if len(sizes) == 1 else size
 
     def _sizes_of_whole_frames(self, size: tuple[int, int]) -> set[tuple[int, int]]:
-        """As a robot has them; none where parts of any ratio are cut out."""
+        """The sizes, (width, height), that the frames would have on a robot; none if random crops change the ratio."""
         if self._augment and self._recipe.augmentation.scale is None:
             return set()
         spec = InputSpec("rgb", size[1], size[0], (0.0,) * 3, (1.0,) * 3)
@@ -126,33 +133,33 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
         return image, guide, target, *(seen for seen, _ in of_teacher)
 
     def _views(self, index: int, size: tuple[int, int]) -> list[tuple[Tensor, ...]]:
-        """A frame as the network sees it, its guide and its target; then, if there is one, as a teacher does, and the
-        target at its size."""
+        """``(image, guide, target)`` for the network, then, with a teacher, ``(image, target)`` at the teacher's size;
+        all from one crop of one frame."""
         if index < len(self._examples):
             example = self._examples[index]
         else:
             example = self._extra[int(torch.randint(len(self._extra), ()))]
         sensed = self._sense_anew(example) if self._augment else example
-        window, flip = self._moves(*example.labels.shape)
-        rgb, hha, target = self._move(sensed, window, flip, size)
+        window, flip = self._draw_crop_and_flip(*example.labels.shape)
+        rgb, hha, target = self._crop_resize_flip(sensed, window, flip, size)
         guide = rgb
-        if not self._guides_by_rgb:  # of depth as it was, whatever another camera makes of it: W knows the boundaries
-            guide = hha if sensed is example else self._move(example, window, flip, size)[1]
+        if not self._guides_by_rgb:  # from the original depth even if it was worn: W should show the true boundaries
+            guide = hha if sensed is example else self._crop_resize_flip(example, window, flip, size)[1]
         seen = self._colour(rgb) if self._augment else rgb
         views: list[tuple[Tensor, ...]] = [
             (_channels(seen, hha, self._recipe.input.modality), guide.float() / 255, target)
         ]
         if self._teacher is not None:
             of_teacher = self._fitted((self._teacher.width, self._teacher.height))
-            rgb, hha, target = self._move(example, window, flip, of_teacher)
+            rgb, hha, target = self._crop_resize_flip(example, window, flip, of_teacher)
             views.append((_channels(rgb, hha, self._teacher.modality), target))
         return views
 
     def _sense_anew(self, example: Example) -> Example:
-        """The frame as another camera would have delivered its depth."""
+        """The frame, at random with worn depth (HHA computed anew) or with none at all."""
         a = self._recipe.augmentation
         if a.no_depth and torch.rand(()) < a.no_depth:
-            return replace(example, hha=np.zeros_like(example.hha))  # what HHA is where no depth is valid
+            return replace(example, hha=np.zeros_like(example.hha))  # HHA of a frame without valid depth
         if self._hha is None or torch.rand(()) >= a.worn_depth or example.depth_mm is None:
             return example
         assert example.intrinsics is not None
@@ -160,22 +167,26 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
         worn = wear(depth_to_metres(example.depth_mm), rng)
         return replace(example, hha=self._hha.encode(worn, example.intrinsics))
 
-    def _moves(self, height: int, width: int) -> tuple[_Window, bool]:
-        """What is cut out of an image of this size, and whether it is flipped."""
+    def _draw_crop_and_flip(self, height: int, width: int) -> tuple[_Window, bool]:
+        """The crop of an image of this size in pixels, and whether it is flipped; drawn at random."""
         if not self._augment:
             return (0, 0, height, width), False
         window = self._window(height, width)
         return window, bool(torch.rand(()) < self._recipe.augmentation.flip)
 
-    def _move(
+    def _crop_resize_flip(
         self, example: Example, window: _Window, flip: bool, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Crop, resize and flip all three alike, with the resizing that the robot's frames go through."""
+        """Crop, resize and flip colour, HHA and labels alike; images are resized as on the robot.
+
+        Returns:
+            rgb and hha, (3, h, w) uint8, and the target, (h, w) int64; ``size`` is (w, h).
+        """
         rgb, hha = (_cut(x, window, _BORDER_GREY) for x in (example.rgb, example.hha))
         channels = self._channel[torch.from_numpy(example.labels).long()].numpy().astype(np.int16)
         channels = _cut(channels, window, PADDED)
         images = [_as_tensor(resize_image(x, size), flip).permute(2, 0, 1) for x in (rgb, hha)]
-        # Exact: at the middle of each pixel, where the others are centred as well; the plain one takes its corner.
+        # INTER_NEAREST_EXACT samples pixel centres, as the resizing of images does; INTER_NEAREST samples corners.
         nearest = cv2.resize(channels, size, interpolation=cv2.INTER_NEAREST_EXACT)
         return images[0], images[1], _as_tensor(nearest, flip).long()
 
@@ -203,8 +214,8 @@ def _warn_once(text: str, *values: str) -> None:
 
 
 def _mixed(under: list[tuple[Tensor, ...]], over: list[tuple[Tensor, ...]]) -> list[tuple[Tensor, ...]]:
-    """Half of the classes of ``over`` cut out and laid over ``under`` (ClassMix, Olsson et al., WACV 2021), in all that
-    belongs to a view. Things then stand where they never do, and have to be known by what they look like."""
+    """ClassMix (Olsson et al., WACV 2021): half of the classes of ``over``, cut out and pasted onto ``under``, in all
+    tensors of each view. Objects out of their context have to be recognised by their appearance."""
     *_, target = over[0]
     present = target[target >= 0].unique()
     drawn = present[torch.randperm(len(present))[: (len(present) + 1) // 2]]

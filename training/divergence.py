@@ -1,4 +1,4 @@
-"""Whether a network can still answer. A loss tells at the step after, which the weights that a run ends with lack."""
+"""Whether a network has diverged. The loss shows it at the next step only, and a run's last step has none after it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 
 def divergence(network: nn.Module, images: Tensor) -> str | None:
-    """What of a network is not finite any more: weights, statistics, or the scores that it gives.
+    """Which part of a network is no longer finite: its weights, batch norm statistics, or scores.
 
-    Weights of 1e20 are finite still; that they are absurd shows in scores.
+    Absurd weights such as 1e20 are still finite, but their scores are not.
 
     Args:
-        network: in evaluation while it is asked, then as it was; no random number is drawn.
+        network: put into evaluation mode for the check, then back into the mode it was in; no random numbers are drawn.
         images: (B, C, H, W) typical input.
 
     Returns:
-        Words for a message; None where all is well.
+        What is wrong, for a message; None if nothing is.
     """
     broken = [n for n, value in network.state_dict().items() if value.is_floating_point() and not _is_finite(value)]
     if broken:

@@ -1,4 +1,4 @@
-"""Which frames make which step: a function of seed and epoch, on every machine and in every process."""
+"""Which frames form which batch: a function of seed and epoch alone, on every machine and in every process."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch.utils.data import Sampler
 
 
 def seed_of(*parts: int) -> int:
-    """A 63-bit seed that differs for every tuple of integers, the same on every machine."""
+    """A 63-bit seed: a hash of a tuple of integers, the same on every machine."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of ``(epoch, index)``: an order that is a function of seed and epoch, so that nothing of it can be lost.
+    """Batches of ``(epoch, index)``, shuffled by seed and epoch alone, so that a resumed run needs no sampler state.
 
-    Every process of a distributed run takes its share of each batch, so that their batches together are those of a
-    run of one process. What does not fill a batch at the end is left out, unless there is only that.
+    In a distributed run, each process gets its share of every batch; together the shares are the batches of a run in
+    one process. An incomplete last batch is dropped, unless it is the only one.
 
     Args:
         count: items of the data set.
-        batch_size: of all processes together.
+        batch_size: images of a batch, all processes together.
         seed: of the recipe.
-        rank, processes: which share is this one's.
-        first_epoch, first_batch: where a resumed run goes on.
+        rank, processes: this process's number, from 0, and how many there are.
+        first_epoch, first_batch: where a resumed run goes on, counted from 0.
 
     Raises:
         ValueError: the batch cannot be shared evenly.
@@ -53,7 +53,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
     @property
     def sampler(self) -> EpochBatches:
-        """Itself: where Lightning looks for ``set_epoch`` on a batch sampler."""
+        """Itself: Lightning calls ``set_epoch`` on a batch sampler's ``sampler``."""
         return self
 
     def set_epoch(self, epoch: int) -> None:

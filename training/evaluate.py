@@ -1,4 +1,4 @@
-"""Scores of a model bundle on a dataset folder: the same frame-to-labels path as the robot's. No PyTorch."""
+"""Scores of a model bundle on a dataset folder, by the same path from frame to labels as on the robot. No PyTorch."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from lcr_seg_ros.training.metrics import (
 from lcr_seg_ros.training.worn_depth import wear
 
 BOUNDARY_RADII_PX = (3, 7)
-"""Half-widths of the bands that ``--boundary`` scores."""
+"""Half-widths in pixels of the bands that ``--boundary`` scores."""
 
 DEPTHS = ("given", "worn", "none")
-"""What :func:`evaluate` may do to depth."""
+"""Choices of :func:`evaluate` for depth."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A part of an image, in pixels counted from 0."""
+    """A rectangle in an image, in pixels counted from 0."""
 
     top: int
     left: int
@@ -50,22 +50,22 @@ class Window:
     width: int
 
     def of(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The window's pixels of an (H, W, ...) image, contiguous in memory."""
+        """The part of an (H, W, ...) image inside the window, contiguous in memory."""
         return np.ascontiguousarray(image[self.top : self.top + self.height, self.left : self.left + self.width])
 
 
 NYUDV2_WINDOW = Window(top=45, left=40, height=425, width=560)
 """Rows 46..470 and columns 41..600, counted from 1, of a 640x480 frame of NYU Depth V2.
 
-Gupta et al. (CVPR 2013) and the FCN authors cut their frames so, to be rid of the white frame that the rectification
-of the colour image leaves.
+Gupta et al. (CVPR 2013) and the FCN authors crop their frames like this, to remove the white border that rectifying the
+colour image leaves.
 """
 _NYUDV2_SHAPE = (480, 640)
 
 
 @dataclass(frozen=True)
 class FrameScore:
-    """One frame by itself: its mean IU over the classes that are true or predicted there, a fraction of 1."""
+    """Score of a single frame: mean IU, a fraction of 1, over the classes that are true or predicted in it."""
 
     name: str
     mean_iou: float
@@ -76,11 +76,11 @@ class Evaluation:
     """What was counted over a dataset folder.
 
     Args:
-        confusion: of the whole set.
-        bands: by radius in pixels, counts of the pixels in :func:`~lcr_seg_ros.training.metrics.boundary_band` only.
-        frames: each frame's own score, in the order of the folder; frames that are void all over are left out.
-        frame_count: of the folder.
-        reliability: of the confidence.
+        confusion: over all pixels.
+        bands: by radius in pixels, over the pixels in :func:`~lcr_seg_ros.training.metrics.boundary_band` only.
+        frames: score of each frame, in the order of the folder, without frames that are entirely void.
+        frame_count: frames in the folder.
+        reliability: how far confidence agrees with accuracy.
     """
 
     confusion: ConfusionMatrix
@@ -90,12 +90,14 @@ class Evaluation:
     reliability: Reliability
 
     def scores(self) -> dict[str, Any]:
-        """The stable keys: ``pixel_acc``, ``mean_acc``, ``mean_iou``, ``fw_iou``, ``per_class_iou``, ``frames``.
+        """All scores, fractions of 1, under keys that do not change from release to release.
 
-        Also ``calibration_error`` and ``reliability``, see :class:`~lcr_seg_ros.training.metrics.Reliability`.
+        ``pixel_acc``, ``mean_acc``, ``mean_iou``, ``fw_iou`` and ``per_class_iou``: see
+        :func:`~lcr_seg_ros.training.metrics.scores_from_confusion`. ``frames``: their number. ``calibration_error``
+        and ``reliability``: see :class:`~lcr_seg_ros.training.metrics.Reliability`.
 
-        Where bands were asked for, also ``boundary``: by radius, ``mean_iou``, ``pixel_acc`` and ``per_class_iou`` in
-        the band, and ``share``, the part of all counted pixels that lies in it; and ``rare_iou``, see
+        With bands also ``boundary``: by radius, ``mean_iou``, ``pixel_acc`` and ``per_class_iou`` in the band, and
+        ``share``, its share of all counted pixels; and ``rare_iou``, see
         :func:`~lcr_seg_ros.training.metrics.rare_class_iou`.
         """
         scores = {
@@ -126,7 +128,7 @@ def evaluate_bundle(
     device: str = "auto",
     boundary_radii_px: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Label every frame of a folder and score it at the label image's own size, void dropped.
+    """Segment every frame of a folder and score it at the label image's own size, without void pixels.
 
     Args:
         model: shipped name or path of a bundle.
@@ -148,14 +150,14 @@ def evaluate_bundle(
 def write_scored(
     bundle: ModelBundle, out: Path, data: Path | None, split: str | None, annotated: LabelSet | None = None
 ) -> dict[str, Any]:
-    """Write a bundle, with its scores on a split if there is data. Nothing lies at ``out`` until all went well.
+    """Write a bundle, with its scores on a split if there is data. ``out`` is written only if everything succeeds.
 
     Args:
-        bundle: the scores of other splits that it has are kept, unless they are its trial's, which the new ones replace
-            altogether.
+        bundle: to write. Its scores on other splits are kept; but if its scores are those of its trial, the new ones
+            replace them all.
         out: file to write.
         data: dataset folder, or None.
-        split: its list, or None.
+        split: name of a list in it, or None.
         annotated: see :func:`evaluate`.
 
     Returns:
@@ -164,7 +166,7 @@ def write_scored(
     Raises:
         SourceError, LabelSetError: as :func:`evaluate`.
     """
-    refuse_folder(out)  # not after minutes of scoring
+    refuse_folder(out)  # before minutes of scoring, not after them
     scores: dict[str, Any] = {}
     if data is not None and split:
         folder = DatasetFolder(data, split)
@@ -176,7 +178,7 @@ def write_scored(
 
 
 def without_trial(training: dict[str, Any]) -> dict[str, Any]:
-    """The record of a model whose scores are no longer those of its trial."""
+    """A training record without its trial, for a model whose scores are no longer those of the trial."""
     return {name: value for name, value in training.items() if name != "trial"}
 
 
@@ -188,22 +190,22 @@ def evaluate(
     annotated: LabelSet | None = None,
     depth: str = "given",
 ) -> Evaluation:
-    """Label every frame of a folder and count.
+    """Segment every frame of a folder, and count pixels by true and predicted class.
 
     Args:
-        segmenter: a model made ready; see :func:`load_segmenter`.
-        folder: with ``label40/`` images of the model's label set.
-        boundary_radii_px: also count the bands of these radii.
-        window: cut frames and labels to it first; the model then sees nothing outside.
-        annotated: label set of the label images, whose classes become the model's by their ``group``. None: the
-            model's own.
-        depth: one of :data:`DEPTHS`: ``given``; ``worn``, with another camera's noise and holes, the same each time
-            (:func:`~lcr_seg_ros.training.worn_depth.wear`); or ``none``, as of a sensor that sees nothing.
+        segmenter: the model; see :func:`load_segmenter`.
+        folder: with ``label40/`` images of the model's label set, or of ``annotated``.
+        boundary_radii_px: also count the bands of these radii, in pixels.
+        window: crop frames and labels to it first; the model then sees nothing outside.
+        annotated: label set of the label images, if its classes have to be grouped into the model's. None: they have
+            the model's own.
+        depth: one of :data:`DEPTHS`: ``given``; ``worn``, with another camera's noise and holes, the same in every
+            evaluation (:func:`~lcr_seg_ros.training.worn_depth.wear`); or ``none``, without any valid depth.
 
     Raises:
-        SourceError: a frame has no label image, one of another size or with ids that the label set does not have,
-            or is not of the size the window is for.
-        LabelSetError: the model's classes cannot be made of those of ``annotated``.
+        SourceError: a frame has no label image, one of another size, or one with ids that the label set does not have;
+            or with a window, a frame is not 640x480.
+        LabelSetError: the classes of ``annotated`` cannot be grouped into the model's.
     """
     truth_labels = annotated or segmenter.labels
     refuse_other_classes(
@@ -245,7 +247,7 @@ def evaluate(
 
 
 def with_depth(frame: RgbdFrame, depth: str, index: int) -> RgbdFrame:
-    """The frame of this number as :func:`evaluate` shows it where ``depth`` is other than ``given``."""
+    """The frame with its depth as given, worn or none, see :func:`evaluate`; ``index`` in the folder seeds the wear."""
     if frame.depth_m is None or depth == "given":
         return frame
     if depth == "worn":
@@ -256,8 +258,8 @@ def with_depth(frame: RgbdFrame, depth: str, index: int) -> RgbdFrame:
 def measure_flicker(segmenter: Segmenter, folder: DatasetFolder) -> float:
     """Mean share of pixels, 0..1, that change class from one frame of a folder to the next.
 
-    Frames are taken in the folder's order as consecutive ones of one camera, and gravity is followed from frame to
-    frame as the node does. Labels are not needed. Motion is not compensated: see
+    The folder's frames, in its order, are taken as consecutive frames of one camera, and gravity is tracked from frame
+    to frame as in the node. Label images are not needed. Motion is not compensated: see
     :func:`~lcr_seg_ros.training.metrics.changed_share`.
 
     Raises:
@@ -284,12 +286,12 @@ def measure_flicker(segmenter: Segmenter, folder: DatasetFolder) -> float:
 def load_segmenter(
     model: str | Path, backend: str = "auto", device: str = "auto", flip_test: bool = False
 ) -> Segmenter:
-    """A model made ready to be scored.
+    """Load a model for scoring.
 
     Args:
         model: shipped name or path of a bundle.
         backend, device: see :func:`lcr_seg_ros.backends.create_backend`.
-        flip_test: average with the mirrored image; see :class:`FlipTest`.
+        flip_test: average the probabilities of each image and its mirror image; see :class:`FlipTest`.
     """
     bundle = ModelBundle.load(model)
     runtime = create_backend(bundle, backend, device)
@@ -297,10 +299,10 @@ def load_segmenter(
 
 
 class FlipTest:
-    """A backend that answers with the mean of the probabilities for the image and for its mirror image.
+    """A backend that returns the mean of the probabilities for an image and for its mirror image.
 
-    Mirroring the network's input mirrors HHA with it, and that is the HHA of the mirrored camera: disparity, height
-    and the angle to gravity do not change when the world, and gravity in it, is seen in a mirror.
+    HHA may be mirrored like any image: disparity, height and the angle to gravity are the same for a mirrored scene
+    with mirrored gravity.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -315,7 +317,7 @@ class FlipTest:
 
 
 def cut(item: SourceFrame, window: Window) -> SourceFrame:
-    """A frame and its labels inside a window, with the intrinsics of the smaller image.
+    """A frame and its labels cropped to a window, with the intrinsics of the crop.
 
     Raises:
         SourceError: the frame is not 640x480, the size that :data:`NYUDV2_WINDOW` belongs to.

@@ -1,4 +1,4 @@
-"""``evaluate``: scores of a model on an annotated dataset folder."""
+"""``evaluate``: score a model on an annotated dataset folder."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ def command(
     if flicker and (crop or depth != "given"):
         raise click.UsageError("--flicker is measured on whole frames as they are: leave out --crop and --depth")
     if report is not None:
-        make_folder(report)  # not after minutes of scoring
+        make_folder(report)  # before minutes of scoring, not after them
     segmenter = load_segmenter(model, backend, device, flip_test)
     if depth != "given" and not segmenter.bundle.input.uses_depth:
         raise click.UsageError(f"{model} looks at no depth: --depth {depth} would change nothing")
     if folder.has_labels:
-        DatasetFolder(data, split).require_labels()  # whatever the limit: what was learned is told by all of them
+        DatasetFolder(data, split).require_labels()  # all frames whatever the limit: the check below reads all
         tell_of_frames_seen(segmenter.bundle, data, split)
     window = NYUDV2_WINDOW if crop else None
     scores: dict[str, Any] = {"frames": len(folder)}

@@ -1,4 +1,4 @@
-"""A folder that shows how a model does on annotated frames: tables, charts, and its best and worst frames."""
+"""The report of an evaluation: tables, charts, and the model's best and worst frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lcr_seg_ros.training.evaluate import Evaluation, Window, cut, with_depth
 from lcr_seg_ros.training.plots import class_bars_png, confusion_matrix_png
 
 FRAMES_SHOWN = 4
-"""Of the best frames, and as many of the worst."""
+"""How many of the best frames are shown, and how many of the worst."""
 
 
 def write_evaluation_report(
@@ -35,18 +35,18 @@ def write_evaluation_report(
     how: Sequence[str],
     depth: str = "given",
 ) -> None:
-    """Write a report; files of the same names are replaced, each whole or not at all.
+    """Write a report; existing files are replaced, each whole or not at all.
 
-    ``report.md`` (all scores, how they were made), ``scores.json``, ``classes.csv``, ``confusion.csv`` (pixel
-    counts), ``confusion.png``, ``classes.png``, ``best_frames.jpg`` and ``worst_frames.jpg`` (by a frame's own mean
-    IU; RGB, HHA, labels, annotation, overlay).
+    Files: ``report.md`` (all scores and how they were measured), ``scores.json``, ``classes.csv``, ``confusion.csv``
+    (pixel counts), ``confusion.png``, ``classes.png``, ``best_frames.jpg`` and ``worst_frames.jpg`` (ranked by a
+    frame's own mean IU; RGB, HHA, labels, annotation, overlay).
 
     Args:
         out: the folder.
-        evaluation, scores: what was counted, and what follows from it.
-        segmenter, folder, window: to label the frames shown once more.
+        evaluation, scores: what was counted, and the scores computed from it.
+        segmenter, folder, window: used to segment the best and worst frames again.
         how: lines about model, data and settings, for the head of the report.
-        depth: as the evaluation had it.
+        depth: as in the evaluation.
     """
     labels = segmenter.labels
     table = class_table(evaluation, scores, labels)
@@ -72,7 +72,8 @@ def write_evaluation_report(
 
 
 def class_table(evaluation: Evaluation, scores: dict[str, Any], labels: LabelSet) -> list[list[str]]:
-    """Rows of text, the header first: class, share of the annotated pixels, accuracy, IU, IU in each band; per cent."""
+    """Table of the classes as text, first row the header: class, then in per cent share of the annotated pixels,
+    accuracy, IU, and IU in each band."""
     counts = evaluation.confusion.counts
     true = counts.sum(1)
     accuracy = [counts[c, c] / true[c] if true[c] else None for c in range(len(labels))]
@@ -89,7 +90,7 @@ def class_table(evaluation: Evaluation, scores: dict[str, Any], labels: LabelSet
 
 
 def percent(value: float | None) -> str:
-    """A fraction of 1 in per cent with two decimals; "-" for None."""
+    """A fraction of 1 as per cent with two decimals; "-" for None."""
     return "-" if value is None else f"{100 * value:.2f}"
 
 
@@ -129,7 +130,7 @@ def _markdown(scores: dict[str, Any], table: list[list[str]], how: Sequence[str]
 def _frames_sheet(
     segmenter: Segmenter, folder: DatasetFolder, window: Window | None, titles: dict[str, str], depth: str
 ) -> npt.NDArray[np.uint8]:
-    """One sheet below the other, in the order of ``titles``; narrower ones are filled up with white."""
+    """A sheet for each frame, one below the other in the order of ``titles``; narrower ones are padded with white."""
     rows = []
     for name, title in titles.items():
         index = folder.names.index(name)

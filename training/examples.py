@@ -1,4 +1,4 @@
-"""Annotated frames in memory: of dataset folders and of rendered rooms, with HHA computed once and kept."""
+"""Annotated frames in memory, from dataset folders and rendered rooms, with cached HHA; their statistics."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class Example:
     """One annotated frame at full size.
 
     Args:
-        rgb, hha: (H, W, 3) uint8.
+        rgb, hha: (H, W, 3) uint8; hha is all zeros where it was not computed.
         labels: (H, W) uint8 mask ids.
-        depth_mm: (H, W) uint16, 0 = hole, and the intrinsics that belong to it: where HHA may be computed anew.
+        depth_mm: (H, W) uint16 millimetres, 0 where unknown; kept only if HHA may have to be computed anew.
+        intrinsics: those of depth; kept together with it.
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -43,16 +44,16 @@ class Example:
 def folder_examples(
     folder: DatasetFolder, cache: Path, hha: HhaSettings | None, keep_depth: bool = False
 ) -> list[Example]:
-    """All annotated frames of a folder, held in memory; HHA is read from, or written to, ``cache``.
+    """All frames of an annotated folder, held in memory.
 
     Args:
-        folder: with labels.
-        cache: folder for computed HHA.
+        folder: an annotated dataset folder.
+        cache: folder that computed HHA is read from and written to.
         hha: how to compute HHA; None leaves it out (zeros).
-        keep_depth: for ``augmentation.worn_depth``.
+        keep_depth: keep depth and intrinsics, which ``augmentation.worn_depth`` needs.
 
     Raises:
-        SourceError: a frame has no labels, labels of another size, or no depth where HHA is asked for.
+        SourceError: a frame has no labels, labels of another size, or no depth where HHA is needed.
     """
     encoder = None if hha is None else HhaEncoder(HHA_MODE, hha)
     examples = []
@@ -74,7 +75,12 @@ def _example(frame: RgbdFrame, hha: npt.NDArray[np.uint8], labels: npt.NDArray[n
 
 
 def room_examples(recipe: Recipe, cache: Path) -> list[Example]:
-    """Rendered rooms as the recipe asks for, evenly over each room's camera path."""
+    """Frames of rendered rooms, as many as ``recipe.rooms`` says, evenly spread over each room's camera path.
+
+    Args:
+        recipe: also gives the HHA settings, and whether depth is kept.
+        cache: folder that computed HHA is read from and written to.
+    """
     from lcr_seg_ros.sources.rooms import RenderedRoom
 
     encoder = HhaEncoder(HHA_MODE, recipe.input.hha_settings)
@@ -92,13 +98,16 @@ def room_examples(recipe: Recipe, cache: Path) -> list[Example]:
 def channel_statistics(
     examples: Sequence[Example], modality: str, start: ImagenetStart | None = None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each network channel, in 0..255.
+    """Mean and standard deviation of each network channel, in 0..255.
 
     Args:
-        examples: HHA is measured on them.
+        examples: what the statistics of HHA are measured on.
         modality: ``rgb``, ``hha`` or ``rgb_hha``.
-        start: gives the normalisation that its weights were trained with. None, a random start: mean and deviation
-            127.5 for colour.
+        start: gives the normalisation that its weights were trained with. None, for random weights: mean and
+            deviation 127.5 for colour.
+
+    Returns:
+        Means and deviations, one per channel each.
     """
     hha_mean, hha_std = [127.5] * 3, [127.5] * 3
     if modality != "rgb":
@@ -110,15 +119,25 @@ def channel_statistics(
 
 
 def class_weights(examples: Sequence[Example], labels: LabelSet, loss: LossRecipe) -> Tensor:
-    """(N,) float32 weights of the cross-entropy; frequencies are counted over the images that contain the class
-    (SegNet, Badrinarayanan et al. 2015).
+    """Class weights of the cross-entropy. A class's frequency is its share of the labelled pixels of the images that
+    contain it (SegNet, Badrinarayanan et al. 2015).
 
-    ``none``: ones. ``median_frequency``: (median frequency / frequency) ** class_balance, mean 1 over the pixels of
-    the set. ``paper``: median frequency / frequency. A class that never occurs gets weight 1.
+    Args:
+        examples: the training set, of which every other row and column is counted.
+        labels: N classes.
+        loss: ``class_weights`` says which. ``none``: ones. ``median_frequency``: (median frequency / frequency) **
+            ``class_balance``, scaled to a mean of 1 over the labelled pixels. ``paper``: median frequency / frequency.
+
+    Returns:
+        (N,) float32. A class that never occurs gets weight 1, before the scaling.
+
+    Raises:
+        SourceError: no pixel has a class of the label set (not checked for ``none``).
     """
     if loss.class_weights == "none":
         return torch.ones(len(labels))
     channel = labels.channel_of_id()
+    # By class: its pixels, and all labelled pixels of the images that contain it.
     pixels, room = np.zeros(len(labels)), np.zeros(len(labels))
     for example in examples:
         mapped = channel[example.labels[::2, ::2]]

@@ -1,4 +1,4 @@
-"""From a trained PyTorch network to a model bundle: ONNX with float16 weights and any input size."""
+"""From a trained PyTorch network to a model bundle: ONNX with float16 weights, for any input size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ inference from RGBD images", ECCV 2012; classes of S. Gupta, P. Arbelaez and J. 
 published for research. The licence of the code does not cover these weights: ask the data's owners before you use them
 for anything else. Please cite both.
 """
-"""Goes with the classes of NYU Depth V2."""
+"""Notice of bundles with the classes of NYU Depth V2."""
 OWN_DATA_NOTICE = (
     "The licence of the code does not cover these weights: they are under the terms of their training data.\n"
 )
@@ -46,11 +46,11 @@ def bundle_network(
         network: (B, C, H, W) normalised input -> (B, N, h, w) scores.
         name: of the bundle.
         architecture: arguments of ``create_network``.
-        spec: what its input is.
+        spec: describes the network's input.
         labels: one class per score channel.
-        training: record of how it was made.
+        training: record of how the model was made.
         scores: measured scores by split.
-        start_notice: authors and licence of the weights that the network started from; None: those of fcn_lite.
+        start_notice: authors and licence of the initial weights; None: those of fcn_lite's encoder.
     """
     arguments = {k: v for k, v in architecture.items() if k != "name"}
     return ModelBundle(
@@ -71,11 +71,11 @@ def _notice_of_fcn_lite(arguments: dict[str, Any]) -> str:
 
 
 def to_onnx(network: nn.Module, spec: InputSpec) -> bytes:
-    """ONNX model ``image`` (B, C, H, W) float32 -> ``probabilities`` (B, N, h, w) float32; B, H, W are free.
+    """ONNX model ``image`` (B, C, H, W) float32 -> ``probabilities`` (B, N, h, w) float32, for any B, H and W.
 
-    Weights keep the names of the PyTorch state dict, batch norms included, so that the network can be rebuilt
-    for training from the bundle alone, and are stored as float16: a cast brings them back to float32, which
-    every runtime folds away when it loads the model.
+    Weights keep the names of the PyTorch state dict, batch norms included, so that the network can be rebuilt for
+    training from the bundle alone. They are stored as float16, each with a cast to float32, which every runtime
+    performs once, when it loads the model.
     """
     model = _Probabilities(network).eval()
     image = torch.zeros(1, spec.channels, spec.height, spec.width)
@@ -95,7 +95,7 @@ def to_onnx(network: nn.Module, spec: InputSpec) -> bytes:
             opset_version=OPSET,
             dynamo=False,
             do_constant_folding=False,
-            training=torch.onnx.TrainingMode.PRESERVE,  # keeps batch norms, which carry the state dict
+            training=torch.onnx.TrainingMode.PRESERVE,  # else batch norms are fused, and the state dict is lost
         )
     exported = onnx.load_from_string(buffer.getvalue())
     _restore_shared_weights(exported, model)
@@ -114,9 +114,9 @@ class _Probabilities(nn.Module):
 
 
 def _restore_shared_weights(exported: onnx.ModelProto, model: nn.Module) -> None:
-    """The exporter keeps one copy of equal tensors; of the others it makes ``Identity`` nodes, or nothing.
+    """Give each weight of the state dict its own tensor again.
 
-    The state dict wants each under its own name.
+    Of equal tensors the exporter keeps one; the others become ``Identity`` nodes or vanish.
     """
     stored = {i.name for i in exported.graph.initializer}
     dropped = {n: t for n, t in model.state_dict().items() if n not in stored and t.is_floating_point()}
@@ -134,7 +134,7 @@ def _store_weights_as_float16(model: onnx.ModelProto) -> None:
             continue
         full = numpy_helper.to_array(tensor)
         if np.abs(full).max() > np.finfo(np.float16).max:
-            continue  # stays float32: a variance in a network that sees 0..255, say
+            continue  # stays float32, e.g. a variance in a network with inputs in 0..255
         half = full.astype(np.float16)
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(half, name + HALF))

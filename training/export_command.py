@@ -1,4 +1,4 @@
-"""``export``: turn a training checkpoint, or models that there are, into a model bundle."""
+"""``export``: make a model bundle from a training checkpoint or from existing models."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def command(
 
 
 def echo_scores(scores: dict[str, Any]) -> None:
-    """A line for each split."""
+    """Print a line for each split."""
     for split, values in scores.items():
         click.echo(
             f"{split}: pixel accuracy {100 * values['pixel_acc']:.2f}, mean accuracy {100 * values['mean_acc']:.2f}, "
@@ -110,7 +110,7 @@ def echo_scores(scores: dict[str, Any]) -> None:
 
 
 def _write_at_height(model: str, height: int, out: Path, data: Path | None, val: str) -> dict[str, Any]:
-    """Needs no PyTorch; the scores by split, none without data."""
+    """Write the model with another input height; returns scores by split, none without data. Needs no PyTorch."""
     from dataclasses import replace
 
     from lcr_seg_ros.bundle import ModelBundle

@@ -21,21 +21,26 @@ from lcr_seg_ros.training.recipe import InputRecipe, Recipe
 
 
 def export_run(run: Path, out: Path, data: Path | None = None, val: str | None = None) -> dict[str, Any]:
-    """Write the network of ``run/last.ckpt`` to ``out``; with ``data`` and ``val``, its scores inside.
+    """Write the network of ``run/last.ckpt`` as a bundle, with averaged weights if the recipe asks for them.
 
-    The averaged weights are taken where the recipe asks for them. The constraint stays behind: it taught.
+    The constraint is not exported: only training needs it.
+
+    Args:
+        run: run folder of `train`.
+        out: bundle to write.
+        data, val: dataset folder and split to score it on; None: no scores.
 
     Returns:
         Scores by split; empty where nothing was scored.
 
     Raises:
-        SourceError: no checkpoint there, or not one of ours.
-        TrainingError: the network has diverged and answers nothing.
+        SourceError: there is no checkpoint, or it is not one of ours.
+        TrainingError: the network has diverged.
     """
     checkpoint = read_checkpoint(run / "last.ckpt")
     ours = checkpoint[CHECKPOINT_KEY]
     recipe = Recipe.model_validate(ours["record"]["recipe"])
-    # Of the run, not of the file, which may have changed; checkpoints of old have the file's name alone.
+    # The run's own label set, since the file may have changed; old checkpoints hold only the file's name.
     classes = ours["record"].get("labels")
     labels = LabelSet.load(recipe.labels) if classes is None else LabelSet.from_dict(classes)
     network = create_network(**architecture(recipe, labels))
@@ -46,10 +51,10 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
     seen = recipe.input
     _refuse_diverged(network, run, seen)
     spec = InputSpec(seen.modality, seen.height, seen.width, tuple(ours["mean"]), tuple(ours["std"]), seen.hha_settings)
-    record = {k: v for k, v in ours["record"].items() if k != "labels"}  # a bundle has them at its top
-    epochs = ours.get("next", {"epoch": checkpoint["epoch"] + 1})["epoch"]  # whole ones
+    record = {k: v for k, v in ours["record"].items() if k != "labels"}  # the bundle stores labels elsewhere
+    epochs = ours.get("next", {"epoch": checkpoint["epoch"] + 1})["epoch"]  # completed ones
     record |= {"epochs_run": epochs, "steps_run": checkpoint["global_step"]}
-    start_notice = ours.get("notice")  # checkpoints of old have none; their encoder was fcn_lite's
+    start_notice = ours.get("notice")  # old checkpoints have none: they are of fcn_lite
     bundle = bundle_network(
         network, recipe.name, architecture(recipe, labels), spec, labels, record, start_notice=start_notice
     )
@@ -57,7 +62,8 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
 
 
 def _refuse_diverged(network: nn.Module, run: Path, seen: InputRecipe) -> None:
-    """Of grey and of noise, normalised; a checkpoint of old may be of a run that diverged in its very last step."""
+    """Refuse a network without finite scores on a grey image and on noise: an old checkpoint may have been written
+    after a run diverged in its last step."""
     channels = 6 if seen.modality == "rgb_hha" else 3
     noise = torch.randn(1, channels, seen.height, seen.width, generator=torch.Generator().manual_seed(0))
     fault = divergence(network, torch.cat([torch.zeros_like(noise), noise]))
@@ -69,16 +75,16 @@ def _refuse_diverged(network: nn.Module, run: Path, seen: InputRecipe) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of `train`: tensors and plain values, nothing in it can run.
+    """Read a checkpoint of `train`, which holds tensors and plain values; no code in it is executed.
 
     Raises:
-        SourceError: there is none, it is cut, or it is not one of ours.
+        SourceError: there is none, it is damaged, or it is not one of ours.
     """
     if not path.is_file():
         raise SourceError(f"{path.parent} has no {path.name}: give the folder that `train` wrote to")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file raises has no common base
+    except Exception as error:  # damaged files raise errors of unrelated classes
         reason = loading_fault(error)
         raise SourceError(f"{path} is cut or is no checkpoint ({reason}): delete it to start over") from error
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:

@@ -1,4 +1,4 @@
-"""Training that goes on from a trained model, on other images and perhaps other classes."""
+"""Finetuning: training that starts from a trained model, on other images and perhaps other classes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from lcr_seg_ros.training.recipe import Recipe
 from lcr_seg_ros.weights import state_dict_from_onnx
 
 RATE_SHARE = 0.2
-"""Of the recipe's learning rate, which is for a head that knows nothing yet."""
+"""Share of the recipe's learning rate, which is meant for an untrained head."""
 LONGEST_MEAN = 0.9
-"""Decay of the running mean of the weights: small data sets make few steps, and a longer mean would not see them."""
+"""Largest decay of the running mean of the weights: a small data set makes few steps, too few for a longer mean."""
 WITHOUT_WEIGHTS = ("dropout", "drop_path")
-"""Arguments of networks that act in training alone: these may differ from those that the model was trained with."""
+"""Network arguments that do not concern weights, and so may differ from those that the model was trained with."""
 
 _BEFORE = ", before that "
 _BEGUN = re.compile(r"It went on from the model (?P<models>.*), of which is said:\n")
@@ -35,13 +35,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FinetuningStart:
-    """What a network started with.
+    """What a network took over from a bundle.
 
     Args:
-        origin: for the run's record.
+        origin: the bundle, for the run's record.
         mean, std: the normalisation that the weights were trained with, per channel in 0..255.
         notice: authors and terms of the weights.
-        kept: classes whose scores were taken over; the others start at random.
+        kept: names of the classes whose score weights were taken over; the others start at random.
     """
 
     origin: str
@@ -52,19 +52,20 @@ class FinetuningStart:
 
 
 def finetuning_entries(model: str, data: Path, recipe: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Recipe entries for going on from a model: network and input are the model's, the steps are smaller.
+    """Recipe entries for finetuning a model: its network and input, no rendered rooms, and a smaller learning rate.
 
     Args:
         model: shipped name or path of a bundle.
-        data: dataset folder; its ``labels.yaml`` says the classes unless ``given`` does; without one, the model's.
+        data: dataset folder. The classes are those of ``given``, else of its ``labels.yaml``, else the model's.
         recipe: name or file of the recipe.
-        given: entries that the user set, which win.
+        given: entries that the user set, which take precedence.
 
     Returns:
-        All entries, for :meth:`Recipe.load`.
+        All overrides, for :meth:`Recipe.load`.
 
     Raises:
-        BundleError: no such model, or one that cannot be trained on.
+        BundleError: there is no such model, it cannot be finetuned, or its label set does not ship although it is
+            needed.
         RecipeError: the recipe cannot be read.
     """
     bundle = _trainable(model)
@@ -91,11 +92,11 @@ def finetuning_entries(model: str, data: Path, recipe: str, given: dict[str, Any
     elif "labels" not in given:
         entries["labels"] = _name_of(bundle.labels, data)
     entries |= given
-    own_ways = ("optimizer.learning_rate", "optimizer.ema_decay", "rooms.per_epoch")
+    adjusted = ("optimizer.learning_rate", "optimizer.ema_decay", "rooms.per_epoch")
     log.info(
         "going on from %s with %s (the recipe's are for training from the start)",
         bundle.name,
-        ", ".join(f"{key}={entries[key]}" for key in own_ways),
+        ", ".join(f"{key}={entries[key]}" for key in adjusted),
     )
     return entries
 
@@ -103,16 +104,16 @@ def finetuning_entries(model: str, data: Path, recipe: str, given: dict[str, Any
 def start_from_bundle(
     network: nn.Module, architecture: dict[str, Any], labels: LabelSet, model: str
 ) -> FinetuningStart:
-    """Give a network the weights of a bundle. Classes go by name: those that the bundle has keep their scores.
+    """Copy the weights of a bundle into a network. Score weights are matched by class name.
 
     Args:
-        network: to be filled; what has no counterpart stays as it is.
-        architecture: arguments of :func:`~lcr_seg_ros.networks.create_network` that made it.
+        network: changed in place; score weights of classes that the bundle lacks stay as they are.
+        architecture: arguments of :func:`~lcr_seg_ros.networks.create_network` that it was made with.
         labels: its classes.
         model: shipped name or path of the bundle.
 
     Raises:
-        BundleError: the bundle's network is another one; says in what.
+        BundleError: the bundle's network is another one (lists the differences), or cannot be finetuned.
     """
     bundle = _trainable(model)
     theirs = {"name": bundle.architecture["name"], **bundle.architecture["arguments"]}
@@ -153,10 +154,10 @@ def _trainable(model: str) -> ModelBundle:
 
 
 def _name_of(labels: LabelSet, data: Path) -> str:
-    """The shipped label set that a model has.
+    """Name of the shipped label set that a model has.
 
     Raises:
-        BundleError: it is none of those.
+        BundleError: its label set does not ship.
     """
     try:
         if LabelSet.load(labels.name) == labels:
@@ -170,7 +171,7 @@ def _name_of(labels: LabelSet, data: Path) -> str:
 
 
 def _class_axes(architecture: dict[str, Any]) -> dict[str, list[int]]:
-    """Dimensions of the network's tensors that count classes, found by building it with one class more."""
+    """By tensor of the network, its dimensions that count classes; found by comparing with one class more."""
     with torch.device("meta"):
         n = architecture["num_classes"]
         shapes = [
@@ -187,7 +188,8 @@ def _class_axes(architecture: dict[str, Any]) -> dict[str, list[int]]:
 def _taken_over(
     name: str, own: Tensor, stored: Tensor, axes: list[int] | None, pairs: list[tuple[int, int]], model: str
 ) -> Tensor:
-    """The stored tensor where it fits; of one that counts classes, what belongs to classes that both have."""
+    """The stored tensor. If it has dimensions that count classes (``axes``): the network's own, with the entries of
+    common classes replaced; ``pairs`` are their indices here and there."""
     if axes is None:
         if stored.shape != own.shape:
             raise BundleError(f"{model}: {name} is {tuple(stored.shape)}, this network needs {tuple(own.shape)}")
@@ -209,7 +211,8 @@ def _listed(labels: LabelSet, kept: tuple[str, ...]) -> str:
 
 
 def _notice(bundle: ModelBundle, labels: LabelSet) -> str:
-    """Of all models that led here, the last one first; without what the new bundle says of its own data anyway."""
+    """The notices of all models that training went through, the last one first, without the notice about data that the
+    new bundle gets anyway."""
     again = DATA_NOTICE if labels.name in ("nyu40", "nyu4") else OWN_DATA_NOTICE
     models, terms = [bundle.name], bundle.notice.replace(again, "")
     while begun := _BEGUN.match(terms):

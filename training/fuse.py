@@ -14,14 +14,14 @@ from lcr_seg_ros.weights import state_dict_from_onnx
 
 
 def fuse_bundles(rgb: str | Path, hha: str | Path, name: str) -> ModelBundle:
-    """A bundle of the network ``fusion`` (Long et al., CVPR 2015: the mean of both networks' scores).
+    """A bundle of the network ``fusion``, the mean of both networks' scores (Long et al., CVPR 2015).
 
     Args:
-        rgb, hha: shipped names or paths of bundles of these modalities, of the same classes and input size.
+        rgb, hha: shipped names or paths of bundles of these modalities, with the same classes and input size.
         name: of the new bundle.
 
     Raises:
-        BundleError: they do not go together; says in what.
+        BundleError: modalities, classes or input sizes do not fit together.
     """
     first, second = ModelBundle.load(rgb), ModelBundle.load(hha)
     if (first.input.modality, second.input.modality) != ("rgb", "hha"):
@@ -67,7 +67,7 @@ def write_fused(rgb: str | Path, hha: str | Path, out: Path, data: Path | None, 
         Scores by split; empty where nothing was scored.
 
     Raises:
-        BundleError: the two do not go together.
+        BundleError: see :func:`fuse_bundles`.
     """
     return write_scored(fuse_bundles(rgb, hha, out.stem), out, data, val)
 

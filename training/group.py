@@ -1,4 +1,4 @@
-"""Fewer classes from a trained model: one bundle whose network adds the probabilities of the classes in each group."""
+"""Fewer classes from a trained model: a bundle whose network adds up the probabilities of the classes in each group."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def group_bundle(model: str | Path, target: str | LabelSet, name: str) -> ModelB
 
     Args:
         model: shipped name or path of the bundle whose classes are grouped.
-        target: label set of the groups, or its name or file; see
+        target: label set of the groups, as an object, name or file; see
             :func:`~lcr_seg_ros.training.datasets.grouping.load_grouping`.
         name: of the new bundle.
 
@@ -56,7 +56,7 @@ def group_bundle(model: str | Path, target: str | LabelSet, name: str) -> ModelB
 
 
 def write_grouped(model: str | Path, target: str, out: Path, data: Path | None, val: str) -> dict[str, Any]:
-    """Write a grouped bundle, with its scores on a split if there is data annotated with the finer classes.
+    """Write a grouped bundle, with its scores on a split if there is data (annotated with the finer classes).
 
     Args:
         model, target: see :func:`group_bundle`.

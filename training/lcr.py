@@ -1,8 +1,8 @@
 """Learnable contextual regularisation (Chu et al., "Learnable contextual regularization for semantic
 segmentation of indoor scene images"): the loss term that this package is named after.
 
-Eight 3x3 kernels D_j look at the guide image and at the class probabilities f_n alike. Where a kernel
-responds weakly on the image, the probabilities should not change there either:
+Eight 3x3 kernels D_j are convolved with both the guide image I and the class probabilities f_n. Where a
+kernel responds weakly to the image, its response to the probabilities is penalised:
 
     W_j = exp(-sum_c (D_j * I^c)^2 / (2 sigma^2))                                        (Eq. 6)
     l_c = lambda sum_n sum_j || W_j o (D_j * f_n) ||_1                                   (Eq. 7)
@@ -20,30 +20,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CHANNELS_AT_ONCE = 8
-"""Of the guide, whose responses are held in memory together."""
+"""Guide channels whose kernel responses are held in memory together."""
 
 CLASSES_AT_ONCE = 8
-"""Classes whose responses are held in memory together off the CPU: all 40 at 480x640 would take 375 MiB."""
+"""Classes whose kernel responses are held in memory together (on other devices than the CPU): those of all 40 at
+480x640 would take 375 MiB an image."""
 
 
 class ContextualRegularization(nn.Module):
-    """The contextual constraint l_c and the kernel loss l_k. See the module's text for the equations.
+    """The contextual constraint l_c and the kernel loss l_k; see the module's docstring for the equations.
 
     Args:
         init: ``difference`` (centre +, one neighbour -, in eight directions) or ``kirsch`` (three adjacent
             neighbours +5, five -3, in eight directions).
-        init_norm: sum of squares of each kernel at the start. 0.5 is where Eq. 9 has its minimum for
-            alpha = beta.
+        init_norm: sum of squares of each initial kernel. Eq. 9 has its minimum at 0.5 for alpha = beta.
         sigma: of Eq. 6, for a guide image in [0, 1].
-        weight: lambda of Eq. 7. 100 is the paper's; our recipes take 20, beside a mean cross-entropy.
+        weight: lambda of Eq. 7. The paper has 100; our recipes take 20 with a mean cross-entropy.
         alpha, beta: of Eq. 9.
-        reduction: ``sum`` is Eq. 7 to the letter; ``mean`` divides by classes x kernels x valid pixels and
-            stands beside a mean cross-entropy.
+        reduction: ``sum`` is Eq. 7 as written; ``mean`` divides it by classes x kernels x valid windows, to
+            match a mean cross-entropy.
         learnable: whether the kernels are trained.
         detach_weights: stop the gradient that reaches the kernels through W.
 
     Raises:
-        ValueError: an unknown ``init`` or ``reduction``, or a ``sigma`` or ``init_norm`` that is not positive.
+        ValueError: ``init`` or ``reduction`` is unknown, or ``sigma`` or ``init_norm`` is not positive.
     """
 
     def __init__(
@@ -73,29 +73,31 @@ class ContextualRegularization(nn.Module):
         self.register_buffer("initial_kernels", self.kernels.detach().clone())
 
     def forward(self, probabilities: Tensor, image: Tensor, valid_mask: Tensor | None = None) -> Tensor:
-        """l_c, lambda included.
+        """l_c of Eq. 7, including the factor lambda.
 
         Args:
             probabilities: (B, N, H, W), softmax over N.
-            image: (B, C, H, W) guide in [0, 1]: RGB, HHA / 255, or features of unit length.
-            valid_mask: (B, H, W) or (B, 1, H, W) bool, False where the image is padding. A window counts
-                when all its nine pixels are valid. Pixels without a label stay valid.
+            image: (B, C, H, W) guide in [0, 1]: RGB or HHA divided by 255, or features of unit length.
+            valid_mask: (B, H, W) or (B, 1, H, W) bool, False where the image is padding. A 3x3 window counts
+                if all of its nine pixels are valid. Pixels without a label are valid.
 
         Returns:
-            Scalar, float32 or wider whatever autocast says (sums of 1e6 overflow half precision).
+            Scalar, float64 if the probabilities are, else float32, even under autocast: sums of 1e6 overflow
+            half precision.
 
         Raises:
-            ValueError: sizes differ, are under 3 pixels, or the guide is outside [0, 1].
+            ValueError: wrong number of dimensions, batches or sizes that differ, maps under 3x3 pixels, or a
+                guide outside [0, 1] (not checked while ``torch.compile`` traces).
         """
         return self._constraint(weighted_absolute_sum, probabilities, image, valid_mask)
 
     def of_scores(self, scores: Tensor, image: Tensor, valid_mask: Tensor | None = None) -> Tensor:
-        """``forward(scores.softmax(1), image, valid_mask)`` in less memory: of the probabilities and their gradient
-        there is never more than one image's.
+        """``forward(scores.softmax(1), image, valid_mask)`` in less memory: probabilities and their gradient exist for
+        one image at a time.
 
         Args:
             scores: (B, N, H, W), before the softmax over N.
-            image, valid_mask: as for :meth:`forward`, with the same errors.
+            image, valid_mask: see :meth:`forward`, which also lists result and errors.
         """
         return self._constraint(weighted_absolute_sum_of_softmax, scores, image, valid_mask)
 
@@ -110,7 +112,7 @@ class ContextualRegularization(nn.Module):
             windows = weights.new_tensor(weights.shape[0] * weights.shape[2] * weights.shape[3])
             if valid_mask is not None:
                 mask = valid_mask.reshape(image.shape[0], 1, *image.shape[2:]).to(weights.dtype)
-                mask = 1 - F.max_pool2d(1 - mask, 3, stride=1)
+                mask = 1 - F.max_pool2d(1 - mask, 3, stride=1)  # windows whose nine pixels are all valid
                 weights, windows = weights * mask, _mean_over_processes(mask.sum())
             differentiates = torch.is_grad_enabled()
             total = operator(
@@ -126,12 +128,19 @@ class ContextualRegularization(nn.Module):
             return self.weight * total
 
     def contextual_weights(self, image: Tensor) -> Tensor:
-        """W of Eq. 6, (B, 8, H - 2, W - 2) in 0..1: one map per kernel, colour channels summed in the exponent."""
+        """W of Eq. 6: one map per kernel, with the guide's channels summed in the exponent.
+
+        Args:
+            image: (B, C, H, W) guide in [0, 1].
+
+        Returns:
+            (B, 8, H - 2, W - 2) in 0..1, of the image's dtype.
+        """
         b, c, h, w = image.shape
         kernels = self.kernels.detach() if self.detach_weights else self.kernels
         kernels = kernels.to(image.dtype)[:, None]
         energy: Tensor | None = None
-        for first in range(0, c, CHANNELS_AT_ONCE):  # a feature map has 64 of them
+        for first in range(0, c, CHANNELS_AT_ONCE):  # a feature map has 64 channels
             part = image[:, first : first + CHANNELS_AT_ONCE]
             response = F.conv2d(part.reshape(-1, 1, h, w), kernels).reshape(b, part.shape[1], -1, h - 2, w - 2)
             of_part = response.square().sum(1)
@@ -140,19 +149,24 @@ class ContextualRegularization(nn.Module):
         return torch.exp(-energy / (2 * self.sigma**2))
 
     def kernel_penalty(self) -> Tensor:
-        """l_k of Eq. 9, to be added to the total loss with weight 1; zero gradient when not learnable."""
+        """l_k of Eq. 9, a scalar to be added to the total loss with weight 1; without gradient if not learnable."""
         energy = self.kernels.square().sum((1, 2))
         return (self.alpha * (energy - 1) ** 2 + self.beta * energy).sum()
 
     @torch.no_grad()
     def diagnostics(self, image: Tensor | None = None) -> dict[str, float]:
-        """What tells a degenerate bank.
+        """Figures by which a degenerate kernel bank is recognised; K counts kernels from 0.
 
-        ``kernel_energy_K``: sum d^2 of kernel K, 0.5 at the minimum of Eq. 9 for alpha = beta; ``kernel_energy_min``
-        and ``_max`` over the bank. ``kernel_dc_K``: its sum d, 0 for a kernel that ignores brightness;
-        ``kernel_dc_max``: the largest |sum d|. ``kernel_cosine_K``: of the angle between it and its start;
-        ``kernel_cosine_min``: the least. ``kernel_overlap_max``: largest |cosine|
-        between two kernels, 1 when two of them became one. ``mean_w``, with an image: 0 when W died.
+        Args:
+            image: (B, C, H, W) guide in [0, 1], for ``mean_w``.
+
+        Returns:
+            ``kernel_energy_K``: sum d^2, which is 0.5 at the minimum of Eq. 9 for alpha = beta;
+            ``kernel_energy_min`` and ``kernel_energy_max``: over the bank.
+            ``kernel_dc_K``: sum d, which is 0 for a kernel that ignores brightness; ``kernel_dc_max``: largest |sum d|.
+            ``kernel_cosine_K``: cosine of the angle to the initial kernel; ``kernel_cosine_min``: the smallest.
+            ``kernel_overlap_max``: largest |cosine| between two kernels, 1 if two have become the same.
+            ``mean_w``: mean of W, 0 if W has died; with an image only.
         """
         flat, start = self.kernels.flatten(1), self.initial_kernels.flatten(1)
         energies = flat.square().sum(1)
@@ -175,19 +189,20 @@ class ContextualRegularization(nn.Module):
 def sum_by_classes(
     maps: Tensor, weights: Tensor, kernels: Tensor, for_maps: bool, for_weights: bool, for_kernels: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """s = sum_bnj W_bj |D_j * f_bn| with its gradients, a few classes at a time.
+    """s = sum_bnj W_bj |D_j * f_bn| and its gradients, a few classes at a time.
 
-    The value is a plain sum, so all three gradients are known up to one factor as soon as a response is:
-    they are taken on the spot and no response map outlives its chunk. On a CPU see :mod:`.lcr_cpu`.
+    s is a plain sum, so a response determines its share of all three gradients, up to the one factor that
+    backpropagation brings. They are computed in the forward pass, and no response map outlives its chunk.
+    :mod:`.lcr_cpu` does the same on a CPU.
 
     Args:
         maps: f, (B, N, H, W) float32 or float64.
-        weights: W, (B, J, H - 2, W - 2).
-        kernels: D, (J, 3, 3).
+        weights: W, (B, J, H - 2, W - 2), same dtype.
+        kernels: D, (J, 3, 3), same dtype.
         for_maps, for_weights, for_kernels: which gradients are wanted.
 
     Returns:
-        s, then ds/df, ds/dW and ds/dD, of size 0 where not wanted.
+        s, a scalar, then ds/df, ds/dW and ds/dD in the shapes of f, W and D, or of size 0 where not wanted.
     """
     b, n, h, w = maps.shape
     j = kernels.shape[0]
@@ -220,7 +235,7 @@ def sum_by_classes(
 def sum_by_rows(
     maps: Tensor, weights: Tensor, kernels: Tensor, for_maps: bool, for_weights: bool, for_kernels: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """:func:`sum_by_classes` on a CPU."""
+    """The same as :func:`sum_by_classes`, for tensors on a CPU."""
     from lcr_seg_ros.training import lcr_cpu
 
     f, w, d = (t.detach().contiguous().numpy() for t in (maps, weights, kernels))
@@ -233,13 +248,14 @@ def sum_by_rows(
 def _shapes(
     maps: Tensor, weights: Tensor, kernels: Tensor, for_maps: bool, for_weights: bool, for_kernels: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The operators' results without values, from which ``torch.compile`` takes shapes and dtypes."""
     return maps.new_empty(()), *_empty_gradients(maps, weights, kernels, for_maps, for_weights, for_kernels)
 
 
 def _empty_gradients(
     maps: Tensor, weights: Tensor, kernels: Tensor, for_maps: bool, for_weights: bool, for_kernels: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Always in C order, whatever the memory format of the inputs."""
+    """Gradients to fill, of size 0 where not wanted; in C order whatever the memory format of the inputs."""
     return (
         maps.new_empty(maps.shape if for_maps else (0, 0, 0, 0)),
         maps.new_empty(weights.shape if for_weights else (0, 0, 0, 0)),
@@ -248,7 +264,7 @@ def _empty_gradients(
 
 
 def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.set_materialize_grads(False)  # only s has a gradient to hand on
+    ctx.set_materialize_grads(False)  # of the four outputs only s is differentiated
     ctx.wanted = inputs[3:]
     ctx.save_for_backward(*output[1:])
 
@@ -263,9 +279,9 @@ def _scale_gradients(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[
 def sum_by_images(
     scores: Tensor, weights: Tensor, kernels: Tensor, for_scores: bool, for_weights: bool, for_kernels: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """:func:`sum_by_classes` of f = softmax of the scores z over classes, one image at a time.
+    """:func:`sum_by_classes` of f = softmax(z) over classes, z being the scores; one image at a time.
 
-    With g = ds/df, ds/dz_n = f_n (g_n - sum_m f_m g_m).
+    With g = ds/df: ds/dz_n = f_n (g_n - sum_m f_m g_m).
     """
     total = scores.new_zeros(())
     grad_scores, grad_weights, grad_kernels = _empty_gradients(
@@ -290,9 +306,9 @@ def sum_by_images(
 
 
 def _operator(name: str, **kernels: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
-    """An operator of torch, which ``torch.compile`` and DDP take as one, by its kernel for each device.
+    """Register a custom PyTorch operator, which ``torch.compile`` does not look into, with a kernel for each device.
 
-    Put together from its parts: ``torch.library.custom_op`` would load torch.compile, 150 MiB of it, at the first call.
+    It is registered step by step: ``torch.library.custom_op`` would load torch.compile, 150 MiB, at the first call.
     """
     full = f"lcr_seg_ros::{name}"
     flags = "bool for_maps, bool for_weights, bool for_kernels"
@@ -310,7 +326,8 @@ weighted_absolute_sum_of_softmax = _operator("weighted_absolute_sum_of_softmax",
 
 
 def _mean_over_processes(value: Tensor) -> Tensor:
-    """So that the mean of all processes' constraints is the constraint of their batches taken together."""
+    """Mean of a count over all processes. Dividing by it makes the mean of the processes' constraints that of their
+    batches taken together."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return value
     value = value.clone()
@@ -333,7 +350,7 @@ def _check(probabilities: Tensor, image: Tensor, valid_mask: Tensor | None) -> N
         raise ValueError(f"maps must be at least 3x3 for 3x3 kernels, got {tuple(probabilities.shape[2:])}")
     if valid_mask is not None and valid_mask.numel() != image.shape[0] * image.shape[2] * image.shape[3]:
         raise ValueError(f"valid_mask {tuple(valid_mask.shape)} does not fit image {tuple(image.shape)}")
-    if torch.compiler.is_compiling():  # values are not known yet
+    if torch.compiler.is_compiling():  # traced tensors have no values
         return
     lowest, highest = (float(v) for v in torch.aminmax(image.detach()))
     if not (lowest >= -1e-3 and highest <= 1.0 + 1e-3):

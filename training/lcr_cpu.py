@@ -1,7 +1,7 @@
-"""The sum of the contextual constraint and its gradients on a CPU, compiled by numba: no response map is ever held.
+"""The sum of the contextual constraint and its gradients on a CPU, compiled by numba, without any response maps.
 
-A band of image rows is one piece of work. For each class map it goes through the rows of windows once. A row's
-eight responses are used, for the sum and for all three gradients, while they are in the first-level cache.
+The work is divided into bands of image rows. For each class map, a band goes through its rows of 3x3 windows once. The
+eight responses of a row go into the sum and all three gradients while they are still in the L1 cache.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy.typing as npt
 from lcr_seg_ros.compiled import compiled
 
 BAND = 64
-"""Rows of one piece of work. Fixed, so that sums round alike whatever the number of threads."""
+"""Image rows in a band. Fixed, so that rounding does not depend on the number of threads."""
 THREADED_FROM = 100_000
-"""Values of the maps, below which starting threads takes longer than the work."""
+"""Size of the maps (B x N x H x W) up to which starting threads would take longer than the work."""
 
 Array = npt.NDArray[Any]
 
@@ -25,18 +25,18 @@ Array = npt.NDArray[Any]
 def weighted_absolute_sum(
     maps: Array, weights: Array, kernels: Array, for_maps: bool, for_weights: bool, for_kernels: bool, threads: int
 ) -> tuple[Array, Array, Array, Array]:
-    """s = sum_bnj W_bj |D_j * f_bn| and its gradients, valid correlation.
+    """s = sum_bnj W_bj |D_j * f_bn| and its gradients, with * a correlation without padding.
 
     Args:
         maps: f, (B, N, H, W) float32 or float64, C order.
         weights: W, (B, J, H - 2, W - 2), same dtype.
         kernels: D, (J, 3, 3), same dtype.
         for_maps, for_weights, for_kernels: which gradients are wanted.
-        threads: how many bands are worked on at once; the result does not depend on it.
+        threads: how many bands are processed at once; the result does not depend on it.
 
     Returns:
-        s as () array, then ds/df, ds/dW and ds/dD; arrays of size 0 for those that are not wanted. The
-        derivative of |x| at 0 is taken as 0.
+        s as an array of shape (), then ds/df, ds/dW and ds/dD in the shapes of f, W and D, or of size 0 where
+        not wanted; all of the inputs' dtype. The derivative of |x| at 0 is taken as 0.
     """
     (b, n, h, w), j = maps.shape, kernels.shape[0]
     kind = maps.dtype
@@ -61,24 +61,26 @@ def weighted_absolute_sum(
 
 
 _FAST = {"reassoc", "contract", "nsz"}
-"""Sums may be reordered for the vectoriser. NaN and infinity keep their meaning: training stops on them."""
+"""Sums may be reordered, which vectorising needs. NaN and infinity must be preserved: training stops on them."""
 
 
 @compiled(fastmath=_FAST)
 def _band(maps, weights, kernels, image, top, bottom, grad_maps, grad_weights, for_kernels, sums):
-    """Rows ``top`` to ``bottom`` of one image: their gradients, and the share of the windows that begin there.
+    """Rows ``top`` to ``bottom`` (exclusive) of one image. Writes their gradients, and the sums over windows whose top
+    row is one of them.
 
-    ``sums`` is the share of s, then of ds/dD, row by row.
+    Bands write to rows of their own, so several may run at once. ``sums``, (1 + 9 J,) float64, receives the band's
+    share of s, then of ds/dD in C order.
     """
     n, h, w = maps.shape[1:]
     j = kernels.shape[0]
     columns = w - 2
     for_maps, for_weights = grad_maps.size > 0, grad_weights.size > 0
     zero = kernels[0, 0, 0] * 0
-    signed = np.zeros((j, w + 2), kernels.dtype)  # two zeros at either end stand for windows beyond the image
+    signed = np.zeros((j, w + 2), kernels.dtype)  # two zeros at either end, for windows beyond the image
     by_window = np.zeros(w + 2, kernels.dtype)
     part = np.empty(9, kernels.dtype)
-    # Windows that begin up to two rows above the band reach into it.
+    # Windows that begin up to two rows above the band reach into it: they count for the band's ds/df alone.
     for c in range(n):
         for y in range(max(0, top - 2), min(bottom, h - 2)):
             mine = y >= top
@@ -107,7 +109,8 @@ def _band(maps, weights, kernels, image, top, bottom, grad_maps, grad_weights, f
 
 @compiled(fastmath=_FAST)
 def _respond(a, b, d, kernel, weight, signed, size, columns):
-    """One kernel along one row: |r| into ``size``, W sign(r) into ``signed``; returns sum W |r|."""
+    """Responses r of one kernel along one row of windows: writes |r| into ``size`` and W sign(r) into ``signed``;
+    returns sum W |r|."""
     k0, k1, k2 = kernel[0, 0], kernel[0, 1], kernel[0, 2]
     k3, k4, k5 = kernel[1, 0], kernel[1, 1], kernel[1, 2]
     k6, k7, k8 = kernel[2, 0], kernel[2, 1], kernel[2, 2]
@@ -135,7 +138,7 @@ def _add(target, values, columns):
 
 @compiled(fastmath=_FAST)
 def _correlate(a, b, d, signed, columns, part):
-    """The nine sums of ``signed`` times a neighbour: the gradient by one kernel."""
+    """The gradient with respect to one kernel's nine entries: sums of ``signed`` times the pixel below each entry."""
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = signed[0] * 0
     for x in range(columns):
         s = signed[x]
@@ -153,6 +156,7 @@ def _correlate(a, b, d, signed, columns, part):
 
 @compiled(fastmath=_FAST)
 def _spread(signed, left, middle, right, out, w):
-    """Give each pixel of a row what the windows that cover it owe: a kernel row, transposed."""
+    """Add to each pixel of a row the gradient from the windows that cover it: a transposed convolution with one kernel
+    row, whose entries are ``left``, ``middle`` and ``right``."""
     for x in range(w):
         out[x] += left * signed[x + 2] + middle * signed[x + 1] + right * signed[x]

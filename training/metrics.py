@@ -1,6 +1,5 @@
-"""What is measured: four scores from one integer confusion matrix over the whole set, alone or along boundaries.
-
-NumPy and OpenCV only; importing this loads no PyTorch.
+"""Metrics: four scores from one confusion matrix over a whole data set, or over bands along boundaries; flicker;
+reliability of confidence. NumPy and OpenCV only, no PyTorch.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from lcr_seg_ros.labels import LabelSet
 
 
 class ConfusionMatrix:
-    """Counts pixels by true and predicted class; void and unknown true ids are dropped.
+    """Counts pixels by true and predicted class; pixels whose true id is void or unknown are left out.
 
-    A pixel whose *prediction* names no class counts as wrong: it stays in its true class's total.
+    A pixel whose *predicted* id names no class counts as wrong, in the total of its true class.
 
     Args:
         labels: gives ids and their order.
@@ -36,14 +35,14 @@ class ConfusionMatrix:
         predicted: npt.NDArray[np.uint8],
         where: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        """Add one image pair of mask ids, both (H, W) uint8.
+        """Add the pixels of one image.
 
         Args:
-            truth, predicted: mask ids.
+            truth, predicted: (H, W) uint8 mask ids, at the label image's own size.
             where: (H, W) bool; only pixels that are True count. None: all.
 
         Raises:
-            ValueError: sizes differ (labels are compared at the label image's own size).
+            ValueError: sizes differ.
         """
         if truth.shape != predicted.shape:
             raise ValueError(f"truth is {truth.shape}, prediction {predicted.shape}: resize the prediction first")
@@ -62,19 +61,18 @@ class ConfusionMatrix:
 
 
 def boundary_band(truth: npt.NDArray[np.uint8], labels: LabelSet, radius_px: int) -> npt.NDArray[np.bool_]:
-    """Pixels of a class that have a pixel of another class within ``radius_px``: the trimap around boundaries.
+    """Labelled pixels with a pixel of another class within ``radius_px``: the trimap around boundaries.
 
-    Scores over this band tell how sharp boundaries are. The idea is that of Kohli, Ladicky and Torr (Robust Higher
-    Order Potentials for Enforcing Label Consistency, IJCV 2009); Chen et al. (DeepLab, TPAMI 2018) report mean IU in
-    it. Defined here as::
+    Scores over this band show how sharp boundaries are. The idea is from Kohli, Ladicky and Torr (Robust Higher Order
+    Potentials for Enforcing Label Consistency, IJCV 2009); Chen et al. (DeepLab, TPAMI 2018) report mean IU in it.
+    Defined here as::
 
         band(k) = { p : t(p) not void, and there is q: t(q) not void, t(q) != t(p), |p - q| <= k }
 
-    with the true label t and Euclidean distance between pixel centres. Along a straight boundary of two classes that
-    touch, the band holds k pixels on either side. A strip of void between two classes is bridged
-    where it is narrower than k (NYU Depth V2 has so many that at k = 7 half of the band is found across one); the
-    boundary between a class and void alone is none. Ids that the label set
-    does not know are void.
+    with the true label t and the Euclidean distance between pixel centres. Along a straight boundary between two
+    classes that touch, the band has k pixels on either side. The band also crosses strips of void between two classes
+    that are narrower than k; NYU Depth V2 has so many that at k = 7 half of the band is found across one. A boundary
+    between a class and void alone does not count. Ids that the label set does not know are void.
 
     Args:
         truth: (H, W) uint8 mask ids.
@@ -89,7 +87,7 @@ def boundary_band(truth: npt.NDArray[np.uint8], labels: LabelSet, radius_px: int
     """
     if radius_px < 1:
         raise ValueError(f"radius_px must be at least 1, got {radius_px}")
-    # A disk holds another class exactly if its largest or its smallest class differs from the centre's.
+    # A disk contains another class if and only if its largest or its smallest class differs from the centre's.
     channel = labels.channel_of_id()[truth]
     known = channel >= 0
     offset = np.arange(-radius_px, radius_px + 1)
@@ -105,8 +103,8 @@ def boundary_band(truth: npt.NDArray[np.uint8], labels: LabelSet, radius_px: int
 def changed_share(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float:
     """Share of pixels, 0..1, whose label differs between two consecutive frames: flicker.
 
-    Motion is not compensated: a camera that moves changes labels with the best of models, so compare models on the
-    same frames only.
+    Motion is not compensated: with a moving camera, labels change even for a perfect model, so models should be
+    compared on the same frames only.
 
     Args:
         before, after: (H, W) uint8 mask ids.
@@ -120,13 +118,13 @@ def changed_share(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -
 
 
 class Reliability:
-    """How often a confidence is right: pixels counted by confidence, in bins of equal width over 0..1.
+    """How far confidence agrees with accuracy: pixels counted by confidence, in bins of equal width over 0..1.
 
     Expected calibration error as in Guo et al., "On calibration of modern neural networks", ICML 2017.
 
     Args:
-        labels: gives ids.
-        bins: how many.
+        labels: tells classes from void.
+        bins: number of bins.
     """
 
     def __init__(self, labels: LabelSet, bins: int = 15) -> None:
@@ -140,7 +138,12 @@ class Reliability:
         predicted: npt.NDArray[np.uint8],
         confidence: npt.NDArray[np.float32],
     ) -> None:
-        """Add one image: mask ids, both (H, W) uint8; confidence (H, W) float32, 0..1. Void pixels are dropped."""
+        """Add the pixels of one image that are not void.
+
+        Args:
+            truth, predicted: (H, W) uint8 mask ids.
+            confidence: (H, W) float32, 0..1.
+        """
         known = self._channel[truth] >= 0
         sure = confidence[known]
         index = np.minimum((sure * self.bins).astype(np.int64), self.bins - 1)
@@ -150,11 +153,11 @@ class Reliability:
 
     @property
     def expected_calibration_error(self) -> float:
-        """Mean over the pixels of |accuracy - mean confidence| of their bin; 0 when nothing was counted."""
+        """Mean over pixels of their bin's |accuracy - mean confidence|, 0..1; 0 if nothing was counted."""
         return float(np.abs(self._right - self._confidence).sum() / max(self._count.sum(), 1))
 
     def table(self) -> list[dict[str, float]]:
-        """Of each bin that is not empty: ``confidence`` and ``accuracy``, means, and ``share`` of the pixels."""
+        """For each bin that is not empty: mean ``confidence``, ``accuracy``, and ``share`` of the pixels, all 0..1."""
         return [
             {
                 "confidence": float(self._confidence[k] / self._count[k]),
@@ -170,15 +173,15 @@ def scores_from_confusion(counts: npt.ArrayLike) -> dict[str, Any]:
 
     Args:
         counts: (N, N) or (N, N + 1) non-negative integers, rows true, columns predicted; an extra column
-            counts pixels that were given no class.
+            counts pixels whose prediction names no class.
 
     Returns:
-        ``pixel_acc``, ``mean_acc``, ``mean_iou``, ``fw_iou`` as fractions of 1 and ``per_class_iou``, a list
-        with None for classes that neither occur nor are predicted. Means are over classes that occur in
-        the truth for accuracy, and that occur or are predicted for IU. All are 0.0 when nothing was counted.
+        ``pixel_acc``, ``mean_acc``, ``mean_iou`` and ``fw_iou`` as fractions of 1, and ``per_class_iou``, a list
+        with None for classes that neither occur nor are predicted. Mean accuracy is over the classes that occur,
+        mean IU over those that occur or are predicted. Scores are 0.0 if nothing was counted.
 
     Raises:
-        ValueError: another shape or negative counts.
+        ValueError: ``counts`` has another shape or negative entries.
     """
     matrix = np.asarray(counts, np.float64)
     if matrix.ndim != 2 or matrix.shape[1] - matrix.shape[0] not in (0, 1) or (matrix < 0).any():
@@ -202,14 +205,14 @@ def scores_from_confusion(counts: npt.ArrayLike) -> dict[str, Any]:
 
 
 def rare_class_iou(counts: npt.ArrayLike, below: float = 0.01) -> float | None:
-    """Mean IU of the classes that occur but hold less than a share ``below`` of all counted pixels.
+    """Mean IU of the classes that occur, but in less than a share ``below`` of all counted pixels.
 
     Args:
         counts: as in :func:`scores_from_confusion`.
         below: share of pixels, 0..1.
 
     Returns:
-        A fraction of 1, or None where no class is that rare.
+        A fraction of 1, or None if no class is that rare.
     """
     true = np.asarray(counts, np.float64).sum(1)
     per_class = scores_from_confusion(counts)["per_class_iou"]

@@ -1,4 +1,4 @@
-"""The network in training: cross-entropy, the contextual constraint, and what is logged of both."""
+"""The Lightning module: network, losses, optimiser, validation, and what is logged and stored in checkpoints."""
 
 from __future__ import annotations
 
@@ -27,29 +27,32 @@ from lcr_seg_ros.training.teacher import Teacher, distillation_loss
 
 CHECKPOINT_KEY = "lcr_seg_ros"
 PREVIEWS = 4
-"""Validation frames that pictures are made of."""
+"""How many validation frames are kept for preview pictures."""
 SHOWN_DIAGNOSTICS = ("kernel_energy_min", "mean_w")
-"""Of the constraint, in the progress bar as well: one falls to 0 when a kernel dies, the other when W does."""
+"""Diagnostics of the constraint that the progress bar shows too: they fall to 0 when a kernel dies or W does."""
 
 AFTERWARDS = (
     "A checkpoint that the run folder may hold is from before, and belongs to the recipe as it was: start over with "
     "--no-resume, or in another folder"
 )
-"""What is left when a run cannot go on."""
+"""End of the message of a run that cannot go on."""
 
 
 class TrainingError(LcrSegError, RuntimeError):
-    """A run that cannot go on, with what to change."""
+    """A run cannot go on; the message says what to change."""
 
 
 class SegmentationTraining(L.LightningModule):
-    """Loss, optimiser and validation of one recipe.
+    """Network, losses, optimiser and validation of one recipe.
 
     Args:
         recipe: see :class:`Recipe`.
-        labels: one score channel a class.
-        class_weights: (N,) of the cross-entropy.
-        teacher: of ``recipe.loss.teacher``.
+        labels: N classes, each with a score channel.
+        class_weights: (N,) float32, for the cross-entropy.
+        teacher: the model that ``recipe.loss.teacher`` names, loaded; None where there is none.
+
+    Raises:
+        RecipeError: the network lacks a layer that the recipe names.
     """
 
     def __init__(self, recipe: Recipe, labels: LabelSet, class_weights: Tensor, teacher: Teacher | None = None) -> None:
@@ -57,9 +60,9 @@ class SegmentationTraining(L.LightningModule):
         self.recipe = recipe
         self.teacher = teacher
         self.record: dict[str, Any] = {}
-        """How this run came about; travels in the checkpoint and the bundle."""
+        """How the model was made; stored in the checkpoint and in the bundle."""
         self.notice = ""
-        """Authors and licence of the weights that the network started from."""
+        """Authors and licence of the initial weights."""
         self.num_classes = len(labels)
         self.network = create_network(**architecture(recipe, labels)).to(memory_format=torch.channels_last)
         constraint = recipe.loss.constraint
@@ -67,7 +70,7 @@ class SegmentationTraining(L.LightningModule):
         for stage in self._frozen:
             stage.requires_grad_(False)
         self.inner_classifiers = _inner_classifiers(self.network, recipe, self.num_classes)
-        """Of deep supervision; no part of the network, so that they stay behind at its export."""
+        """For deep supervision; kept outside the network, so that they are not exported with it."""
         own = {"guide", "source", "kernel_lr_scale", "downsample", "ramp_share"}
         self.constraint = ContextualRegularization(**constraint.model_dump(exclude=own)) if constraint else None
         self._features: Tensor | None = None
@@ -76,19 +79,25 @@ class SegmentationTraining(L.LightningModule):
         self.register_buffer("mean", torch.full((1, 1, 1, 1), 127.5), persistent=False)
         self.register_buffer("std", torch.full((1, 1, 1, 1), 127.5), persistent=False)
         self.register_buffer("class_weights", class_weights, persistent=False)
-        # Not a buffer: averaging the weights swaps all buffers in and out around validation.
+        # Not a buffer: weight averaging swaps all buffers before and after validation.
         self._confusion = torch.zeros(self.num_classes**2, dtype=torch.int64)
         self.previews: list[tuple[Tensor, Tensor, Tensor]] = []
-        """Of the last validation: (3, h, w) what the network saw in 0..255, (h, w) target, (h, w) channel predicted."""
+        """From the last validation: (3, h, w) the network's first three channels in 0..255, (h, w) target and (h, w)
+        predicted channel."""
         self.train()
 
     def set_normalisation(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Of each network channel in 0..255; belongs to the weights that the network starts from."""
+        """Set mean and standard deviation of each input channel, in 0..255: those of the initial weights."""
         self.mean = torch.tensor(mean).reshape(1, -1, 1, 1)
         self.std = torch.tensor(std).reshape(1, -1, 1, 1)
 
     def start_batch_norms(self, images: Tensor, start: ImagenetStart) -> None:
-        """Of a network that has just got weights without any; ``images``: (B, C, H, W) in 0..255."""
+        """Initialise the batch norms of a network whose weights were trained without any.
+
+        Args:
+            images: (B, C, H, W) float32 in 0..255, typical of the training set.
+            start: where the weights came from.
+        """
         self.network.start_batch_norms((images - self.mean) / self.std, start.scale)  # type: ignore[operator]
 
     def train(self, mode: bool = True) -> SegmentationTraining:
@@ -102,7 +111,7 @@ class SegmentationTraining(L.LightningModule):
         return self
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, C, h, w) float32 in 0..255 -> scores at the network's stride."""
+        """(B, C, H, W) float32 in 0..255 -> (B, N, h, w) scores at the network's stride."""
         return self.network(self._normalised(image))  # type: ignore[no-any-return]
 
     def _normalised(self, image: Tensor) -> Tensor:
@@ -113,13 +122,15 @@ class SegmentationTraining(L.LightningModule):
             self.teacher.to(self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Dropout of a step is a function of seed, epoch, batch and process: a resumed run has nothing to restore."""
+        """Seed all random generators, so that dropout is a function of seed, epoch, batch and process: a resumed run
+        then has no generator states to restore."""
         seed = seed_of(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank)
         random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - the global state is what is to be set
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - it is the global state that has to be set
         torch.manual_seed(seed)
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        """Loss of a batch of :class:`~lcr_seg_ros.training.data.SegmentationDataset`; logs each of its terms."""
         image, guide, target, *rest = batch
         taught = None if self.teacher is None else self.teacher.scores(rest[0]).float()
         scores, *inner = (each.float() for each in self._scores_and_inner_scores(image))
@@ -146,8 +157,8 @@ class SegmentationTraining(L.LightningModule):
         return torch.stack(list(parts.values())).sum() * self._share_of_group(batch_idx)
 
     def _share_of_group(self, batch_idx: int) -> float:
-        """Times this, a batch of the epoch's last group counts as one of so few: Lightning divides by ``accumulate``
-        however many batches are left, and their step would be smaller by as much."""
+        """Factor of the loss in an epoch's last group of accumulated batches, which may have fewer than ``accumulate``:
+        Lightning divides by ``accumulate`` all the same, which would make that step too small. 1 elsewhere."""
         trainer: Any = self.trainer
         accumulate, batches = trainer.accumulate_grad_batches, trainer.num_training_batches
         left = batches % accumulate
@@ -157,30 +168,33 @@ class SegmentationTraining(L.LightningModule):
         self._features = output.detach()
 
     def _feature_guide(self, size: torch.Size) -> Tensor:
-        """(B, 64, H, W) float32 in 0..1, of unit length at each pixel; what a network pads around the image is cut."""
+        """(B, 64, H, W) float32 in 0..1: features of unit length at each pixel, without the network's padding around
+        the image."""
         assert self._features is not None
         (height, width), features = size, self._features.float()
         top, left = ((have - want) // 2 for have, want in zip(features.shape[-2:], size, strict=True))
         return F.normalize(features[:, :, top : top + height, left : left + width], dim=1).clamp(0, 1)
 
     def _scores_and_inner_scores(self, image: Tensor) -> list[Tensor]:
-        """Of the network's end, or in early epochs of its last inner stage; then those of the stages before it."""
+        """Scores of the network's output, followed by those of its inner stages. In the early epochs, which end at the
+        last inner stage, its scores come first instead of the output's."""
         if not self.inner_classifiers:
             return [self(image)]
         x = self._normalised(image)
         network: Any = self.network
-        if self._ends_within:
+        if self._ends_at_inner_stage:
             *before, last = [c(each) for c, each in zip(self.inner_classifiers, network.inner_maps(x), strict=True)]
             return [last, *before]
         scores, inner = network.scores_and_inner(x)
         return [scores, *(c(each) for c, each in zip(self.inner_classifiers, inner, strict=True))]
 
     @property
-    def _ends_within(self) -> bool:
+    def _ends_at_inner_stage(self) -> bool:
+        """Whether this epoch leaves out what comes after the last inner stage: ``loss.inner_share``."""
         return self.current_epoch < self.recipe.loss.inner_share * self.recipe.optimizer.epochs
 
     def _supervision(self, scores: Tensor, target: Tensor, taught: Tensor | None) -> dict[str, Tensor]:
-        """What labels and teacher say of scores, of whatever stride."""
+        """The loss terms of labels and teacher for scores of any stride."""
         parts = {"labels": self._label_loss(scores, target)}
         if taught is not None:
             recipe = self.recipe.loss.teacher
@@ -190,8 +204,8 @@ class SegmentationTraining(L.LightningModule):
         return parts
 
     def _is_logged(self, batch_idx: int) -> bool:
-        """Whether Lightning writes a row of the log after this batch: after each so many steps, counted from 1, and of
-        accumulated batches after the last one, which moves the weights."""
+        """Whether Lightning writes a row of the log after this batch: it does every ``log_every_n_steps`` optimiser
+        steps, counted from 1. With accumulated batches, the last of a group takes the step."""
         trainer: Any = self.trainer
         done = batch_idx + 1
         moves = done % trainer.accumulate_grad_batches == 0 or done == trainer.num_training_batches
@@ -199,12 +213,13 @@ class SegmentationTraining(L.LightningModule):
 
     @property
     def _pads(self) -> bool:
-        """By the recipe, not the batch: all processes of a run have to take the same way."""
+        """Whether augmentation may pad images. Decided by the recipe, not by the batch: all processes of a run have to
+        take the same path."""
         a = self.recipe.augmentation
         return a.enabled and a.scale is not None and a.scale[0] < 1
 
     def _label_loss(self, scores: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy over the labelled pixels of all processes' batches, as if they were one batch."""
+        """Cross-entropy over the labelled pixels, reduced as if the batches of all processes were one."""
         loss = self.recipe.loss
         target = self._sampled(target)
         known = target >= 0
@@ -223,8 +238,8 @@ class SegmentationTraining(L.LightningModule):
         return total * self._processes / count.clamp(min=1)
 
     def _sampled(self, target: Tensor) -> Tensor:
-        """Every so many pixels, from another corner at each step: from one alone, labels would lie half a stride beside
-        the middle of what a score stands for, and boundaries with them."""
+        """Every ``label_stride``-th pixel in rows and columns, with an offset that changes at each step. A fixed offset
+        would put labels, and so boundaries, half a stride beside the centre of the area that a score stands for."""
         stride, step = self.recipe.loss.label_stride, self.global_step
         return target[:, step % stride :: stride, step // stride % stride :: stride]
 
@@ -233,7 +248,7 @@ class SegmentationTraining(L.LightningModule):
         return int(self.trainer.world_size)
 
     def _constraint_loss(self, scores: Tensor, guide: Tensor, valid: Tensor | None) -> Tensor:
-        """The constraint acts where the network decides: at the resolution of its scores, or below."""
+        """The constraint at the resolution of the scores, or at a lower one (``downsample``)."""
         assert self.constraint is not None
         recipe = self.recipe.loss.constraint
         assert recipe is not None
@@ -262,13 +277,13 @@ class SegmentationTraining(L.LightningModule):
             )
 
     def stop_if_diverged(self, images: Tensor | None) -> None:
-        """Whether what is about to be kept is worth it; the loss would tell after the next step only.
+        """Refuse a state that has diverged, before it is saved; the loss would show it only at the next step.
 
         Args:
-            images: (B, C, H, W) float32 in 0..255, of the batch before; None: there is none.
+            images: (B, C, H, W) float32 in 0..255, from the previous batch; None checks the kernels alone.
 
         Raises:
-            TrainingError: weights, statistics, scores or the penalty on kernels are not finite; says what to change.
+            TrainingError: weights, statistics, scores or the kernel penalty are not finite; says what to change.
         """
         fault = None if images is None else divergence(self, images)
         wrong = ["labels"]
@@ -296,6 +311,7 @@ class SegmentationTraining(L.LightningModule):
         return f"Try: {'; '.join(advice)}."
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
+        """Count a batch's pixels by true and predicted class, at the target's size, and keep the first as previews."""
         image, _guide, target = batch
         upsampled = F.interpolate(self(image).float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
         predicted = upsampled.argmax(1)
@@ -328,9 +344,9 @@ class SegmentationTraining(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _modules_and_rates(self) -> list[tuple[str, list[nn.Module], float]]:
-        """Name, modules and rate of each part of what is trained but the constraint.
+        """Name, modules and learning rate of each part that is trained, without the constraint's kernels.
 
-        There is one part, or two where the encoder has a rate of its own.
+        There is one part, or two where the encoder has a learning rate of its own.
         """
         o = self.recipe.optimizer
         modules = [*self.network.modules(), *self.inner_classifiers.modules()]
@@ -351,11 +367,12 @@ class SegmentationTraining(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the network and inner classifiers: the kernels' gradients, thousands of times larger, would drown them.
+        """Clip the gradient of network and inner classifiers, without that of the kernels: it is thousands of times
+        larger and would dominate the norm.
 
         Raises:
-            TrainingError: the gradient is not finite although the loss is; weights are left as they were. Under
-                ``16-mixed`` such steps are normal, and left out by the scaler.
+            TrainingError: the gradient is not finite although the loss is; the weights are left as they were. Under
+                ``16-mixed`` such steps are normal, and the gradient scaler skips them.
         """
         learners = [*self.network.parameters(), *self.inner_classifiers.parameters()]
         norm = nn.utils.get_total_norm([p.grad for p in learners if p.grad is not None])
@@ -369,7 +386,7 @@ class SegmentationTraining(L.LightningModule):
             nn.utils.clip_grads_with_norm_(learners, gradient_clip_val, norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """All that an export or a resumed run needs beside the weights, as plain values."""
+        """Add what an export or a resumed run needs besides the weights, as plain values."""
         loop = self.trainer.fit_loop
         epoch = loop.epoch_progress.current.processed
         is_amid = loop.epoch_progress.current.processed < loop.epoch_progress.current.ready
@@ -383,7 +400,7 @@ class SegmentationTraining(L.LightningModule):
 
 
 def architecture(recipe: Recipe, labels: LabelSet) -> dict[str, Any]:
-    """Arguments of :func:`~lcr_seg_ros.networks.create_network` for a recipe."""
+    """The arguments of :func:`~lcr_seg_ros.networks.create_network` that a recipe asks for."""
     in_channels = 6 if recipe.input.modality == "rgb_hha" else 3
     return {
         "name": recipe.network.name,
@@ -394,16 +411,16 @@ def architecture(recipe: Recipe, labels: LabelSet) -> dict[str, Any]:
 
 
 def _valid(target: Tensor, size: torch.Size) -> Tensor:
-    """(B, h, w) bool, False where a score lies on padding."""
+    """(B, h, w) bool for scores of ``size`` (h, w), False where the area of a score contains padding."""
     padded = (target == PADDED)[:, None].float()
     return F.interpolate(padded, size=size, mode="area")[:, 0] == 0
 
 
 def _first_stage(network: nn.Module, recipe: Recipe) -> nn.Sequential:
-    """Of the VGG-16 encoder.
+    """First stage of the network's VGG-16 encoder.
 
     Raises:
-        RecipeError: the network has none.
+        RecipeError: the network has no such encoder.
     """
     encoder = getattr(network, "encoder", None)
     if not isinstance(encoder, Vgg16):
@@ -415,7 +432,7 @@ def _first_stage(network: nn.Module, recipe: Recipe) -> nn.Sequential:
 
 
 def _frozen_stages(network: nn.Module, recipe: Recipe) -> list[nn.Module]:
-    """First stages of every VGG-16 encoder in the network that are not trained.
+    """The stages that ``network.frozen_stages`` excludes from training, of every VGG-16 encoder in the network.
 
     Raises:
         RecipeError: the network has no such encoder.
@@ -431,10 +448,10 @@ def _frozen_stages(network: nn.Module, recipe: Recipe) -> list[nn.Module]:
 
 
 def _inner_classifiers(network: nn.Module, recipe: Recipe, classes: int) -> nn.ModuleList:
-    """One for each map that deep supervision looks at; none where it is off.
+    """1x1 convolutions that score the classes at each inner stage; none where deep supervision is off.
 
     Raises:
-        RecipeError: the network has no such maps.
+        RecipeError: the network has no inner stages.
     """
     if not recipe.loss.deep_supervision:
         return nn.ModuleList()

@@ -1,4 +1,4 @@
-"""What is trained at which rate: parameter groups, the optimizer, and how rates change over a training."""
+"""Optimizers: parameter groups with their learning rates, and schedules of these."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def create_optimizer(
     parts: Sequence[tuple[str, Sequence[nn.Module], float]],
     kernels: tuple[nn.Parameter, float] | None,
 ) -> torch.optim.Optimizer:
-    """The optimizer of a recipe, with named groups; norms, biases and kernels do not decay.
+    """The optimizer of a recipe, with named parameter groups. Norms, biases and kernels have no weight decay.
 
     Args:
-        o: of the recipe.
-        parts: name (empty for all of a network), modules and learning rate of each part of what is trained.
-        kernels: of the constraint, and their rate; None where they are fixed or there are none.
+        o: the recipe's section.
+        parts: name (empty if there is one part only), modules and learning rate of each part that is trained.
+        kernels: those of the constraint, and their learning rate; None if there are none or they are fixed.
     """
     groups: list[dict[str, Any]] = []
     for part, modules, rate in parts:
@@ -37,23 +37,23 @@ def create_optimizer(
         groups.append({"name": "kernels", "params": [kernels[0]], "weight_decay": 0.0, "lr": kernels[1]})
     if o.name == "sgd":
         return torch.optim.SGD(groups, lr=o.learning_rate, momentum=o.momentum)
-    # A fused step divides by the loss scale of 16-mixed itself, too late for what clips gradients before it.
+    # With 16-mixed, a fused step itself divides gradients by the loss scale: too late for clipping, which comes before.
     return torch.optim.AdamW(groups, lr=o.learning_rate, fused=o.precision != "16-mixed")
 
 
 def create_schedule(
     optimizer: torch.optim.Optimizer, o: OptimizerRecipe, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The rates of a whole training, each group in its proportion.
+    """The learning rate schedule of a whole training; the groups keep their proportions.
 
     Args:
-        optimizer: of :func:`create_optimizer`.
-        o: schedule, warmup_share and poly_power are used.
+        optimizer: see :func:`create_optimizer`.
+        o: gives schedule, warmup_share and poly_power.
         steps: of the optimizer, over all epochs; at least 3.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     if o.schedule == "one_cycle":
-        # The schedule divides by the warm-up's steps less one.
+        # At least two warm-up steps: the schedule divides by their number minus one.
         share = max(o.warmup_share, 2 / steps)
         return torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr=rates, total_steps=steps, pct_start=share, cycle_momentum=o.name == "adamw"
@@ -72,7 +72,7 @@ def create_schedule(
 
 
 def _by_kind(modules: Sequence[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """Trained weights, parameters of norms, and biases of layers that have weights."""
+    """Trained parameters in three lists: weights, those of norms, and biases of layers with weights."""
     weights, plain, biases = [], [], []
     for module in modules:
         for name, parameter in module.named_parameters(recurse=False):

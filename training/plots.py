@@ -1,4 +1,4 @@
-"""Charts as PNG bytes: confusion matrices, bars of classes, scores against a setting. Needs matplotlib, no display."""
+"""Charts as PNG bytes: confusion matrices, class bars, curves, panels, stage times. Needs matplotlib, no display."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 _INK, _FAINT, _BAR, _SECOND = "#222222", "#d0d0d0", "#4477aa", "#cc6677"
 _LINES = ("#4477aa", "#cc6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#888888")
-"""Colours that most eyes tell apart (Paul Tol's "bright" scheme)."""
+"""Colours that people with colour vision deficiencies can tell apart too (Paul Tol's "bright" scheme)."""
 
 
 def confusion_matrix_png(counts: npt.NDArray[np.int64], labels: LabelSet) -> bytes:
-    """Where the pixels of each true class went: each row sums to 1.
+    """Confusion matrix: how each true class's pixels are distributed over the predictions; rows sum to 1.
 
     Args:
         counts: (N, N + 1), see :class:`~lcr_seg_ros.training.metrics.ConfusionMatrix`; the column "no class" is
-            drawn where anything fell into it.
+            drawn only if it is not empty.
         labels: N classes.
     """
     unlabelled = bool(counts[:, -1].any())
@@ -54,12 +54,12 @@ def confusion_matrix_png(counts: npt.NDArray[np.int64], labels: LabelSet) -> byt
 def class_bars_png(
     per_class: Mapping[str, Sequence[float | None]], labels: LabelSet, pixel_share: npt.NDArray[np.float64]
 ) -> bytes:
-    """One horizontal bar per class and score, classes ordered by how many pixels they hold.
+    """One horizontal bar per class and score, classes ordered by their number of pixels.
 
     Args:
-        per_class: name of a score -> N values in 0..1, None where a class does not occur; at most two are drawn.
+        per_class: name of a score -> N values in 0..1, None where a class does not occur; at most two scores.
         labels: N classes.
-        pixel_share: (N,) of all annotated pixels, 0..1; printed beside the names.
+        pixel_share: (N,) share of all annotated pixels, 0..1; printed beside the names.
     """
     order = np.argsort(pixel_share)
     place = np.arange(len(labels))
@@ -82,7 +82,14 @@ def class_bars_png(
 
 @dataclass(frozen=True)
 class Series:
-    """Points with error bars: ``x`` is a number or a name; ``spread`` is 0 where there was one run only."""
+    """Points with error bars.
+
+    Args:
+        name: for the legend.
+        x: a number or a name for each point.
+        y: scores in per cent.
+        spread: half-length of each error bar in per cent, 0 for a single run.
+    """
 
     name: str
     x: Sequence[float | str]
@@ -91,7 +98,8 @@ class Series:
 
 
 def curves_png(series: Sequence[Series], x_name: str, y_name: str) -> bytes:
-    """Scores in per cent against a number; the axis is logarithmic, and linear below its least positive value."""
+    """Scores in per cent against a number. If its positive values span a factor of 10 or more, its axis is logarithmic,
+    and linear below the smallest of them."""
     figure = _figure(6.4, 4.2)
     axes = figure.add_subplot()
     values = sorted({float(x) for line in series for x in line.x})
@@ -114,7 +122,7 @@ def curves_png(series: Sequence[Series], x_name: str, y_name: str) -> bytes:
 
 
 def dots_png(series: Series, y_name: str) -> bytes:
-    """One dot with its spread per named variant, scores in per cent from left to right."""
+    """One dot with an error bar per named variant, in rows; the horizontal axis is the score in per cent."""
     figure = _figure(7.0, 1.2 + 0.3 * len(series.x))
     axes = figure.add_subplot()
     place = np.arange(len(series.x))[::-1]
@@ -132,11 +140,11 @@ class Panel:
 
     Args:
         title: above it.
-        image: (h, w, 3) uint8 RGB, or (h, w) floats drawn in a colour map.
-        limit: floats are drawn over -limit..limit; None: 0..1.
+        image: (h, w, 3) uint8 RGB, or (h, w) floats, drawn with a colour map.
+        limit: the colour map spans -limit..limit; None: 0..1.
         colours: name of the colour map.
         numbers: also print the values.
-        digits: behind the point.
+        digits: decimals of printed values.
     """
 
     title: str
@@ -148,7 +156,7 @@ class Panel:
 
 
 def panels_png(rows: Sequence[Sequence[Panel]], cell_inch: float) -> bytes:
-    """Rows of panels."""
+    """Rows of panels, each panel ``cell_inch`` wide."""
     columns = max(len(row) for row in rows)
     ratio = np.mean([row[0].image.shape[0] / row[0].image.shape[1] for row in rows])
     figure = _figure(columns * cell_inch, len(rows) * (cell_inch * float(ratio) + 0.25))
@@ -169,10 +177,11 @@ def panels_png(rows: Sequence[Sequence[Panel]], cell_inch: float) -> bytes:
 
 
 def run_curves_png(panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]) -> bytes:
-    """What a training run logged, two panels beside each other.
+    """Curves that a training run logged, in two columns of panels.
 
     Args:
-        panels: title -> name of a curve -> (step, value) in order; "" names a curve that needs no legend.
+        panels: title -> name of a curve -> (step, value) in order of the steps; a panel whose only curve is named ""
+            has no legend.
     """
     rows = (len(panels) + 1) // 2
     last = max((step for curves in panels.values() for curve in curves.values() for step, _ in curve), default=1)
@@ -183,7 +192,7 @@ def run_curves_png(panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]
             steps, values = [step for step, _ in curve], [value for _, value in curve]
             few = "o" if len(curve) < 30 else None
             axes.plot(steps, values, color=_LINES[k % len(_LINES)], label=name, linewidth=1.2, marker=few, markersize=3)
-        axes.set_xlim(0, max(1.02 * last, 1))  # a run of one step has its only point at 0
+        axes.set_xlim(0, max(1.02 * last, 1))  # the only point of a run of one step is at 0
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)
@@ -194,11 +203,11 @@ def run_curves_png(panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]
 
 
 def stage_times_png(rows: Mapping[str, Mapping[str, float]], title: str) -> bytes:
-    """Stacked bars: the milliseconds of each stage, one bar a row, the sum at its end.
+    """Stacked bars: one bar per row, divided into the milliseconds of each stage, with the sum at its end.
 
     Args:
         rows: name -> stage -> ms, stages in the order in which they run.
-        title: what was measured.
+        title: of the chart.
     """
     stages = list(dict.fromkeys(stage for row in rows.values() for stage in row))
     figure = _figure(8.5, 1.6 + 0.45 * len(rows))
@@ -235,12 +244,12 @@ def _figure(width_inch: float, height_inch: float) -> Figure:
         raise LcrSegError(
             "charts need matplotlib, which is not installed: pip install 'lcr_seg_ros[train]', or ask for no report"
         ) from error
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # else it tells of its font cache
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # else it reports building its font cache
     return Figure(figsize=(width_inch, height_inch), layout="constrained")
 
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    # A fixed "Software" entry: the same figures give the same bytes.
+    # Without the "Software" entry, which holds matplotlib's version: equal figures give equal bytes.
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()

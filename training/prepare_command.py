@@ -71,7 +71,7 @@ def rooms(
         names = write_folder(frames_of_room, out)
         lists["all"] += names
         lists["val" if k >= rooms - val_rooms else "fit"] += names
-    (out / LABELS_FILE).unlink(missing_ok=True)  # of the same rooms in other classes
+    (out / LABELS_FILE).unlink(missing_ok=True)  # left from the same rooms with other classes
     if grouping is not None:
         write_label_set(out, grouping[0])
     _write_lists(out, lists if val_rooms else {"all": lists["all"]})
@@ -324,10 +324,10 @@ def annotations_(
 
 
 def _refuse_frames_of_others(out: Path, mine: set[str]) -> None:
-    """Rooms rendered into a folder of recordings would leave neither whole.
+    """Refuse to render rooms into a folder with other frames, which would mix two datasets.
 
     Raises:
-        SourceError: the folder holds a frame that this command does not make.
+        SourceError: the folder has a frame that this command does not make.
     """
     from lcr_seg_ros.sources.folder import RGB_FOLDER
 
@@ -357,10 +357,10 @@ def _write_lists(out: Path, lists: dict[str, list[str]]) -> None:
 
 
 def _require(*modules: str) -> None:
-    """Say at once what is not installed.
+    """Check that Python modules are installed.
 
     Raises:
-        LcrSegError: a module is missing.
+        LcrSegError: one is not.
     """
     from importlib.util import find_spec
 

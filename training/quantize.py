@@ -1,8 +1,8 @@
-"""From a trained bundle to one of int8: ONNX Runtime's static quantisation, scored before and after.
+"""From a trained bundle to an int8 one: ONNX Runtime's static quantisation, scored before and after.
 
-Weights are rounded per output channel, to 7 of the 8 bits, as ONNX Runtime advises for CPUs without VNNI instructions:
-sums of products in 16 bits may saturate at 8. What flows between layers is rounded per tensor, over the range that it
-had on the calibration frames. The result is a network with QuantizeLinear and DequantizeLinear nodes, which openvino
+Weights are quantised per output channel, to 7 of the 8 bits, as ONNX Runtime recommends for CPUs without VNNI
+instructions: with 8 bits, their 16-bit sums of products may saturate. Activations are quantised per tensor, over their
+range on the calibration frames. The result is a network with QuantizeLinear and DequantizeLinear nodes, which openvino
 and onnxruntime turn into integer arithmetic. No PyTorch.
 """
 
@@ -34,16 +34,16 @@ from lcr_seg_ros.training.trial import require_trial_of
 INT8_BACKENDS = ("openvino", "onnxruntime")
 SCORES = ("pixel_acc", "mean_acc", "mean_iou", "fw_iou")
 RECORD = "quantization"
-"""Key of a bundle's training record under which it says that it is of int8, and how it came to be."""
+"""Key in a bundle's training record that marks it as int8, and tells how it was quantised."""
 
 LEAST_AGREEMENT = 0.5
-"""Share of a calibration frame that has to be labelled as before; what shipped has above nine tenths."""
+"""Share of a calibration frame's pixels that must keep their class; the shipped models are above 0.9."""
 
 log = logging.getLogger(__name__)
 
 
 class QuantizationError(LcrSegError, ValueError):
-    """A network that int8 does not suit, or that cannot be quantised."""
+    """A network loses too much in int8, or cannot be quantised."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Attempt:
     """One way to quantise.
 
     Args:
-        float_layers: so many layers with weights, counted from the image, stay float. Of ``fcn_lite`` they are the ones
-            that suffer: few channels of very different range. The layer that scores classes and the softmax stay float
-            always: 256 levels are too few for a confidence.
+        float_layers: how many layers with weights, counted from the image, stay float. In ``fcn_lite`` these lose most:
+            they have few channels, with very different ranges. The layer that scores classes and the softmax always
+            stay float, because 256 levels are too few for confidences.
     """
 
     float_layers: int
@@ -63,7 +63,7 @@ class Attempt:
 
 
 ATTEMPTS = (Attempt(3), Attempt(6), Attempt(12))
-"""Made in this order until one loses little enough."""
+"""Tried in this order until one loses little enough."""
 
 
 def write_quantized(
@@ -80,24 +80,25 @@ def write_quantized(
     """Quantise a bundle, and write it if it loses little enough.
 
     Args:
-        model: shipped name or path of a bundle of float weights.
+        model: shipped name or path of a bundle with float weights.
         out: bundle to write; its name without suffix becomes that of the model.
         calibration: frames of the kind that the model will see; annotation is not needed.
-        split: their name, for the record.
+        split: name of their list, for the record.
         frames: how many of them to calibrate on, evenly spread.
-        val: annotated frames to score before and after on; None: unmeasured, the first of :data:`ATTEMPTS` is taken.
-        val_split: their name.
-        max_loss: points of mean IU (of 100) that it may lose on the worst of the installed backends.
-        trial: of a model that was trained on every frame there is: a bundle of the same recipe that never saw those of
-            ``val``. What it loses, quantised in the same way, decides, and its scores are those of the result.
+        val: annotated frames to score on before and after; None: the first of :data:`ATTEMPTS` is taken, unscored.
+        val_split: name of their list.
+        max_loss: points of mean IU (of 100) that may be lost with any of the installed backends.
+        trial: for a model that was trained on all frames: a bundle of the same recipe that was not trained on those of
+            ``val``. It is quantised in the same way, its loss decides, and its scores become those of the result.
 
     Returns:
         The record, also in the bundle's training record under :data:`RECORD`: ``precision``, ``attempt``,
         ``calibration``, ``float_network_sha256`` and, with ``val``, ``scores``: by backend, ``float`` and ``int8``.
 
     Raises:
-        QuantizationError: every attempt loses more, or answers otherwise altogether; nothing is written.
-        BundleError: the model is of int8 already, or the trial is not one of it.
+        QuantizationError: every attempt loses more, or one labels a calibration frame in an entirely different way;
+            nothing is written.
+        BundleError: the model is int8 already, or ``trial`` is not a trial of it.
         SourceError: a frame cannot be read, or has no label image to score with.
     """
     bundle = ModelBundle.load(model)
@@ -153,10 +154,11 @@ def _quantized(bundle: ModelBundle, calibration: DatasetFolder, frames: int, att
 
 
 def _refuse_another_answer(bundle: ModelBundle, small: ModelBundle, tensor: npt.NDArray[np.float32]) -> None:
-    """A layer that gave nothing on any calibration frame has no range, and its integers no meaning: nothing tells.
+    """Refuse a network that quantisation broke without an error: a layer that was all zeros on every calibration frame
+    has no range, which makes its integers meaningless.
 
     Raises:
-        QuantizationError: on one of the frames it answers with no probabilities, or mostly otherwise than before.
+        QuantizationError: on this frame its probabilities are not finite, or most pixels change class.
     """
     backend = next(name for name in INT8_BACKENDS[::-1] if find_spec(name))
     whole, rounded = (create_backend(model, backend, "cpu").infer(tensor).copy() for model in (bundle, small))
@@ -169,15 +171,15 @@ def _refuse_another_answer(bundle: ModelBundle, small: ModelBundle, tensor: npt.
 
 
 def quantize_network(network: bytes, tensors: Sequence[npt.NDArray[np.float32]], attempt: Attempt) -> bytes:
-    """An ONNX network of int8.
+    """An ONNX network in int8.
 
     Args:
-        network: ONNX of float weights with one input ``image``.
-        tensors: (1, C, H, W) float32 each, normalised: what the ranges are taken from.
-        attempt: what stays float.
+        network: ONNX with float weights and one input, ``image``.
+        tensors: normalised images for calibration, (1, C, H, W) float32 each.
+        attempt: says what stays float.
 
     Raises:
-        QuantizationError: it has no layers that may be quantised, or ONNX Runtime cannot.
+        QuantizationError: too few layers are left to quantise, or ONNX Runtime cannot quantise the network.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -185,16 +187,16 @@ def quantize_network(network: bytes, tensors: Sequence[npt.NDArray[np.float32]],
         folded, result = Path(place) / "folded.onnx", Path(place) / "int8.onnx"
         _fold(network, folded)
         root = logging.getLogger()
-        root.addFilter(_is_serious)  # it tells each bias that it rounds, to the root logger itself
+        root.addFilter(_is_serious)  # it reports each quantised bias, on the root logger
         try:
-            with np.errstate(divide="ignore", invalid="ignore"):  # of layers without a range
+            with np.errstate(divide="ignore", invalid="ignore"):  # in layers without a range
                 quantize_static(
                     folded,
                     result,
                     _Reader(tensors),
                     quant_format=QuantFormat.QDQ,
                     per_channel=True,
-                    reduce_range=True,  # 7 bits of weights
+                    reduce_range=True,  # weights of 7 bits
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
                     nodes_to_exclude=_float_layers(folded, attempt),
@@ -212,7 +214,7 @@ def _is_serious(record: logging.LogRecord) -> bool:
 
 
 def _fold(network: bytes, path: Path) -> None:
-    """Write the network with its batch norms in the weights of its convolutions, and these in float32."""
+    """Write the network with batch norms folded into convolutions, and with float32 weights."""
     import onnx
     import onnxruntime
 
@@ -222,14 +224,14 @@ def _fold(network: bytes, path: Path) -> None:
     options.log_severity_level = 3
     try:
         onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime has no common base for its errors
+    except Exception as error:  # the runtime's errors have no common base class
         raise QuantizationError(f"onnxruntime cannot load the network: {error}") from error
     model = onnx.load(path)
     used = {node.domain for node in model.graph.node}
     opsets = [opset for opset in model.opset_import if opset.domain in used]
     del model.opset_import[:]
     model.opset_import.extend(opsets)
-    # Its mark for a network that was made ready, without which it advises to do so.
+    # Marks the network as preprocessed; else ONNX Runtime recommends to preprocess it.
     model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     onnx.save(model, path)
 
@@ -243,12 +245,12 @@ def _float_layers(path: Path, attempt: Attempt) -> list[str]:
     layers = [node.name for node in nodes[:probabilities] if node.op_type in ("Conv", "Gemm", "MatMul")]
     if len(layers) <= attempt.float_layers + 1:
         raise QuantizationError(f"the network has {len(layers)} layers with weights: too few for {attempt}")
-    # A grouped network goes on after its softmax, with sums of probabilities.
+    # After its softmax, a grouped network still sums up probabilities: that stays float too.
     return [*layers[: attempt.float_layers], layers[-1], *(node.name for node in nodes[probabilities:])]
 
 
 class _Reader:
-    """What ONNX Runtime asks for calibration inputs."""
+    """Gives calibration inputs to ONNX Runtime, one at a time."""
 
     def __init__(self, tensors: Sequence[npt.NDArray[np.float32]]) -> None:
         self._tensors = iter(tensors)
@@ -267,9 +269,9 @@ def _calibration_tensors(bundle: ModelBundle, folder: DatasetFolder, frames: int
 
 
 def _scores(bundle: ModelBundle, backend: str, folder: DatasetFolder) -> dict[str, Any]:
-    grouped = bundle.training.get("grouped")  # then the label images have the finer classes
+    grouped = bundle.training.get("grouped")  # the label images have the finer classes then
     annotated = None
-    if grouped is not None:  # the first of such bundles have its name alone
+    if grouped is not None:  # old bundles hold only the name of the label set
         annotated = (
             LabelSet.from_dict(grouped["label_set"]) if "label_set" in grouped else LabelSet.load(grouped["labels"])
         )

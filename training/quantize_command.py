@@ -1,4 +1,4 @@
-"""``quantize``: a model bundle of int8, about half the size and quicker on a CPU."""
+"""``quantize``: make an int8 model bundle, of about half the size and faster on a CPU."""
 
 from __future__ import annotations
 

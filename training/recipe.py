@@ -1,4 +1,4 @@
-"""Recipes: everything that decides how a network comes out, typed, in one YAML file."""
+"""Recipes: everything that decides the result of a training, typed, in one YAML file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lcr_seg_ros.yaml_files import read_yaml
 
 
 class RecipeError(LcrSegError, ValueError):
-    """A recipe that cannot be read or asks for what does not exist."""
+    """A recipe cannot be read, or asks for something that does not exist."""
 
 
 class _Section(BaseModel):
@@ -56,7 +56,7 @@ class NetworkRecipe(_Section):
 
 
 class HhaRecipe(_Section):
-    """See lcr_seg_ros.hha.HhaSettings; the robot computes HHA in the same way."""
+    """How HHA is computed, in training and on the robot; see lcr_seg_ros.hha.HhaSettings."""
 
     floor: Literal["min", "robust"] = "robust"
     smoothing: Literal["off", "auto", "on"] = "auto"
@@ -74,7 +74,12 @@ class InputRecipe(_Section):
     early_scale: float = Field(0.667, gt=0.2, le=1, description="their sides over height and width, to 8 pixels")
 
     def size_in(self, epoch: int, epochs: int) -> tuple[int, int]:
-        """(width, height) in pixels of the images that the network sees in an epoch, counted from 0, of so many."""
+        """(width, height) in pixels of the images that the network sees in an epoch.
+
+        Args:
+            epoch: counted from 0.
+            epochs: of the whole training.
+        """
         if epoch >= self.early_share * epochs:
             return self.width, self.height
         return tuple(max(32, 8 * round(side * self.early_scale / 8)) for side in (self.width, self.height))  # type: ignore[return-value]
@@ -85,7 +90,8 @@ class InputRecipe(_Section):
 
 
 class AugmentationRecipe(_Section):
-    """Geometry moves colour, HHA, labels and the guide together; colour never touches HHA."""
+    """Crops, flips and scaling are applied to colour, HHA, labels and the guide alike; colour jitter leaves HHA as it
+    is."""
 
     enabled: bool = Field(True, description="false trains on whole images as they are")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip")
@@ -117,7 +123,7 @@ class AugmentationRecipe(_Section):
 
 
 class ConstraintRecipe(_Section):
-    """Arguments of ContextualRegularization, where it acts, and how its kernels are trained."""
+    """The contextual constraint: its own arguments, where it is applied, and how its kernels are trained."""
 
     init: Literal["difference", "kirsch"] = "difference"
     init_norm: float = Field(0.5, gt=0)
@@ -146,7 +152,7 @@ class ConstraintRecipe(_Section):
 
 
 class TeacherRecipe(_Section):
-    """A trained model whose probabilities the network learns beside the labels: distillation."""
+    """Distillation: a trained model, whose probabilities the network learns in addition to the labels."""
 
     model: str = Field(description="shipped name or file of a bundle of the same classes; it may see depth")
     weight: float = Field(1.0, gt=0, description="of the divergence from it, beside the cross-entropy")
@@ -227,7 +233,7 @@ class RoomsRecipe(_Section):
 
 
 class Recipe(_Section):
-    """One training run. Baselines differ from the method in ``loss`` only."""
+    """One training run. The recipe of a baseline differs from that of the method in ``loss`` only."""
 
     name: str
     labels: str = "nyu40"
@@ -241,11 +247,11 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _settle_guide(self) -> Recipe:
-        """Write out what ``auto`` means, so that the run's record says it."""
+        """Replace the guide ``auto`` by what it stands for, so that the run's record says it."""
         constraint = self.loss.constraint
         if constraint is not None and constraint.guide == "auto":
             settled = constraint.model_copy(update={"guide": "hha" if self.input.modality == "hha" else "rgb"})
-            self.__dict__["loss"] = self.loss.model_copy(update={"constraint": settled})  # frozen to all others
+            self.__dict__["loss"] = self.loss.model_copy(update={"constraint": settled})  # the model is frozen
         return self
 
     @model_validator(mode="after")
@@ -258,26 +264,28 @@ class Recipe(_Section):
     def load(cls, name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
         """Read a recipe by name (``config/recipes/NAME.yaml``) or from a YAML file.
 
-        A recipe may begin with ``base: NAME`` (or a file beside it): it then holds only what differs.
+        A recipe that begins with ``base: NAME`` (or with a YAML file in the same folder) holds only the entries that
+        differ from that recipe.
 
         Args:
             name_or_path: see above.
             overrides: dotted names to values, e.g. ``{"optimizer.epochs": 2}``.
 
         Raises:
-            RecipeError: no such file, not YAML, unknown or invalid entries (each is named), bases in a circle.
+            RecipeError: there is no such file, it is not YAML, entries are unknown or invalid (each is named), or
+                recipes are each other's base.
         """
         path = _find(name_or_path, CONFIG / "recipes")
         values = _read(path, ())
-        for name, value in deepcopy(overrides or {}).items():  # later ones may go into a section that one of them is
+        for name, value in deepcopy(overrides or {}).items():  # values are changed below
             *sections, leaf = name.split(".")
             place = values
             for section in sections:
-                if not isinstance(place.get(section), dict):  # an optional section that was off
+                if not isinstance(place.get(section), dict):  # missing, or an optional section that was off
                     place[section] = {}
                 place = place[section]
             if value is True and isinstance(place.get(leaf), dict):
-                continue  # switched on: it is
+                continue  # true switches a section on, and this one is on
             place[leaf] = value
         try:
             return cls.model_validate(values)
@@ -298,7 +306,7 @@ _GRID_NOT_RECIPE = "this looks like a grid, for it has axes: give it to `ablate 
 
 
 def received(fault: ErrorDetails) -> str:
-    """The value that pydantic complains of, for the end of a message; nothing where it is a section or the whole."""
+    """``" (got VALUE)"`` for the end of a message about a pydantic error; empty if the value is a whole section."""
     value = fault["input"]
     if not fault["loc"] or isinstance(value, dict):
         return ""
@@ -315,11 +323,11 @@ _OTHERWISE_CALLED = {
     "lam": "loss.constraint.weight",
     "ema": "optimizer.ema_decay",
 }
-"""What people type for an entry whose name is not near it."""
+"""Common names of entries that spelling alone does not lead to."""
 
 
 def _perhaps(place: tuple[int | str, ...]) -> str:
-    """Where the recipe has an entry of that name, or one that is nearly called so."""
+    """``", did you mean ...?"`` with entries of the same last name, else with the one most similar; empty if none."""
     typed = ".".join(map(str, place))
     known = dotted_entries(Recipe.model_validate({"name": "", "loss": {"constraint": {}}}).model_dump())
     called = _OTHERWISE_CALLED.get(str(place[-1]).lower())
@@ -341,7 +349,7 @@ def _find(name_or_path: str | Path, folder: Path) -> Path:
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    """The entries of a file laid over those of its base."""
+    """The entries of a file, merged into those of its base; ``above`` are the files that lead to it as a base."""
     if path.resolve() in above:
         raise RecipeError(f"{path} is its own base, by way of {', '.join(p.name for p in above)}")
     values = read_yaml(path, RecipeError)
@@ -360,13 +368,13 @@ def _laid_over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         below = merged.get(name)
         if value is True and isinstance(below, dict):
-            continue  # switched on: it is, as the base has it
+            continue  # true switches a section on, and the base has it
         merged[name] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
 
 
 def dotted_entries(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted names, as the command line spells them: ``{"optimizer.epochs": 70, ...}``."""
+    """Nested sections as a flat mapping by dotted names, as on the command line: ``{"optimizer.epochs": 70, ...}``."""
     flat: dict[str, Any] = {}
     for name, value in section.items():
         flat |= dotted_entries(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
@@ -374,12 +382,14 @@ def dotted_entries(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def without_folders(argument: str) -> str:
-    """A bundle is passed on: where on whose disk something lay is nobody's business."""
+    """An absolute path without its folders, anything else as it is: bundles are passed on, and should not tell where
+    files lie on the disk of whoever made them."""
     return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def without_folders_in(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain values, for the record. The label set keeps its path: exports of old runs read it again."""
+    """The recipe as plain values for a record, without the folders of model files. The label set keeps its path:
+    exports of old runs read the file again."""
     values = recipe.model_dump(mode="json")
     network, teacher = values["network"], values["loss"]["teacher"] or {}
     for section, entry in ((network, "weights"), (network, "finetune"), (teacher, "model")):

@@ -1,7 +1,7 @@
-"""How the shipped models come of a dataset folder: a plan of commands, each of which makes one file.
+"""How the shipped models are made from a dataset folder: a plan of commands, each of which makes one file.
 
-The plan is carried out from top to bottom. A step whose file is there is done; a training that was stopped goes on by
-itself. So the same call goes on after any interruption.
+The steps are carried out in order. Those whose file exists are skipped, and `train` resumes a stopped training by
+itself, so that the same call goes on after any interruption.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from lcr_seg_ros.training.recipe import Recipe
 from lcr_seg_ros.training.train_command import options_in, parse_setting, values_in
 
 FIT, VAL, ALL = "fit", "val", "train"
-"""Splits: the trial's frames, those that score it, and those of the model that ships."""
+"""Splits: what the trial is trained on, what it is scored on, and what the shipped model is trained on."""
 PLAN = "plan.txt"
 _GIVEN_BY_THE_PLAN = ("data", "recipe", "finetune", "fit", "val", "out")
 SHIPPED = CONFIG / "shipped.yaml"
 
 
 class ReproductionError(LcrSegError):
-    """A plan that cannot be made or carried out."""
+    """A plan cannot be made or carried out."""
 
 
 class ShippedModel(BaseModel):
@@ -61,10 +61,10 @@ class ShippedModel(BaseModel):
 
 @dataclass(frozen=True)
 class Step:
-    """One command and what comes of it.
+    """One command and the file that it makes.
 
     Args:
-        makes: file that is there once the step is done, and not before.
+        makes: file that exists once the step is done, and not before.
         arguments: of ``python -m lcr_seg_ros``.
     """
 
@@ -76,7 +76,7 @@ class Step:
 
 
 def shipped_models(path: Path = SHIPPED) -> dict[str, ShippedModel]:
-    """By name, in an order in which each comes after what it needs.
+    """The shipped models by name, each after the models that it needs.
 
     Raises:
         ReproductionError: an entry is invalid, or needs a model that does not come before it.
@@ -96,17 +96,17 @@ def shipped_models(path: Path = SHIPPED) -> dict[str, ShippedModel]:
 def plan(
     names: Sequence[str], data: Path, out: Path, *, train_options: Iterable[str] = (), int8: bool = True
 ) -> list[Step]:
-    """The steps to models, and to those that they need.
+    """The steps that make some models, and the models that these need.
 
     Args:
-        names: of ``config/shipped.yaml``; none: all of them.
+        names: of models in ``config/shipped.yaml``; none: all of them.
         data: dataset folder with the splits ``fit``, ``val`` and ``train``.
-        out: folder of ``NAME.lcrseg``, ``NAME_fit.lcrseg`` (the trial) and ``NAME-int8.lcrseg``.
+        out: folder for ``NAME.lcrseg``, ``NAME_fit.lcrseg`` (the trial) and ``NAME-int8.lcrseg``.
         train_options: arguments for every training, after all others.
-        int8: make these as well.
+        int8: also make the int8 models.
 
     Raises:
-        ReproductionError: no such model.
+        ReproductionError: there is no such model.
     """
     models = shipped_models()
     if unknown := [name for name in names if name not in models]:
@@ -122,15 +122,15 @@ def plan(
 
 
 def check_start(steps: Sequence[Step], data: Path, out: Path, train_options: Sequence[str] = ()) -> None:
-    """See all that would be refused as a step starts, as far as that takes no time.
+    """Check in advance what the steps would refuse at their start, as far as that is quick.
 
     Args:
-        steps: of :func:`plan`.
-        data, out, train_options: as it was given them.
+        steps: see :func:`plan`.
+        data, out, train_options: as given to :func:`plan`.
 
     Raises:
-        LcrSegError: a list of frames is missing, ``out`` is a file or of another plan, or a recipe has no such entry.
-        click.UsageError: an option that `train` does not have, or that is the plan's to give.
+        LcrSegError: a list of frames is missing, ``out`` is a file or belongs to another plan, or a recipe is invalid.
+        click.UsageError: `train` does not have an option, or the plan itself sets it.
     """
     for option in options_in(train_options):
         if option.name in _GIVEN_BY_THE_PLAN:
@@ -148,10 +148,10 @@ def check_start(steps: Sequence[Step], data: Path, out: Path, train_options: Seq
 
 
 def carry_out(steps: Sequence[Step], out: Path) -> None:
-    """Run what is not done yet; output goes where this process's goes.
+    """Run the steps that are not done yet; their output goes to that of this process.
 
     Raises:
-        ReproductionError: the folder is of another plan, or a command failed.
+        ReproductionError: the folder belongs to another plan, or a command failed.
     """
     out.mkdir(parents=True, exist_ok=True)
     planned = _refuse_another_plan(steps, out / PLAN)
@@ -201,7 +201,8 @@ class _Paths:
 
 
 def _trained(model: ShippedModel, of: _Paths) -> list[Step]:
-    """Trial, its temperature, training on all frames, and the trial's scores for the result; stage by stage."""
+    """Steps of a trained model: train the trial and calibrate it, train on all frames, and take over the trial's
+    temperature and scores. Each training has one stage, and one more for each entry of ``more``."""
     assert model.recipe is not None
     usual = ("--recipe", model.recipe)
     teachers = {kind: _teacher(model, of, kind) for kind in ("_fit", "")}
@@ -226,7 +227,7 @@ def _entries(values: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _grouped(model: ShippedModel, of: _Paths) -> list[Step]:
-    """The same of trial and final model, and what the one says of the other."""
+    """Steps of a grouped model: group trial and final model of its source, and take over the trial's scores."""
     assert model.group is not None
     source = _Paths(model.group, of.out, of.data, of.train_options)
     unscored = of.out / "runs" / f"{of.name}.lcrseg"
@@ -250,14 +251,19 @@ def _needs(model: ShippedModel) -> set[str]:
 
 def _with_needs(names: Sequence[str], models: dict[str, ShippedModel]) -> list[str]:
     wanted = set(names)
-    for name in reversed(models):  # what a model needs stands above it
+    for name in reversed(models):  # what a model needs comes before it
         if name in wanted:
             wanted |= _needs(models[name])
     return [name for name in models if name in wanted]
 
 
 def _refuse_another_plan(steps: Sequence[Step], record: Path) -> dict[str, str]:
-    """Commands by what they make, those of earlier calls too: a file made by another would pass for a step's."""
+    """Commands by the file that they make, including those that ``record`` holds from earlier calls. A planned command
+    must not differ there: its file, made by another command, would be taken for its result.
+
+    Raises:
+        ReproductionError: it does.
+    """
     planned = {str(step.makes): str(step) for step in steps}
     before = dict(line.split("\t", 1) for line in record.read_text().splitlines()) if record.is_file() else {}
     for makes, command in planned.items():

@@ -1,4 +1,4 @@
-"""``reproduce``: the models that ship, from a dataset folder."""
+"""``reproduce``: make the shipped models from a dataset folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has to be as it was for a run to go on: recipe, classes, frames, camera and teacher."""
+"""A run is resumed only with the recipe, classes, frames, camera and teacher that it began with."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _INSTEAD = "choose another --out, or start over there with --no-resume"
 
 
 def refuse_another_recipe(run: Path, before: dict[str, Any], recipe: Recipe) -> None:
-    """A schedule or a network that is half one recipe and half another belongs to neither.
+    """Refuse to resume with another recipe: the result would be of neither.
 
     Args:
         run: the run folder, for the message.
         before: record of the run, from its checkpoint.
-        recipe: by which it is about to go on.
+        recipe: that it would go on with.
 
     Raises:
         RecipeError: the run in this folder follows another recipe; lists the entries that differ.
     """
-    # Entries that did not exist when the run began had their defaults.
+    # Validating the old recipe gives entries that did not exist when the run began their defaults.
     old = dotted_entries(without_folders_in(Recipe.model_validate(before["recipe"])))
     new = dotted_entries(without_folders_in(recipe))
     changes = [f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in sorted(old | new) if old.get(k) != new.get(k)]
@@ -33,17 +33,17 @@ def refuse_another_recipe(run: Path, before: dict[str, Any], recipe: Recipe) -> 
 
 
 def refuse_other_labels(run: Path, before: dict[str, Any], labels: LabelSet) -> None:
-    """A score channel that stood for one class must not go on to learn another, whatever file says so by now.
+    """Refuse to resume with other classes, to which the file of the label set may have been changed meanwhile.
 
-    Colours and groups may change: nothing is learnt of them. Runs of old say nothing of their classes.
+    Colours and groups may change: training does not use them. Records of old runs have no classes; these pass.
 
     Args:
         run: the run folder, for the message.
         before: record of the run, from its checkpoint.
-        labels: by which it is about to go on.
+        labels: that it would go on with.
 
     Raises:
-        RecipeError: another class in one of the channels, another id or another void; says which.
+        RecipeError: a score channel has another class or id, or void is another id; says which.
     """
     if before.get("labels") is None:
         return
@@ -63,16 +63,16 @@ def refuse_other_labels(run: Path, before: dict[str, Any], labels: LabelSet) -> 
 
 
 def refuse_other_frames(run: Path, before: dict[str, Any], fit: str, now: dict[str, Any]) -> None:
-    """Nor does a run that saw half one set of frames and half another belong to either.
+    """Refuse to resume with other training frames.
 
     Args:
         run: the run folder, for the message.
         before: record of the run, from its checkpoint.
-        fit: split that it is about to go on with.
-        now: what :func:`~lcr_seg_ros.training.datasets.split_digest.digest_split` says of it.
+        fit: split that it would go on with.
+        now: :func:`~lcr_seg_ros.training.datasets.split_digest.digest_split` of it.
 
     Raises:
-        SourceError: the run in this folder learns from another split, or from the same with other labels or images.
+        SourceError: frames, labels or images differ from those that the run began with.
     """
     data = before["data"]
     split = data["splits"].get(data["fit"], {})
@@ -85,16 +85,16 @@ def refuse_other_frames(run: Path, before: dict[str, Any], fit: str, now: dict[s
 
 
 def refuse_another_camera(run: Path, before: dict[str, Any], intrinsics: list[float] | None) -> None:
-    """HHA follows from the camera as much as from depth.
+    """Refuse to resume with other intrinsics, on which HHA depends as it does on depth.
 
     Args:
         run: the run folder, for the message.
-        before: record of the run, from its checkpoint; one of old says nothing of the camera.
-        intrinsics: fx, fy, cx, cy, width and height in pixels, as in the folder's ``intrinsics.yaml``; None where it
-            has none, or where no HHA is computed.
+        before: record of the run, from its checkpoint; records of old runs have no intrinsics, and these pass.
+        intrinsics: fx, fy, cx, cy, width and height in pixels, as in the folder's ``intrinsics.yaml``; None if it has
+            none, or if no HHA is computed.
 
     Raises:
-        SourceError: they were others.
+        SourceError: the run began with other intrinsics.
     """
     was = before["data"].get("intrinsics", intrinsics)
     if was != intrinsics:
@@ -102,15 +102,15 @@ def refuse_another_camera(run: Path, before: dict[str, Any], intrinsics: list[fl
 
 
 def refuse_another_teacher(run: Path, before: dict[str, Any], teacher: str | None) -> None:
-    """The recipe tells a teacher by the name of its file alone.
+    """Refuse to resume with another teacher. Recipes do not show that: they hold a teacher's file name only.
 
     Args:
         run: the run folder, for the message.
-        before: record of the run, from its checkpoint; one of old says nothing of a teacher.
-        teacher: its :attr:`~lcr_seg_ros.training.teacher.Teacher.origin`; None where labels teach alone.
+        before: record of the run, from its checkpoint; records of old runs have no teacher, and these pass.
+        teacher: its :attr:`~lcr_seg_ros.training.teacher.Teacher.origin`; None if there is no teacher.
 
     Raises:
-        RecipeError: it was another one.
+        RecipeError: the run began with another teacher.
     """
     was = before.get("teacher", teacher)
     if was != teacher:

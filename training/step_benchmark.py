@@ -1,4 +1,5 @@
-"""What the constraint costs a training step: time of steps that take turns, peak memory of processes of their own."""
+"""Cost of the constraint in a training step: time, steps with and without it taking turns; peak memory, each in a
+process of its own."""
 
 from __future__ import annotations
 
@@ -23,13 +24,13 @@ SETTINGS: dict[str, tuple[int, int, int, int]] = {
 
 
 def training_steps(name: str) -> dict[bool, Callable[[], None]]:
-    """A whole step of a network at its setting, random images: forward, loss, backward and SGD.
+    """Whole training steps of a network on random images: forward, loss, backward and SGD.
 
     Args:
         name: a key of :data:`SETTINGS`.
 
     Returns:
-        The step with the constraint under True, without it under False; both train the same network.
+        By True the step with the constraint, by False the one without; both train the same network.
     """
     images, classes, height, width = SETTINGS[name]
     torch.manual_seed(0)
@@ -57,14 +58,14 @@ def training_steps(name: str) -> dict[bool, Callable[[], None]]:
 
 
 def peak_memory_mib(name: str, constrained: bool, threads: int) -> float:
-    """Largest resident memory of a process that takes three such steps, in MiB, with all that a training loads."""
+    """Peak resident memory, in MiB, of a process that takes three steps and has all libraries of a training loaded."""
     arguments = [name, "1" if constrained else "0", str(threads), *map(str, SETTINGS[name])]
     answer = subprocess.run([sys.executable, "-m", __name__, *arguments], capture_output=True, text=True, check=True)
     return float(answer.stdout)
 
 
 def _take_three_steps(name: str, constrained: bool, threads: int) -> float:
-    import lcr_seg_ros.training.train  # noqa: F401 - the libraries that every training has in memory, with it or without
+    import lcr_seg_ros.training.train  # noqa: F401 - loads the libraries of every training
 
     torch.set_num_threads(threads)
     step = training_steps(name)[constrained]
@@ -74,7 +75,7 @@ def _take_three_steps(name: str, constrained: bool, threads: int) -> float:
 
 
 def peak_resident_mib() -> float:
-    """The most memory that this process has had so far. (``getrusage`` counts what its parent had as well.)"""
+    """Peak resident memory of this process so far, in MiB. (``getrusage`` would include its parent's.)"""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
 

@@ -1,4 +1,4 @@
-"""Distillation: a trained model answers for every pixel of a training image, and the network learns its answer too."""
+"""Distillation: the network also learns the class probabilities that a trained model, the teacher, gives each pixel."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.training.recipe import InputRecipe, RecipeError
 
 SMALLEST = 1e-7
-"""Probabilities below are as good as none."""
+"""Smaller probabilities are raised to this one before their logarithm is taken."""
 
 
 class Teacher:
-    """A model bundle that answers, on whatever runs it fastest: PyTorch takes as long for it as for a training step.
+    """A model bundle as a teacher, run by the fastest backend: PyTorch would take as long as for a training step.
 
-    Labels leave pixels void and name one class each; a teacher answers everywhere and says what else it could be. One
-    that sees depth teaches a network of colour alone what depth shows (Hinton et al., 2015; Vapnik and Vashist, 2009).
+    Labels leave pixels void and name one class each; a teacher labels every pixel and gives the probabilities of all
+    classes. A teacher with depth input also passes on what it sees in depth to a network that gets colour only (Hinton
+    et al., 2015; Vapnik and Vashist, 2009).
 
     Attributes:
-        sees: the images that it wants.
+        sees: its input.
         origin: for the run's record.
-        trained_on: digest of the split that it was trained on; None where its bundle does not say.
+        trained_on: ``sha256`` of the split that it was trained on, see
+            :func:`~lcr_seg_ros.training.datasets.split_digest.digest_split`; None if its bundle does not say.
     """
 
     def __init__(self, bundle: ModelBundle) -> None:
@@ -38,21 +40,21 @@ class Teacher:
         self._mean, self._std = (np.array(v, np.float32).reshape(1, -1, 1, 1) for v in (self.sees.mean, self.sees.std))
 
     def __deepcopy__(self, memo: dict[int, object]) -> Teacher:
-        """Itself: nothing of it changes, and a runtime cannot be copied."""
+        """Itself: it is never changed, and a backend cannot be copied."""
         return self
 
     @classmethod
     def load(cls, model: str, labels: LabelSet, student: InputRecipe) -> Teacher:
-        """A shipped model's name or the path of a bundle.
+        """Load a teacher for a student.
 
         Args:
-            model: see above.
+            model: shipped name or path of a bundle.
             labels: the student's classes.
-            student: HHA is computed once for both, as it says.
+            student: the student's input; HHA is computed once for both, with its settings.
 
         Raises:
-            RecipeError: the model has other classes, or wants HHA that is computed otherwise.
-            BundleError: no such model, or not one.
+            RecipeError: the model has other classes, or was trained with other HHA settings.
+            BundleError: there is no such model, or it cannot be read.
             BackendError: no backend can run its network.
         """
         bundle = ModelBundle.load(model)
@@ -60,30 +62,31 @@ class Teacher:
         return cls(bundle)
 
     def to(self, device: torch.device) -> None:
-        """Move it to where the student is trained.
+        """Move it to the device that the student is trained on.
 
         Raises:
-            BackendError: nothing there can run it.
+            BackendError: no backend can run it there.
         """
         if device.type == "cuda":
             self._backend = create_backend(self._bundle, device="cuda")
 
     def scores(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) float32 in 0..255, as ``sees`` says -> (B, N, h, w) log probabilities at its stride."""
+        """(B, C, H, W) float32 images in 0..255, as in ``sees`` -> (B, N, h, w) log probabilities at its stride, on the
+        images' device."""
         probabilities = self._backend.infer((images.cpu().numpy() - self._mean) / self._std)
         return torch.from_numpy(probabilities).to(images.device).clamp(min=SMALLEST).log()
 
 
 def require_teacher(taught: ModelDescription, model: str, labels: LabelSet, student: InputRecipe) -> None:
-    """See that a model can teach a student, without its network.
+    """Check that a model can teach a student, without loading its network.
 
     Args:
-        taught: what its bundle says.
-        model: as the recipe names it.
+        taught: the model's description.
+        model: its name in the recipe.
         labels, student: see :meth:`Teacher.load`.
 
     Raises:
-        RecipeError: the model has other classes, or wants HHA that is computed otherwise.
+        RecipeError: the model has other classes, or was trained with other HHA settings.
     """
     if taught.labels.names != labels.names:
         raise RecipeError(
@@ -98,16 +101,16 @@ def require_teacher(taught: ModelDescription, model: str, labels: LabelSet, stud
 
 
 def distillation_loss(scores: Tensor, taught: Tensor, temperature: float, valid: Tensor | None = None) -> Tensor:
-    """Kullback-Leibler divergence of the student's from the teacher's probabilities, mean over pixels.
+    """Kullback-Leibler divergence KL(teacher || student) of class probabilities, mean over pixels.
 
-    Both are softened by the temperature T, and the loss is multiplied by T^2, so that its gradients keep their size
+    Both are softened by the temperature T, and the loss is multiplied by T^2, so that gradients keep their magnitude
     (Hinton et al., Distilling the knowledge in a neural network, 2015, section 2.1).
 
     Args:
-        scores: (B, N, h, w) of the student.
-        taught: (B, N, h', w') of the teacher, of the same classes; interpolated to h x w.
+        scores: (B, N, h, w) scores of the student.
+        taught: (B, N, h', w') scores or log probabilities of the teacher, same classes; interpolated to h x w.
         temperature: T > 0.
-        valid: (B, h, w) bool; pixels that are False count as perfectly learnt.
+        valid: (B, h, w) bool; where False, the divergence counts as 0.
 
     Returns:
         A scalar >= 0.

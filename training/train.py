@@ -1,4 +1,4 @@
-"""One training run from data to model bundle. The loop, processes and logs are Lightning's."""
+"""One training run, from data to model bundle. Lightning provides the loop, the processes and the logs."""
 
 from __future__ import annotations
 
@@ -58,20 +58,24 @@ from lcr_seg_ros.training.teacher import Teacher
 log = logging.getLogger(__name__)
 
 BATCH_NORM_IMAGES = 8
-"""Fresh batch norms start from so many."""
+"""How many training images the statistics of new batch norms are initialised from."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run takes place. It decides the time, not the result, but for the order of sums.
+    """Where a run takes place. This decides how long it takes and, up to the order of sums, not its result.
+
+    Several processes do change it: each draws its own dropout and, on CPUs, takes the statistics of batch norms from
+    its own share of a batch.
 
     Args:
         accelerator: ``auto``, ``cpu`` or ``gpu``.
-        devices: processes on this machine: GPUs, or CPU processes that talk through gloo.
+        devices: processes on this machine: one per GPU, or CPU processes that communicate through gloo.
         nodes: machines; each starts its processes, by ``torchrun`` or by hand.
-        threads: CPU threads of a process, 0 for PyTorch's choice.
-        workers: of the data loader, per process; None: 1, or 0 for a data set of a few frames.
-        checkpoint_minutes, checkpoint_steps: between checkpoints within an epoch, 0: none by that measure.
+        threads: CPU threads per process; 0 leaves the choice to PyTorch.
+        workers: data loader processes per training process; None: 1, or 0 for fewer than 16 frames.
+        checkpoint_minutes, checkpoint_steps: minutes and optimiser steps between checkpoints within an epoch; 0: none
+            by that measure.
     """
 
     accelerator: str = "auto"
@@ -98,29 +102,30 @@ def train(
 ) -> Path:
     """Train as the recipe says and write ``out/model.lcrseg``.
 
-    Beside it lie ``last.ckpt``, ``recipe.yaml``, ``log/`` (CSV, and TensorBoard where it is installed), ``previews/``
-    and, in the end, ``curves.png``. A run that was stopped in whatever way goes on from its last checkpoint, and on a
-    CPU ends with the very weights that it would have had: order, augmentation and dropout are functions of seed, epoch
-    and batch.
+    The run folder also gets ``last.ckpt``, ``recipe.yaml``, ``log/`` (CSV), ``tensorboard/`` where that is installed,
+    ``previews/`` and, at the end, ``curves.png``. A run that was stopped, however that happened, goes on from its last
+    checkpoint. On a CPU it ends with exactly the weights of an uninterrupted run: the order of frames, augmentation and
+    dropout are functions of seed, epoch and batch.
 
     Args:
         recipe: everything that decides the result.
         data: dataset folder.
-        fit, val: names of its splits; scores on ``val`` go into the bundle.
+        fit, val: names of its splits to train and to validate on; scores on ``val`` are stored in the bundle. None
+            for ``val``: no validation and no scores.
         out: run folder.
-        resume: go on from ``out/last.ckpt`` if it is there.
+        resume: go on from ``out/last.ckpt`` if it exists; False deletes it.
         cache: folder for computed HHA.
         validate_every: epochs between validations.
         command_line: recorded in the bundle.
-        machine: where.
-        callbacks: Lightning callbacks of your own.
+        machine: where the run takes place.
+        callbacks: additional Lightning callbacks.
 
     Returns:
         Path of the bundle.
 
     Raises:
-        LcrSegError: data or recipe cannot be used, the loss is not finite any more, or memory does not suffice;
-            says what to change.
+        LcrSegError: data or recipe cannot be used, the loss is no longer finite, or memory does not suffice; says
+            what to change.
     """
     if machine.threads:
         torch.set_num_threads(machine.threads)
@@ -140,7 +145,7 @@ def train(
     frames = DatasetFolder(data, fit)
     camera = None if hha is None or frames.intrinsics is None else [*map(float, astuple(frames.intrinsics))]
     if resumes:
-        position, before = _where_it_stopped(checkpoint)
+        position, before = _position_and_record(checkpoint)
         refuse_another_recipe(out, before, recipe)
         refuse_other_labels(out, before, labels)
         refuse_other_frames(out, before, fit, splits[fit])
@@ -167,7 +172,7 @@ def train(
     module.notice = start.notice if start else ""
     make_folder(out)
     if not resume:
-        checkpoint.unlink(missing_ok=True)  # or the next start would go on from it, though this one has begun anew
+        checkpoint.unlink(missing_ok=True)  # else a later start would go on from the run that this one replaces
     replace_file(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
 
     lacks_norms = isinstance(start, ImagenetStart) and any(name.endswith("batch norms") for name in start.untouched)
@@ -176,7 +181,7 @@ def train(
         module.start_batch_norms(_typical_images(examples, recipe, labels), start)
     dataset = SegmentationDataset(examples, recipe, labels, rooms, teacher=teacher.sees if teacher else None)
     batches = max(1, len(dataset) // recipe.optimizer.batch_size)
-    steps = -(-batches // recipe.optimizer.accumulate)  # of the optimiser, which rows of the log are counted by
+    steps = -(-batches // recipe.optimizer.accumulate)  # of the optimiser, in which the log interval is counted
     trainer = _trainer(recipe, out, labels, validate_every, min(20, steps), machine, callbacks)
     module.record = {
         "recipe": without_folders_in(recipe),
@@ -200,35 +205,35 @@ def train(
         refuse_unknown_ids((e.labels for e in seen), labels, f"{data}, split {val}", RELABEL)
         validation = _validation_loader(SegmentationDataset(seen, recipe, labels, augment=False), recipe, trainer)
     with _explained(recipe), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # its sampler is: EpochBatches
+        warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # EpochBatches is
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")  # Lightning's own use of PyTorch
-        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # frozen stages are
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # frozen stages
         trainer.fit(
             module,
             training,
             validation,
             ckpt_path=str(checkpoint) if resumes else None,
-            weights_only=True,  # of a checkpoint only tensors and plain values are read, nothing that could run
+            weights_only=True,  # read tensors and plain values only: unpickling anything else could run code
         )
     if trainer.is_global_zero:
         export_run(out, out / "model.lcrseg", data, val)
         try:
             write_curves(out)
-        except LcrSegError as error:  # a picture is not worth a failed run
+        except LcrSegError as error:  # a missing picture must not fail the run
             log.warning("no curves.png: %s", error)
     return out / "model.lcrseg"
 
 
-def _where_it_stopped(checkpoint: Path) -> tuple[dict[str, int], dict[str, Any]]:
-    """Epoch and batch that come next, counted from 0, and the run's record. The weights are Lightning's to load."""
+def _position_and_record(checkpoint: Path) -> tuple[dict[str, int], dict[str, Any]]:
+    """The next epoch and batch, both counted from 0, and the run's record. Lightning itself loads the weights."""
     stored = read_checkpoint(checkpoint)
     ours = stored[CHECKPOINT_KEY]
     return ours.get("next", {"epoch": stored["epoch"] + 1, "batch": 0}), ours["record"]
 
 
 def _typical_images(examples: Sequence[Example], recipe: Recipe, labels: LabelSet) -> Tensor:
-    """(B, C, H, W) in 0..255: some of them, from first to last, as they are."""
+    """(B, C, H, W) float32 in 0..255: up to :data:`BATCH_NORM_IMAGES` evenly spread examples, without augmentation."""
     chosen = examples[:: -(-len(examples) // BATCH_NORM_IMAGES)]
     dataset = SegmentationDataset(chosen, recipe, labels, augment=False)
     return torch.stack([dataset[k][0] for k in range(len(dataset))])
@@ -244,10 +249,10 @@ def _tell_of_unused_rooms(rooms: RoomsRecipe) -> None:
 
 
 def _refuse_rooms_of_other_classes(labels: LabelSet) -> None:
-    """Rendered rooms come with the ids of nyu40, whatever those ids mean to the user.
+    """Refuse a label set that rendered rooms do not fit: their labels are always ids of nyu40.
 
     Raises:
-        RecipeError: an id of the label set means another class there.
+        RecipeError: an id of the label set stands for another class in nyu40.
     """
     of_rooms = {c.id: c.name for c in LabelSet.load("nyu40").classes}
     strange = [c for c in labels.classes if of_rooms.get(c.id, c.name) != c.name]
@@ -276,20 +281,20 @@ def _trainer(
         *callbacks,
     ]
     if o.ema_decay:
-        # All weights in one call: one by one took a seventh of a step of SegNet.
+        # Averages all weights in one call; one by one, that took a seventh of a training step of SegNet.
         chosen.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(o.ema_decay)))
-    loggers: list[Logger] = [CSVLogger(out, name="log")]  # a resumed run gets a log of its own beside the first
+    loggers: list[Logger] = [CSVLogger(out, name="log")]  # a resumed run gets another log/version_N
     if find_spec("tensorboard") is not None:
         loggers.append(TensorBoardLogger(out, name="tensorboard"))
     several = machine.devices * machine.nodes > 1
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # what else it says are devices and offers
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its other messages list devices and give tips
     return L.Trainer(
         accelerator=machine.accelerator,
         devices=machine.devices,
         num_nodes=machine.nodes,
         strategy=DDPStrategy(find_unused_parameters=recipe.loss.inner_share > 0) if several else "auto",
         sync_batchnorm=several and machine.accelerator != "cpu" and torch.cuda.is_available(),
-        use_distributed_sampler=False,  # EpochBatches shares out
+        use_distributed_sampler=False,  # EpochBatches divides batches among processes
         max_epochs=o.epochs,
         precision=o.precision,
         gradient_clip_val=o.gradient_clip or None,
@@ -325,7 +330,7 @@ def _training_loader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
-        generator=torch.Generator(),  # of its own: the loader must not move the random numbers of the network
+        generator=torch.Generator(),  # its own: the loader must not advance the generator that dropout draws from
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -338,16 +343,16 @@ def _validation_loader(dataset: SegmentationDataset, recipe: Recipe, trainer: L.
 
 @contextmanager
 def _explained(recipe: Recipe) -> Iterator[None]:
-    """Turn a lack of memory into advice.
+    """Turn an out-of-memory error into advice.
 
     Raises:
-        TrainingError: with what to change.
+        TrainingError: memory does not suffice; says what to change.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         text = str(error)
-        on_cpu = "not enough memory" in text or "allocate memory" in text  # the CPU's allocator has no error of its own
+        on_cpu = "not enough memory" in text or "allocate memory" in text  # on a CPU, a plain RuntimeError
         if not (isinstance(error, (MemoryError, torch.OutOfMemoryError)) or on_cpu):
             raise
         o = recipe.optimizer

@@ -1,4 +1,4 @@
-"""``train``: a recipe and a dataset folder in, a model bundle out."""
+"""``train``: make a model bundle from a recipe and a dataset folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import yaml
 from lcr_seg_ros.files import exclusive, make_folder
 
 LOCK = ".training.lock"
-"""In a run folder; held while a training works there."""
+"""File in a run folder that is locked while a training works there."""
 
 
 class _Train(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:  # --epochs, as other programs have it
+        except click.NoSuchOption as error:  # e.g. --epochs, as in other programs
             advice = "what a recipe holds is written NAME=VALUE, as in optimizer.epochs=2"
             raise click.UsageError(f"{error.format_message()} ({advice})", ctx) from error
 
@@ -120,7 +120,7 @@ def command(
         overrides = finetuning_entries(finetune, data, recipe, overrides)
     chosen = Recipe.load(recipe, overrides=overrides)
     out = out or Path("runs") / _folder_name(chosen.name, entries)
-    with _alone_in(out):
+    with _exclusive_run_folder(out):
         bundle = train(
             chosen,
             data=data,
@@ -138,16 +138,16 @@ def command(
 
 
 @contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Two trainings in one folder would write over each other's checkpoints. A folder in which nothing came to be is
-    taken away again.
+def _exclusive_run_folder(out: Path) -> Iterator[None]:
+    """Keep other trainings out of a run folder, where they would overwrite each other's checkpoints. If nothing was
+    written to it, the folder is removed again.
 
     Raises:
-        LcrSegError: another process trains there.
+        LcrSegError: another process is training there.
     """
     from lightning.pytorch.utilities import rank_zero_only
 
-    if rank_zero_only.rank:  # the first process of this very training holds it
+    if rank_zero_only.rank:  # the first process of this training holds the lock
         yield
         return
     with exclusive(make_folder(out), LOCK):
@@ -160,36 +160,36 @@ def _alone_in(out: Path) -> Iterator[None]:
 
 
 def options_in(words: Sequence[str]) -> list[click.Option]:
-    """The options that a part of a command line gives, whatever is missing from it.
+    """The options of `train` that occur in a part of a command line, which need not be complete.
 
     Raises:
-        click.UsageError: one that does not exist, or without its value.
+        click.UsageError: an option does not exist, or has no value.
     """
     _, _, given = command.make_parser(click.Context(command, info_name="train")).parse_args(list(words))
     return [parameter for parameter in given if isinstance(parameter, click.Option)]
 
 
 def values_in(words: Sequence[str]) -> dict[str, Any]:
-    """What a whole command line gives, by parameter; nothing is trained.
+    """The values of all parameters of a complete `train` command line, by name; nothing is trained.
 
     Raises:
-        click.UsageError: an option that does not exist, is missing, or has a value of another kind.
+        click.UsageError: an option does not exist, is missing, or has an invalid value.
     """
     return command.make_context("train", list(words)).params
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Name and value of ``NAME=VALUE``.
+    """Name and value of ``NAME=VALUE``, the value read as YAML.
 
     Raises:
-        click.BadParameter: it is not that, or the value is not YAML.
+        click.BadParameter: the text has another form, or the value is not YAML.
     """
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="NAME=VALUE")
     try:
         return name, yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date that no calendar has
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         raise click.BadParameter(
             f"the value of {text!r} is not YAML: close every bracket and quote, and put quotes around the whole for "
             "the shell",
@@ -198,6 +198,6 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def _folder_name(recipe: str, entries: tuple[str, ...]) -> str:
-    """Runs with other entries go to other folders."""
+    """Name of a run folder: the recipe and the entries set, so that different runs get different folders."""
     name = ",".join([recipe, *sorted(entries)])
     return re.sub(r"[^\w.,=+-]+", "_", name)[:200]

@@ -1,7 +1,7 @@
-"""A model trained on every frame there is cannot be scored on any: it takes over what its trial has shown.
+"""Trials: a model trained on all frames has none left to be scored on, and takes over the scores of its trial.
 
-A trial is a model of the same recipe that was trained without the validation frames, or the very model from which the
-final one went on with all of them. Temperature and scores of the final model are those of its trial.
+A trial is a model of the same recipe that was trained without the validation frames, or the model from which the final
+one went on, with all frames. The final model gets the temperature and the scores of its trial.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from lcr_seg_ros.training.calibrate import with_temperature
 from lcr_seg_ros.training.recipe import dotted_entries
 
 MAY_DIFFER = ("name", "optimizer.epochs", "network.finetune")
-"""What follows from the frames: steps, and the model that each went on from, the final one perhaps from a final one."""
+"""Recipe entries in which a final model and its trial may differ. Each may have been finetuned from another model: the
+trial from a trial, the final model from a final one."""
 
 
 def with_trial(final: ModelBundle, trial: ModelBundle) -> ModelBundle:
-    """The final model with temperature and scores of its trial; ``training["trial"]`` says that they are.
+    """The final model with the temperature and scores of its trial, which is recorded as ``training["trial"]``.
 
     Args:
-        final: of a training that is to be used; a grouped model if the trial is one, its network calibrated before.
-        trial: of the same recipe, or what the final one went on from; trained on fewer frames, with its scores on
-            others.
+        final: the model trained on all frames. If it is a grouped one, it must have the trial's temperature already.
+        trial: a model of the same recipe, or the one that the final model went on from; trained on fewer frames, and
+            scored on others.
 
     Raises:
-        BundleError: the trial has no scores of its own or learned from the same frames, or the two are neither of the
-            same recipe nor one made of the other.
+        BundleError: the trial has no scores of its own, or was trained on the same frames, or the two differ in their
+            recipe although the final model did not go on from the trial.
     """
     if not trial.scores:
         raise BundleError(f"trial {trial.name!r} has no scores: export it with --data, on frames it was not trained on")
@@ -56,17 +57,17 @@ def with_trial(final: ModelBundle, trial: ModelBundle) -> ModelBundle:
 
 
 def write_with_trial(final: str | Path, trial: str | Path, out: Path) -> dict[str, Any]:
-    """:func:`with_trial` of two bundles by name or path; returns the trial's scores by split."""
+    """Write :func:`with_trial` of two bundles, given by name or path; returns the trial's scores by split."""
     made = with_trial(ModelBundle.load(final), ModelBundle.load(trial))
     made.save(out)
     return made.scores
 
 
 def require_trial_of(final: ModelBundle, trial: ModelBundle) -> None:
-    """See that one may speak for the other.
+    """Check that the scores of a trial may stand for those of the final model.
 
     Raises:
-        BundleError: they differ; lists in what.
+        BundleError: the models differ; lists in what.
     """
     apart = _differences_of_models(final, trial)
     if not went_on_from(final, trial):
@@ -76,21 +77,21 @@ def require_trial_of(final: ModelBundle, trial: ModelBundle) -> None:
 
 
 def went_on_from(final: ModelBundle, trial: ModelBundle) -> bool:
-    """Whether the final model's training began with the trial's network (``train --finetune``)."""
+    """Whether the final model was finetuned from the trial (``train --finetune``)."""
     return str(final.training.get("start", "")).startswith(f"{trial.origin},")
 
 
 def _differences_of_models(final: ModelBundle, trial: ModelBundle) -> list[str]:
     """Which of network, input and labels differ."""
     ours, theirs = final.input, trial.input
-    # Mean and deviation of HHA are measured on the frames.
+    # Mean and deviation of HHA are measured on the training frames, and so may differ.
     if ours.modality == theirs.modality and replace(ours, mean=theirs.mean, std=theirs.std) == theirs:
         final = replace(final, input=theirs)
     return [name for name in ("architecture", "input", "labels") if getattr(final, name) != getattr(trial, name)]
 
 
 def _differences_of_recipes(final: ModelBundle, trial: ModelBundle) -> list[str]:
-    """Names of entries that differ."""
+    """Names of recipe entries that differ and may not."""
     one, other = (dotted_entries(model.training.get("recipe", {})) for model in (final, trial))
     apart = [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
     return [name for name in apart if name not in MAY_DIFFER]

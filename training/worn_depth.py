@@ -1,4 +1,4 @@
-"""Depth as other, poorer cameras would have delivered it: what keeps a network from trusting the training camera."""
+"""Augmentation of depth: images as other, poorer cameras would give, so that a network does not rely on one camera."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ import numpy as np
 import numpy.typing as npt
 
 NOISE_PER_M = 1.4e-3
-"""Standard deviation of a Kinect v1's depth over depth squared, 1/m (Khoshelham and Oude Elberink, Sensors 2012)."""
+"""Standard deviation of a Kinect v1's depth, divided by depth squared, in 1/m (Khoshelham and Oude Elberink, Sensors
+2012)."""
 
 DISPARITY_STEPS_M = 525.0 * 0.075 * 8.0
-"""Focal length in px times baseline in m over the step of a Kinect v1's disparity, an eighth of a pixel."""
+"""Of a Kinect v1: focal length in px times baseline in m, divided by its disparity step of 1/8 px. This over depth in m
+is disparity in steps."""
 
 EDGE = 0.06
-"""Neighbours whose depths differ by more than this share of the depth lie on two surfaces."""
+"""Neighbouring pixels whose depths differ by more than this share of the depth are on different surfaces."""
 
 
 def wear(depth_m: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """One random camera's view of a depth image.
+    """A depth image as a random poorer camera would give it.
 
-    A scale error of up to 3 %, noise of up to twice a Kinect's with its disparity steps, a nearest and a farthest
-    range, holes beside nearer surfaces (up to 12 px wide), and up to ten patches without depth.
+    It gets a scale error of up to 3 %, up to twice a Kinect's noise, a Kinect's disparity steps, a minimum and a
+    maximum range, holes along depth edges (up to 11 px wide), and up to ten patches without depth.
 
     Args:
-        depth_m: (H, W) float32 metres; not finite or not positive where unknown, and left so.
-        rng: decides everything.
+        depth_m: (H, W) float32 metres; not finite or not positive where unknown.
+        rng: source of all random choices.
 
     Returns:
         (H, W) float32 metres, 0 where unknown.
@@ -32,7 +34,7 @@ def wear(depth_m: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDAr
     height, width = depth_m.shape
     known = np.isfinite(depth_m) & (depth_m > 0)
     depth = np.where(known, depth_m, np.float32(1)) * np.float32(rng.uniform(0.97, 1.03))
-    # Noise of neighbouring pixels is alike, since a sensor matches windows.
+    # The noise of neighbouring pixels is correlated, since a sensor matches windows.
     grain = cv2.GaussianBlur(rng.standard_normal((height, width), dtype=np.float32), (0, 0), rng.uniform(0.6, 1.6))
     grain /= max(float(grain.std()), 1e-6)
     depth += np.float32(rng.uniform(0, 2) * NOISE_PER_M) * depth * depth * grain
@@ -55,7 +57,7 @@ def _beside_edges(depth: npt.NDArray[np.float32], reach: int) -> npt.NDArray[np.
 
 
 def _punch_patches(hole: npt.NDArray[np.bool_], count: int, rng: np.random.Generator) -> None:
-    """Ellipses of 2 to 20 % of the width: panes, screens and polished things that give no depth."""
+    """Mark ellipses as holes, with axes of 2 to 20 % of the width: like panes, screens and shiny objects."""
     height, width = hole.shape
     canvas = np.zeros(hole.shape, np.uint8)
     for _ in range(count):

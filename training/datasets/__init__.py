@@ -1,1 +1,1 @@
-"""Where dataset folders come from: the official files of NYUDv2, folders of other projects, and checks of all."""
+"""Makes dataset folders, from NYUDv2's official files, other projects' folders and labelling tools, and checks them."""

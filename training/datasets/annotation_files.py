@@ -1,12 +1,12 @@
-"""What labelling tools export, read into one form: named regions of an image.
+"""Reads the exports of labelling tools into one form: named regions of an image.
 
-``labelme``: one JSON file an image (polygon, rectangle, circle, mask). ``coco``: one JSON file (polygons, RLE as text
-or counts, and boxes where there is neither). ``labelstudio``: the JSON export (polygons, rectangles, ellipses, brush).
-``masks``: a folder of PNG images, of class ids or of class colours, with CVAT's ``labelmap.txt`` ("Segmentation mask
-1.1"), with labelme2voc's ``class_names.txt``, or in the label set's colours.
+``labelme``: one JSON file per image (polygon, rectangle, circle, mask). ``coco``: one JSON file (polygons, RLE as text
+or counts, else bounding boxes). ``labelstudio``: the JSON export (polygons, rectangles, ellipses, brush). ``masks``: a
+folder of PNG images of class ids or class colours, with CVAT's ``labelmap.txt`` ("Segmentation mask 1.1"), with
+labelme2voc's ``class_names.txt``, or in the label set's colours.
 
-Coordinates count from the corner of the upper left pixel, as these tools have it. Sizes are checked before memory is
-taken.
+Coordinates are in pixels from the top left corner of the image, not from the centre of its first pixel, as in these
+tools. Sizes are checked before memory is allocated.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _SUBPIXEL_BITS = 6
 
 @dataclass(frozen=True)
 class Region:
-    """A part of an image that somebody named.
+    """A labelled region of an image.
 
     Args:
-        name: class, as the tool has it.
-        polygons: each (n, 2) float, x and y in pixels; the region is all of them together.
-        run_lengths: instead of polygons, how the tool stores a mask: ``("coco", counts)``, ``("brush", numbers)`` or
-            ``("png", text, left, top)``.
+        name: its class, as written in the export.
+        polygons: (n, 2) float each, x and y in pixels; the region is their union.
+        run_lengths: instead of polygons, the mask as the tool stores it: ``("coco", counts)``, ``("brush", numbers)``
+            or ``("png", base64 text, left, top)``.
     """
 
     name: str
@@ -60,10 +60,10 @@ class Region:
     run_lengths: tuple[Any, ...] = ()
 
     def mask(self, width: int, height: int) -> Mask:
-        """(height, width) bool. Pixels that an outline passes through belong to it.
+        """The region as (height, width) bool, including pixels that its outline passes through.
 
         Raises:
-            SourceError: stored data that is damaged or of another size.
+            SourceError: a stored mask is damaged or of another size.
         """
         if self.run_lengths:
             return _stored_mask(self.run_lengths, width, height)
@@ -76,7 +76,7 @@ class Region:
 
 @dataclass
 class AnnotatedImage:
-    """The regions of an image, in the order they are to be painted; ``file`` is its name as the tool knows it."""
+    """An image of an export: its file name as the tool gives it, size in pixels, and regions in painting order."""
 
     file: str
     width: int
@@ -88,7 +88,7 @@ def detect_format(source: Path) -> str:
     """Which of :data:`FORMATS` a file or folder is.
 
     Raises:
-        SourceError: none of them.
+        SourceError: it is none of them.
     """
     if source.is_dir():
         if any(source.glob("*.json")):
@@ -109,10 +109,10 @@ def detect_format(source: Path) -> str:
 
 
 def read_annotations(source: Path, file_format: str) -> list[AnnotatedImage]:
-    """Everything in an export but ``masks``, which :func:`mask_files` lists.
+    """All images of an export, with their regions. For the format ``masks``, see :func:`mask_files` instead.
 
     Raises:
-        SourceError: not that format, cut, or of absurd size.
+        SourceError: the export has another format, is damaged, or has absurd sizes.
     """
     readers = {"labelme": _labelme, "coco": _coco, "labelstudio": _labelstudio}
     try:
@@ -125,10 +125,10 @@ def read_annotations(source: Path, file_format: str) -> list[AnnotatedImage]:
 
 
 def mask_files(source: Path) -> dict[str, Path]:
-    """PNG images of a ``masks`` export by stem.
+    """The PNG images of a ``masks`` export, by file name without suffix.
 
     Raises:
-        SourceError: there are none, or two of one name in folders of their own.
+        SourceError: there are none, or two in different folders have the same name.
     """
     if not source.is_dir():
         raise SourceError(f"no folder {source}: masks come as a folder of PNG images")
@@ -139,11 +139,11 @@ def mask_files(source: Path) -> dict[str, Path]:
 
 
 def read_colormap(source: Path) -> dict[tuple[int, int, int], str]:
-    """Class names by colour (r, g, b), of CVAT's ``labelmap.txt`` or labelme2voc's ``class_names.txt``; empty if there
-    is neither.
+    """Class names by colour (r, g, b), from CVAT's ``labelmap.txt`` or labelme2voc's ``class_names.txt``; empty if
+    there is neither.
 
     Raises:
-        SourceError: it cannot be read.
+        SourceError: the file cannot be read.
     """
     path = source / "labelmap.txt"
     if not path.is_file():
@@ -161,7 +161,8 @@ def read_colormap(source: Path) -> dict[tuple[int, int, int], str]:
 
 
 def _voc_colormap(path: Path) -> dict[tuple[int, int, int], str]:
-    """Names in the order of their ids, from ``_background_`` = 0, by PASCAL VOC's palette; 255 is what is ignored."""
+    """Names by their colours in PASCAL VOC's palette. The file lists them by id, from ``_background_`` = 0; id 255 is
+    added as ``__ignore__``."""
     if not path.is_file():
         return {}
     names = [line.strip() for line in read_text(path, SourceError).splitlines() if line.strip()]
@@ -171,13 +172,14 @@ def _voc_colormap(path: Path) -> dict[tuple[int, int, int], str]:
 
 
 def _voc_color(number: int) -> tuple[int, int, int]:
-    """The bits of the id, three at a time, from the highest bit of red, green and blue down."""
+    """Colour of an id in PASCAL VOC's palette: the id's bits, lowest first, go in turn to red, green and blue, filling
+    each from its highest bit down."""
     red, green, blue = (sum((number >> (3 * k + c) & 1) << (7 - k) for k in range(3)) for c in range(3))
     return red, green, blue
 
 
 def _mask_files(source: Path) -> dict[str, Path]:
-    for name in ("SegmentationClass", "SegmentationClassPNG"):  # CVAT has a folder a subset below it
+    for name in ("SegmentationClass", "SegmentationClassPNG"):  # CVAT: with a folder per subset in it
         if (source / name).is_dir():
             return _by_stem((source / name).rglob("*.png"))
     return _by_stem(source.glob("*.png"))
@@ -208,7 +210,7 @@ def _labelme(source: Path) -> list[AnnotatedImage]:
         if not isinstance(content, dict) or "shapes" not in content:
             raise SourceError(f"{path} has no 'shapes', so it is not labelme's")
         image = _image(content.get("imagePath") or path.stem, content["imageWidth"], content["imageHeight"], path)
-        image.file = path.with_suffix(".png").name  # the JSON has its image's name; imagePath may be that of a copy
+        image.file = path.with_suffix(".png").name  # named like its image; imagePath may be a copy's
         for shape in content["shapes"]:
             region = _labelme_region(shape, path)
             if region is None:
@@ -242,7 +244,7 @@ def _coco(source: Path) -> list[AnnotatedImage]:
     names = {c["id"]: str(c["name"]) for c in content["categories"]}
     images = {i["id"]: _image(i["file_name"], i["width"], i["height"], source) for i in content["images"]}
     flat: Counter[str] = Counter()
-    # Areas may overlap and have no order: what is small lies before what is large, a cup before its table.
+    # COCO's regions may overlap and have no order: large ones are painted first, so that a cup is seen on its table.
     for entry in sorted(content["annotations"], key=lambda entry: -_coco_area(entry)):
         image, shape = images[entry["image_id"]], entry.get("segmentation") or []
         name = names[entry["category_id"]]
@@ -267,7 +269,7 @@ def _coco_area(entry: dict[str, Any]) -> float:
 
 
 def _box_area(entry: dict[str, Any]) -> float:
-    """0 where there is no box."""
+    """Area of the bounding box; 0 if there is none."""
     _, _, width, height = entry.get("bbox") or (0, 0, 0, 0)
     return max(0.0, float(width)) * max(0.0, float(height))
 
@@ -293,7 +295,7 @@ def _labelstudio(source: Path) -> list[AnnotatedImage]:
         if len(files) != 1:
             raise SourceError(f"{source}, task {task.get('id')}: its data name {len(files)} images, not one")
         image = _image(files[0], *sizes.pop(), source)
-        # With <Polygon> and <Labels> apart, a region and its name are two results of one id.
+        # With separate <Polygon> and <Labels> tags, a region and its name are two results with the same id.
         names = {r.get("id"): r["value"]["labels"][0] for r in results if r["value"].get("labels")}
         for result in results:
             kind = result["type"]
@@ -309,8 +311,8 @@ def _labelstudio(source: Path) -> list[AnnotatedImage]:
 
 
 def _labelstudio_shape(kind: str, value: dict[str, Any], image: AnnotatedImage, source: Path) -> Region | None:
-    """A region that has no name yet; None for what has no area."""
-    scale = np.array([image.width, image.height]) / 100  # coordinates are percents
+    """A region, still without its name; None for kinds without an area."""
+    scale = np.array([image.width, image.height]) / 100  # coordinates are in per cent
     if kind == "polygon":
         return Region("", (_points(value["points"], source) * scale,))
     if kind == "rectangle":
@@ -329,7 +331,7 @@ def _labelstudio_shape(kind: str, value: dict[str, Any], image: AnnotatedImage, 
 
 
 def _turned(outline: npt.NDArray[np.float64], value: dict[str, Any]) -> npt.NDArray[np.float64]:
-    """Clockwise, as seen, about the origin."""
+    """The outline, rotated about the origin by ``rotation`` degrees, clockwise as seen in the image."""
     angle = math.radians(float(value.get("rotation") or 0))
     return outline @ np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
 
@@ -369,7 +371,7 @@ def _points(points: Any, source: Path) -> npt.NDArray[np.float64]:
 
 
 def _rectangle(x0: float, y0: float, x1: float, y1: float) -> npt.NDArray[np.float64]:
-    # Corners lie between pixels; an outline through the outer pixels' centres covers just those inside.
+    # Corners are given between pixels: the outline goes through the centres of the outermost pixels inside.
     (left, right), (top, bottom) = sorted((x0, x1)), sorted((y0, y1))
     right, bottom = max(left, right - 1), max(top, bottom - 1)
     corners: Iterable[tuple[float, float]] = ((left, top), (right, top), (right, bottom), (left, bottom))

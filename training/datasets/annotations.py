@@ -1,4 +1,4 @@
-"""Labels of a dataset folder from what a labelling tool exported."""
+"""Imports the export of a labelling tool as the labels of a dataset folder."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ VOID_NAMES = ("background", "_background_", "__ignore__", "void", "unlabeled", "
 MAX_CLASSES = 254
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")
-"""Label Studio puts it before the names of uploaded files."""
+"""Label Studio prepends it to the names of uploaded files."""
 
 
 @dataclass(frozen=True)
 class ImportRules:
-    """How names become classes.
+    """How names in the export become classes, and frames are divided into lists.
 
     Args:
-        labels: label set: a shipped name, a YAML file, or ``new``: the names that occur, after the folder's own
-            classes if it has any. None: the folder's own, else nyu40.
-        renamed: class names by the names in the export.
+        labels: the label set: a shipped name, a YAML file, or ``new``, which makes one of the folder's own classes, if
+            any, and all names that occur. None: the folder's own, else nyu40.
+        renamed: by name in the export, the class that it stands for.
         ignored: names that become void.
-        val_share: of the annotated frames that go to ``val.txt``; the others go to ``fit.txt``. 0: write no lists.
+        val_share: share of the annotated frames that go to ``val.txt``; the others go to ``fit.txt``. 0: no lists.
     """
 
     labels: str | None = None
@@ -59,15 +59,15 @@ class ImportRules:
 
 @dataclass
 class Imported:
-    """What came of it.
+    """The result of an import.
 
     Args:
-        labels: label set of the images written.
-        frames: names of the frames that have labels now.
-        without_regions: images of the export in which nothing was named.
+        labels: label set of the label images.
+        frames: names of the frames whose labels were written.
+        without_regions: number of images in the export without any region.
         unknown: images of the export that the folder does not have.
-        pixels: by mask id, (256,).
-        fit, val: frames in the lists.
+        pixels: (256,) int64, pixels written by mask id.
+        fit, val: numbers of frames in the lists.
     """
 
     labels: LabelSet
@@ -84,8 +84,8 @@ def import_annotations(
 ) -> Imported:
     """Write ``data/label40/NAME.png`` for every image in an export, ``labels.yaml`` and the lists.
 
-    Pixels that no region covers are void. Regions are painted in the order of the export, COCO's from the largest to
-    the smallest. Nothing is written if a name has no class.
+    Pixels that no region covers are void. Regions are painted in the order of the export, or for COCO from the largest
+    to the smallest. Nothing is written if a name has no class.
 
     Args:
         data: dataset folder.
@@ -94,7 +94,8 @@ def import_annotations(
         rules: see :class:`ImportRules`.
 
     Raises:
-        SourceError: no images, an export that cannot be read, names without a class, sizes that differ.
+        SourceError: the folder has no images, the export cannot be read, names have no class, images have another size
+            than when they were labelled, or existing label images would change their meaning.
     """
     rules = rules or ImportRules()
     if not (data / RGB_FOLDER).is_dir():
@@ -189,11 +190,11 @@ def _classes(data: Path, names: Counter[str], rules: ImportRules) -> tuple[Label
     """The label set, and the mask id of each name that occurs.
 
     Raises:
-        SourceError: names without a class; lists them with what could be meant.
+        SourceError: names have no class; lists them, with similar classes.
     """
     before = folder_label_set(data)
     chosen = None if rules.labels == NEW else _chosen_labels(rules.labels, before)
-    # Tools have a class for what nobody named; where the label set has it too, or it is renamed, it is one like others.
+    # Tools have names for unlabelled pixels. These become void, unless they are renamed or the label set has the class.
     known = chosen or before
     classes = {plain_name(c.name) for c in known.classes} if known else set()
     ignored = {plain_name(n) for n in rules.ignored}
@@ -233,7 +234,7 @@ def _label_set_of(data: Path, before: LabelSet | None, names: Sequence[str]) -> 
             continue
         known.add(plain_name(name))
         next_id += next_id == void
-        # Hues that follow the golden ratio stay apart however many there are.
+        # Hues in steps of the golden ratio stay distinct, however many there are.
         r, g, b = colorsys.hsv_to_rgb(next_id * 0.618034 % 1.0, 0.55 if next_id % 2 else 0.8, 0.9)
         classes.append(LabelClass(next_id, name, (round(255 * r), round(255 * g), round(255 * b))))
         next_id += 1
@@ -245,7 +246,11 @@ def _label_set_of(data: Path, before: LabelSet | None, names: Sequence[str]) -> 
 
 
 def _partners(files: Sequence[str], images: Mapping[str, Path], done: Imported) -> dict[str, str]:
-    """Names of the folder's frames by the file names in the export."""
+    """The folder's frame for each file name in the export; file names without one are added to ``done.unknown``.
+
+    Raises:
+        SourceError: the folder has none of the images, or two file names stand for the same frame.
+    """
     partners: dict[str, str] = {}
     for file in files:
         stems = (_stem(file), _stem(_path_in_address(file)))
@@ -270,12 +275,13 @@ def _stem(file: str) -> str:
 
 
 def _path_in_address(file: str) -> str:
-    """Label Studio has ``/data/local-files/?d=FOLDER/NAME.png`` for files of its machine; of others, the address."""
+    """The path in an address, or in its parameter ``d``: Label Studio writes ``/data/local-files/?d=FOLDER/NAME.png``
+    for local files."""
     try:
         address = urlsplit(file)
     except ValueError:
         return file
-    local = parse_qs(address.query.replace("+", "%2B")).get("d")  # it writes a space as %20, a plus may be one
+    local = parse_qs(address.query.replace("+", "%2B")).get("d")  # spaces are %20: a plus is a plus
     return local[0] if local else unquote(address.path)
 
 
@@ -288,7 +294,11 @@ def _refuse_other_size(data: Path, path: Path, width: int, height: int) -> None:
 
 
 def _refuse_other_ids(data: Path, labels: LabelSet, names: Collection[str]) -> None:
-    """Label images that stay as they are must mean by the new label set what they meant before."""
+    """Refuse a label set that would change the meaning of label images which are not replaced.
+
+    Raises:
+        SourceError: there are such label images, and an id means another class in the new label set.
+    """
     staying = sorted({p.stem for p in (data / LABEL_FOLDER).glob("*.png")} - set(names))
     before = folder_label_set(data) or LabelSet.load("nyu40")
     if staying and not before.reads_as(labels):
@@ -306,9 +316,10 @@ def _write(data: Path, name: str, canvas: npt.NDArray[np.uint8], done: Imported)
 
 
 def _write_lists(data: Path, done: Imported, val_share: float) -> None:
-    """Frames stay in the list they are in; new ones at the end of the row go to ``val`` until it has its share.
+    """Write ``fit.txt`` and ``val.txt``. Frames stay in their list; of new ones, in order of their names, the last go
+    to ``val`` until it has its share.
 
-    Neighbours look alike: a random choice would validate on what was trained on.
+    They are not chosen at random, because neighbouring frames look alike: scores would be too good.
     """
     here = {p.stem for p in (data / LABEL_FOLDER).glob("*.png")}
     before = {}

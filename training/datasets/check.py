@@ -1,4 +1,4 @@
-"""Faults of a dataset folder that training would not report but suffer from. NumPy and OpenCV only."""
+"""Finds faults of a dataset folder that training would suffer from without reporting them. NumPy and OpenCV only."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _DEPTH_LEVELS = 1 << 16
 
 INDOOR_DEPTH_M = 2.2
-"""Median depth of indoor frames lies around this; units are told apart by it (they differ by factors of 5 and more)."""
+"""Typical median depth of indoor frames, from which the unit of depth is guessed."""
 
 DEPTH_UNITS_MM = {"metres": 1000.0, "centimetres": 10.0, "millimetres": 1.0, "0.2 mm (TUM RGB-D)": 0.2, "0.1 mm": 0.1}
 
 _MENDING = "prepare import --layout folder"
-"""The command that copies a folder of ours, with what it is told about labels and depth put right."""
+"""The command that copies one of our folders and corrects its labels and depth."""
 
 _COARSE_LEVELS = 256
 _ODD_FRAME_RATIO = 8.0
 _MUCH_VOID = 0.4
-"""More than this share of void is suspicious: NYUDv2 has 0.18."""
+"""A larger share of void is suspicious: NYUDv2 has 0.18."""
 _MANY_HOLES = 0.6
 _USUAL_PIXEL_ASPECT = (0.8, 1.25)
 _USUAL_VIEW_DEG = (30, 120)
@@ -56,7 +56,15 @@ _USUAL_VIEW_DEG = (30, 120)
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault: ``code`` for programs, ``text`` what was found, ``advice`` what to do, ``frames`` that show it."""
+    """One fault or remark.
+
+    Args:
+        severity: how bad it is.
+        code: identifies the kind of fault, for programs.
+        text: what was found.
+        advice: what to do about it.
+        frames: names of the frames concerned.
+    """
 
     severity: Severity
     code: str
@@ -67,7 +75,18 @@ class Finding:
 
 @dataclass
 class FolderReport:
-    """What :func:`check_folder` found. ``findings`` are ordered errors first."""
+    """What :func:`check_folder` found.
+
+    Args:
+        path: the folder.
+        labels: the label set that its label images were read with.
+        frames: number of frames in the folder.
+        findings: errors first, then warnings, then notes.
+        splits: number of names in each list.
+        depth: of valid depth, as stored (millimetres are expected): ``median``, ``percentile_1``, ``percentile_99`` and
+            ``levels``, the number of different values; ``holes``, the share of pixels without depth, 0..1. Empty
+            without valid depth.
+    """
 
     path: Path
     labels: LabelSet
@@ -75,9 +94,9 @@ class FolderReport:
     findings: list[Finding] = field(default_factory=list)
     splits: dict[str, int] = field(default_factory=dict)
     id_pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
-    """(256,) pixels by mask id, over all frames."""
+    """(256,) int64, pixels with each mask id, over all frames read."""
     id_frames: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
-    """(256,) frames that contain the id."""
+    """(256,) int64, frames that contain each mask id."""
     depth: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -94,7 +113,8 @@ class FolderReport:
         return float(self.id_pixels[self.labels.void] / max(self.id_pixels.sum(), 1))
 
     def frequencies(self) -> list[dict[str, Any]]:
-        """By class: ``id``, ``name``, ``pixels``, ``share`` of annotated pixels (0..1), ``frames`` that contain it."""
+        """For each class: ``id``, ``name``, ``pixels``, ``share`` of all annotated pixels (0..1) and ``frames`` that
+        contain it."""
         annotated = max(int(self.id_pixels[self.labels.ids].sum()), 1)
         return [
             {
@@ -122,15 +142,15 @@ class FolderReport:
 
 
 def check_folder(path: Path, labels: LabelSet, limit: int | None = None) -> FolderReport:
-    """Read every file of a dataset folder and say what is wrong with it.
+    """Read every file of a dataset folder and report what is wrong with it.
 
     Args:
         path: the folder, see :mod:`lcr_seg_ros.sources.folder`.
-        labels: what the ids in ``label40/`` mean.
-        limit: read only the images of so many frames, evenly spread; names and lists are checked in full.
+        labels: the label set of ``label40/``.
+        limit: read the images of so many frames only, evenly spread; file names and lists are checked in full.
 
     Raises:
-        SourceError: there is no such folder, or no ``rgb/`` in it.
+        SourceError: there is no such folder, or it has no ``rgb/``.
     """
     if not (path / RGB_FOLDER).is_dir():
         raise SourceError(f"{path} is not a dataset folder: it has no {RGB_FOLDER}/ with images")
@@ -154,12 +174,12 @@ def check_folder(path: Path, labels: LabelSet, limit: int | None = None) -> Fold
 
 
 def is_palette_png(content: bytes) -> bool:
-    """Whether a file is a PNG whose pixels are indices into colours (IHDR colour type 3)."""
+    """Whether a file is a palette PNG, whose pixels are indices into a table of colours (IHDR colour type 3)."""
     return content[:8] == b"\x89PNG\r\n\x1a\n" and content[25:26] == b"\x03"
 
 
 def _images(path: Path, report: FolderReport) -> dict[str, Path]:
-    """Colour image of each frame, by name."""
+    """The colour image of each frame, by frame name."""
     by_name: dict[str, list[Path]] = defaultdict(list)
     for file in sorted((path / RGB_FOLDER).iterdir()):
         if file.suffix.lower() in _IMAGE_SUFFIXES and not file.name.startswith("."):
@@ -219,7 +239,7 @@ def _check_partners(path: Path, images: dict[str, Path], report: FolderReport) -
 
 
 def _check_lists(path: Path, images: dict[str, Path], report: FolderReport) -> dict[str, list[str]]:
-    """Names in each list of the folder."""
+    """The frame names in each list of the folder."""
     lists = {}
     for file in sorted(path.glob("*.txt")):
         lists[file.stem], encoding = _words(file)
@@ -288,7 +308,7 @@ def _check_lists(path: Path, images: dict[str, Path], report: FolderReport) -> d
 
 
 def _words(file: Path) -> tuple[list[str], str]:
-    """Of a text file, and what encoding it perhaps has where it is not the one that training reads, else ""."""
+    """The words of a text file, and its likely encoding if it is not UTF-8, which training reads, else ""."""
     content = file.read_bytes()
     try:
         if b"\0" not in content:
@@ -302,7 +322,8 @@ def _words(file: Path) -> tuple[list[str], str]:
 
 
 def _may_share(a: str, b: str, lists: dict[str, list[str]]) -> bool:
-    """Lists of other names are the user's own; of the known ones, ``train`` may be ``fit`` and ``val`` together."""
+    """Whether two lists may have frames in common. They may if one has a name of the user's own; of the known lists,
+    ``train`` may consist of ``fit`` and ``val``."""
     pair = {a, b}
     if pair == {"train", "val"}:
         return "fit" in lists and set(lists["val"]) <= set(lists["train"])
@@ -332,7 +353,7 @@ def _check_intrinsics(path: Path, report: FolderReport) -> None:
 
 
 def _odd_intrinsics(k: CameraIntrinsics) -> Iterable[Finding]:
-    """A camera may be so, but more often a digit or the image size is missing."""
+    """Intrinsics that are possible but unusual: more often, a digit is missing or the image size is wrong."""
     oddities = []
     low, high = _USUAL_PIXEL_ASPECT
     if not low <= k.fx / k.fy <= high:
@@ -351,7 +372,7 @@ def _odd_intrinsics(k: CameraIntrinsics) -> Iterable[Finding]:
 
 
 def _digests(path: Path, report: FolderReport) -> dict[str, str]:
-    """SHA-256 by file, as the manifest of a prepared folder has them."""
+    """SHA-256 of each file that the manifest of a prepared folder lists, by path in the folder; empty without one."""
     try:
         frames = read_manifest(path).get("frames", {})
     except SourceError as error:
@@ -361,7 +382,7 @@ def _digests(path: Path, report: FolderReport) -> dict[str, str]:
 
 
 class _Contents:
-    """What is in the files: read frame by frame, judged over all of them."""
+    """Checks of what is in the files: they are read frame by frame, and the findings are made at the end."""
 
     def __init__(self, path: Path, labels: LabelSet, digests: dict[str, str]) -> None:
         self._path, self._labels, self._digests = path, labels, digests
@@ -370,9 +391,9 @@ class _Contents:
         self._depth_pixels = np.zeros(_DEPTH_LEVELS, np.int64)
         self._depth_median: dict[str, float] = {}
         self._frames: dict[str, list[str]] = defaultdict(list)
-        """Frames by code of what is wrong with them."""
+        """Frames with a fault, by its code."""
         self._of_rgb: dict[str, list[str]] = defaultdict(list)
-        """Frames by digest of the colour image."""
+        """Frames by SHA-256 of the colour file."""
         self._seen_in: dict[str, npt.NDArray[np.bool_]] = {}
         """(256,) bool by frame: ids that occur in it."""
         self._sizes: dict[tuple[int, int], list[str]] = defaultdict(list)
@@ -641,7 +662,7 @@ class _Contents:
             )
 
     def _split_findings(self, splits: dict[str, list[str]]) -> Iterable[Finding]:
-        """Classes that are scored and never trained on."""
+        """Classes that occur in a list for scoring but not in the one for training."""
         for fit, val in (("fit", "val"), ("train", "test")):
             if fit in splits and val in splits:
                 learned, scored = (self._ids_in(splits[s]) for s in (fit, val))
@@ -693,14 +714,14 @@ class _Contents:
 
 
 def _unit_findings(median: float, said: str) -> Iterable[Finding]:
-    """The unit in which the median would be most like a room's."""
+    """A finding if another unit than millimetres would make the median depth more typical of rooms."""
     distance = {unit: abs(np.log(median * factor / 1000 / INDOOR_DEPTH_M)) for unit, factor in DEPTH_UNITS_MM.items()}
     likely = min(distance, key=lambda unit: distance[unit])
     if likely == "millimetres":
         return
     factor = DEPTH_UNITS_MM[likely]
     as_read = median / 1000
-    # A table in front of the camera is as near in millimetres as a hall is far in centimetres.
+    # Medians that are also plausible in millimetres, from a table close to the camera to a large hall: only a warning.
     unclear = 350 <= median < 1000 or 6000 < median < 9000
     yield Finding(
         "warning" if unclear else "error",
@@ -712,16 +733,16 @@ def _unit_findings(median: float, said: str) -> Iterable[Finding]:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Whether a PNG or JPEG has its end: decoders may fill in what is missing."""
+    """Whether a PNG or JPEG has its end marker: decoders may fill in missing pixels without an error."""
     if content.startswith(b"\x89PNG"):
         return b"IEND" in content[-64:]
     if content.startswith(b"\xff\xd8"):
-        return content.find(b"\xff\xd9", _jpeg_scan(content)) >= 0  # phones append a film, so it need not come last
+        return content.find(b"\xff\xd9", _jpeg_scan(content)) >= 0  # not always last: phones append a video
     return bool(content)
 
 
 def _jpeg_scan(content: bytes) -> int:
-    """Where the pixels of a JPEG begin, behind segments that may hold a thumbnail with an end of its own."""
+    """Where a JPEG's pixels begin, after the segments that may hold a thumbnail with an end marker of its own."""
     place = 2
     while content[place : place + 1] == b"\xff" and content[place + 1 : place + 2] != b"\xda":
         place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")

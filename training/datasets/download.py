@@ -1,4 +1,4 @@
-"""Large files over HTTP: what was fetched before a stop is kept, and the whole is checked before it counts."""
+"""Downloads of large files over HTTP that can be resumed, with a check of size and SHA-256."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a publisher: name, address, and, where known, its size in bytes and SHA-256."""
+    """A published file: name, address and, if known, size in bytes and SHA-256."""
 
     name: str
     url: str
@@ -35,19 +35,19 @@ class RemoteFile:
 
 
 def download(remote: RemoteFile, folder: Path, attempts: int = 5, pause_s: float = 2.0) -> Path:
-    """Fetch a file into ``folder``, going on from ``NAME.part`` where an earlier run stopped (HTTP Range, RFC 9110).
+    """Download a file into ``folder``, resuming from ``NAME.part`` if an earlier run stopped (HTTP Range, RFC 9110).
 
     Args:
-        remote: see there. A file that is there already is kept if its SHA-256 is right or unknown.
-        folder: where to.
-        attempts: how often a broken connection is taken up again without progress.
-        pause_s: seconds before each of these.
+        remote: what to download. An existing file is kept if its size and SHA-256 are right or unknown.
+        folder: where to write it; created.
+        attempts: give up after so many connections in a row that broke without any progress.
+        pause_s: seconds between connections.
 
     Returns:
-        Path of the whole file.
+        Path of the complete file.
 
     Raises:
-        SourceError: no answer, the server's refusal, or another SHA-256 or size than the publisher's.
+        SourceError: the server does not answer or refuses, or size or SHA-256 are not those of the published file.
     """
     if not remote.url.startswith(("http://", "https://")):
         raise SourceError(f"can only download over http and https, got {remote.url!r}")
@@ -64,7 +64,7 @@ def download(remote: RemoteFile, folder: Path, attempts: int = 5, pause_s: float
             _fetch(remote, part)
             break
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code < 500:  # above, the server may recover
+            if isinstance(error, urllib.error.HTTPError) and error.code < 500:  # from 500 on, the server may recover
                 raise SourceError(f"{remote.url} answers {error.code} {error.reason}: is the address right?") from error
             fruitless = 0 if part.size > before else fruitless + 1
             if fruitless >= attempts:
@@ -85,7 +85,7 @@ def download(remote: RemoteFile, folder: Path, attempts: int = 5, pause_s: float
 
 
 class _Part:
-    """A file in the making and, beside it, the validator that the server gave for it (ETag or date)."""
+    """An incomplete file and, in another beside it, the validator that the server gave for it (ETag or date)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -112,13 +112,13 @@ class _Part:
 
 
 def _fetch(remote: RemoteFile, part: _Part) -> None:
-    """Append to ``part`` what is missing; returns only when the server has sent all it announced."""
+    """Append what is missing to ``part``; returns only when the server has sent everything it announced."""
     start = part.size
     headers = {"Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
         if part.validator:
-            headers["If-Range"] = part.validator  # a file that changed meanwhile comes whole, from its beginning
+            headers["If-Range"] = part.validator  # a file that has changed is sent from its beginning
     try:
         answer = urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
@@ -131,7 +131,7 @@ def _fetch(remote: RemoteFile, part: _Part) -> None:
     with answer:
         begins = answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
         if start and not (answer.status == 206 and begins):
-            start = 0  # the server sends all of it
+            start = 0  # the server sends the whole file
         if not start:
             part.begin(_validator(answer.headers))
         length = answer.headers.get("Content-Length")
@@ -151,7 +151,7 @@ def _fetch(remote: RemoteFile, part: _Part) -> None:
 
 
 def _validator(headers: Any) -> str:
-    """What If-Range may carry: a strong ETag, else the date of the file."""
+    """A validator that If-Range accepts: a strong ETag, else the file's date; empty if there is neither."""
     tag = headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
 

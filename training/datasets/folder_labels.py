@@ -1,6 +1,6 @@
-"""The label set that a dataset folder says it follows, in its own ``labels.yaml``.
+"""Checks that label images are read with the label set that they were made with.
 
-Ids alone do not tell: 1 is a wall in one set and a sofa in another.
+A dataset folder names it in ``labels.yaml``. Ids alone do not show it: 1 is a wall in one set and a sofa in another.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ RELABEL = (
     "make a copy with `prepare relabel`, or train with labels=NAME of the set that they follow; where they count "
     "from 0 and 255 is void, make the copy with `prepare import --shifted`"
 )
-"""What to do about label images of another label set."""
+"""Advice for label images of another label set."""
 
 
 def write_label_set(folder: Path, labels: LabelSet) -> None:
-    """Leave the label set with the images."""
+    """Write ``labels.yaml``, the label set of a dataset folder."""
     text = yaml.safe_dump(labels.to_dict(), sort_keys=False, default_flow_style=None, width=120)
     replace_file(folder / LABELS_FILE, text.encode())
 
 
 def refuse_other_classes(data: Path, labels: LabelSet, remedy: str) -> None:
-    """Refuse to read a folder's label images by another label set than its own.
+    """Refuse to read a folder's label images with another label set than its own. Folders without one pass.
 
     Args:
         data: dataset folder.
-        labels: by which they are about to be read.
-        remedy: what to do instead; ``{file}`` becomes the path of the folder's label set.
+        labels: the label set that they would be read with.
+        remedy: advice for the message; ``{file}`` is replaced by the path of the folder's label set.
 
     Raises:
-        SourceError: the folder's label set has another class by one of its ids.
-        LabelSetError: the file is no label set.
+        SourceError: an id of the folder's label set is another class, or none, in ``labels``.
+        LabelSetError: the folder's ``labels.yaml`` is not a label set.
     """
     own = folder_label_set(data)
     if own is None:
@@ -57,15 +57,14 @@ def refuse_other_classes(data: Path, labels: LabelSet, remedy: str) -> None:
 
 
 def refuse_other_size(item: SourceFrame, data: Path) -> None:
-    """Refuse a label image that does not lie over its colour image: scaled or cut alike, each pixel would get the class
-    of another.
+    """Refuse a label image of another size than its colour image: pixels would get the classes of others.
 
     Args:
         item: a frame, with labels or without.
-        data: the dataset folder that it is of.
+        data: its dataset folder.
 
     Raises:
-        SourceError: names the file and both sizes.
+        SourceError: the sizes differ; names the file and both sizes.
     """
     if item.labels is not None and item.labels.shape != item.frame.rgb.shape[:2]:
         (height, width), (rows, columns) = item.frame.rgb.shape[:2], item.labels.shape
@@ -76,16 +75,16 @@ def refuse_other_size(item: SourceFrame, data: Path) -> None:
 
 
 def refuse_unknown_ids(images: Iterable[npt.NDArray[np.uint8]], labels: LabelSet, where: str, remedy: str) -> None:
-    """Refuse label images of another label set: they would be taken for void, or for the wrong classes.
+    """Refuse label images with ids that the label set does not have, which would be read as void.
 
     Args:
-        images: (H, W) mask ids each.
-        labels: by which they are about to be read.
-        where: what they are, for the message.
-        remedy: what to do instead.
+        images: (H, W) uint8 mask ids each.
+        labels: the label set that they would be read with.
+        where: what the images are, for the message.
+        remedy: advice for the message.
 
     Raises:
-        SourceError: names the ids that the label set does not have.
+        SourceError: there are such ids; names them.
     """
     found = np.zeros(256, np.bool_)
     for image in images:

@@ -1,4 +1,4 @@
-"""Fewer or other classes made of those that a dataset was annotated with."""
+"""Groups the classes that a dataset was annotated with into fewer or other ones."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ from lcr_seg_ros.yaml_files import read_yaml
 
 
 def load_grouping(target: str | LabelSet, source: LabelSet) -> tuple[LabelSet, npt.NDArray[np.uint8]]:
-    """A label set whose classes are made of the classes of another.
+    """A label set whose classes are groups of another's classes.
 
-    In the YAML file, a class lists the names of its source classes under ``from``. Where no class has such an entry,
-    classes take the source classes whose ``group`` is their name: that is how ``nyu4`` comes out of ``nyu40``.
+    In the YAML file, a class lists the names of its source classes under ``from``. If no class has such an entry, each
+    takes the source classes whose ``group`` is its name: that is how ``nyu4`` is made from ``nyu40``.
 
     Args:
-        target: a label set, or its name or file as :meth:`~lcr_seg_ros.labels.LabelSet.load` takes it.
-        source: what the label images hold.
+        target: a label set, or its name or file as for :meth:`~lcr_seg_ros.labels.LabelSet.load`.
+        source: label set of the label images.
 
     Returns:
-        The label set, and the (256,) uint8 table from its source's mask ids to its own; all else becomes void.
+        The target label set, and a (256,) uint8 table from mask ids of the source to its own; ids that are in no group
+        become void.
 
     Raises:
-        LabelSetError: an unknown source class, one that is used twice, or a class made of nothing.
+        LabelSetError: a source class is unknown or used twice, or a class has no source classes.
     """
     labels = target if isinstance(target, LabelSet) else LabelSet.load(target)
     wanted = _source_names("" if isinstance(target, LabelSet) else target, labels, source)
@@ -68,18 +69,18 @@ def load_grouping(target: str | LabelSet, source: LabelSet) -> tuple[LabelSet, n
 
 
 def relabel_folder(data: Path, out: Path, labels: LabelSet, table: npt.NDArray[np.uint8]) -> int:
-    """Write the frames of ``data`` with other mask ids; all other files are shared with it or copied.
+    """Copy a dataset folder with other mask ids; colour, depth, lists and intrinsics are hard links if possible.
 
     Args:
         data: dataset folder with labels.
-        out: another folder.
+        out: folder to write, another one.
         labels, table: see :func:`load_grouping`.
 
     Returns:
         Number of frames.
 
     Raises:
-        SourceError: ``data`` has no labels, is ``out``, or a label image cannot be read.
+        SourceError: ``data`` has no labels, or is ``out``, or a label image is not an 8-bit image of ids.
     """
     folder = DatasetFolder(data)
     if not folder.has_labels:
@@ -100,7 +101,7 @@ def relabel_folder(data: Path, out: Path, labels: LabelSet, table: npt.NDArray[n
 
 
 def _share(path: Path, other: Path) -> None:
-    """A hard link or a copy. Files of a folder are replaced, never written into, so a link stays what it is."""
+    """Make a hard link, else a copy. Links are safe, because files of dataset folders are replaced, never modified."""
     other.parent.mkdir(parents=True, exist_ok=True)
     other.unlink(missing_ok=True)
     try:
@@ -113,7 +114,7 @@ def _source_names(name_or_path: str, labels: LabelSet, source: LabelSet) -> dict
     path = Path(name_or_path)
     entries: list[dict[str, Any]] = []
     if path.suffix in (".yaml", ".yml"):
-        entries = read_yaml(path, LabelSetError)["classes"]  # LabelSet.load has checked it
+        entries = read_yaml(path, LabelSetError)["classes"]  # checked by LabelSet.load
     listed = {str(e["name"]): e["from"] for e in entries if "from" in e}
     if not listed:
         return {c.name: [s.name for s in source.classes if s.group == c.name] for c in labels.classes}

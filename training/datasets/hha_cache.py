@@ -1,4 +1,4 @@
-"""HHA that was computed once and kept: by ``prepare --hha`` ahead of training, or by ``train`` when it starts."""
+"""Cache of computed HHA: filled by ``prepare nyudv2 --hha`` before training, or by ``train`` at its start."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ HHA_MODE = "exact"
 def cached_hha(encoder: HhaEncoder, frame: RgbdFrame, cache: Path) -> npt.NDArray[np.uint8]:
     """HHA of a frame, (H, W, 3) uint8: read from ``cache``, or computed and written there as PNG.
 
-    The file is named by depth, intrinsics, mode, settings and the revision of HHA's definition: what would be computed
-    differently now never meets an old file.
+    The file name is a hash of depth, intrinsics, mode, settings and the revision of HHA's definition, so that a file is
+    never used where HHA would be computed differently.
 
     Raises:
         SourceError: the frame has no depth or no intrinsics.
@@ -40,7 +40,11 @@ def cached_hha(encoder: HhaEncoder, frame: RgbdFrame, cache: Path) -> npt.NDArra
 
 
 def fill_hha_cache(folder: DatasetFolder, cache: Path, settings: HhaSettings) -> None:
-    """Compute the HHA of all frames of a folder, one at a time; those that are there are only read."""
+    """Compute the HHA of all frames of a folder that are not in ``cache`` yet.
+
+    Raises:
+        SourceError: a frame has no depth or no intrinsics.
+    """
     encoder = HhaEncoder(HHA_MODE, settings)
     for item in tqdm(folder, desc="hha", unit="frame", leave=False, disable=None):
         cached_hha(encoder, item.frame, cache)

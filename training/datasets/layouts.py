@@ -1,19 +1,19 @@
-"""Folders of other projects, copied into a dataset folder of ours.
+"""Copies other projects' folders into a dataset folder of ours. They have these layouts.
 
 ``fcn`` (Gupta et al.; FCN, ``data/nyud``)::
 
     data/images/img_5001.png  data/depth/img_5001.png  data/hha/img_5001.png  segmentation/img_5001.mat
-    train.txt  val.txt  trainval.txt  test.txt          5001 a line; frame 5001 is the official frame 1
+    train.txt  val.txt  trainval.txt  test.txt          lines like 5001, which is the official frame 1
 
 ``rgb_hha_label`` (CMX, DFormer and others)::
 
-    RGB/0.jpg  HHA/0.jpg  Depth/0.png  Label/0.png      train.txt  test.txt: RGB/0.jpg a line, more columns ignored
+    RGB/0.jpg  HHA/0.jpg  Depth/0.png  Label/0.png      train.txt  test.txt: lines like RGB/0.jpg, more columns ignored
 
 ``esanet`` (ESANet)::
 
-    train/rgb/0003.png  train/depth/0003.png  train/labels_40/0003.png   test/...   train.txt  test.txt: 0003 a line
+    train/rgb/0003.png  train/depth/0003.png  train/labels_40/0003.png   test/...   train.txt  test.txt: lines like 0003
 
-``folder``: ours (:mod:`lcr_seg_ros.sources.folder`), to put right what ``check-data`` found.
+``folder``: our own (:mod:`lcr_seg_ros.sources.folder`), to correct what ``check-data`` found.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from lcr_seg_ros.training.datasets.manifest import PreparedFolder
 HHA_FOLDER = "hha"
 
 CROP_TOP, CROP_LEFT, CROP_HEIGHT, CROP_WIDTH = 45, 40, 425, 560
-"""Gupta et al. cut the white frame off: rows 46..470 and columns 41..600 of the 640x480 image, counted from 1."""
+"""Gupta et al. crop the white border: rows 46..470 and columns 41..600 of the 640x480 image, counted from 1, remain."""
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _VOID_255 = 255
@@ -60,7 +60,7 @@ _VOID_255 = 255
 
 @dataclass(frozen=True)
 class ForeignFrame:
-    """A frame in another project's folder: our name for it and its files; those that are None do not exist."""
+    """A frame in another project's folder: our name for it, and its files; None for files that do not exist."""
 
     name: str
     rgb: Path
@@ -75,7 +75,7 @@ class ForeignFrame:
 
 @dataclass(frozen=True)
 class ForeignFolder:
-    """All frames of a folder, and the names in each of its lists."""
+    """All frames of a folder, and the frame names in each of its lists; all names are ours."""
 
     frames: list[ForeignFrame]
     lists: dict[str, list[str]]
@@ -83,15 +83,16 @@ class ForeignFolder:
 
 @dataclass(frozen=True)
 class ImportSettings:
-    """What the files of a folder mean.
+    """How to read the files of a folder.
 
     Args:
-        shifted: label images count classes from 0 and have 255 for void: 1 is added (255 becomes 0).
-        depth_unit_mm: millimetres of one unit of the depth images; None takes 1 for 16-bit images and refuses 8-bit
-            ones, whose unit nobody can know.
-        hha_order: channels of the HHA files as image viewers see them (red, green, blue): ``rgb`` is disparity, height,
-            angle; ``bgr`` the reverse, as OpenCV writes an array in that order.
-        intrinsics: of the images; without a size, of the first one. None for those of NYUDv2, cropped or scaled to it.
+        shifted: label images count classes from 0 and have 255 for void: add 1 (255 becomes 0).
+        depth_unit_mm: millimetres per unit of the depth images. None takes 1 for 16-bit images and refuses others,
+            whose unit cannot be known.
+        hha_order: order of the channels in HHA files as image viewers show them: ``rgb`` has disparity in red, height
+            in green and angle in blue; ``bgr`` the reverse, as OpenCV writes an array of disparity, height and angle.
+        intrinsics: of the images; if they have no size, for that of the first one. None: the folder's own (layout
+            ``folder``), else those of NYUDv2, cropped or scaled to the first image.
         depth, hha: False leaves these files out.
     """
 
@@ -106,13 +107,25 @@ class ImportSettings:
 def import_folder(
     source: Path, layout: str, out: Path, settings: ImportSettings | None = None, start_over: bool = False
 ) -> ForeignFolder:
-    """Copy a folder of another layout into ``out``; a stopped run goes on where it was.
+    """Copy a folder of another layout into ``out``; after an interruption, the same call goes on.
 
-    Colour files are copied as they are. Depth becomes uint16 millimetres, labels 8-bit ids with void 0, HHA
-    ``hha/NAME.png`` with disparity, height and angle as red, green and blue.
+    Colour files are copied unchanged. Depth is written as uint16 millimetres, labels as 8-bit ids with void 0 (or as in
+    the folder's own ``labels.yaml``), and HHA as ``hha/NAME.png`` with disparity, height and angle in red, green and
+    blue.
+
+    Args:
+        source: folder to read.
+        layout: a key of :data:`LAYOUTS`.
+        out: folder to write, another one.
+        settings: how to read the files.
+        start_over: replace what an earlier call left in ``out``.
+
+    Returns:
+        The frames and lists of ``source``.
 
     Raises:
-        SourceError: not that layout, missing or unreadable files, labels or depth whose meaning is not clear.
+        SourceError: the folder does not have that layout, files are missing or unreadable, or the meaning of labels or
+            depth is not clear.
     """
     settings = settings or ImportSettings()
     if layout not in LAYOUTS:
@@ -150,10 +163,10 @@ def import_folder(
 
 
 def _shifted(labels: LabelSet) -> LabelSet:
-    """What a label set says once 1 is added to the ids of its images; 255 becomes 0.
+    """The label set for images to whose ids 1 was added (255 became 0, which is void).
 
     Raises:
-        LabelSetError: an id is too large for that.
+        LabelSetError: an id becomes too large.
     """
     return replace(labels, classes=tuple(replace(c, id=c.id + 1) for c in labels.classes), void=0)
 
@@ -167,7 +180,7 @@ def _import_frame(frame: ForeignFrame, folder: PreparedFolder, settings: ImportS
     hha_file = f"{HHA_FOLDER}/{frame.name}.png" if frame.hha else ""
     if folder.has(frame.name, {rgb_file, labels_file, depth_file, hha_file} - {""}, digest):
         return
-    _decoded(frame.rgb, content[frame.rgb], cv2.IMREAD_COLOR)  # an image that nobody can read is not copied
+    _decoded(frame.rgb, content[frame.rgb], cv2.IMREAD_COLOR)  # refuses an unreadable image
     files = {rgb_file: content[frame.rgb]}
     files[labels_file] = _png(_labels(frame.labels, content[frame.labels], settings.shifted, may_have_255))
     depth = None
@@ -186,14 +199,14 @@ def _labels(path: Path, content: bytes, shifted: bool, may_have_255: bool) -> np
     if path.suffix == ".mat":
         try:
             labels = np.asarray(scipy.io.loadmat(str(path))["segmentation"])
-        except Exception as error:  # SciPy raises of many kinds on a damaged file
+        except Exception as error:  # damaged files raise many kinds of errors in SciPy
             raise SourceError(f"cannot read 'segmentation' of {path}: {type(error).__name__}: {error}") from error
     elif is_palette_png(content):
-        labels = np.asarray(PIL.Image.open(io.BytesIO(content)))  # OpenCV would give the colours, not the ids
+        labels = np.asarray(PIL.Image.open(io.BytesIO(content)))  # OpenCV would return colours instead of ids
     else:
         labels = _decoded(path, content, cv2.IMREAD_UNCHANGED)
     if labels.ndim == 3 and labels.shape[2] == 3 and (labels == labels[:, :, :1]).all():
-        labels = labels[:, :, 0]  # grey saved as colour
+        labels = labels[:, :, 0]  # a grey image saved as colour
     if labels.ndim != 2:
         raise SourceError(
             f"{path} is a colour picture of labels, {labels.shape}: give the images that hold class ids, 8-bit grey"
@@ -226,7 +239,12 @@ def _depth_mm(path: Path, content: bytes, unit_mm: float | None) -> npt.NDArray[
 def _refuse_reversed_hha(
     path: Path, hha: npt.NDArray[np.uint8], depth: npt.NDArray[np.uint16] | None, order: str
 ) -> None:
-    """Disparity falls with depth and the angle does not: where depth is known, a mistaken order shows."""
+    """Refuse HHA with the wrong ``--hha-order``, which shows where depth is known: the disparity channel must follow
+    1 / depth, not the angle channel.
+
+    Raises:
+        SourceError: the angle channel does.
+    """
     if depth is None or depth.shape != hha.shape[:2]:
         return
     seen = depth > 0
@@ -265,7 +283,7 @@ def _fcn(source: Path) -> ForeignFolder:
             )
         )
     lists = {name: [_fcn_name(w) for w in words] for name, words in _read_lists(source).items()}
-    # FCN's train and val together are the official training frames; ours are called fit and val then.
+    # FCN divides the official training frames into train and val; we call these fit and val, and all of them train.
     if "val" in lists and "train" in lists:
         lists["fit"] = lists.pop("train")
         lists["train"] = lists.pop("trainval", sorted({*lists["fit"], *lists["val"]}))
@@ -273,7 +291,7 @@ def _fcn(source: Path) -> ForeignFolder:
 
 
 def _fcn_name(number: str) -> str:
-    """``5001`` is official frame 1, ``00001`` here; any other name stays."""
+    """Our name of a frame: ``5001``, the official frame 1, becomes ``00001``; other names are kept."""
     return f"{int(number) - 5000:05d}" if number.isdigit() and int(number) > 5000 else number
 
 
@@ -339,7 +357,7 @@ def _folder(source: Path) -> ForeignFolder:
 
 
 def _without_suffix(word: str) -> str:
-    """Of a file; a name may hold dots of its own, as time stamps do."""
+    """The name of a file without an image suffix. Other dots are kept: names may be time stamps."""
     name = Path(word).name
     return name.rpartition(".")[0] if name.lower().endswith(_IMAGE_SUFFIXES) else name
 

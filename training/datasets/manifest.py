@@ -1,4 +1,4 @@
-"""Dataset folders that are made in many small steps: stopped runs go on, and every file is known by its SHA-256.
+"""Dataset folders that are written frame by frame, so that a stopped run can go on. Each file's SHA-256 is recorded.
 
 ``manifest.json`` in the folder::
 
@@ -23,23 +23,23 @@ from lcr_seg_ros.files import replace_file
 MANIFEST_FILE = "manifest.json"
 
 _SAVE_EVERY = 20
-"""Frames between two writings of the manifest: what a killed run has to make again at most."""
+"""Frames after which the manifest is saved: at most so many have to be made again if a run is killed."""
 
 _BLOCK_BYTES = 1 << 22
 
 
 class PreparedFolder:
-    """A dataset folder in the making. Use it in a ``with`` block: the manifest is saved however the block ends.
+    """Writes a dataset folder. Use it in a ``with`` block: the manifest is saved however the block ends.
 
-    A frame counts as done only if the manifest lists its files and each of them still has the SHA-256 that was
-    noted when it was written. Files appear whole or not at all, and the manifest is written after them.
+    A frame counts as done only if the manifest lists its files and each of them still has the recorded SHA-256. Files
+    are replaced as a whole, and the manifest is written after them.
 
     Args:
         path: the folder; created.
         made_by: the command, for the manifest.
-        inputs: SHA-256 of the files that all frames come from, by name.
-        settings: choices that change the content of files.
-        start_over: forget an earlier manifest instead of going on from it.
+        inputs: SHA-256 of the files that all frames are made from, by name.
+        settings: choices that affect the content of files.
+        start_over: ignore an existing manifest instead of going on from it.
 
     Raises:
         SourceError: the folder was made by another command, from other inputs or with other settings.
@@ -65,7 +65,7 @@ class PreparedFolder:
         self._frames: dict[str, dict[str, Any]] = dict(before.get("frames", {}))
         self._unsaved = 0
         path.mkdir(parents=True, exist_ok=True)
-        for draft in path.glob("*/.*.part"):  # of a run that was killed while it wrote
+        for draft in path.glob("*/.*.part"):  # left by a run that was killed while writing
             draft.unlink()
 
     def __enter__(self) -> PreparedFolder:
@@ -77,17 +77,23 @@ class PreparedFolder:
         self._save()
 
     def has(self, frame: str, files: set[str], sources: str = "") -> bool:
-        """Whether a frame is done: just these ``files`` (paths in the folder), unchanged, of the same ``sources``."""
+        """Whether a frame is done: ``files`` (paths in the folder) exist unchanged, made from the same ``sources``."""
         entry = self._frames.get(frame)
         if entry is None or entry["sources"] != sources or not files <= set(entry["files"]):
             return False
         return all(self._unchanged(name, entry["files"][name]) for name in files)
 
     def write(self, frame: str, files: Mapping[str, bytes], sources: str = "") -> None:
-        """Write the files of one frame, by path in the folder, and note them."""
+        """Write the files of one frame and record them.
+
+        Args:
+            frame: its name.
+            files: content by path in the folder.
+            sources: digest of the files that they are made from.
+        """
         for name, data in files.items():
             replace_file(self.path / name, data)
-        # Files that an earlier run made of the same frame stay listed, e.g. of another number of classes.
+        # Other files that an earlier call wrote for this frame from the same sources stay listed.
         entry = self._frames.get(frame, {"sources": sources, "files": {}})
         kept = entry["files"] if entry["sources"] == sources else {}
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
@@ -107,10 +113,10 @@ class PreparedFolder:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder, empty if it has none.
+    """Read the manifest of a folder; empty if it has none.
 
     Raises:
-        SourceError: it is not what this module writes.
+        SourceError: the file was not written by this module.
     """
     path = folder / MANIFEST_FILE
     if not path.is_file():
@@ -125,7 +131,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def sha256_of(path: Path, what: str = "") -> str:
-    """SHA-256 of a file in hexadecimal, read in blocks; ``what`` names a progress bar."""
+    """SHA-256 of a file in hexadecimal, read in blocks; ``what`` is the text of a progress bar, "" for none."""
     digest = hashlib.sha256()
     total = path.stat().st_size
     with (

@@ -1,4 +1,4 @@
-"""Class names as people write them."""
+"""Comparison of class names."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import re
 
 
 def plain_name(name: str) -> str:
-    """Without what does not matter: case, and whether words are parted by spaces, hyphens or underscores."""
+    """The name in lower case, with single spaces for spaces, hyphens and underscores, for comparisons."""
     return " ".join(re.split(r"[\s_-]+", name.strip().lower()))

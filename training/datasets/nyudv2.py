@@ -1,7 +1,8 @@
-"""NYU Depth V2 from its official files (Silberman et al., ECCV 2012) to a dataset folder.
+"""Makes a dataset folder from the official files of NYU Depth V2 (Silberman et al., ECCV 2012).
 
-``nyu_depth_v2_labeled.mat`` is MATLAB 7.3, that is HDF5, and column-major: what MATLAB calls H x W x 3 x N is
-N x 3 x W x H here. Used of it, for N = 1449 frames, W = 640, H = 480 (https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html)::
+``nyu_depth_v2_labeled.mat`` is in MATLAB 7.3 format, that is HDF5, and column-major: MATLAB's H x W x 3 x N is
+N x 3 x W x H here. These entries are used, for N = 1449 frames, W = 640, H = 480
+(https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html)::
 
     images     uint8   (N, 3, W, H)   RGB
     depths     float32 (N, W, H)      metres, registered to colour, in-painted
@@ -9,9 +10,9 @@ N x 3 x W x H here. Used of it, for N = 1449 frames, W = 640, H = 480 (https://c
     labels     uint16  (N, W, H)      0 = not annotated, 1..894
     names      (1, 894)               references to the class names, each uint16 characters (length, 1)
 
-``splits.mat`` (MATLAB 5) holds ``trainNdxs`` (795, 1) and ``testNdxs`` (654, 1), indices from 1.
-``classMapping40.mat`` (MATLAB 5, Gupta et al., CVPR 2013) holds ``mapClass`` (1, 894), the class of 1..40 of each of
-the 894; ``allClassName`` (1, 894) and ``className`` (1, 40), their names.
+``splits.mat`` (MATLAB 5) has ``trainNdxs`` (795, 1) and ``testNdxs`` (654, 1), frame indices counted from 1.
+``classMapping40.mat`` (MATLAB 5, Gupta et al., CVPR 2013) has ``mapClass`` (1, 894), which of the classes 1..40 each of
+the 894 belongs to, and the names of both, ``allClassName`` (1, 894) and ``className`` (1, 40).
 """
 
 from __future__ import annotations
@@ -64,29 +65,35 @@ SPLITS = RemoteFile(
     "6e081404491a8bfba2f066beaa9713ef6046f9007aa5f799f2a350506a580cee",
 )
 MAPPING = RemoteFile(
-    # Nobody publishes a checksum of it: its names are compared with ours and with those of the data instead.
+    # There is no published checksum: its class names are compared with ours and with those of the data instead.
     "classMapping40.mat",
     "https://github.com/ankurhanda/nyuv2-meta-data/raw/master/classMapping40.mat",
 )
-"""The files that ``prepare nyudv2 --download`` fetches; sizes and SHA-256 as several projects note them."""
+"""These are the files that ``prepare nyudv2 --download`` fetches; several projects state these sizes and SHA-256."""
 
 COARSE_LABEL_FOLDER = "label4"
-"""The 4 classes beside the 40: for other programs; ours read ``label40/``."""
+"""Folder of the 4 classes, beside ``label40/``; for other programs only, ours read ``label40/``."""
 
 DEPTHS = {"inpainted": "depths", "raw": "rawDepths"}
 
 _GUPTA_OFFSET = 5000
-"""Gupta et al. and FCN call the frame with official index 1 ``5001``."""
+"""Gupta et al. and FCN call the frame of official index 1 ``5001``."""
 
 _LEAST_LIKENESS = 0.7
-"""Of a class name to ours: spellings differ (refridgerator, night-stand), meanings may not."""
+"""Least similarity of a class name to ours: spellings may differ (refridgerator, night-stand), classes may not."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class OfficialFrame:
-    """(H, W, 3) uint8 RGB, (H, W) float32 metres with 0 as hole, (H, W) uint16 labels of 0..894."""
+    """One frame of the official file.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        depth_m: (H, W) float32 metres, 0 where unknown.
+        labels: (H, W) uint16 raw classes 1..894, 0 where not annotated.
+    """
 
     rgb: npt.NDArray[np.uint8]
     depth_m: npt.NDArray[np.float32]
@@ -101,14 +108,14 @@ class LabeledFile:
         depth: ``inpainted`` or ``raw``.
 
     Raises:
-        SourceError: not such a file, cut off, or of another layout.
+        SourceError: there is no such file, it is truncated, or it has another layout.
     """
 
     def __init__(self, path: Path, depth: str = "inpainted") -> None:
         if not path.is_file():
             raise SourceError(f"no file {path}: give --mat {LABELED.name}, or let --download fetch it")
         try:
-            # The cache holds the chunks of a few neighbouring frames, should chunks span more than one.
+            # A cache large enough for the chunks of a few neighbouring frames, in case a chunk spans several.
             self._file = h5py.File(path, "r", rdcc_nbytes=64 << 20, rdcc_nslots=100_003)
         except OSError as error:
             raise SourceError(
@@ -138,7 +145,11 @@ class LabeledFile:
         return int(self._images.shape[2]), int(self._images.shape[3])
 
     def __getitem__(self, index: int) -> OfficialFrame:
-        """The frame with an official index of 1..N."""
+        """The frame of an official index, 1..N.
+
+        Raises:
+            SourceError: the frame cannot be read.
+        """
         k = index - 1
         try:
             image, depth, labels = self._images[k], self._depths[k], self._labels[k]
@@ -179,8 +190,12 @@ class LabeledFile:
 def read_splits(path: Path, frames: int) -> dict[str, list[int]]:
     """Official indices of the ``train`` and ``test`` frames, ascending.
 
+    Args:
+        path: of ``splits.mat``.
+        frames: number of frames in the data.
+
     Raises:
-        SourceError: not such a file, or indices that do not fit a data set of so many frames.
+        SourceError: it is not such a file, an index is outside 1..frames, or a frame is in both lists.
     """
     content = _load_mat(path, SPLITS.name, ("trainNdxs", "testNdxs"))
     splits = {
@@ -200,14 +215,18 @@ def read_splits(path: Path, frames: int) -> dict[str, list[int]]:
 
 
 def read_mapping(path: Path, raw_names: Sequence[str] = ()) -> npt.NDArray[np.uint8]:
-    """(895,) uint8: the class of 1..40 of each of the 894 raw classes; 0 stays 0.
+    """Table from raw class, 0..894, to class, 1..40; 0 stays 0.
 
     Args:
         path: of ``classMapping40.mat``.
-        raw_names: of the classes in the data, to compare with; empty compares nothing.
+        raw_names: names of the raw classes in the data, to compare the file's with; empty compares nothing.
+
+    Returns:
+        (895,) uint8.
 
     Raises:
-        SourceError: not such a file, classes outside 1..40, or names that say it belongs to other classes.
+        SourceError: it is not such a file, classes are outside 1..40, or its names are not those of our classes or of
+            the data.
     """
     content = _load_mat(path, MAPPING.name, ("mapClass",))
     classes = content["mapClass"].ravel()
@@ -234,7 +253,7 @@ def read_index_list(path: Path) -> list[int]:
     """Official indices from a text file: ``00010``, ``10``, or ``5010`` as in the lists of FCN.
 
     Raises:
-        SourceError: no such file, or a line that is no index.
+        SourceError: there is no such file, or it has a word that is not an index.
     """
     if not path.is_file():
         raise SourceError(f"no list {path}")
@@ -249,7 +268,7 @@ def read_index_list(path: Path) -> list[int]:
 
 
 def frame_name(index: int) -> str:
-    """``00001`` for official index 1."""
+    """Name of the frame of an official index: ``00001`` for 1."""
     return f"{index:05d}"
 
 
@@ -264,23 +283,24 @@ def prepare_nyudv2(
     rgb_format: str = "png",
     start_over: bool = False,
 ) -> dict[str, list[str]]:
-    """Write the official files as a dataset folder; a stopped run goes on where it was.
+    """Write the official files as a dataset folder; after an interruption, the same call goes on.
 
     Args:
-        mat, splits, mapping: the official files, see the module.
-        out: the folder.
+        mat, splits, mapping: the official files; see the module's docstring.
+        out: folder to write.
         classes: 40 writes the ids of nyu40 to ``label40/`` and those of nyu4 to ``label4/``; 4 writes the ids of nyu4
-            to ``label40/``, where all commands read them, and ``labels.yaml`` says so.
-        validation: a list of training frames to hold back for choices: makes ``fit.txt`` and ``val.txt``.
+            to ``label40/``, where all commands read them, and the label set to ``labels.yaml``.
+        validation: a list of training frames to hold back for validation; the training frames are then divided into
+            ``fit.txt`` and ``val.txt``.
         depth: ``inpainted`` or ``raw``.
-        rgb_format: ``png`` without loss, ``jpg`` at quality 95 in a quarter of the space.
-        start_over: replace what is there.
+        rgb_format: ``png``, without loss, or ``jpg`` at quality 95, in a quarter of the space.
+        start_over: replace what an earlier call left in ``out``.
 
     Returns:
-        Names of the frames of each list.
+        Frame names of each list.
 
     Raises:
-        SourceError: files that cannot be used, or a folder made of others.
+        SourceError: a file cannot be used, or ``out`` was made from other files or with other settings.
     """
     with LabeledFile(mat, depth) as data:
         lists = _lists(read_splits(splits, len(data)), validation)
@@ -306,9 +326,9 @@ def prepare_nyudv2(
     if classes != 40:
         write_label_set(out, LabelSet.load("nyu4"))
     else:
-        (out / LABELS_FILE).unlink(missing_ok=True)  # of a folder that had 4 before it was started over
+        (out / LABELS_FILE).unlink(missing_ok=True)  # left from 4 classes, before starting over
     names = {split: [frame_name(i) for i in part] for split, part in lists.items()}
-    for split, part in names.items():  # at the end: a list says that its frames are there
+    for split, part in names.items():  # last, so that a list exists only if its frames do
         replace_file(out / f"{split}.txt", ("\n".join(part) + "\n").encode())
     if start_over:
         for split in {"fit", "val"} - names.keys():
@@ -362,7 +382,7 @@ def _write_intrinsics(folder: Path, k: CameraIntrinsics) -> None:
 
 
 def _known_sha256(path: Path, remote: RemoteFile) -> str:
-    """SHA-256 of an input; another than the publisher's is said, not refused: re-saved copies exist."""
+    """SHA-256 of an input. If it is not the published one, only a warning is logged: there are re-saved copies."""
     digest = sha256_of(path, f"SHA-256 of {path.name}")
     if remote.sha256 is not None and digest != remote.sha256:
         log.warning("%s is not the published %s (SHA-256 %s...)", path, remote.name, digest[:12])
@@ -374,7 +394,7 @@ def _load_mat(path: Path, name: str, needed: Sequence[str]) -> dict[str, Any]:
         raise SourceError(f"no file {path}: give {name}, or let --download fetch it")
     try:
         content: dict[str, Any] = scipy.io.loadmat(str(path))
-    except Exception as error:  # SciPy raises of many kinds on a damaged file
+    except Exception as error:  # damaged files raise many kinds of errors in SciPy
         raise SourceError(
             f"{path} is not a MATLAB 5 file ({error}): give {name}, or remove it and let --download fetch it"
         ) from error
@@ -386,9 +406,10 @@ def _load_mat(path: Path, name: str, needed: Sequence[str]) -> dict[str, Any]:
 
 
 def _cell_strings(cells: Any) -> list[str]:
-    """The strings of a MATLAB cell array as SciPy gives it; none if there is no such array."""
+    """The strings of a MATLAB cell array as SciPy returns it; none for None."""
     return [] if cells is None else [str(np.asarray(c).ravel()[0]) for c in np.asarray(cells).ravel()]
 
 
 def _plain(name: str) -> str:
+    """The letters and digits of a name, in lower case."""
     return "".join(c for c in name.lower() if c.isalnum())

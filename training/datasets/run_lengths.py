@@ -1,4 +1,4 @@
-"""Masks as run lengths, as COCO and Label Studio store them."""
+"""Decoding of run-length encoded masks, as COCO and Label Studio store them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ Mask = npt.NDArray[np.bool_]
 
 
 def coco_mask(counts: str | Sequence[int], width: int, height: int) -> Mask:
-    """A mask of COCO.
+    """Decode a COCO mask.
 
     Args:
-        counts: lengths of runs of 0 and 1 in turn, beginning with 0, down the columns; or the text that pycocotools
-            makes of them.
+        counts: lengths of alternating runs of 0 and 1, beginning with 0, column by column; or pycocotools' text form
+            of them.
+        width, height: of the image, in pixels.
 
     Returns:
         (height, width) bool.
 
     Raises:
-        SourceError: the runs do not add up to the image.
+        SourceError: the runs are damaged, or do not add up to the image.
     """
     try:
         lengths = np.array(_coco_lengths(counts) if isinstance(counts, str) else list(counts), np.int64)
@@ -38,8 +39,11 @@ def coco_mask(counts: str | Sequence[int], width: int, height: int) -> Mask:
 
 
 def _coco_lengths(text: str) -> list[int]:
-    """Groups of five bits, the least first, bit 5 says that more follow, signed; from the fourth on, differences to the
-    number before the last (maskApi of the COCO API)."""
+    """Run lengths from the text form (maskApi of the COCO API).
+
+    Each character holds five bits of a signed number, the lowest first; its sixth bit says that more follow. From the
+    fourth on, numbers are differences to the one two places before.
+    """
     lengths: list[int] = []
     value = shift = 0
     for letter in text:
@@ -60,19 +64,22 @@ def _coco_lengths(text: str) -> list[int]:
 
 
 def brush_mask(numbers: Sequence[int], width: int, height: int) -> Mask:
-    """A brush stroke of Label Studio, in the bit stream of the JavaScript library ``@thi.ng/rle-pack``.
+    """Decode a brush stroke of Label Studio, a bit stream of the JavaScript library ``@thi.ng/rle-pack``.
+
+    The stream begins with the number of values (32 bits), the size of a value in bits, minus one (5 bits), and four
+    sizes of a length in bits, minus one (4 bits each). Then come blocks: whether all values are equal (1 bit), which of
+    the four sizes the length has (2 bits), the length minus one, and the one value or all values. Values are red,
+    green, blue and alpha of all pixels, row by row; the stroke is where alpha is above 0.
 
     Args:
-        numbers: bytes of a stream of bits: 32 for how many values follow, 5 for the bits of a value less one, four
-            times 4 for the bits of a length less one; then blocks: one bit whether all its values are equal, two bits
-            for which length, the length less one, and the value or values. They are red, green, blue and alpha of all
-            pixels, row by row; alpha is the stroke.
+        numbers: the bytes of the stream.
+        width, height: of the image, in pixels.
 
     Returns:
         (height, width) bool.
 
     Raises:
-        SourceError: damaged, or of another size.
+        SourceError: the stream is damaged, or of another size.
     """
     try:
         data = np.asarray(numbers, np.int64)
@@ -97,7 +104,7 @@ def brush_mask(numbers: Sequence[int], width: int, height: int) -> Mask:
 
 
 class _Bits:
-    """Reads numbers of some bits, the highest first."""
+    """Reads unsigned numbers of given sizes in bits, highest bit first."""
 
     def __init__(self, data: npt.NDArray[np.uint8]) -> None:
         self._bits = np.unpackbits(data)

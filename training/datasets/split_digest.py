@@ -1,4 +1,4 @@
-"""What ties a result to the data that it was made on."""
+"""Digests of splits, which identify the data that a result was made on."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ log = logging.getLogger(__name__)
 
 
 def digest_split(data: Path, split: str) -> dict[str, Any]:
-    """Number of ``frames`` of a split, ``sha256`` of their names and label images, ``images_sha256`` of the files with
-    their colour and, where there is any, depth.
+    """Digest of a split.
 
     Args:
         data: dataset folder with labels.
         split: name of its list.
 
+    Returns:
+        ``frames``: their number. ``sha256``: of their names and label images, in hexadecimal. ``images_sha256``: of
+        their colour and, if any, depth files.
+
     Raises:
-        SourceError: no such split.
+        SourceError: there is no such split.
     """
     folder = DatasetFolder(data, split)
     labels, images = hashlib.sha256(), hashlib.sha256()
@@ -35,10 +38,10 @@ def digest_split(data: Path, split: str) -> dict[str, Any]:
 
 
 def digest_labels(data: Path, split: str | None) -> str:
-    """The ``sha256`` of :func:`digest_split` alone, which reads no images; of every image where ``split`` is None.
+    """The ``sha256`` of :func:`digest_split`, without reading colour and depth; for all frames if ``split`` is None.
 
     Raises:
-        SourceError: no such split.
+        SourceError: there is no such split.
     """
     labels = hashlib.sha256()
     for name in DatasetFolder(data, split).names:
@@ -48,16 +51,16 @@ def digest_labels(data: Path, split: str | None) -> str:
 
 
 def is_same_split(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two digests are of the same frames; older ones say nothing of the images."""
+    """Whether two digests are of the same frames. Old ones have no ``images_sha256``, which is not compared then."""
     return all(one.get(key) == other.get(key) for key in {"frames", "sha256"} | (one.keys() & other.keys()))
 
 
 def tell_of_frames_seen(bundle: ModelBundle, data: Path, split: str | None) -> None:
-    """Warn whoever is about to score or calibrate a model on frames that it learned from: nothing else would tell.
+    """Log a warning if a model is about to be scored or calibrated on frames that it was trained on.
 
     Args:
-        bundle: the model.
-        data, split: annotated frames; None: every image of the folder.
+        bundle: the model. If it has a trial, it was also trained on all splits of its trial.
+        data, split: dataset folder and list of the frames; None for ``split``: all frames of the folder.
     """
     splits = bundle.training.get("data", {}).get("splits", {})
     fit = bundle.training.get("data", {}).get("fit")
