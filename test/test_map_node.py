@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ from std_srvs.srv import Trigger
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.labels import LabelClass, LabelSet
-from lcr_seg_ros.mapping import VoxelMap
+from lcr_seg_ros.mapping import MapError, VoxelMap
 from lcr_seg_ros.mapping.trajectory import pose_of, quaternion_of
 from lcr_seg_ros.ros.compat.tf2 import TransformError
 from lcr_seg_ros.ros.conversions import segmentation_to_cloud
@@ -222,6 +223,12 @@ def test_without_tf_the_message_names_the_source_that_needs_none(monkeypatch: py
         create_pose_source(None, SimpleNamespace(pose_source="tf"))  # type: ignore[arg-type]
 
 
+def test_an_opencv_without_odometry_is_refused_before_any_cloud_comes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(cv2, "OdometrySettings", raising=False)
+    with pytest.raises(MapError, match=r"needs OpenCV 5 or newer, here is .*, or give the poses: pose_source:=tf or "):
+        create_pose_source(None, SimpleNamespace(pose_source="depth", map_frame="map"))  # type: ignore[arg-type]
+
+
 def odometry(pose: np.ndarray, stamp_s: float) -> Odometry:
     message = Odometry(child_frame_id="base")
     message.header.frame_id = "odom"
@@ -243,24 +250,42 @@ def test_every_parameter_has_a_default_that_it_may_have():
 # The node
 
 
+@pytest.fixture()
+def node(domain: int, model: Path, tmp_path: Path) -> Iterator[MapNode]:
+    """Not served: nothing comes in but what the test hands it. Its file has the map of yesterday."""
+    (tmp_path / "map.ply").write_bytes(b"of yesterday")
+    parameters = ("-p", f"model:={model}", "-p", f"file:={tmp_path / 'map.ply'}", "-p", "pose_source:=odometry")
+    context = Context()
+    rclpy.init(args=["map", "--ros-args", *parameters], context=context, domain_id=domain)
+    node = MapNode(context)
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+
+
+def answer_to_save(node: MapNode) -> Any:
+    return node._save(Trigger.Request(), Trigger.Response())
+
+
+def test_a_cloud_that_fails_is_left_out_and_not_tried_again(node, monkeypatch: pytest.MonkeyPatch):
+    tried = []
+
+    def fail(*arguments: Any) -> None:
+        tried.append(arguments)
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(node._poses, "read", fail)
+    (poll,) = (timer.callback for timer in node.timers if timer.callback.__name__ == "_take_in")
+    node._accept(stamp(cloud(), 10**9), time.monotonic())
+    for _ in range(3):
+        poll()
+    assert len(tried) == 1
+    assert "internal error" in answer_to_save(node).message
+
+
 class TestSavingAnEmptyMap:
-    @pytest.fixture()
-    def node(self, domain: int, model: Path, tmp_path: Path) -> Iterator[MapNode]:
-        """Not served: nothing comes in but what the test hands it."""
-        (tmp_path / "map.ply").write_bytes(b"of yesterday")
-        parameters = ("-p", f"model:={model}", "-p", f"file:={tmp_path / 'map.ply'}", "-p", "pose_source:=odometry")
-        context = Context()
-        rclpy.init(args=["map", "--ros-args", *parameters], context=context, domain_id=domain)
-        node = MapNode(context)
-        yield node
-        node.destroy_node()
-        rclpy.try_shutdown(context=context)
-
-    def answer(self, node: MapNode) -> Any:
-        return node._save(Trigger.Request(), Trigger.Response())
-
     def test_is_refused_with_the_reason_and_the_file_stays(self, node, tmp_path):
-        answer = self.answer(node)
+        answer = answer_to_save(node)
         assert not answer.success
         assert answer.message.startswith("nothing has been mapped yet: nobody publishes /segmentation/points")
         assert answer.message.endswith(f"; {tmp_path / 'map.ply'} is left as it is")
@@ -269,7 +294,7 @@ class TestSavingAnEmptyMap:
     def test_of_clouds_without_a_pose_is_refused_for_that(self, node, tmp_path):
         node._accept(stamp(cloud(), 10**9), 0.0)
         node._integrate(*node._waiting, 100.0)
-        answer = self.answer(node)
+        answer = answer_to_save(node)
         assert not answer.success and "its pose is not known: nothing has come on /odometry" in answer.message
         assert (tmp_path / "map.ply").read_bytes() == b"of yesterday"
 
@@ -294,7 +319,7 @@ class TestSavingAnEmptyMap:
         node._map.integrate_frame(
             np.full((60, 80), depth_m, np.float32), CAMERA, np.full((60, 80), WALL, np.uint8), np.eye(4)
         )
-        answer = self.answer(node)
+        answer = answer_to_save(node)
         assert not answer.success and answer.message.startswith(reason)
         assert node.finish()  # at the end that is no failure either
         assert (tmp_path / "map.ply").read_bytes() == b"of yesterday"

@@ -5,8 +5,8 @@ and ``pictures`` show the result. Poses are (4, 4) camera-to-world matrices of t
 z forward), in metres.
 """
 
-from lcr_seg_ros.mapping.odometry import DepthOdometry
+from lcr_seg_ros.mapping.odometry import DepthOdometry, require_odometry
 from lcr_seg_ros.mapping.settings import MapError, MapSettings
 from lcr_seg_ros.mapping.voxels import VoxelMap, Voxels
 
-__all__ = ["DepthOdometry", "MapError", "MapSettings", "VoxelMap", "Voxels"]
+__all__ = ["DepthOdometry", "MapError", "MapSettings", "VoxelMap", "Voxels", "require_odometry"]

@@ -59,11 +59,7 @@ class DepthOdometry:
     """
 
     def __init__(self, intrinsics: CameraIntrinsics, max_range: float = 6.0, pose: npt.ArrayLike | None = None) -> None:
-        if not hasattr(cv2, "OdometrySettings"):
-            raise MapError(
-                f"camera motion from depth needs OpenCV 5 or newer, here is {cv2.__version__}: "
-                "pip install 'lcr_seg_ros[map]', or give the poses"
-            )
+        require_odometry()
         self.intrinsics = intrinsics
         self.lost = 0
         """Number of images whose pose was not found."""
@@ -164,6 +160,19 @@ class DepthOdometry:
         if agreement(view.depth_m, other.depth_m, motion, self._working_matrix()) < MIN_AGREEMENT:
             return None
         return pose  # type: ignore[no-any-return]
+
+
+def require_odometry() -> None:
+    """Check that the installed OpenCV can estimate motion from depth.
+
+    Raises:
+        MapError: it has no odometry.
+    """
+    if not hasattr(cv2, "OdometrySettings"):
+        raise MapError(
+            f"camera motion from depth needs OpenCV 5 or newer, here is {cv2.__version__}: "
+            "pip install 'lcr_seg_ros[map]', or give the poses"
+        )
 
 
 @dataclass

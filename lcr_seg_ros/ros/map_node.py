@@ -79,7 +79,7 @@ class MapNode(Node):
         self.create_service(Trigger, "~/save", self._save)
         self.create_service(Trigger, "~/clear", self._clear)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # with use_sim_time but no /clock, the node's own stands still
-        self.create_timer(POLL_S, self._log.guarded(self._take_in), clock=steady)
+        self.create_timer(POLL_S, self._log.guarded(self._take_in, self._give_up_cloud), clock=steady)
         self.create_timer(p.publish_period, self._log.guarded(self._publish), clock=steady)
         if p.pose_source == "odometry" and not any(p.camera_rpy):
             self.get_logger().warning(
@@ -114,6 +114,12 @@ class MapNode(Node):
         elif now - self._heard_at > SILENCE_S:
             self._log.warning("silence", self._why_silent())
             self._heard_at = now
+
+    def _give_up_cloud(self) -> None:
+        """After an error: the next poll would only fail on the same cloud again."""
+        if self._waiting is not None:
+            self._left_out = "a cloud was left out because of an internal error, see the log"
+            self._waiting = None
 
     def _follow_labels(self) -> None:
         """Use the labels that the node announces instead of those of ``model``; if they differ, the map starts over."""

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.mapping import DepthOdometry
+from lcr_seg_ros.errors import FrameError, LcrSegError
+from lcr_seg_ros.mapping import DepthOdometry, MapError, require_odometry
 from lcr_seg_ros.mapping.trajectory import level_pose, pose_of
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns as stamp_of
 from lcr_seg_ros.ros.compat.tf2 import KEPT, TransformBuffer, TransformError
@@ -76,6 +76,7 @@ def create_pose_source(node: Node, parameters: MapParameters) -> PoseSource:
     Raises:
         TransformError: it is tf, and TF is not installed.
         LcrSegError: it is odometry, and nav_msgs is not installed.
+        MapError: it is depth, and the installed OpenCV has no odometry.
     """
     if parameters.pose_source == "tf":
         try:
@@ -84,7 +85,10 @@ def create_pose_source(node: Node, parameters: MapParameters) -> PoseSource:
             raise TransformError(f"{error}; or pose_source:=depth, which needs no TF") from error
     if parameters.pose_source == "odometry":
         return OdometryPoses(node, parameters)
-    return DepthPoses(node, parameters)
+    try:
+        return DepthPoses(node, parameters)
+    except MapError as error:
+        raise MapError(f"{error}: pose_source:=tf or pose_source:=odometry") from error
 
 
 class TfPoses:
@@ -130,8 +134,6 @@ class OdometryPoses:
     """
 
     def __init__(self, node: Node, parameters: MapParameters) -> None:
-        from lcr_seg_ros.errors import LcrSegError
-
         try:
             from nav_msgs.msg import Odometry
         except ImportError as error:
@@ -198,9 +200,13 @@ class DepthPoses:
     Args:
         node: subscribes to ``segmentation/gravity``, by which the map's z axis is made to point up.
         parameters: map_frame is used.
+
+    Raises:
+        MapError: the installed OpenCV has no odometry.
     """
 
     def __init__(self, node: Node, parameters: MapParameters) -> None:
+        require_odometry()
         from geometry_msgs.msg import Vector3Stamped
 
         self._gravity = PolledSubscription(
