@@ -29,7 +29,7 @@ from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 prepare_ros_environment()
 
-from lcr_seg_ros.ros.observer import Arrival, Observations, header_faults  # noqa: E402
+from lcr_seg_ros.ros.observer import Arrival, Observations, SegmentationObserver, header_faults  # noqa: E402
 from lcr_seg_ros.ros.player import PublishedFrame  # noqa: E402
 
 MARK = "LCR_SEG_TEST_MARK"
@@ -275,3 +275,28 @@ def test_each_run_has_a_domain_of_its_own_on_this_machine_only():
     assert 1 <= int(environment["ROS_DOMAIN_ID"]) <= 100
     assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     assert 1 <= free_domain_id() <= 100
+
+
+def test_the_observer_takes_no_diagnostics_of_another_node():
+    import rclpy
+    from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+    def status(name: str) -> DiagnosticStatus:
+        return DiagnosticStatus(name=name, message=name, values=[KeyValue(key="model", value=name)])
+
+    rclpy.init(args=[], domain_id=free_domain_id())
+    try:
+        observer = SegmentationObserver(LabelSet.load("nyu40"))
+        names = (
+            "segment: segmentation",
+            "other: segmentation",
+            "segment_2: segmentation",
+            "segment: segmentation rear",
+        )
+        observer._receive_diagnostics(DiagnosticArray(status=[status(name) for name in names]))
+        seen = observer.start_over()
+        observer.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+    assert seen.diagnostics == {"model": "segment: segmentation"}
+    assert seen.diagnostics_message == "segment: segmentation"

@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.ros import throttled_log
 from lcr_seg_ros.ros.camera import _loss
-from lcr_seg_ros.ros.diagnostics import diagnostic_status, process_facts
+from lcr_seg_ros.ros.diagnostics import camera_of, diagnostic_status, process_facts, status_name
 from lcr_seg_ros.ros.environment import PROFILE_VARIABLES, tuned_dds_environment
 from lcr_seg_ros.ros.frame_statistics import WINDOW_S, FrameStatistics
 from lcr_seg_ros.ros.python_log import PythonLogForwarder
@@ -86,6 +86,16 @@ def test_diagnostics_carry_the_report_under_fixed_keys():
     assert values["pairs_in"] == "10" and values["masks_out_hz"] == "4.00" and values["dropped"] == "2"
     assert values["dropped_too_old"] == "1" and values["network_ms_p95"] == "5.00"
     assert values["model"] == "tiny" and values["invalid_depth_share"] == "0.2500"
+
+
+@pytest.mark.parametrize("camera", ["", "rear"])
+def test_the_name_of_a_status_tells_node_and_camera(camera):
+    name = status_name("/robot/segment", camera)
+    assert name == f"robot/segment: segmentation {camera}".strip()
+    assert camera_of(name, "/robot/segment") == camera_of(name, "robot/segment") == camera
+    for another in ("segment", "robot/segment_2", "other", "robot/segment: segmentation"):
+        assert camera_of(name, another) is None
+    assert camera_of("robot/segment: segmentations", "robot/segment") is None
 
 
 def test_a_problem_makes_the_status_a_warning_that_names_it():

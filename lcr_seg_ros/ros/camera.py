@@ -17,7 +17,7 @@ from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.ros.camera_gravity import CameraGravity
 from lcr_seg_ros.ros.camera_input import DEPTH_TOPIC, RGB_TOPIC, CameraInput
 from lcr_seg_ros.ros.camera_site import CameraSite, SharedParts
-from lcr_seg_ros.ros.diagnostics import diagnostic_status
+from lcr_seg_ros.ros.diagnostics import diagnostic_status, status_name
 from lcr_seg_ros.ros.frame_statistics import WINDOW_S, FrameStatistics
 from lcr_seg_ros.ros.gravity_sources import GravityReading
 from lcr_seg_ros.ros.outputs import HHA, SegmentationOutputs
@@ -202,8 +202,7 @@ class Camera:
             problem = self._silence() or _loss(report) or self._registration_problem() or problem or _doubt(report)
         if self._gravity is not None:
             facts = {**facts, "gravity_source": self._gravity.source_name, "registration": self._input.registration}
-        about = f"{name.lstrip('/')}: segmentation{' ' if self.name else ''}{self.name}"
-        return diagnostic_status(about, device, facts, report, problem)
+        return diagnostic_status(status_name(name, self.name), device, facts, report, problem)
 
     def _registration_problem(self) -> str | None:
         """Why depth is not registered to colour, whether it is used or dropped; None if it is, or need not be."""

@@ -42,6 +42,34 @@ from lcr_seg_ros.ros.frame_statistics import Report
 
 TOPIC = "/diagnostics"
 
+_SUBJECT = ": segmentation"
+
+
+def status_name(node_name: str, camera: str) -> str:
+    """Name of a status: ``NODE: segmentation``, or ``NODE: segmentation CAMERA`` if there are several cameras.
+
+    Args:
+        node_name: full name of the node.
+        camera: its name; empty for a node's only camera.
+    """
+    return f"{node_name.lstrip('/')}{_SUBJECT} {camera}".rstrip()
+
+
+def camera_of(name: str, node_name: str) -> str | None:
+    """The inverse of :func:`status_name`.
+
+    Args:
+        name: of a status.
+        node_name: full name of the node.
+
+    Returns:
+        Name of the camera, empty for a node's only camera; None if the status is not of this node.
+    """
+    only = status_name(node_name, "")
+    if name == only:
+        return ""
+    return name.removeprefix(f"{only} ").strip() if name.startswith(f"{only} ") else None
+
 
 PROCESS = Path("/proc/self/status")
 

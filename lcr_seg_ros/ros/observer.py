@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image
 
 from lcr_seg_ros.image_encodings import color_to_array
 from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.ros.diagnostics import camera_of
 from lcr_seg_ros.ros.player import TRUTH_QOS, TRUTH_TOPIC, PublishedFrame
 
 MASK_TOPIC = "segmentation/mask"
@@ -117,7 +118,7 @@ class SegmentationObserver(Node):
 
     Args:
         labels: the model's label set; pixels whose truth is its ``void`` are not compared.
-        node_name: whose diagnostics to keep.
+        node_name: full name of the node whose diagnostics to keep; it has one camera.
         on_mask: called with (stamp in ns, (H, W) uint8 mask ids) for every mask, in the spinning thread.
         with_truth: False if the truth has another label set, so that its ids cannot be compared with the masks'.
 
@@ -223,7 +224,7 @@ class SegmentationObserver(Node):
     def _receive_diagnostics(self, message: DiagnosticArray) -> None:
         with self._lock:
             for status in message.status:
-                if self._node_name in status.name:
+                if camera_of(status.name, self._node_name) == "":
                     self._seen.diagnostics.update({pair.key: pair.value for pair in status.values})
                     self._seen.diagnostics_message = status.message
 

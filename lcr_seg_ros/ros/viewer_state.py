@@ -13,6 +13,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.compat.tf2 import TransformBuffer, TransformError
+from lcr_seg_ros.ros.diagnostics import camera_of
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class NodeState:
     """
 
     def __init__(self, node: Node, node_name: str) -> None:
-        self._node_name = f"{node.get_namespace().rstrip('/')}/{node_name}".lstrip("/")
+        self._node_name = f"{node.get_namespace().rstrip('/')}/{node_name}"
         self._messages = PolledSubscription(
             node, DiagnosticArray, "/diagnostics", QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
         )
@@ -102,14 +103,13 @@ def read_status(status: DiagnosticStatus, stamp: int, node_name: str, cameras: S
     """The report that a status gives on one of these cameras; None if it is about something else.
 
     Args:
-        status: named ``NODE: segmentation``, or ``NODE: segmentation CAMERA`` if there are several cameras.
+        status: named as :func:`~lcr_seg_ros.ros.diagnostics.status_name` does.
         stamp: of the message in ns.
-        node_name: full name of the node, without the leading slash.
+        node_name: full name of the node.
         cameras: names to look for; an empty name stands for a node's only camera.
     """
-    who, separator, what = status.name.partition(": segmentation")
-    camera = next((name for name in cameras if name == what.strip()), None)
-    if who != node_name or not separator or camera is None:
+    camera = camera_of(status.name, node_name)
+    if camera is None or camera not in cameras:
         return None
     values = {pair.key: pair.value for pair in status.values}
     rows = "".join(f"\n| {key} | {value} |" for key, value in values.items())

@@ -9,6 +9,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from lcr_seg_ros.bundle import shipped_models
 from lcr_seg_ros.compressed_images import RAW, transport_topic
 from lcr_seg_ros.ros.camera_topics import CameraTopics
+from lcr_seg_ros.ros.diagnostics import camera_of
 from lcr_seg_ros.ros.doctor.graph import COMPRESSED, IMAGE, MASK_TOPIC, GraphView
 from lcr_seg_ros.ros.doctor.report import Check
 
@@ -52,9 +53,8 @@ def check_segment_nodes(view: GraphView, camera: CameraTopics | None = None) -> 
 
 
 def _status_of(node: str, view: GraphView) -> DiagnosticStatus | None:
-    mine = f"{node.lstrip('/')}: segmentation"
-    # Several cameras have a status each, "NODE: segmentation of CAMERA" or the like: the worst one speaks for the node.
-    found = [status for name, status in view.diagnostics.items() if name.startswith(mine)]
+    # Several cameras have a status each: the worst one speaks for the node.
+    found = [status for name, status in view.diagnostics.items() if camera_of(name, node) is not None]
     return max(found, key=lambda status: int.from_bytes(_byte(status.level), "little"), default=None)
 
 
