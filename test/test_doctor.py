@@ -185,6 +185,13 @@ def test_streams_that_never_overlap_are_told_from_streams_that_are_late() -> Non
 # The machine
 
 
+def test_memory_is_told_in_gb_of_a_thousand_million_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:  15625000 kB\nMemAvailable:  3906250 kB\n")  # kB of 1024 bytes
+    monkeypatch.setattr(machine, "MEMORY_INFO", tmp_path / "meminfo")
+    (memory,) = (check for check in machine.check_machine() if check.name == "memory")
+    assert (memory.level, memory.found) == ("ok", "4.0 of 16.0 GB available")
+
+
 def test_little_shared_memory_and_a_profile_that_is_gone_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {check.level for check in machine.check_machine()} <= {"ok", "warn"}
     monkeypatch.setattr(machine, "LEAST_SHARED_MEMORY", 1 << 60)

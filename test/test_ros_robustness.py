@@ -31,6 +31,7 @@ from shared_data import ROOT
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.conversions import array_to_image
 from lcr_seg_ros.ros.parameters import SPECS
+from lcr_seg_ros.ros.process_status import megabytes, read_process_status
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.ros.stalled_subscriber import SUBSCRIBED
 
@@ -216,12 +217,11 @@ def test_200_pairs_with_corrupt_headers_do_no_harm(peer: Peer, node: ChildProces
 
 
 def resident_mb(pid: int, key: str = "VmRSS") -> float:
-    return int(status_of(pid)[key].split()[0]) / 1024
+    return megabytes(status_of(pid)[key])
 
 
 def status_of(pid: int) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return read_process_status(Path(f"/proc/{pid}/status"))
 
 
 # The operator

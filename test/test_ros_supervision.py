@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ from lcr_seg_ros.ros.camera import _loss
 from lcr_seg_ros.ros.diagnostics import camera_of, diagnostic_status, process_facts, status_name
 from lcr_seg_ros.ros.environment import PROFILE_VARIABLES, tuned_dds_environment
 from lcr_seg_ros.ros.frame_statistics import WINDOW_S, FrameStatistics
+from lcr_seg_ros.ros.node_benchmark import _sample
+from lcr_seg_ros.ros.process_status import megabytes
 from lcr_seg_ros.ros.python_log import PythonLogForwarder
 from lcr_seg_ros.ros.silence import Arrivals, InputTopic, explain_age, explain_silence
 
@@ -135,6 +139,13 @@ def test_a_tenth_of_the_frames_lost_to_faults_is_told_and_those_lost_to_newer_on
 def test_the_process_tells_its_memory_and_threads():
     facts = process_facts()
     assert float(facts["memory_mb"]) > 10 and int(facts["threads"]) >= 1
+
+
+def test_megabytes_are_a_million_bytes_and_the_kb_of_proc_1024():
+    assert megabytes("1000000 kB") == 1024.0
+    resident_bytes = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    assert float(process_facts()["memory_mb"]) == pytest.approx(resident_bytes / 1e6, rel=0.02)
+    assert _sample(os.getpid()).resident_mb == pytest.approx(resident_bytes / 1e6, rel=0.02)
 
 
 RGB, DEPTH = "/rgb/image_rect_color", "/depth_registered/image_rect"

@@ -7,7 +7,7 @@ median, ``p95`` the 95th percentile. Keys:
 - ``device_fallback``: why the network runs on the CPU instead of the device it was loaded for, or why the whole
   pipeline no longer runs on the device; else empty
 - ``model_loading``: the model that will take over when it is ready; else empty
-- ``memory_mb`` (resident memory of the process), ``threads``
+- ``memory_mb`` (resident memory of the process in MB of 10^6 bytes), ``threads``
 - ``pairs_in``, ``pairs_in_hz``, ``masks_out``, ``masks_out_hz``
 - ``dropped``, and ``dropped_REASON`` by reason: ``not_subscribed``, ``rate_limit`` (by ``max_rate_hz``),
   ``replaced_by_newer`` (while the network was busy), ``too_old`` (by ``max_age``), ``no_camera_info``,
@@ -33,12 +33,12 @@ median, ``p95`` the 95th percentile. Keys:
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from lcr_seg_ros.ros.frame_statistics import Report
+from lcr_seg_ros.ros.process_status import megabytes, read_process_status
 
 TOPIC = "/diagnostics"
 
@@ -69,9 +69,6 @@ def camera_of(name: str, node_name: str) -> str | None:
     if name == only:
         return ""
     return name.removeprefix(f"{only} ").strip() if name.startswith(f"{only} ") else None
-
-
-PROCESS = Path("/proc/self/status")
 
 
 def diagnostic_status(
@@ -113,13 +110,12 @@ def diagnostic_status(
 def process_facts() -> dict[str, str]:
     """``memory_mb`` and ``threads`` of this process; empty where there is no /proc."""
     try:
-        lines = PROCESS.read_text().splitlines()
+        entries = read_process_status()
     except OSError:
         return {}
-    entries = dict(line.split(":", 1) for line in lines if ":" in line)
     facts = {}
-    if "VmRSS" in entries:  # "  123456 kB"
-        facts["memory_mb"] = f"{int(entries['VmRSS'].split()[0]) / 1024:.1f}"
+    if "VmRSS" in entries:
+        facts["memory_mb"] = f"{megabytes(entries['VmRSS']):.1f}"
     if "Threads" in entries:
-        facts["threads"] = entries["Threads"].strip()
+        facts["threads"] = entries["Threads"]
     return facts

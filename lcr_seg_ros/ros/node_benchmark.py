@@ -27,6 +27,7 @@ from lcr_seg_ros.progress import share_bar, waiting
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.frame_statistics import STAGES
 from lcr_seg_ros.ros.play_command import PUBLISHING, stop_on_signals
+from lcr_seg_ros.ros.process_status import megabytes, read_process_status
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.ros.stalled_subscriber import SUBSCRIBED
 
@@ -114,7 +115,7 @@ class _Sample(NamedTuple):
     """The node's process at one moment.
 
     Args:
-        resident_mb: resident memory in MB.
+        resident_mb: resident memory in MB of 10^6 bytes.
         private_mb: its anonymous part, which is not shared with other processes.
         threads: number of threads.
         cpu_s: CPU time used so far, in s.
@@ -311,14 +312,10 @@ def _until(happened: Callable[[], bool], timeout_s: float, stop: threading.Event
 
 
 def _sample(pid: int) -> _Sample:
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+    status = read_process_status(Path(f"/proc/{pid}/status"))
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-
-    def megabytes(key: str) -> float:  # "  123456 kB"
-        return int(status[key].split()[0]) / 1024
-
     cpu_s = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-    return _Sample(megabytes("VmRSS"), megabytes("RssAnon"), int(status["Threads"]), cpu_s)
+    return _Sample(megabytes(status["VmRSS"]), megabytes(status["RssAnon"]), int(status["Threads"]), cpu_s)
 
 
 def _figures(

@@ -11,8 +11,8 @@ from lcr_seg_ros.ros.environment import FASTDDS_PROFILE, PROFILE_VARIABLES, is_u
 
 AREA = "machine"
 
-MIB, GIB = 1 << 20, 1 << 30
-LEAST_MEMORY = GIB
+MIB, GB = 1 << 20, 10**9
+LEAST_MEMORY = GB
 """The node takes 0.5 GB with OpenVINO."""
 LEAST_SHARED_MEMORY = 256 * MIB
 """Each process that sends images has a segment of 64 MiB."""
@@ -50,7 +50,7 @@ def _memory() -> Check:
     if "MemAvailable" not in values:
         return Check(AREA, "memory", "ok", "unknown")
     free = values["MemAvailable"]
-    found = f"{free / GIB:.1f} of {values.get('MemTotal', 0) / GIB:.1f} GB available"
+    found = f"{free / GB:.1f} of {values.get('MemTotal', 0) / GB:.1f} GB available"
     if free < LEAST_MEMORY:
         return Check(AREA, "memory", "warn", found, "the node takes about 0.5 GB: end something")
     return Check(AREA, "memory", "ok", found)
