@@ -19,6 +19,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -235,15 +236,15 @@ def test_package_xml_is_valid_and_names_what_is_imported():
 
 
 def test_package_xml_names_what_pip_would_install():
-    requirements = re.findall(r"^[\w-]+", "\n".join(setup_lists("BASE")), re.MULTILINE)
+    requirements = re.findall(r"^[\w-]+", "\n".join(value_in_setup("BASE")), re.MULTILINE)
     keys = {"PyYAML": "yaml", "opencv-python-headless": "opencv", "rosbags": "rosbags-pip"}
     wanted = {f"python3-{keys.get(name, name)}" for name in requirements if name != "openvino"}  # rosdep has no key
     named = {one.text for one in ElementTree.parse(ROOT / "package.xml").getroot().iter("exec_depend")}
     assert "python3-tqdm" in wanted and wanted <= named, f"package.xml does not name {sorted(wanted - named)}"
 
 
-def setup_lists(name: str) -> list[str]:
-    """A list of strings that setup.py gives a name."""
+def value_in_setup(name: str) -> Any:
+    """The constant that setup.py gives this name."""
     assigned = (node for node in ast.parse((ROOT / "setup.py").read_text()).body if isinstance(node, ast.Assign))
     return next(ast.literal_eval(node.value) for node in assigned if node.targets[0].id == name)  # type: ignore[attr-defined]
 
@@ -302,6 +303,11 @@ class TestSetUp:
         assert "not enough disk" in line
         assert f"1.4 GB are free, {need} are needed" in line
         assert not (tree / ".venv").exists()
+
+    def test_says_which_extras_there_are_when_given_another(self, tree):
+        line = self.complaint(tree, "ros", "trian")
+        assert line.startswith("setup: there is no extra trian; the extras are: ")
+        assert sorted(line.strip().partition("are: ")[2].split(", ")) == sorted(value_in_setup("EXTRAS"))
 
     def test_says_that_the_machine_is_of_another_kind(self, tree, stand_in):
         code = "import platform\nplatform.machine = lambda: 'aarch64'\n"

@@ -27,8 +27,10 @@ OLDEST, NEWEST = (3, 10), (3, 14)  # newest: the last release that the ROS wheel
 OLDEST_GLIBC = (2, 28)  # manylinux_2_28, the tag of the ROS wheels
 
 # Free disk space that an installation needs, in GB, including pip's downloads and its cache (which a first
-# installation also fills). Measured; an environment with torch takes 6.8 GB, one without 0.8 GB.
-DISK_GB = {"base": 1.0, "ros": 0.5, "train": 7.0, "dev": 0.5, "rerun": 1.0, "docs": 0.2}
+# installation also fills), for each extra of setup.py and for the package without any. Measured; an environment
+# with torch takes 6.8 GB, one without 0.8 GB.
+DISK_GB = {"ros": 0.5, "onnxruntime": 0.2, "map": 0.3, "train": 7.0, "rerun": 1.0, "docs": 0.2, "dev": 0.5}
+BASE_GB = 1.0
 
 NO_NETWORK = re.compile(
     "NewConnectionError|NameResolutionError|name resolution|Name or service not known|Network is unreachable|"
@@ -42,6 +44,7 @@ class MissingError(Exception):
 
 
 def main(extras):
+    check_names(extras)
     if is_ready(read_stamp(), extras):
         return
     check_machine()
@@ -51,7 +54,7 @@ def main(extras):
             return
         # Extras installed before are kept when setup.py has changed, so that `make demo` does not undo `make test`.
         wanted = sorted(set(extras) | set(stamp.get("extras", [])))
-        check_disk(set(wanted) | {"base"}, installed=set(stamp.get("extras", [])) | ({"base"} if stamp else set()))
+        check_disk(wanted, stamp)
         create_venv(moved=stamp.get("root", ROOT) != ROOT)
         install(wanted)
         write_stamp(wanted)
@@ -80,6 +83,12 @@ def digest():
         with open(os.path.join(ROOT, name), "rb") as file:
             total.update(file.read())
     return total.hexdigest()
+
+
+def check_names(extras):
+    unknown = [extra for extra in extras if extra not in DISK_GB]
+    if unknown:
+        raise MissingError("there is no extra %s; the extras are: %s" % (", ".join(unknown), ", ".join(DISK_GB)))
 
 
 def check_machine():
@@ -131,15 +140,16 @@ def answers(python, code):
         return subprocess.call([python, "-c", code], stdout=null, stderr=null) == 0
 
 
-def check_disk(extras, installed):
-    need = sum(DISK_GB[extra] for extra in extras - installed) or 0.5
+def check_disk(extras, stamp):
+    lacking = set(extras) - set(stamp.get("extras", []))
+    need = (0 if stamp else BASE_GB) + sum(DISK_GB[extra] for extra in lacking) or 0.5
     free = float(os.environ.get("LCR_SEG_FREE_GB") or shutil.disk_usage(ROOT).free / 1e9)
     if free < need:
         raise MissingError(
             "not enough disk for %s: %.1f GB are free, %.1f GB are needed (packages with pip's downloads)"
             % (VENV, free, need)
         )
-    say("installing %s into .venv, up to %.1f GB (%.0f GB are free)" % (" + ".join(sorted(extras)), need, free))
+    say("installing %s into .venv, up to %.1f GB (%.0f GB are free)" % (" + ".join(["base"] + extras), need, free))
 
 
 def create_venv(moved):
