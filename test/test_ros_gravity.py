@@ -794,12 +794,12 @@ class Broadcaster:
         self._publishers[is_static].publish(self._wrap(message))
 
 
-def camera_in_world(rig: Rig, child: str = "camera_link") -> TransformStamped:
-    """The pose in the room of the camera's body (x forward, y left, z up), as ``child`` in base_footprint."""
+def camera_in_world(rig: Rig) -> TransformStamped:
+    """The pose in the room of the camera's body (x forward, y left, z up), as camera_link in base_footprint."""
     pose = rig.room.pose(rig.index)
     body_of_optical = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
     rotation = Rotation.from_matrix(pose[:3, :3] @ body_of_optical.T).as_rotvec()
-    return transform("base_footprint", child, rotation, pose[:3, 3], rig.stamp_ns)
+    return transform("base_footprint", "camera_link", rotation, pose[:3, 3], rig.stamp_ns)
 
 
 def test_gravity_and_height_after_tf(model: Path, room: RenderedRoom):

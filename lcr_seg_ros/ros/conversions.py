@@ -11,20 +11,11 @@ import numpy.typing as npt
 
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
-from lcr_seg_ros.image_encodings import DEPTH_ENCODINGS, ENCODINGS, color_to_array, depth_to_array
+from lcr_seg_ros.image_encodings import ENCODINGS
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import Image, PointCloud2
     from std_msgs.msg import Header
-
-
-def image_to_array(message: Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-    """Apply :func:`color_to_array` or :func:`depth_to_array`, depending on the encoding.
-
-    Raises:
-        FrameError: as those two.
-    """
-    return depth_to_array(message) if message.encoding in DEPTH_ENCODINGS else color_to_array(message)
 
 
 def array_to_image(pixels: npt.NDArray[np.generic], encoding: str, header: Header | None = None) -> Image:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -146,11 +145,10 @@ def _listen(asked: CameraTopics | None, seconds: float, ros_arguments: list[str]
         with stop_on_signals() as stop:
             _say(f"listening for {seconds:g} s ...")
             with spinning(listener), share_bar("listening") as show:
-                stopped: threading.Event = stop
 
                 def show_and_wait(pause_s: float) -> bool:
                     show(listener.share_done)
-                    return stopped.wait(pause_s)
+                    return stop.wait(pause_s)
 
                 view = listener.listen(seconds, show_and_wait)
             if stop.is_set():

@@ -116,7 +116,7 @@ class FrameStatistics:
     def start_over(self) -> None:
         """Reset all counts; called when the node becomes active or enabled."""
         with self._lock:
-            self.began = self.last_pair = self.last_mask = self.clock()
+            self.began = self.last_pair = self.clock()
             self._pairs_in = self._masks_out = 0
             self._dropped: Counter[str] = Counter()
             self._came: deque[_Came] = deque()
@@ -164,10 +164,9 @@ class FrameStatistics:
         """
         with self._lock:
             self.frame_size = frame_size or self.frame_size
-            self.last_mask = self.clock()
             self._masks_out += 1
             milliseconds = dict(stage_ms) if latency_ms is None else {"latency": latency_ms, **stage_ms}
-            self._done.append(_Done(self.last_mask, milliseconds, invalid_depth_share, gravity))
+            self._done.append(_Done(self.clock(), milliseconds, invalid_depth_share, gravity))
 
     def report(self) -> Report:
         """A summary up to now."""
