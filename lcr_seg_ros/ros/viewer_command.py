@@ -114,7 +114,7 @@ class _Show:
         import rclpy
         from rclpy.node import Node
 
-        from lcr_seg_ros.ros.viewer_state import NodeState, PoseSource
+        from lcr_seg_ros.ros.viewer_state import NodeState, WorldPose
         from lcr_seg_ros.ros.viewer_topics import ViewedCamera
 
         transports = self._options["rgb_transport"], self._options["depth_transport"]
@@ -124,7 +124,7 @@ class _Show:
             node = Node("segment_viewer", start_parameter_services=False)
             self._watched = [ViewedCamera(node, camera, *transports, warn=self._warn) for camera in cameras]
             self._state = NodeState(node, self._options["node_name"])
-            self._poses = PoseSource(node, fixed_frames)
+            self._poses = WorldPose(node, fixed_frames)
             self._began = time.monotonic()
             # The node is not spun: messages wait in the middleware until they are polled.
             while not stop.wait(1.0 / self._options["rate"]):

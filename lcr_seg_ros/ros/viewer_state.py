@@ -67,7 +67,7 @@ class NodeState:
         ]
 
 
-class PoseSource:
+class WorldPose:
     """The pose of the optical frame in the world, from TF; never known without tf2_ros.
 
     Args:
