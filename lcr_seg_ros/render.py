@@ -80,7 +80,7 @@ def sheet(
     height = min(PANEL_HEIGHT, rgb.shape[0])
     width = max(1, round(rgb.shape[1] * height / rgb.shape[0]))
     row = np.concatenate(
-        [_titled(name, cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA)) for name, p in panels], axis=1
+        [titled(name, cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA)) for name, p in panels], axis=1
     )  # type: ignore[arg-type]
     return np.concatenate([row, legend(labels, label_set, row.shape[1])], axis=0)
 
@@ -114,6 +114,13 @@ def class_legend(classes: Sequence[LabelClass], columns: int = 2) -> Image:
     return picture
 
 
+def titled(title: str, panel: Image) -> Image:
+    """The panel, (H, W, 3) uint8 RGB, below a band of 26 rows with its title."""
+    band = np.full((26, panel.shape[1], 3), _PAPER, np.uint8)
+    cv2.putText(band, title, (8, 18), _FONT, 0.5, _INK, 1, cv2.LINE_AA)
+    return np.concatenate([band, panel], axis=0)
+
+
 def write_image(path: str | Path, rgb: Image) -> Path:
     """Write an image, whole or not at all, in the format that the extension of its name stands for.
 
@@ -132,9 +139,3 @@ def write_image(path: str | Path, rgb: Image) -> Path:
     if not ok:
         raise SourceError(f"cannot write {path}: use a name that ends with .png or .jpg")
     return replace_file(path, data.tobytes())
-
-
-def _titled(title: str, panel: Image) -> Image:
-    band = np.full((26, panel.shape[1], 3), _PAPER, np.uint8)
-    cv2.putText(band, title, (8, 18), _FONT, 0.5, _INK, 1, cv2.LINE_AA)
-    return np.concatenate([band, panel], axis=0)

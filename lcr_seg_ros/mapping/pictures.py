@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lcr_seg_ros.compiled import compiled
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.mapping.voxels import Voxels
-from lcr_seg_ros.render import legend
+from lcr_seg_ros.render import legend, titled
 
 Image = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]
@@ -120,7 +120,7 @@ def map_picture(voxels: Voxels, labels: LabelSet, trajectory: Sequence[FloatArra
     colors = labels.palette[voxels.labels]
     if not len(voxels):
         empty = np.full((PANEL_HEIGHT, PANEL_WIDTH, 3), _PAPER, np.uint8)
-        return _titled("the map is empty", empty)
+        return titled("the map is empty", empty)
     way = np.array([pose[:3, 3] for pose in trajectory]).reshape(-1, 3)
     top = way[:, 2].max() + _CEILING_MARGIN_M if len(way) else np.inf
     low = voxels.centers[:, 2] <= top
@@ -134,7 +134,7 @@ def map_picture(voxels: Voxels, labels: LabelSet, trajectory: Sequence[FloatArra
         picture = draw_voxels(chosen, paint, view)
         if mark is not None:
             mark(picture, view)
-        return _titled(name, picture)
+        return titled(name, picture)
 
     def mark_way(picture: Image, view: View) -> None:
         _draw_way(picture, view, way)
@@ -221,12 +221,6 @@ def _draw_metre(picture: Image, view: View) -> None:
     if length < picture.shape[1] - 40:
         cv2.line(picture, (14, y), (14 + length, y), _INK, 2)
         cv2.putText(picture, "1 m", (14, y - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _INK, 1, cv2.LINE_AA)
-
-
-def _titled(title: str, panel: Image) -> Image:
-    band = np.full((26, panel.shape[1], 3), _PAPER, np.uint8)
-    cv2.putText(band, title, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, _INK, 1, cv2.LINE_AA)
-    return np.concatenate([band, panel], axis=0)
 
 
 def _open_faces(grid: npt.NDArray[np.int64], normal: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -53,7 +53,7 @@ def array_to_image(pixels: npt.NDArray[np.generic], encoding: str, header: Heade
 CLOUD_POINT = np.dtype(
     [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("label", "<u4"), ("confidence", "<f4")]
 )
-"""One point of the cloud: x, y, z in metres in the optical frame; class colour as 0x00RRGGBB; mask id; confidence 0..1.
+"""A labelled point: x, y, z in metres; class colour as 0x00RRGGBB; mask id; confidence 0..1.
 
 All fields take four bytes."""
 
@@ -83,8 +83,6 @@ def segmentation_to_cloud(
     Raises:
         FrameError: the sizes differ.
     """
-    from sensor_msgs.msg import PointCloud2, PointField
-
     height, width = depth_m.shape
     sizes = {depth_m.shape, labels.shape, confidence.shape, (intrinsics.height, intrinsics.width)}
     if len(sizes) != 1:
@@ -92,15 +90,33 @@ def segmentation_to_cloud(
     z = np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(np.nan))
     right = (np.arange(width, dtype=np.float32) - np.float32(intrinsics.cx)) / np.float32(intrinsics.fx)
     down = (np.arange(height, dtype=np.float32) - np.float32(intrinsics.cy)) / np.float32(intrinsics.fy)
-    packed = palette.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     points = np.empty((height, width, 6), "<f4")  # the six fields of CLOUD_POINT, which all take four bytes
     integers = points.view("<u4")
     np.multiply(z, right, out=points[..., 0])
     np.multiply(z, down[:, None], out=points[..., 1])
     points[..., 2] = z
-    integers[..., 3] = packed[labels]
+    integers[..., 3] = packed_colors(palette)[labels]
     integers[..., 4] = labels
     points[..., 5] = confidence
+    return cloud_message(points, header, is_dense=False)
+
+
+def packed_colors(palette: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
+    """(256,) uint32 0x00RRGGBB, as PCL packs colours, of a (256, 3) uint8 RGB palette."""
+    return palette.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)  # type: ignore[no-any-return]
+
+
+def cloud_message(points: npt.NDArray[np.float32], header: Header, is_dense: bool) -> PointCloud2:
+    """A message with a copy of labelled points.
+
+    Args:
+        points: (H, W, 6) float32, the bytes of the fields of :data:`CLOUD_POINT`.
+        header: used as it is.
+        is_dense: whether no point is NaN.
+    """
+    from sensor_msgs.msg import PointCloud2, PointField
+
+    height, width = points.shape[:2]
     message = PointCloud2(
         header=header,
         height=height,
@@ -108,7 +124,7 @@ def segmentation_to_cloud(
         is_bigendian=False,
         point_step=CLOUD_POINT.itemsize,
         row_step=CLOUD_POINT.itemsize * width,
-        is_dense=False,
+        is_dense=is_dense,
     )
     message.fields = [
         # rgb is declared float32, as PCL and RViz expect for packed colours.

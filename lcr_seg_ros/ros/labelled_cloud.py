@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import MAX_SIDE_PX, CameraIntrinsics
+from lcr_seg_ros.ros.conversions import CLOUD_POINT, cloud_message, packed_colors
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import PointCloud2
@@ -23,10 +23,6 @@ MAX_POINT_BYTES = 4096
 
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 """NumPy type by PointField.datatype."""
-
-VOXEL_POINT = np.dtype(
-    [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("label", "<u4"), ("confidence", "<f4")]
-)
 
 
 class LabelledCloud(NamedTuple):
@@ -119,30 +115,10 @@ def intrinsics_of(points: npt.NDArray[np.float32]) -> CameraIntrinsics:
 
 def voxels_to_cloud(voxels: Voxels, labels: LabelSet, header: Header) -> PointCloud2:
     """A cloud with a point for each voxel: x, y, z (m), rgb (class colour, packed as in PCL), label and confidence."""
-    from sensor_msgs.msg import PointCloud2, PointField
-
-    points = np.empty(len(voxels), VOXEL_POINT)
+    points = np.empty(len(voxels), CLOUD_POINT)
     for k, axis in enumerate("xyz"):
         points[axis] = voxels.centers[:, k]
-    packed = labels.palette.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    points["rgb"], points["label"] = packed[voxels.labels], voxels.labels
+    points["rgb"], points["label"] = packed_colors(labels.palette)[voxels.labels], voxels.labels
     points["confidence"] = voxels.confidence
-    message = PointCloud2(
-        header=header,
-        height=1,
-        width=len(points),
-        is_bigendian=False,
-        point_step=VOXEL_POINT.itemsize,
-        row_step=VOXEL_POINT.itemsize * len(points),
-        is_dense=True,
-    )
-    message.fields = [
-        PointField(
-            name=name, offset=4 * i, datatype=PointField.UINT32 if name == "label" else PointField.FLOAT32, count=1
-        )
-        for i, name in enumerate(VOXEL_POINT.names or ())
-    ]
-    data = array.array("B")
-    data.frombytes(points.tobytes())
-    message.data = data
-    return message
+    as_floats = points.view("<f4").reshape(1, len(points), 6)  # all six fields take four bytes
+    return cloud_message(as_floats, header, is_dense=True)
