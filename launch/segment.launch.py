@@ -20,17 +20,17 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
-from lcr_seg_ros.ros.camera_presets import CAMERAS, CameraPreset
+from lcr_seg_ros.ros.camera_presets import CAMERAS, OWN_DEPTH_CAMERA_INFO, OWN_TOPICS, CameraPreset
 from lcr_seg_ros.ros.environment import PROFILE_SWITCH, tuned_dds_environment
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 
 INPUTS = {
-    "rgb": "rgb/image_rect_color",
-    "depth": "depth_registered/image_rect",
-    "camera_info": "rgb/camera_info",
-    "imu": "imu",
-    "depth_camera_info": "depth/camera_info",
+    "rgb": OWN_TOPICS.rgb,
+    "depth": OWN_TOPICS.depth,
+    "camera_info": OWN_TOPICS.camera_info,
+    "imu": OWN_TOPICS.imu,
+    "depth_camera_info": OWN_DEPTH_CAMERA_INFO,
 }
 
 PARAMETERS = {

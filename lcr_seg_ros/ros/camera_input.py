@@ -24,6 +24,7 @@ from lcr_seg_ros.compressed_images import (
 )
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
+from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.depth_registration import DepthRegistration
 from lcr_seg_ros.ros.silence import RECENT_S, Arrivals, explain_silence, look_at_topic
 from lcr_seg_ros.ros.synchronizer import COLOR, DEPTH, ImagePair, RgbdSynchronizer
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     from lcr_seg_ros.frame import CameraIntrinsics
     from lcr_seg_ros.ros.camera_site import CameraSite
 
-RGB_TOPIC = "rgb/image_rect_color"
-DEPTH_TOPIC = "depth_registered/image_rect"
-CAMERA_INFO_TOPIC = "rgb/camera_info"
+RGB_TOPIC, DEPTH_TOPIC, CAMERA_INFO_TOPIC = OWN_TOPICS.rgb, OWN_TOPICS.depth, OWN_TOPICS.camera_info
 
 CAMERA_INFO_GRACE_S = 1.0
 """s. Frames may come this much earlier than the first camera_info before a warning."""

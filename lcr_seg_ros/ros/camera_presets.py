@@ -1,4 +1,4 @@
-"""Topic names of each camera's ROS 2 driver, taken from the drivers' sources. Imports nothing of ROS.
+"""Topic names: the node's own, and each camera driver's, taken from the drivers' sources. Imports nothing of ROS.
 
 Sources: ``IntelRealSense/realsense-ros`` (ros2-master), ``microsoft/Azure_Kinect_ROS_Driver`` (humble),
 ``ros-drivers/openni2_camera`` (ros2, ``camera_with_cloud.launch.py``), ``orbbec/OrbbecSDK_ROS2`` (v2-main),
@@ -30,6 +30,12 @@ class CameraPreset:
     namespace: str = ""
     start: str = ""
 
+
+OWN_TOPICS = CameraPreset("rgb/image_rect_color", "depth_registered/image_rect", "rgb/camera_info", "imu", "")
+"""The node's own names, which users remap: a camera that has them needs no remapping."""
+
+OWN_DEPTH_CAMERA_INFO = "depth/camera_info"
+"""The node's own name for the camera_info of a depth camera whose images it registers itself."""
 
 CAMERAS = {
     "none": CameraPreset("", "", "", "", "camera_rgb_optical_frame"),

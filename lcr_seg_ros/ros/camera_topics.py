@@ -6,13 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from lcr_seg_ros.image_encodings import COLOR_ENCODINGS, DEPTH_ENCODINGS
-from lcr_seg_ros.ros.camera_presets import CAMERAS, CameraPreset
+from lcr_seg_ros.ros.camera_presets import CAMERAS, OWN_TOPICS, CameraPreset
 
 RAW, COMPRESSED, COMPRESSED_DEPTH = "raw", "compressed", "compressedDepth"
 """Names of transports. Repeated from :mod:`~lcr_seg_ros.compressed_images`, which takes a second to import."""
-
-OWN_TOPICS = CameraPreset("rgb/image_rect_color", "depth_registered/image_rect", "rgb/camera_info", "imu", "")
-"""The node's own names: a camera that has them needs no remapping."""
 
 _NOT_A_CAMERA = ("/segmentation/", "/ground_truth/")
 _COLOR_WORDS, _NOT_COLOR = ("rgb", "color", "colour"), ("depth", "infra", "/ir", "mono", "left", "right")

@@ -18,6 +18,7 @@ from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
 from lcr_seg_ros.registration import register_depth
 from lcr_seg_ros.ros.accelerometer import STALE_S
+from lcr_seg_ros.ros.camera_presets import OWN_DEPTH_CAMERA_INFO
 from lcr_seg_ros.ros.compat.tf2 import TransformBuffer, TransformError
 from lcr_seg_ros.ros.orientation import rotation_of_rpy
 from lcr_seg_ros.ros.parameters import REGISTRATIONS
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from lcr_seg_ros.frame import CameraIntrinsics
     from lcr_seg_ros.ros.camera_site import CameraSite
     from lcr_seg_ros.ros.synchronizer import ImagePair
-
-DEPTH_CAMERA_INFO_TOPIC = "depth/camera_info"
 
 AUTO, OFF, PARAMETERS = REGISTRATIONS
 
@@ -163,11 +162,11 @@ class DepthRegistration:
 
     def _take_camera_infos(self) -> str:
         """Process the camera_info of the depth image; returns what is wrong, or ""."""
-        topic = self._site.full_name(DEPTH_CAMERA_INFO_TOPIC)
+        topic = self._site.full_name(OWN_DEPTH_CAMERA_INFO)
         if self._camera_infos is None:
             qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
             self._camera_infos = PolledSubscription(
-                self._site.node, CameraInfo, self._site.topic(DEPTH_CAMERA_INFO_TOPIC), qos
+                self._site.node, CameraInfo, self._site.topic(OWN_DEPTH_CAMERA_INFO), qos
             )
             self._since = time.monotonic()
         for message in self._camera_infos.take():

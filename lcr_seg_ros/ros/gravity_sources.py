@@ -15,6 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Imu
 
 from lcr_seg_ros.ros.accelerometer import STALE_S, GravityLowPass
+from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.compat.tf2 import KEPT, TransformBuffer, TransformError, import_tf2
 from lcr_seg_ros.ros.orientation import rotation_of_rpy
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-IMU_TOPIC = "imu"
+IMU_TOPIC = OWN_TOPICS.imu
 
 NO_DIRECTION = 1e-3
 """m/s^2. A mean acceleration shorter than this has no direction: its samples have cancelled out."""

@@ -24,6 +24,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from lcr_seg_ros.errors import LcrSegError, SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.conversions import array_to_image
 from lcr_seg_ros.sources.folder import depth_to_millimetres
 from lcr_seg_ros.sources.source import FrameSource, SourceFrame
@@ -55,7 +56,7 @@ class CameraModel:
 
 CAMERAS = {
     "generic": CameraModel(
-        "rgb/image_rect_color", "depth_registered/image_rect", "rgb/camera_info", "rgb8", "camera_rgb_optical_frame"
+        OWN_TOPICS.rgb, OWN_TOPICS.depth, OWN_TOPICS.camera_info, "rgb8", "camera_rgb_optical_frame"
     ),
     "kinect": CameraModel(
         "rgb/image_raw", "depth_registered/image_raw", "rgb/camera_info", "rgb8", "camera_rgb_optical_frame"

@@ -32,6 +32,7 @@ from lcr_seg_ros.image_encodings import (
     depth_to_array,
 )
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
+from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.label_announcements import JSON_TOPIC, AnnouncedLabels
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
@@ -94,8 +95,8 @@ class ViewedCamera:
         self._warn = warn
         self._transports = {"rgb": rgb_transport, "depth": depth_transport}
         bases = {
-            "rgb": "rgb/image_rect_color",
-            "depth": "depth_registered/image_rect",
+            "rgb": OWN_TOPICS.rgb,
+            "depth": OWN_TOPICS.depth,
             "mask": "segmentation/mask",
             "confidence": "segmentation/confidence",
             "hha": "segmentation/hha",
@@ -105,7 +106,7 @@ class ViewedCamera:
         }
         self.rgb_topic, self.mask_topic = self._topics["rgb"], self._topics["mask"]
         self._subscriptions: dict[str, PolledSubscription] = {}
-        self._infos = self._subscribe(CameraInfo, self._topic("rgb/camera_info"), _best_effort(1))
+        self._infos = self._subscribe(CameraInfo, self._topic(OWN_TOPICS.camera_info), _best_effort(1))
         self._downs = self._subscribe(Vector3Stamped, self._topic("segmentation/gravity"), _best_effort(1))
         self._announced = AnnouncedLabels(node, self._topic(JSON_TOPIC))
         self._waiting: dict[str, OrderedDict[int, Any]] = {kind: OrderedDict() for kind in IMAGES}
