@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 import pytest
@@ -19,11 +21,13 @@ from model_under_test import model_under_test
 from shared_data import ROOT
 from tiny_bundle import make_tiny_bundle
 
+from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.render import PANEL_HEIGHT
 from lcr_seg_ros.ros import demo_command
+from lcr_seg_ros.ros.demo_report import truth_left_out
 from lcr_seg_ros.ros.environment import prepare_ros_environment
-from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id, isolated_ros_environment
+from lcr_seg_ros.ros.processes import ChildProcess, ProcessWatch, free_domain_id, isolated_ros_environment
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 
 pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
@@ -129,7 +133,7 @@ def test_a_truth_of_another_label_set_is_left_out_and_the_reason_said(tmp_path, 
         (tmp_path / name / "label40").mkdir(parents=True)
     write_label_set(tmp_path / "of four", LabelSet.load("nyu4"))
     where = source if source == "room" else str(tmp_path / source)
-    reason = demo_command._truth_left_out(where, LabelSet.load(model))
+    reason = truth_left_out(where, LabelSet.load(model))
     assert (reason is None) if said is None else (said in reason)
 
 
@@ -268,6 +272,19 @@ def test_a_child_that_ignores_the_polite_signal_is_killed():
     began = time.monotonic()
     assert child.end(grace_s=0.5) == -signal.SIGKILL
     assert time.monotonic() - began < 5
+
+
+def test_a_wait_ends_when_it_happens_or_takes_too_long_and_fails_with_the_process_or_the_user():
+    stop = threading.Event()
+    with ChildProcess("camera", [sys.executable, "-c", "input()"], dict(os.environ)) as dead:
+        assert dead.wait(10) == 1
+        assert ProcessWatch(stop, dead).until(lambda: True, 0.0)
+        assert not ProcessWatch(stop).until(lambda: False, 0.0)
+        with pytest.raises(LcrSegError, match=r"the camera ended with exit code 1:\n(.*\n)*EOFError"):
+            ProcessWatch(stop, dead).wait(10.0)
+        stop.set()
+        with pytest.raises(click.Abort):
+            ProcessWatch(stop).wait(10.0)
 
 
 def test_each_run_has_a_domain_of_its_own_on_this_machine_only():

@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -25,16 +24,14 @@ from lcr_seg_ros.backends import BACKENDS, DEVICES
 from lcr_seg_ros.bundle import ModelBundle, find_model
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.json_output import JsonOutput, json_option
-from lcr_seg_ros.labels import LABELS_FILE, UNLABELLED, LabelSet, folder_label_set
+from lcr_seg_ros.ros.demo_report import Outcome, make_report, report_lines, truth_left_out, write_pictures
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.play_command import PUBLISHING, open_source, stop_on_signals
-from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
+from lcr_seg_ros.ros.processes import ChildProcess, ProcessWatch, isolated_ros_environment
 from lcr_seg_ros.ros.viewer_command import SERVING
-from lcr_seg_ros.sources.folder import LABEL_FOLDER
 
 if TYPE_CHECKING:
     from lcr_seg_ros.ros.observer import Observations, PictureSet, SegmentationObserver
-    from lcr_seg_ros.ros.player import PublishedFrame
 
 ROOM_FRAMES = 90
 MAX_FRAMES = 300
@@ -42,17 +39,12 @@ MAX_FRAMES = 300
 START_TIMEOUT_S = 120.0
 FIRST_MASK_TIMEOUT_S = 15.0
 SETTLE_S = 1.0
-PICTURES = 4
 PICTURE_S = 2.5
 INTERRUPTED = 130
 
 
 class DemoError(LcrSegError):
     """The chain from camera to mask is broken; the message says where."""
-
-
-class InterruptError(Exception):
-    """Ctrl-C or SIGTERM."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +63,6 @@ class Settings:
     device: str
     viewer: str
     out: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the demo has gathered.
-
-    Args:
-        seen: what the observer received during the measurement.
-        published: what the camera published.
-        frame_id: of the camera's images.
-        pictures: complete sets of images.
-    """
-
-    seen: Observations
-    published: list[PublishedFrame]
-    frame_id: str
-    pictures: list[PictureSet]
 
 
 @click.command(
@@ -135,12 +110,14 @@ def command(json_output: JsonOutput | None, **options: Any) -> None:
     try:
         with stop_on_signals() as stop:
             outcome = _run(settings, bundle, stop)
-    except InterruptError:
+    except click.Abort:
         _say("interrupted: camera and node are ended")
         sys.exit(INTERRUPTED)
-    report = _report(settings, bundle, outcome)
-    report["pictures"] = _write_pictures(settings.out, outcome.pictures, bundle.labels)
-    _print_report(report)
+    report = make_report(settings.source, bundle, outcome)
+    report["pictures"] = write_pictures(settings.out, outcome.pictures, bundle.labels)
+    _say("")
+    for line in report_lines(report):
+        _say(f"  {line}")
     if json_output is not None:
         json_output.write(report)
     if report["header_faults"]:
@@ -183,7 +160,7 @@ def _run(settings: Settings, bundle: ModelBundle, stop: threading.Event) -> Outc
         with tempfile.TemporaryDirectory(prefix="lcr_seg_demo_") as scratch:
             index = Path(scratch) / "index.json"
             observer = SegmentationObserver(
-                bundle.labels, with_truth=_truth_left_out(settings.source, bundle.labels) is None
+                bundle.labels, with_truth=truth_left_out(settings.source, bundle.labels) is None
             )
             with (
                 spinning(observer),
@@ -191,11 +168,11 @@ def _run(settings: Settings, bundle: ModelBundle, stop: threading.Event) -> Outc
                 ChildProcess("camera", _camera_command(settings, index), environment, _echo("camera")) as camera,
                 _viewer(settings, environment) as viewer,
             ):
-                watch = _Watch(stop, node, camera, *([viewer] if viewer else []))
+                watch = ProcessWatch(stop, node, camera, *([viewer] if viewer else []))
                 seen, pictures = _observe(settings, bundle, observer, camera, watch)
                 if viewer is not None and sys.stdin.isatty():
                     _say("measured; the view stays until you press Ctrl-C, then comes the report")
-                    with suppress(InterruptError):
+                    with suppress(click.Abort):
                         watch.wait(math.inf)
                 camera.end()
                 if not index.is_file():
@@ -239,42 +216,8 @@ def _viewer(settings: Settings, environment: dict[str, str]) -> AbstractContextM
     )
 
 
-class _Watch:
-    """Waits for conditions; stops waiting when a child process ends or the user interrupts."""
-
-    def __init__(self, stop: threading.Event, *children: ChildProcess) -> None:
-        self._stop = stop
-        self._children = children
-
-    def until(self, happened: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait for ``happened``; returns whether it did within ``timeout_s`` seconds.
-
-        Raises:
-            DemoError: a child process ended.
-            InterruptError: the user interrupted.
-        """
-        deadline = time.monotonic() + timeout_s
-        while not happened():
-            for child in self._children:
-                if child.exit_code is not None:
-                    child.end()
-                    raise DemoError(f"the {child.name} ended with exit code {child.exit_code}:\n{child.last_lines()}")
-            if self._stop.wait(0.05):
-                raise InterruptError
-            if time.monotonic() > deadline:
-                return False
-        return True
-
-    def wait(self, seconds: float) -> None:
-        self.until(lambda: False, seconds)
-
-    def last_lines(self) -> str:
-        lines = [f"{child.name} | {line}" for child in self._children for line in child.last_lines().splitlines()]
-        return "\n".join(lines)
-
-
 def _observe(
-    settings: Settings, bundle: ModelBundle, observer: SegmentationObserver, camera: ChildProcess, watch: _Watch
+    settings: Settings, bundle: ModelBundle, observer: SegmentationObserver, camera: ChildProcess, watch: ProcessWatch
 ) -> tuple[Observations, list[PictureSet]]:
     """Wait until masks arrive, measure, then gather a few frames for the pictures."""
     from lcr_seg_ros.ros.player import CAMERAS
@@ -297,112 +240,6 @@ def _observe(
     watch.wait(PICTURE_S)
     watch.until(lambda: bool(observer.pictures()), FIRST_MASK_TIMEOUT_S)
     return seen, observer.pictures()
-
-
-def _report(settings: Settings, bundle: ModelBundle, outcome: Outcome) -> dict[str, Any]:
-    """The figures, as they go into the JSON file."""
-    from lcr_seg_ros.ros.observer import header_faults
-
-    seen = outcome.seen
-    stamps = {mask.stamp_ns for mask in seen.masks}
-    sent = [f for f in outcome.published if min(stamps) <= f.stamp_ns <= max(stamps)]
-    seconds = (sent[-1].stamp_ns - sent[0].stamp_ns) / 1e9 if len(sent) > 1 else 0.0
-    names = {UNLABELLED: "unlabelled"} | {c.id: c.name for c in bundle.labels.classes}
-    return {
-        "source": settings.source,
-        "model": bundle.name,
-        "architecture": bundle.architecture.get("name"),
-        "modality": bundle.input.modality,
-        "image_size": [seen.masks[0].width, seen.masks[0].height],
-        "frames_sent": len(sent),
-        "masks_received": len(seen.masks),
-        "frames_without_mask": len(sent) - len(stamps & {f.stamp_ns for f in sent}),
-        "camera_hz": (len(sent) - 1) / seconds if seconds else 0.0,
-        "mask_hz": seen.rate,
-        "latency_ms": {"p50": seen.latency_ms(50), "p95": seen.latency_ms(95)},
-        "stage_ms": _stage_times(seen.diagnostics),
-        "diagnostics": seen.diagnostics,
-        "class_shares": {names.get(i, f"id {i}"): share for i, share in seen.class_shares().items()},
-        "mean_confidence": _mean_confidence(outcome.pictures),
-        "pixel_acc": seen.agreement.pixel_acc,
-        "frames_with_truth": seen.agreement.frames,
-        "truth_left_out": _truth_left_out(settings.source, bundle.labels),
-        "header_faults": header_faults(seen.masks, outcome.published, outcome.frame_id),
-    }
-
-
-def _truth_left_out(source: str, labels: LabelSet) -> str | None:
-    """Why a source's annotations cannot be compared with the model's masks; None if they can, or there are none."""
-    if source != "room" and not (Path(source) / LABEL_FOLDER).is_dir():
-        return None
-    own = None if source == "room" else folder_label_set(Path(source))
-    truth = own or LabelSet.load("nyu40")
-    if truth.reads_as(labels):
-        return None
-    reason = f"left out: the source is annotated with label set {truth.name}, the model's is {labels.name}"
-    lacking = source != "room" and own is None
-    return reason + (f" (a folder with others says so in its {LABELS_FILE})" if lacking else "")
-
-
-def _mean_confidence(pictures: list[PictureSet]) -> float | None:
-    """Mean of the published confidence, 0..1, over the frames gathered for the pictures."""
-    values = [float(p.confidence.mean()) / 255 for p in pictures if p.confidence is not None]
-    return sum(values) / len(values) if values else None
-
-
-def _stage_times(diagnostics: dict[str, str]) -> dict[str, float]:
-    """Median ms of each stage, from the keys ``STAGE_ms_p50`` of the node's diagnostics."""
-    suffix = "_ms_p50"
-    times = {key.removesuffix(suffix): float(value) for key, value in diagnostics.items() if key.endswith(suffix)}
-    for name in ("latency", "response", "age", "skew"):  # these are not stages
-        times.pop(name, None)
-    return times
-
-
-def _write_pictures(folder: Path, pictures: list[PictureSet], labels: LabelSet) -> list[str]:
-    """Write up to :data:`PICTURES` sheets RGB | HHA | labels | overlay, evenly chosen; returns their paths."""
-    from lcr_seg_ros.render import sheet, write_image
-
-    step = max(1, len(pictures) // PICTURES)
-    written = []
-    for number, picture in enumerate(pictures[::step][:PICTURES], start=1):
-        path = folder / f"frame_{number}.png"
-        write_image(path, sheet(picture.rgb, picture.hha, picture.labels, labels, truth=picture.truth))
-        written.append(str(path))
-    return written
-
-
-def _print_report(report: dict[str, Any]) -> None:
-    width, height = report["image_size"]
-    lost = f"{report['frames_without_mask']} without a mask"
-    if report["frames_without_mask"]:
-        lost += " (the node labels the newest image and skips those it has no time for)"
-    backend = f"{report['diagnostics'].get('backend', '?')} on {report['diagnostics'].get('device', '?')}"
-    stages = [f"{name} {value:.1f}" for name, value in report["stage_ms"].items()]
-    shares = [f"{name} {100 * share:.1f} %" for name, share in list(report["class_shares"].items())[:6]]
-    lines = {
-        "source": f"{report['source']}, {width}x{height} at {report['camera_hz']:.1f} Hz",
-        "model": f"{report['model']} ({report['architecture']}, {report['modality']}), {backend}",
-        "frames": f"{report['frames_sent']} sent, {report['masks_received']} masks received, {lost}",
-        "rate": f"{report['mask_hz']:.1f} masks a second",
-        "latency": f"p50 {report['latency_ms']['p50']:.1f} ms, p95 {report['latency_ms']['p95']:.1f} ms, "
-        "from the image's stamp to the mask's arrival",
-        "stages": f"{', '.join(stages) or 'not reported yet'} ms (median)",
-        "classes": ", ".join(shares),
-        "confidence": "not received"
-        if report["mean_confidence"] is None
-        else f"{report['mean_confidence']:.2f} on average (0..1)",
-        "truth": (report["truth_left_out"] or "none in this source")
-        if report["pixel_acc"] is None
-        else f"{100 * report['pixel_acc']:.1f} % of annotated pixels right, {report['frames_with_truth']} frames",
-        "headers": "each mask has the stamp, frame_id and size of its image"
-        if not report["header_faults"]
-        else f"{len(report['header_faults'])} faults",
-        "pictures": ", ".join(report["pictures"]) or "none: the sets of images were not complete",
-    }
-    _say("")
-    for name, line in lines.items():
-        _say(f"  {name:<12}{line}")
 
 
 def _echo(name: str, wanted: Callable[[str], bool] = lambda line: True) -> Callable[[str], None]:

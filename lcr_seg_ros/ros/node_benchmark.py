@@ -28,7 +28,7 @@ from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.frame_statistics import STAGES
 from lcr_seg_ros.ros.play_command import PUBLISHING, stop_on_signals
 from lcr_seg_ros.ros.process_status import megabytes, read_process_status
-from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
+from lcr_seg_ros.ros.processes import ChildProcess, ProcessWatch, isolated_ros_environment
 from lcr_seg_ros.ros.stalled_subscriber import SUBSCRIBED
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class _Chain:
     Args:
         camera, node: their processes.
         index: file that the camera writes at its end.
-        stop: set when the user interrupts.
+        watch: waits beside camera and node.
         seen: what the observer has received.
         first_mask_s: from the start of the node's process to its first mask.
     """
@@ -142,16 +142,9 @@ class _Chain:
     camera: ChildProcess
     node: ChildProcess
     index: Path
-    stop: threading.Event
+    watch: ProcessWatch
     seen: _Seen
     first_mask_s: float = 0.0
-
-    def wait(self, seconds: float) -> None:
-        self.until(lambda: False, seconds)
-
-    def until(self, happened: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait for ``happened``; returns whether it did within ``timeout_s``."""
-        return _until(happened, timeout_s, self.stop, self.camera, self.node)
 
     def end_camera(self) -> list[PublishedFrame]:
         """End the camera; returns what it has published."""
@@ -168,17 +161,17 @@ def _measure(name: str, model: str, stop: threading.Event, seconds: float) -> di
     with _running(
         scenario, model, stop, room_frames=max(2, int(90 * 307200 / (scenario.size[0] * scenario.size[1])))
     ) as chain:
-        chain.wait(SETTLE_S)
+        chain.watch.wait(SETTLE_S)
         began_ns, end = time.time_ns(), time.monotonic() + seconds
         chain.seen.diagnostics.clear()
         samples = [_sample(chain.node.pid)]
         with share_bar(f"measuring {name}") as show:
             while (left := end - time.monotonic()) > 0:
                 show(1 - left / seconds)
-                chain.wait(min(SAMPLE_S, left))
+                chain.watch.wait(min(SAMPLE_S, left))
                 samples.append(_sample(chain.node.pid))
         end_ns = time.time_ns()
-        chain.until(lambda: bool(chain.seen.diagnostics), 5.0)  # a run may be shorter than diagnostics_period
+        chain.watch.until(lambda: bool(chain.seen.diagnostics), 5.0)  # a run may be shorter than diagnostics_period
         published = [f for f in chain.end_camera() if began_ns <= f.stamp_ns < end_ns]
         masks = [m for m in list(chain.seen.masks) if began_ns <= m.stamp_ns < end_ns]
         if len(masks) < 2 or not chain.seen.diagnostics:
@@ -214,16 +207,16 @@ def _running(scenario: Scenario, model: str, stop: threading.Event, room_frames:
             with spinning(_observer(seen)), ChildProcess("camera", play, environment) as camera:
                 # The camera starts first, so that first_mask_s times the start of the node alone.
                 with _starting("the camera", lambda: camera.wait_for_line(PUBLISHING, 0.0)) as publishes:
-                    is_there = _until(publishes, START_TIMEOUT_S, stop, camera)
+                    is_there = ProcessWatch(stop, camera).until(publishes, START_TIMEOUT_S)
                 if not is_there:
                     raise LcrSegError(f"the camera did not start within {START_TIMEOUT_S:g} s:\n{camera.last_lines()}")
                 began_ns = time.time_ns()
                 with ChildProcess(
                     "node", [*python, "segment", "--ros-args", "-p", f"model:={model}"], environment
                 ) as node:
-                    chain = _Chain(camera, node, index, stop, seen)
+                    chain = _Chain(camera, node, index, ProcessWatch(stop, camera, node), seen)
                     with _starting("the node", lambda: bool(seen.masks)) as answers:
-                        is_there = chain.until(answers, START_TIMEOUT_S)
+                        is_there = chain.watch.until(answers, START_TIMEOUT_S)
                     if not is_there:
                         raise LcrSegError(f"no mask came within {START_TIMEOUT_S:g} s:\n{node.last_lines()}")
                     chain.first_mask_s = (seen.masks[0].sent_ns - began_ns) * 1e-9
@@ -255,9 +248,9 @@ def _stalled_subscriber(environment: dict[str, str], chain: _Chain) -> Iterator[
     from lcr_seg_ros.ros import stalled_subscriber
 
     with ChildProcess("stalled", [sys.executable, "-m", stalled_subscriber.__name__], environment) as process:
-        if not chain.until(lambda: process.wait_for_line(SUBSCRIBED, 0.0), START_TIMEOUT_S):
+        if not chain.watch.until(lambda: process.wait_for_line(SUBSCRIBED, 0.0), START_TIMEOUT_S):
             raise LcrSegError(f"the subscriber that is to stall did not start:\n{process.last_lines()}")
-        chain.wait(1.0)  # until the node's publishers have found it
+        chain.watch.wait(1.0)  # until the node's publishers have found it
         os.kill(process.pid, signal.SIGSTOP)
         try:
             yield
@@ -289,26 +282,6 @@ def _observer(seen: _Seen) -> Node:
         node.create_subscription(Image, f"segmentation/{topic}", take_other, reliable)
     node.create_subscription(DiagnosticArray, "/diagnostics", take_diagnostics, reliable)
     return node
-
-
-def _until(happened: Callable[[], bool], timeout_s: float, stop: threading.Event, *children: ChildProcess) -> bool:
-    """Wait for ``happened``; returns whether it did within ``timeout_s``.
-
-    Raises:
-        LcrSegError: a child process ended.
-        click.Abort: ``stop`` is set.
-    """
-    deadline = time.monotonic() + timeout_s
-    while not happened():
-        for child in children:
-            if child.exit_code is not None:
-                raise LcrSegError(f"the {child.name} ended with exit code {child.end()}:\n{child.last_lines()}")
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        if stop.wait(min(0.05, left)):
-            raise click.Abort
-    return True
 
 
 def _sample(pid: int) -> _Sample:

@@ -1,4 +1,4 @@
-"""Child processes in a ROS domain of their own, which end when their parent is done with them."""
+"""Child processes in a ROS domain of their own, which end when their parent is done with them; waiting beside them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
+import click
+
+from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.ros.environment import tuned_dds_environment
 
 KEPT_LINES = 400
@@ -139,3 +142,44 @@ class ChildProcess:
         for line in self._process.stdout:
             self.lines.append(line.rstrip("\n"))
             self._on_line(self.lines[-1])
+
+
+class ProcessWatch:
+    """Waits for conditions, until a process ends or the user interrupts.
+
+    Args:
+        stop: set when the user interrupts.
+        children: processes that should not end meanwhile.
+    """
+
+    def __init__(self, stop: threading.Event, *children: ChildProcess) -> None:
+        self._stop = stop
+        self._children = children
+
+    def until(self, happened: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait for ``happened``; returns whether it did within ``timeout_s`` seconds.
+
+        Raises:
+            LcrSegError: a process ended.
+            click.Abort: the user interrupted.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not happened():
+            for child in self._children:
+                if child.exit_code is not None:
+                    raise LcrSegError(f"the {child.name} ended with exit code {child.end()}:\n{child.last_lines()}")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            if self._stop.wait(min(0.05, left)):
+                raise click.Abort
+        return True
+
+    def wait(self, seconds: float) -> None:
+        """Wait for ``seconds``; raises as :meth:`until`."""
+        self.until(lambda: False, seconds)
+
+    def last_lines(self) -> str:
+        """The last lines of all processes' output."""
+        lines = [f"{child.name} | {line}" for child in self._children for line in child.last_lines().splitlines()]
+        return "\n".join(lines)
