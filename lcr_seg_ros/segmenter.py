@@ -26,6 +26,7 @@ from lcr_seg_ros.drawing import Drawing, Pictures
 from lcr_seg_ros.errors import BackendError, BundleError, FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaSettings
+from lcr_seg_ros.hha.tracking import restored_on_error
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.preprocess import Preprocessor
 
@@ -195,7 +196,7 @@ class Segmenter:
 
         Args:
             frame: with depth and intrinsics where the model needs them.
-            tracker: memory of this camera's gravity, for consecutive frames; it is updated.
+            tracker: memory of this camera's gravity, for consecutive frames; it is updated, unless an error is raised.
             with_hha: False if the HHA image is not needed: the device pipeline then does not download it.
 
         Raises:
@@ -227,12 +228,14 @@ class Segmenter:
         if self._is_on_device and pairs:
             try:
                 pipeline = self._pipeline = self._pipeline or self._verified_pipeline(pairs[0][0])
-                return _segment_on_device(pipeline, pairs, with_hha, drawing)
+                with restored_on_error(tracker for _, tracker in pairs):
+                    return _segment_on_device(pipeline, pairs, with_hha, drawing)
             except (FrameError, BundleError):
                 raise
             except Exception as error:  # such as device lost or out of memory
                 self._abandon_pipeline(error)
-        return self._stage_by_stage(pairs)
+        with restored_on_error(tracker for _, tracker in pairs):
+            return self._stage_by_stage(pairs)
 
     def _verified_pipeline(self, first: RgbdFrame) -> DevicePipeline:
         """A new device pipeline, compared with the stages on a test image of the size of ``first``.

@@ -26,6 +26,7 @@ from lcr_seg_ros.drawing import Drawing  # noqa: E402
 from lcr_seg_ros.errors import BackendError, BundleError, FrameError  # noqa: E402
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame  # noqa: E402
 from lcr_seg_ros.hha import GravityTracker, HhaSettings  # noqa: E402
+from lcr_seg_ros.hha.tracking import FRAME_PERIOD_S  # noqa: E402
 from lcr_seg_ros.labels import LabelSet  # noqa: E402
 from lcr_seg_ros.render import colorize, overlay  # noqa: E402
 from lcr_seg_ros.segmenter import MAX_BATCH, Segmentation, Segmenter  # noqa: E402
@@ -353,6 +354,32 @@ class TestFaults:
             "the device pipeline failed on cpu (CUDA error: out of memory); stage by stage instead"
         )
         assert caplog.messages == [segmenter.device_fallback]
+
+    def test_a_frame_that_the_device_gives_back_is_tracked_once(self) -> None:
+        def fail(scores: object) -> object:
+            raise RuntimeError("CUDA error: out of memory")
+
+        bundle = tiny_bundle()
+        failing, stages = on_device(bundle, spoil=fail, good=2), by_stages(bundle)  # the test image and a frame
+        trackers = GravityTracker(), GravityTracker()
+        for seed in range(3):
+            got, wanted = (
+                one.segment(small_frame(seed), t) for one, t in zip((failing, stages), trackers, strict=True)
+            )
+            assert_same(got, wanted)
+            assert trackers[0]._now_s == trackers[1]._now_s == pytest.approx((seed + 1) * FRAME_PERIOD_S)
+        assert not failing.is_on_device
+
+    def test_a_frame_that_is_not_labelled_is_not_tracked_so_it_may_be_given_again(self) -> None:
+        def fail(scores: object) -> object:
+            raise BundleError("not these")
+
+        bundle, tracker = tiny_bundle(), GravityTracker()
+        bundle_of_four = replace(bundle, labels=LabelSet.load("nyu4"))
+        for segmenter in (on_device(bundle, spoil=fail, good=1), by_stages(bundle_of_four)):
+            with pytest.raises(BundleError):
+                segmenter.segment(small_frame(), tracker)
+            assert tracker._now_s == 0.0
 
     def test_it_is_not_used_unless_it_labels_a_test_image_as_the_stages_do(
         self, caplog: pytest.LogCaptureFixture

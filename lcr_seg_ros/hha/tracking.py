@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,3 +124,15 @@ class GravityTracker:
         self._memory = _Memory(down, self._now_s, remembered)
         self._contradictions = 0
         return GravityEstimate(down, doubt)
+
+
+@contextmanager
+def restored_on_error(trackers: Iterable[GravityTracker | None]) -> Iterator[None]:
+    """If the block raises, its trackers are then as they were before: its frames can be given to them again."""
+    before = [(tracker, vars(tracker).copy()) for tracker in trackers if tracker is not None]
+    try:
+        yield
+    except BaseException:
+        for tracker, attributes in before:
+            vars(tracker).update(attributes)
+        raise
