@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from shared_data import ROOT
 
@@ -19,15 +19,31 @@ from lcr_seg_ros.backends import create_backend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.ros.processes import ChildProcess
 from lcr_seg_ros.ros.segment_node import SegmentNode
+from lcr_seg_ros.ros.spin import spinning
 
 START_S = 60.0
 
+TF2_IS_REAL = importlib.util.find_spec("tf2_ros") is not None
+TF2_DOUBLE = Path(__file__).parent / "tf2_double"
 
-def start_node(environment: dict[str, str], *parameters: str) -> ChildProcess:
-    """Start the node in a process, by the command that users run; each parameter is ``NAME:=VALUE``."""
+
+def start_node(environment: dict[str, str], *parameters: str, tf2: bool = False) -> ChildProcess:
+    """Start the node in a process, by the command that users run.
+
+    Args:
+        environment: of the process.
+        parameters: each is ``NAME:=VALUE``.
+        tf2: whether the node finds tf2_ros, or its test double.
+    """
     given = [word for parameter in parameters for word in ("-p", parameter)]
     command = [sys.executable, "-m", "lcr_seg_ros", "segment", "--ros-args", *given]
-    return ChildProcess("segment", command, environment | {"PYTHONPATH": str(ROOT)})
+    return ChildProcess("segment", command, environment | {"PYTHONPATH": python_path(environment, tf2)})
+
+
+def python_path(environment: dict[str, str], tf2: bool) -> str:
+    """This checkout in front of the caller's PYTHONPATH; with ``tf2``, the test double too, unless tf2_ros is there."""
+    folders = [str(ROOT), *([str(TF2_DOUBLE)] if tf2 and not TF2_IS_REAL else []), environment.get("PYTHONPATH", "")]
+    return os.pathsep.join(filter(None, folders))
 
 
 @contextmanager
@@ -55,24 +71,11 @@ def node_here(
         signal_handler_options=SignalHandlerOptions.NO,
     )
     node = SegmentNode(make_backend, context, read_model)
-    stop = threading.Event()
-    thread = threading.Thread(target=lambda: _spin(node, context, stop), name="node", daemon=True)
     try:
         assert node.start()
-        thread.start()
-        yield node
+        with spinning(node):
+            yield node
     finally:
-        stop.set()
-        if thread.is_alive():
-            thread.join(timeout=10.0)
         node.release()
         node.destroy_node()
         rclpy.try_shutdown(context=context)
-
-
-def _spin(node: SegmentNode, context: Context, stop: threading.Event) -> None:
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    while not stop.is_set():
-        executor.spin_once(timeout_sec=0.05)
-    executor.remove_node(node)

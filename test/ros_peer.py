@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ import rclpy  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.context import Context  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
@@ -29,6 +27,7 @@ from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns  # noqa: E402
 from lcr_seg_ros.ros.conversions import array_to_image  # noqa: E402
+from lcr_seg_ros.ros.spin import spinning  # noqa: E402
 
 WIDTH, HEIGHT = 80, 60
 """Small enough for stock DDS settings: this process may have started without the shipped profile."""
@@ -175,20 +174,9 @@ def peer_in_domain(domain_id: int, node_name: str = "segment", namespace: str = 
     context = Context()
     rclpy.init(context=context, domain_id=domain_id, signal_handler_options=SignalHandlerOptions.NO)
     peer = Peer(context, node_name, namespace)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(peer)
-    stop = threading.Event()
-
-    def spin() -> None:
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
-
-    thread = threading.Thread(target=spin, name="peer", daemon=True)
-    thread.start()
     try:
-        yield peer
+        with spinning(peer):
+            yield peer
     finally:
-        stop.set()
-        thread.join(timeout=5.0)
         peer.destroy_node()
         rclpy.try_shutdown(context=context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import os
 import signal
@@ -29,6 +28,7 @@ pytest.importorskip("nav_msgs", reason="needs ROS 2's nav_msgs")
 import rclpy
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
+from node_under_test import TF2_IS_REAL, python_path
 from rclpy.context import Context
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2, PointField
@@ -56,9 +56,6 @@ CAMERA = CameraIntrinsics(70.0, 71.0, 39.0, 30.0, 80, 60)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SIDEWAYS = pose_of([1.0, 2.0, 3.0], [0.0, 0.0, np.sqrt(0.5), np.sqrt(0.5)])
 """The camera in the map: a quarter turn about its optical axis, at (1, 2, 3)."""
-
-TF2_IS_REAL = importlib.util.find_spec("tf2_ros") is not None
-TF2_DOUBLE = Path(__file__).parent / "tf2_double"
 
 
 def cloud(depth_m: np.ndarray | float = 2.02, camera: CameraIntrinsics = CAMERA, label: int = WALL) -> PointCloud2:
@@ -344,11 +341,11 @@ def start(domain: int, model: Path, tmp_path: Path) -> Iterator[Callable[..., Ch
     def start(*parameters: str) -> ChildProcess:
         words = (f"model:={model}", f"file:={tmp_path / 'map.ply'}", "publish_period:=0.1", *parameters)
         given = [word for parameter in words for word in ("-p", parameter)]
-        path = os.pathsep.join([str(ROOT), *([] if TF2_IS_REAL else [str(TF2_DOUBLE)])])
+        environment = isolated_ros_environment(domain)
         node = ChildProcess(
             "map",
             [sys.executable, "-m", "lcr_seg_ros", "map-node", "--ros-args", *given],
-            isolated_ros_environment(domain) | {"PYTHONPATH": path},
+            environment | {"PYTHONPATH": python_path(environment, tf2=True)},
         )
         started.append(node)
         assert node.wait_for_line("mapping /segmentation/points", 60), node.last_lines()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from scipy.spatial.transform import Rotation
 pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 
 from geometry_msgs.msg import TransformStamped, Vector3Stamped
+from node_under_test import START_S, TF2_DOUBLE, TF2_IS_REAL, start_node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_peer import BEST_EFFORT, Peer, peer_in_domain
 from sensor_msgs.msg import Image, Imu
@@ -40,11 +39,7 @@ from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.sources.rooms import RenderedRoom
 
 MS = 1_000_000
-START_S = 60.0
 WARN = "1"
-
-TF2_IS_REAL = importlib.util.find_spec("tf2_ros") is not None
-TF2_DOUBLE = Path(__file__).parent / "tf2_double"
 
 angles = st.floats(-math.pi, math.pi)
 directions = st.tuples(*[st.floats(-1, 1)] * 3).map(np.array).filter(lambda v: np.linalg.norm(v) > 0.1)
@@ -557,11 +552,9 @@ IMAGE_EVERY = 10
 """IMU samples per image."""
 
 
-def start_node(environment: dict[str, str], *parameters: str) -> ChildProcess:
-    given = [word for parameter in ("max_age:=0.0", *parameters) for word in ("-p", parameter)]
-    command = [sys.executable, "-m", "lcr_seg_ros", "segment", "--ros-args", *given]
-    path = os.pathsep.join([str(ROOT), *([] if TF2_IS_REAL else [str(TF2_DOUBLE)]), os.environ.get("PYTHONPATH", "")])
-    return ChildProcess("segment", command, environment | {"PYTHONPATH": path})
+def start_node_with_tf(environment: dict[str, str], *parameters: str) -> ChildProcess:
+    """A node that finds TF and labels frames of any age."""
+    return start_node(environment, "max_age:=0.0", *parameters, tf2=True)
 
 
 @pytest.fixture(scope="module")
@@ -644,7 +637,9 @@ class Rig:
 @pytest.fixture(scope="module")
 def imu_node(model: Path) -> Iterator[tuple[ChildProcess, Peer]]:
     environment = isolated_ros_environment()
-    with start_node(environment, f"model:={model}", "gravity_source:=imu", "diagnostics_period:=0.2") as process:
+    with start_node_with_tf(
+        environment, f"model:={model}", "gravity_source:=imu", "diagnostics_period:=0.2"
+    ) as process:
         assert process.wait_for_line("]: active", START_S), process.last_lines()
         with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
             yield process, peer
@@ -753,7 +748,9 @@ def hha_of(frame: RgbdFrame, settings: HhaSettings, gravity: Any, camera_height_
 def test_a_camera_whose_mounting_height_and_range_are_given(model: Path, room: RenderedRoom):
     environment = isolated_ros_environment()
     wishes = ("gravity_roll:=3.0", "gravity_pitch:=0.4", "camera_height:=2.2", "min_depth:=1.5", "max_depth:=3.5")
-    with start_node(environment, f"model:={model}", "gravity_source:=fixed", "floor:=robust", *wishes) as process:
+    with start_node_with_tf(
+        environment, f"model:={model}", "gravity_source:=fixed", "floor:=robust", *wishes
+    ) as process:
         assert process.wait_for_line("]: active", START_S), process.last_lines()
         with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
             rig = Rig(peer, room)
@@ -805,7 +802,7 @@ def camera_in_world(rig: Rig) -> TransformStamped:
 def test_gravity_and_height_after_tf(model: Path, room: RenderedRoom):
     environment = isolated_ros_environment()
     parameters = (f"model:={model}", "gravity_source:=tf", "diagnostics_period:=0.2")
-    with start_node(environment, *parameters) as process:
+    with start_node_with_tf(environment, *parameters) as process:
         assert process.wait_for_line("]: active", START_S), process.last_lines()
         with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
             rig, broadcaster = Rig(peer, room), Broadcaster(peer)
@@ -843,7 +840,7 @@ def test_gravity_and_height_after_tf(model: Path, room: RenderedRoom):
 
 def test_the_axes_of_an_imu_after_tf(model: Path, room: RenderedRoom):
     environment = isolated_ros_environment()
-    with start_node(environment, f"model:={model}", "gravity_source:=imu") as process:
+    with start_node_with_tf(environment, f"model:={model}", "gravity_source:=imu") as process:
         assert process.wait_for_line("]: active", START_S), process.last_lines()
         with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
             rig, broadcaster = Rig(peer, room), Broadcaster(peer)
@@ -864,7 +861,7 @@ def test_the_axes_of_an_imu_after_tf(model: Path, room: RenderedRoom):
 
 def test_an_estimate_that_cannot_be_trusted_is_said_and_not_published_and_masks_go_on(model: Path):
     environment = isolated_ros_environment()
-    with start_node(environment, f"model:={model}", "diagnostics_period:=0.2") as process:
+    with start_node_with_tf(environment, f"model:={model}", "diagnostics_period:=0.2") as process:
         assert process.wait_for_line("]: active", START_S), process.last_lines()
         with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
             answers = peer.listen(Vector3Stamped, "segmentation/gravity")
@@ -879,7 +876,7 @@ def test_an_estimate_that_cannot_be_trusted_is_said_and_not_published_and_masks_
 def test_the_estimate_starts_where_the_camera_is_mounted(model: Path, room: RenderedRoom):
     """The camera is upside down: an estimate that started at (0, 1, 0) would take the ceiling for the floor."""
     environment = isolated_ros_environment()
-    with start_node(environment, f"model:={model}", "gravity_roll:=3.1416") as process:
+    with start_node_with_tf(environment, f"model:={model}", "gravity_roll:=3.1416") as process:
         assert process.wait_for_line("]: active", START_S), process.last_lines()
         with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
             rig = Rig(peer, room)
@@ -901,7 +898,7 @@ def test_each_of_several_cameras_is_mounted_in_its_own_way(model: Path, room: Re
     own = *(f"front.{one}" for one in front_is), "side.gravity_roll:=0.0"
     parameters = f"model:={model}", "cameras:=[front, side, rear]", "gravity_roll:=3.1416", *own
     domain = int(environment["ROS_DOMAIN_ID"])
-    with start_node(environment, *parameters) as process:
+    with start_node_with_tf(environment, *parameters) as process:
         assert process.wait_for_line("]: active", START_S), process.last_lines()
         with (
             peer_in_domain(domain, "/segment", "front") as front,
@@ -946,7 +943,7 @@ def test_each_of_several_cameras_is_mounted_in_its_own_way(model: Path, room: Re
     ],
 )
 def test_parameters_that_cannot_be_used_end_the_start_with_one_line(parameters, line, model: Path):
-    with start_node(isolated_ros_environment(), f"model:={model}", *parameters) as process:
+    with start_node_with_tf(isolated_ros_environment(), f"model:={model}", *parameters) as process:
         assert process.wait(START_S) == 1, process.last_lines()
         assert len([said for said in process.lines if line in said]) == 1, process.last_lines()
         assert not any("Traceback" in logged for logged in process.lines), process.last_lines(40)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,10 +16,10 @@ pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
+from node_under_test import START_S, TF2_IS_REAL, python_path
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_peer import BEST_EFFORT, HEIGHT, WIDTH, Peer, camera_info, peer_in_domain, rgb_image
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from shared_data import ROOT
 from test_compressed_images import compressed, config_header, encoded, rvl
 
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
@@ -31,11 +29,6 @@ from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.conversions import CLOUD_POINT, array_to_image
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.segmenter import Segmenter
-
-START_S = 60.0
-
-TF2_IS_REAL = importlib.util.find_spec("tf2_ros") is not None
-TF2_DOUBLE = Path(__file__).parent / "tf2_double"
 
 COLOR_CAMERA = CameraIntrinsics(70.0, 70.0, (WIDTH - 1) / 2, (HEIGHT - 1) / 2, WIDTH, HEIGHT)
 
@@ -48,9 +41,8 @@ def node_and_peer(*arguments: str, tf2: bool = False) -> Iterator[tuple[ChildPro
         tf2: whether the node finds tf2_ros, or its test double.
     """
     environment = isolated_ros_environment()
-    path = os.pathsep.join([str(ROOT), *([str(TF2_DOUBLE)] if tf2 and not TF2_IS_REAL else [])])
     command = [sys.executable, "-m", "lcr_seg_ros", "segment", "--ros-args", *arguments, "-p", "max_age:=0.0"]
-    with ChildProcess("segment", command, environment | {"PYTHONPATH": path}) as process:
+    with ChildProcess("segment", command, environment | {"PYTHONPATH": python_path(environment, tf2)}) as process:
         assert process.wait_for_line("]: active", START_S), process.last_lines()
         with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
             yield process, peer
