@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
 
+import torch
 from click.testing import CliRunner
 
 from lcr_seg_ros.errors import SourceError
@@ -19,6 +20,8 @@ from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.constraint_pictures import LearnedConstraint
 from lcr_seg_ros.training.explain_constraint_command import command
+from lcr_seg_ros.training.export_run import read_checkpoint
+from lcr_seg_ros.training.module import CHECKPOINT_KEY
 from lcr_seg_ros.training.recipe import Recipe
 from lcr_seg_ros.training.train import Machine, train
 
@@ -88,6 +91,15 @@ def test_the_weights_are_those_of_the_learned_kernels(runs: Path) -> None:
     weights = learned.weights(room, None)
     assert weights.shape == (8, 64 // 4 - 2, 96 // 4 - 2)
     assert weights.min() >= 0 and weights.max() <= 1 and weights.std() > 0.01
+
+
+def test_a_run_is_explained_though_the_label_file_that_it_was_trained_with_has_moved(
+    runs: Path, tmp_path: Path
+) -> None:
+    checkpoint = read_checkpoint(runs / "with" / "last.ckpt")
+    checkpoint[CHECKPOINT_KEY]["record"]["recipe"]["labels"] = str(tmp_path / "moved.yaml")
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    assert LearnedConstraint.of_run(tmp_path).stride == LearnedConstraint.of_run(runs / "with").stride
 
 
 def test_a_run_without_the_constraint_has_nothing_to_show(runs: Path) -> None:

@@ -18,7 +18,7 @@ from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.render import overlay
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.source import SourceFrame
-from lcr_seg_ros.training.export_run import read_checkpoint
+from lcr_seg_ros.training.export_run import labels_of_run, read_checkpoint
 from lcr_seg_ros.training.lcr import ContextualRegularization
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, architecture
 from lcr_seg_ros.training.plots import Panel, panels_png
@@ -56,7 +56,8 @@ class LearnedConstraint:
             SourceError: there is no checkpoint, or the run had no constraint, or one guided by features.
         """
         checkpoint = read_checkpoint(run / "last.ckpt")
-        recipe = Recipe.model_validate(checkpoint[CHECKPOINT_KEY]["record"]["recipe"])
+        record = checkpoint[CHECKPOINT_KEY]["record"]
+        recipe = Recipe.model_validate(record["recipe"])
         asked = recipe.loss.constraint
         if asked is None:
             raise SourceError(f"{run} was trained without the constraint: name a run that had it")
@@ -67,7 +68,7 @@ class LearnedConstraint:
         )
         with torch.no_grad():
             constraint.kernels.copy_(checkpoint["state_dict"]["constraint.kernels"])
-        stride = create_network(**architecture(recipe, LabelSet.load(recipe.labels))).stride
+        stride = create_network(**architecture(recipe, labels_of_run(record, recipe))).stride
         return cls(constraint, recipe, stride)
 
     def refuse_as_baseline(self, run: Path) -> None:
