@@ -46,8 +46,8 @@ from lcr_seg_ros.sources.folder import (
     turns_photos,
     write_intrinsics,
 )
-from lcr_seg_ros.training.datasets.check import is_palette_png
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
+from lcr_seg_ros.training.datasets.image_files import is_palette_png
 from lcr_seg_ros.training.datasets.manifest import PreparedFolder
 from lcr_seg_ros.training.datasets.nyudv2_crop import NYUDV2_WINDOW
 
