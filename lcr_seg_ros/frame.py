@@ -215,3 +215,23 @@ def depth_to_metres(depth: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     if depth.dtype in (np.float32, np.float64):
         return depth.astype(np.float32, copy=False)
     raise FrameError(f"depth must be uint16 millimetres or float metres, got {depth.dtype}")
+
+
+def level_pose(down: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Pose of a camera at the origin of a world whose z points up; x is its horizontal viewing direction.
+
+    Args:
+        down: (3,) direction of gravity in the optical frame, of any length > 0.
+
+    Returns:
+        (4, 4) camera-to-world.
+    """
+    up = -np.asarray(down, np.float64) / np.linalg.norm(down)
+    ahead = np.array([0.0, 0.0, 1.0])
+    if abs(up[2]) > 0.999:  # looks straight up or down: x follows from the upper or lower edge of the image instead
+        ahead = np.array([0.0, -1.0, 0.0]) * (1 if up[2] < 0 else -1)
+    x = ahead - (ahead @ up) * up
+    x /= np.linalg.norm(x)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([x, np.cross(up, x), up])
+    return pose

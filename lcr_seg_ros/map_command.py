@@ -17,7 +17,7 @@ from tqdm import tqdm
 from lcr_seg_ros.bundle import find_model
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
-from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.frame import CameraIntrinsics, level_pose
 from lcr_seg_ros.hha import HhaEncoder, HhaSettings
 from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.mapping import DepthOdometry, MapError, MapSettings, VoxelMap, Voxels
@@ -25,7 +25,7 @@ from lcr_seg_ros.mapping.pictures import map_picture, small_png
 from lcr_seg_ros.mapping.ply import write_ply
 from lcr_seg_ros.mapping.progress import MapProgress, load_progress, save_progress
 from lcr_seg_ros.mapping.settings import class_channels
-from lcr_seg_ros.mapping.trajectory import PoseTable, level_pose, read_poses, write_poses
+from lcr_seg_ros.mapping.trajectory import PoseTable, read_poses, write_poses
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.bag import BagSource
 from lcr_seg_ros.sources.folder import NYUDV2_INTRINSICS, DatasetFolder, parse_intrinsics

@@ -21,7 +21,8 @@ from lcr_seg_ros.cli import main
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.labels import LabelClass, LabelSet
 from lcr_seg_ros.training.check_data_command import command
-from lcr_seg_ros.training.datasets.check import FolderReport, check_folder
+from lcr_seg_ros.training.datasets.check import check_folder
+from lcr_seg_ros.training.datasets.check_report import FolderReport
 
 HEIGHT, WIDTH, FRAMES = 48, 64, 8
 LABELS = LabelSet("five", tuple(LabelClass(i, f"class {i}", (i, i, i)) for i in range(1, 6)))

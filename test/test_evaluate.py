@@ -27,8 +27,8 @@ from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.sources.source import SourceFrame
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
+from lcr_seg_ros.training.datasets.nyudv2_crop import NYUDV2_WINDOW
 from lcr_seg_ros.training.evaluate import (
-    NYUDV2_WINDOW,
     FlipTest,
     cut,
     evaluate,

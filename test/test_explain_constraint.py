@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,14 +13,21 @@ import pytest
 
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
 
+import torch
 from click.testing import CliRunner
 
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
-from lcr_seg_ros.training.constraint_pictures import LearnedConstraint
+from lcr_seg_ros.training.constraint_pictures import LearnedConstraint, directions
+from lcr_seg_ros.training.data import SegmentationDataset
+from lcr_seg_ros.training.examples import Example
 from lcr_seg_ros.training.explain_constraint_command import command
-from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.export_run import read_checkpoint
+from lcr_seg_ros.training.lcr import ContextualRegularization
+from lcr_seg_ros.training.module import CHECKPOINT_KEY
+from lcr_seg_ros.training.recipe import LossRecipe, Recipe
 from lcr_seg_ros.training.train import Machine, train
 
 
@@ -86,8 +94,56 @@ def test_the_weights_are_those_of_the_learned_kernels(runs: Path) -> None:
     assert not np.array_equal(learned.constraint.kernels.detach(), start)
     room = RenderedRoom(frames=1, seed=1, width=160, height=120)[0].frame
     weights = learned.weights(room, None)
-    assert weights.shape == (8, 64 // 4 - 2, 96 // 4 - 2)
     assert weights.min() >= 0 and weights.max() <= 1 and weights.std() > 0.01
+
+
+@pytest.mark.parametrize("downsample", [1, 2])
+def test_the_weights_are_drawn_at_the_size_and_with_the_values_that_training_has(runs: Path, downsample: int) -> None:
+    learned = LearnedConstraint.of_run(runs / "with")
+    assert learned.recipe.loss.constraint is not None
+    constraint = learned.recipe.loss.constraint.model_copy(update={"downsample": downsample})
+    recipe = learned.recipe.model_copy(update={"loss": LossRecipe(constraint=constraint)})
+    item = RenderedRoom(frames=1, seed=1, width=160, height=120)[0]
+    assert item.labels is not None
+    example = Example(item.frame.rgb, np.zeros_like(item.frame.rgb), item.labels)
+    _, guide, _ = SegmentationDataset([example], recipe, LabelSet.load("nyu40"), augment=False)[0]
+    assert guide.shape == (3, 64, 88), "4:3 as the frame, not 3:2 as the recipe, in multiples of 8 pixels"
+    step = 4 * downsample
+    guide = torch.nn.functional.avg_pool2d(guide, step)
+    seen_in_training = learned.constraint.contextual_weights(guide[None])[0].detach().numpy()
+    weights = replace(learned, recipe=recipe).weights(item.frame, None)
+    assert weights.shape == (8, 64 // step - 2, 88 // step - 2)
+    assert np.allclose(weights, seen_in_training, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("init", "names"),
+    [
+        ("difference", ("NW", "N", "NE", "E", "SE", "S", "SW", "W")),
+        ("kirsch", ("N", "NE", "E", "SE", "S", "SW", "W", "NW")),
+    ],
+)
+def test_kernels_are_named_by_the_side_whose_neighbours_they_set_apart(
+    init: Literal["difference", "kirsch"], names: tuple[str, ...]
+) -> None:
+    constraint = ContextualRegularization(init=init)
+    assert directions(constraint) == names
+    # One bright pixel beside the centre: the kernel of that side responds most.
+    side = {"NW": (0, 0), "N": (0, 1), "NE": (0, 2), "E": (1, 2), "SE": (2, 2), "S": (2, 1), "SW": (2, 0), "W": (1, 0)}
+    for k, name in enumerate(names):
+        dot = torch.zeros(1, 3, 3)
+        dot[0][side[name]] = 1
+        response = (constraint.kernels.detach() * dot).sum((1, 2)).abs()
+        assert response[k] == response.max()
+
+
+def test_a_run_is_explained_though_the_label_file_that_it_was_trained_with_has_moved(
+    runs: Path, tmp_path: Path
+) -> None:
+    checkpoint = read_checkpoint(runs / "with" / "last.ckpt")
+    checkpoint[CHECKPOINT_KEY]["record"]["recipe"]["labels"] = str(tmp_path / "moved.yaml")
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    assert LearnedConstraint.of_run(tmp_path).stride == LearnedConstraint.of_run(runs / "with").stride
 
 
 def test_a_run_without_the_constraint_has_nothing_to_show(runs: Path) -> None:

@@ -44,6 +44,13 @@ def test_what_was_written_is_read_back_without_loss(tmp_path: Path) -> None:
         assert after.frame.intrinsics == INTRINSICS
 
 
+def test_intrinsics_may_be_numpy_numbers_as_those_of_messages_are(tmp_path: Path) -> None:
+    item = frames(1)[0]
+    camera = CameraIntrinsics(*np.array([60, 61, 39.5, 29.25]), *np.array([80, 60]))
+    write_folder([replace(item, frame=replace(item.frame, intrinsics=camera))], tmp_path)
+    assert DatasetFolder(tmp_path).intrinsics == INTRINSICS
+
+
 def test_without_intrinsics_the_camera_of_nyudv2_is_assumed_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres, sample_depth
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, depth_to_metres, level_pose, sample_depth
 
 KINECT = CameraIntrinsics(525.0, 525.0, 319.5, 239.5, 640, 480)
 
@@ -100,3 +101,21 @@ def test_millimetres_and_metres_become_metres_and_holes_stay_holes() -> None:
 def test_depth_of_another_type_is_refused() -> None:
     with pytest.raises(FrameError, match="uint16 millimetres or float metres, got uint8"):
         depth_to_metres(np.zeros((2, 2), np.uint8))
+
+
+@given(st.tuples(*[st.floats(-1, 1)] * 3).map(np.array).filter(lambda v: np.linalg.norm(v) > 0.1))
+def test_a_level_pose_turns_gravity_to_minus_z_and_is_a_rotation(down: npt.NDArray[np.float64]) -> None:
+    rotation = level_pose(down)[:3, :3]
+    np.testing.assert_allclose(rotation @ (down / np.linalg.norm(down)), (0, 0, -1), atol=1e-9)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
+    assert np.linalg.det(rotation) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("pitch_deg", [-90, -89.9, -87, -45, 0, 45, 87, 89.9, 90])
+def test_the_right_of_an_image_without_roll_is_minus_y_whatever_the_pitch(pitch_deg: float) -> None:
+    """Straight up and down too, where the viewing direction has no horizontal part."""
+    pitch = np.radians(pitch_deg)
+    rotation = level_pose([0, np.cos(pitch), np.sin(pitch)])[:3, :3]
+    if pitch_deg == 0:
+        np.testing.assert_allclose(rotation, [[0, 0, 1], [-1, 0, 0], [0, -1, 0]], atol=1e-12)
+    np.testing.assert_allclose(rotation @ [1, 0, 0], [0, -1, 0], atol=1e-9)

@@ -40,7 +40,7 @@ from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.datasets.check import check_folder
 from lcr_seg_ros.training.datasets.download import RemoteFile, download
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
-from lcr_seg_ros.training.datasets.grouping import load_grouping
+from lcr_seg_ros.training.datasets.grouping import load_grouping, relabel_folder
 from lcr_seg_ros.training.datasets.layouts import ImportSettings, import_folder
 from lcr_seg_ros.training.datasets.nyudv2 import LABELED, LabeledFile, prepare_nyudv2, read_mapping, read_splits
 from lcr_seg_ros.training.prepare_command import command
@@ -678,6 +678,22 @@ def test_relabelled_folders_share_their_images_and_carry_their_label_set(tmp_pat
         "prepare", "relabel", "--data", tmp_path / "fine", "--labels", "nyu4", "--out", tmp_path / "fine", code=1
     )
     assert "is the folder that is read" in answer.stderr
+
+
+def test_a_relabelled_folder_keeps_hha_images_but_not_a_manifest_of_the_former_labels(tmp_path: Path) -> None:
+    rgbx_folder(tmp_path / "theirs")
+    import_folder(tmp_path / "theirs", "rgb_hha_label", tmp_path / "fine")
+    assert (tmp_path / "fine" / "manifest.json").is_file()
+    labels, table = load_grouping("nyu4", NYU40)
+    relabel_folder(tmp_path / "fine", tmp_path / "coarse", labels, table)
+    before, after = (files_in(tmp_path / folder) for folder in ("fine", "coarse"))
+    hha = {name for name in before if name.startswith("hha/")}
+    assert hha and {name: after.get(name) for name in hha} == {name: before[name] for name in hha}
+    assert not {f.code for f in check_folder(tmp_path / "coarse", labels).findings} & {"changed", "manifest"}
+    # Nor one that an earlier import left where the folder is written.
+    import_folder(tmp_path / "theirs", "rgb_hha_label", tmp_path / "again")
+    relabel_folder(tmp_path / "fine", tmp_path / "again", labels, table)
+    assert not {f.code for f in check_folder(tmp_path / "again", labels).findings} & {"changed", "manifest"}
 
 
 def test_a_folder_is_relabelled_from_its_own_classes(tmp_path: Path) -> None:

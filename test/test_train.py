@@ -296,6 +296,26 @@ def test_each_row_of_the_log_tells_of_the_constraint_at_its_very_step_and_so_doe
     assert shown.names >= {"loss/labels", "loss/constraint", "constraint/kernel_energy_min", "constraint/mean_w"}
 
 
+def test_frames_are_loaded_without_processes_where_the_machine_says_so_for_validation_too(
+    rooms: Path, tmp_path: Path
+) -> None:
+    class Loading(Callback):
+        workers: tuple[int, int] | None = None
+
+        def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            self.workers = (trainer.train_dataloader.num_workers, trainer.val_dataloaders.num_workers)  # type: ignore[union-attr]
+
+    assert [Machine().workers_for(frames) for frames in (15, 16)] == [0, 1]
+    shutil.copytree(rooms, tmp_path / "data")
+    names = DatasetFolder(rooms, "val").names
+    (tmp_path / "data" / "many.txt").write_text("\n".join(names * 4))
+    recipe = Recipe.load("nyu40", TINY | {"optimizer.epochs": 1})
+    seen, machine = Loading(), Machine("cpu", threads=1, workers=0)
+    run = {"cache": tmp_path, "machine": machine, "callbacks": [seen], "validate_every": 1}
+    run_training(recipe, tmp_path / "data", "many", "many", tmp_path / "run", **run)  # type: ignore[arg-type]
+    assert seen.workers == (0, 0)
+
+
 def test_label_images_of_another_label_set_are_refused(rooms: Path, tmp_path: Path) -> None:
     message = r"that label set nyu4 .4 classes. does not know: make a copy with `prepare"
     with pytest.raises(AssertionError, match=message):

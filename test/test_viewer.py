@@ -31,7 +31,7 @@ from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.segmenter import Segmentation
 from lcr_seg_ros.sources.folder import write_folder
-from lcr_seg_ros.viewer.view import ViewerError, labelled_points, to_millimetres, upright_pose
+from lcr_seg_ros.viewer.view import ViewerError, labelled_points, to_millimetres
 
 pytest.importorskip("rerun", reason="needs pip install 'lcr_seg_ros[rerun]'")
 pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
@@ -137,20 +137,6 @@ def test_no_more_points_than_allowed_and_each_on_its_own_pixel(width, height, mo
 def test_depth_is_shown_in_millimetres_and_holes_as_zero():
     metres = np.array([[1.2344, np.nan, np.inf, -np.inf, 0, -1, 65.6, 65.5]], np.float32)
     assert to_millimetres(metres).tolist() == [[1234, 0, 0, 0, 0, 0, 0, 65500]]
-
-
-@given(st.tuples(*[st.floats(-1, 1)] * 3).map(np.array).filter(lambda v: np.linalg.norm(v) > 0.1))
-def test_the_view_stands_upright_whatever_the_tilt(down):
-    pose = upright_pose(down, 1.3)
-    rotation = pose[:3, :3]
-    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
-    assert np.linalg.det(rotation) == pytest.approx(1.0)
-    np.testing.assert_allclose(rotation @ (down / np.linalg.norm(down)), [0, 0, -1], atol=1e-9)
-    assert pose[:3, 3].tolist() == [0, 0, 1.3]
-
-
-def test_a_level_camera_looks_along_x_with_its_right_along_minus_y():
-    np.testing.assert_allclose(upright_pose(np.array([0, 1.0, 0]))[:3, :3], [[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 
 
 # What is recorded

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +14,8 @@ import yaml
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.training.ablate import RunResult
 from lcr_seg_ros.training.ablate_grid import RESULTS_OF_OTHERS, Grid, GridError, PlannedRun
-from lcr_seg_ros.training.evaluate_report import markdown_table
 from lcr_seg_ros.training.plots import Series, curves_png, dots_png
+from lcr_seg_ros.training.tables import csv_table, markdown_table
 
 SCORES = {
     # key: (heading, path of keys in the scores of a run)
@@ -271,7 +269,7 @@ def _runs_csv(runs: Sequence[PlannedRun], results: Results, failures: Mapping[st
         cells = ["" if v is None else f"{v:.6f}" for v in found]
         seconds = f"{result.train_seconds:.0f}" if result and result.train_seconds is not None else ""
         rows.append([*run.point.values(), run.recipe.seed, state, *cells, seconds, run.fit, run.val, run.folder])
-    return _csv(rows)
+    return csv_table(rows)
 
 
 def _summary_csv(grid: Grid, runs: Sequence[PlannedRun], results: Results) -> bytes:
@@ -284,10 +282,4 @@ def _summary_csv(grid: Grid, runs: Sequence[PlannedRun], results: Results) -> by
             cells.append("" if spread is None else f"{spread.mean:.4f}")
             cells.append("" if spread is None or spread.deviation is None else f"{spread.deviation:.4f}")
         rows.append([*point.values(), len(values_of(runs, results, point, "mean_iou")), *cells])
-    return _csv(rows)
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    return csv_table(rows)

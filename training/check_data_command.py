@@ -9,7 +9,8 @@ import click
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.labels import LABELS_FILE, LabelSet, folder_label_set
-from lcr_seg_ros.training.datasets.check import Finding, FolderReport, check_folder
+from lcr_seg_ros.training.datasets.check import check_folder
+from lcr_seg_ros.training.datasets.check_report import Finding, FolderReport
 
 _SHOWN_FRAMES = 5
 _BAR_WIDTH = 24

@@ -48,7 +48,7 @@ class ConstraintSteps:
         return value.detach(), self.maps.grad, self.module.kernels.grad
 
     def _plain(self) -> Tensor:
-        """Convolve every class with every kernel, as Eq. 5 is written."""
+        """Convolve every class with every kernel, as Eq. 7 is written, but take the mean, as ours does."""
         images, classes, height, width = self.maps.shape
         response = F.conv2d(self.maps.reshape(-1, 1, height, width), self.module.kernels[:, None])
         response = response.reshape(images, classes, -1, height - 2, width - 2)

@@ -3,6 +3,7 @@ boundaries with and without it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,22 +11,25 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional as F
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
+from lcr_seg_ros.preprocess import resize_image
 from lcr_seg_ros.render import overlay
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.source import SourceFrame
-from lcr_seg_ros.training.export_run import read_checkpoint
+from lcr_seg_ros.training.data import size_of_whole_frame
+from lcr_seg_ros.training.export_run import labels_of_run, read_checkpoint
 from lcr_seg_ros.training.lcr import ContextualRegularization
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, architecture
 from lcr_seg_ros.training.plots import Panel, panels_png
 from lcr_seg_ros.training.recipe import Recipe, dotted_entries
 
-DIRECTIONS = ("NW", "N", "NE", "E", "SE", "S", "SW", "W")
-"""Direction of the neighbour that each kernel of the bank ``difference`` subtracts from the centre."""
+COMPASS = ("E", "SE", "S", "SW", "W", "NW", "N", "NE")
+"""Names of directions in an image, clockwise in steps of 45 degrees; north is up."""
 
 ZOOM = 4
 """Magnification of boundary crops."""
@@ -56,7 +60,8 @@ class LearnedConstraint:
             SourceError: there is no checkpoint, or the run had no constraint, or one guided by features.
         """
         checkpoint = read_checkpoint(run / "last.ckpt")
-        recipe = Recipe.model_validate(checkpoint[CHECKPOINT_KEY]["record"]["recipe"])
+        record = checkpoint[CHECKPOINT_KEY]["record"]
+        recipe = Recipe.model_validate(record["recipe"])
         asked = recipe.loss.constraint
         if asked is None:
             raise SourceError(f"{run} was trained without the constraint: name a run that had it")
@@ -67,7 +72,7 @@ class LearnedConstraint:
         )
         with torch.no_grad():
             constraint.kernels.copy_(checkpoint["state_dict"]["constraint.kernels"])
-        stride = create_network(**architecture(recipe, LabelSet.load(recipe.labels))).stride
+        stride = create_network(**architecture(recipe, labels_of_run(record, recipe))).stride
         return cls(constraint, recipe, stride)
 
     def refuse_as_baseline(self, run: Path) -> None:
@@ -88,7 +93,7 @@ class LearnedConstraint:
             )
 
     def weights(self, frame: RgbdFrame, hha: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.float32]:
-        """W of Eq. 6 on a frame, at the size at which the constraint acted in training.
+        """W of Eq. 6 on a frame, at the size at which the constraint acts in training on frames that are not cropped.
 
         Args:
             frame: its colour is the guide, unless the recipe's guide is HHA.
@@ -100,12 +105,29 @@ class LearnedConstraint:
         asked = self.recipe.loss.constraint
         assert asked is not None
         image = hha if asked.guide == "hha" and hha is not None else frame.rgb
-        step = self.stride * asked.downsample
-        size = (self.recipe.input.width // step, self.recipe.input.height // step)
-        guide = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        tensor = torch.from_numpy(guide).permute(2, 0, 1)[None].float() / 255
+        sees = self.recipe.input
+        width, height = size_of_whole_frame((frame.rgb.shape[1], frame.rgb.shape[0]), (sees.width, sees.height))
+        seen = resize_image(image, (width, height)).transpose(2, 0, 1)[None].astype(np.float32)
+        guide = F.interpolate(
+            torch.from_numpy(seen) / 255, size=(height // self.stride, width // self.stride), mode="area"
+        )
         with torch.no_grad():
-            return self.constraint.contextual_weights(tensor)[0].numpy()  # type: ignore[no-any-return]
+            weights = self.constraint.contextual_weights(F.avg_pool2d(guide, asked.downsample))
+        return weights[0].numpy()  # type: ignore[no-any-return]
+
+
+def directions(constraint: ContextualRegularization) -> tuple[str, ...]:
+    """Where the neighbours lie that each kernel set apart from the others at the start of training, as names of
+    :data:`COMPASS`: of ``difference`` the subtracted one, of ``kirsch`` the middle one of the three added.
+    """
+    bank = constraint.initial_kernels.numpy()
+    rows, columns = np.mgrid[-1:2, -1:2]
+    distance = np.hypot(rows, columns)
+    ring = distance > 0
+    apart = np.abs(bank[:, ring] - np.median(bank[:, ring], axis=1, keepdims=True)) / distance[ring]
+    down, right = apart @ rows[ring], apart @ columns[ring]
+    eighths = np.rint(np.arctan2(down, right) / (np.pi / 4)).astype(int) % len(COMPASS)
+    return tuple(COMPASS[k] for k in eighths)
 
 
 def kernels_png(constraint: ContextualRegularization) -> bytes:
@@ -113,22 +135,24 @@ def kernels_png(constraint: ContextualRegularization) -> bytes:
     before = constraint.initial_kernels.numpy()
     after = constraint.kernels.detach().numpy()
     most = float(np.abs(after - before).max()) or 1.0
+    names = directions(constraint)
     rows = [
-        [Panel(f"{name}, start", k, 0.8, "RdBu", numbers=True) for name, k in zip(DIRECTIONS, before, strict=True)],
-        [Panel(f"{name}, learned", k, 0.8, "RdBu", numbers=True) for name, k in zip(DIRECTIONS, after, strict=True)],
+        [Panel(f"{name}, start", k, 0.8, "RdBu", numbers=True) for name, k in zip(names, before, strict=True)],
+        [Panel(f"{name}, learned", k, 0.8, "RdBu", numbers=True) for name, k in zip(names, after, strict=True)],
         [Panel("difference", a - b, most, "PuOr", numbers=True, digits=3) for a, b in zip(after, before, strict=True)],
     ]
     return panels_png(rows, cell_inch=1.25)
 
 
-def weights_png(frame: RgbdFrame, weights: npt.NDArray[np.float32]) -> bytes:
+def weights_png(frame: RgbdFrame, weights: npt.NDArray[np.float32], names: Sequence[str]) -> bytes:
     """A frame and its eight weight maps: dark where the constraint lets probabilities change.
 
     Args:
         frame: that the weights were computed on.
         weights: (8, h, w), see :meth:`LearnedConstraint.weights`.
+        names: of the eight kernels, see :func:`directions`.
     """
-    maps = [Panel(f"W, {name}", w, None, "gray") for name, w in zip(DIRECTIONS, weights, strict=True)]
+    maps = [Panel(f"W, {name}", w, None, "gray") for name, w in zip(names, weights, strict=True)]
     mean = Panel("mean of the eight", weights.mean(0), None, "gray")
     return panels_png([[Panel("guide", frame.rgb), *maps[:4]], [mean, *maps[4:]]], cell_inch=2.2)
 

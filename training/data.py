@@ -40,6 +40,17 @@ _Window = tuple[int, int, int, int]
 log = logging.getLogger(__name__)
 
 
+def size_of_whole_frame(frame: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) in pixels to which a frame is resized where it is not cropped: in its own aspect ratio, as on the
+    robot.
+
+    Args:
+        frame: (width, height) of the frame.
+        size: (width, height) of the recipe; only the shorter side matters.
+    """
+    return network_size(*frame, InputSpec("rgb", size[1], size[0], (0.0,) * 3, (1.0,) * 3))
+
+
 class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
     """Examples, augmented and resized.
 
@@ -113,8 +124,7 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
         """The sizes, (width, height), that the frames would have on a robot; none if random crops change the ratio."""
         if self._augment and self._recipe.augmentation.scale is None:
             return set()
-        spec = InputSpec("rgb", size[1], size[0], (0.0,) * 3, (1.0,) * 3)
-        return {network_size(width, height, spec) for width, height in self._frame_sizes}
+        return {size_of_whole_frame(frame, size) for frame in self._frame_sizes}
 
     def _warn_of_distortion(self, size: tuple[int, int]) -> None:
         if len(self._sizes_of_whole_frames(size)) > 1:

@@ -15,7 +15,7 @@ from lcr_seg_ros.backends import Backend, create_backend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import refuse_folder
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.hha import GravityTracker
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.segmenter import Segmenter
@@ -23,6 +23,7 @@ from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.sources.source import SourceFrame
 from lcr_seg_ros.training.datasets.folder_labels import refuse_other_classes, refuse_other_size
 from lcr_seg_ros.training.datasets.grouping import load_grouping
+from lcr_seg_ros.training.datasets.nyudv2_crop import NYUDV2_SHAPE, Window
 from lcr_seg_ros.training.metrics import (
     ConfusionMatrix,
     Reliability,
@@ -38,29 +39,6 @@ BOUNDARY_RADII_PX = (3, 7)
 
 DEPTHS = ("given", "worn", "none")
 """Choices of :func:`evaluate` for depth."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """A rectangle in an image, in pixels counted from 0."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def of(self, image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The part of an (H, W, ...) image inside the window, contiguous in memory."""
-        return np.ascontiguousarray(image[self.top : self.top + self.height, self.left : self.left + self.width])
-
-
-NYUDV2_WINDOW = Window(top=45, left=40, height=425, width=560)
-"""Rows 46..470 and columns 41..600, counted from 1, of a 640x480 frame of NYU Depth V2.
-
-Gupta et al. (CVPR 2013) and the FCN authors crop their frames like this, to remove the white border that rectifying the
-colour image leaves.
-"""
-_NYUDV2_SHAPE = (480, 640)
 
 
 @dataclass(frozen=True)
@@ -320,19 +298,15 @@ def cut(item: SourceFrame, window: Window) -> SourceFrame:
     """A frame and its labels cropped to a window, with the intrinsics of the crop.
 
     Raises:
-        SourceError: the frame is not 640x480, the size that :data:`NYUDV2_WINDOW` belongs to.
+        SourceError: the frame is not 640x480, the size that the window of NYU Depth V2 belongs to.
     """
     frame = item.frame
-    if frame.rgb.shape[:2] != _NYUDV2_SHAPE:
+    if frame.rgb.shape[:2] != NYUDV2_SHAPE:
         raise SourceError(
             f"frame {item.name} is {frame.rgb.shape[1]}x{frame.rgb.shape[0]}; the crop is that of 640x480 frames of "
             "NYU Depth V2: score this data without it"
         )
-    camera = frame.intrinsics
-    if camera is not None:
-        camera = CameraIntrinsics(
-            camera.fx, camera.fy, camera.cx - window.left, camera.cy - window.top, window.width, window.height
-        )
+    camera = None if frame.intrinsics is None else window.of_camera(frame.intrinsics)
     depth = None if frame.depth_m is None else window.of(frame.depth_m)
     smaller: RgbdFrame = replace(frame, rgb=window.of(frame.rgb), depth_m=depth, intrinsics=camera)
     return replace(item, frame=smaller, labels=None if item.labels is None else window.of(item.labels))

@@ -13,11 +13,11 @@ from lcr_seg_ros.files import make_folder
 from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
+from lcr_seg_ros.training.datasets.nyudv2_crop import NYUDV2_WINDOW
 from lcr_seg_ros.training.datasets.split_digest import tell_of_frames_seen
 from lcr_seg_ros.training.evaluate import (
     BOUNDARY_RADII_PX,
     DEPTHS,
-    NYUDV2_WINDOW,
     evaluate,
     load_segmenter,
     measure_flicker,

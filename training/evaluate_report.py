@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,8 +16,10 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.render import sheet, write_image
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder
-from lcr_seg_ros.training.evaluate import Evaluation, Window, cut, with_depth
+from lcr_seg_ros.training.datasets.nyudv2_crop import Window
+from lcr_seg_ros.training.evaluate import Evaluation, cut, with_depth
 from lcr_seg_ros.training.plots import class_bars_png, confusion_matrix_png
+from lcr_seg_ros.training.tables import csv_table, markdown_table
 
 FRAMES_SHOWN = 4
 """How many of the best frames are shown, and how many of the worst."""
@@ -54,10 +54,10 @@ def write_evaluation_report(
     bars = {"IU": scores["per_class_iou"]} | dict(list(bands.items())[:1])
     replace_file(out / "confusion.png", confusion_matrix_png(evaluation.confusion.counts, labels))
     replace_file(out / "classes.png", class_bars_png(bars, labels, _pixel_share(evaluation)))
-    replace_file(out / "classes.csv", _csv(table))
+    replace_file(out / "classes.csv", csv_table(table))
     counts = evaluation.confusion.counts.tolist()
     rows = [[name, *row] for name, row in zip(labels.names, counts, strict=True)]
-    replace_file(out / "confusion.csv", _csv([["true \\ predicted", *labels.names, "no class"], *rows]))
+    replace_file(out / "confusion.csv", csv_table([["true \\ predicted", *labels.names, "no class"], *rows]))
     ranked = sorted(evaluation.frames, key=lambda f: f.mean_iou)
     shown = {
         "worst_frames.jpg": ranked[:FRAMES_SHOWN],
@@ -92,13 +92,6 @@ def class_table(evaluation: Evaluation, scores: dict[str, Any], labels: LabelSet
 def percent(value: float | None) -> str:
     """A fraction of 1 as per cent with two decimals; "-" for None."""
     return "-" if value is None else f"{100 * value:.2f}"
-
-
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, the first row its header; every column but the first is right-aligned."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    rule = "|" + "|".join(["---", *["---:"] * (len(rows[0]) - 1)]) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def _markdown(scores: dict[str, Any], table: list[list[str]], how: Sequence[str], pictures: Sequence[str]) -> str:
@@ -151,9 +144,3 @@ def _pixel_share(evaluation: Evaluation) -> npt.NDArray[np.float64]:
 
 def _bands(scores: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return scores.get("boundary", {})  # type: ignore[no-any-return]
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()

@@ -29,7 +29,13 @@ def command(run: Path, against: Path | None, data: Path, split: str | None, fram
     from lcr_seg_ros.files import replace_file
     from lcr_seg_ros.segmenter import Segmenter
     from lcr_seg_ros.sources.folder import DatasetFolder
-    from lcr_seg_ros.training.constraint_pictures import LearnedConstraint, boundaries_png, kernels_png, weights_png
+    from lcr_seg_ros.training.constraint_pictures import (
+        LearnedConstraint,
+        boundaries_png,
+        directions,
+        kernels_png,
+        weights_png,
+    )
 
     learned = LearnedConstraint.of_run(run)
     folder = DatasetFolder(data, split)
@@ -44,7 +50,7 @@ def command(run: Path, against: Path | None, data: Path, split: str | None, fram
     first = folder[0].frame
     weights = learned.weights(first, model.segment(first).hha)
     replace_file(out / "kernels.png", kernels_png(learned.constraint))
-    replace_file(out / "weights.png", weights_png(first, weights))
+    replace_file(out / "weights.png", weights_png(first, weights, directions(learned.constraint)))
     if against is not None:
         without = Segmenter.load(against / "model.lcrseg")
         replace_file(out / "boundaries.png", boundaries_png(items, without, model))

@@ -40,9 +40,7 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
     checkpoint = read_checkpoint(run / "last.ckpt")
     ours = checkpoint[CHECKPOINT_KEY]
     recipe = Recipe.model_validate(ours["record"]["recipe"])
-    # The run's own label set, since the file may have changed; old checkpoints hold only the file's name.
-    classes = ours["record"].get("labels")
-    labels = LabelSet.load(recipe.labels) if classes is None else LabelSet.from_dict(classes)
+    labels = labels_of_run(ours["record"], recipe)
     network = create_network(**architecture(recipe, labels))
     prefix = "network."
     network.load_state_dict(
@@ -59,6 +57,21 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
         network, recipe.name, architecture(recipe, labels), spec, labels, record, start_notice=start_notice
     )
     return write_scored(bundle, out, data, val)
+
+
+def labels_of_run(record: dict[str, Any], recipe: Recipe) -> LabelSet:
+    """The label set that a run began with, since the file that its recipe names may have changed or moved. Records of
+    old runs have none: for them, the file is read.
+
+    Args:
+        record: of the run, as its checkpoint has it.
+        recipe: of the run.
+
+    Raises:
+        LabelSetError: the record has none, and the file cannot be read.
+    """
+    classes = record.get("labels")
+    return LabelSet.load(recipe.labels) if classes is None else LabelSet.from_dict(classes)
 
 
 def _refuse_diverged(network: nn.Module, run: Path, seen: InputRecipe) -> None:

@@ -76,7 +76,6 @@ def _band(maps, weights, kernels, image, top, bottom, grad_maps, grad_weights, f
     j = kernels.shape[0]
     columns = w - 2
     for_maps, for_weights = grad_maps.size > 0, grad_weights.size > 0
-    zero = kernels[0, 0, 0] * 0
     signed = np.zeros((j, w + 2), kernels.dtype)  # two zeros at either end, for windows beyond the image
     by_window = np.zeros(w + 2, kernels.dtype)
     part = np.empty(9, kernels.dtype)
@@ -104,7 +103,6 @@ def _band(maps, weights, kernels, image, top, bottom, grad_maps, grad_weights, f
                         out = grad_maps[image, c, y + v]
                         for k in range(j):
                             _spread(signed[k], kernels[k, v, 0], kernels[k, v, 1], kernels[k, v, 2], out, w)
-    return zero
 
 
 @compiled(fastmath=_FAST)

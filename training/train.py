@@ -73,7 +73,8 @@ class Machine:
         devices: processes on this machine: one per GPU, or CPU processes that communicate through gloo.
         nodes: machines; each starts its processes, by ``torchrun`` or by hand.
         threads: CPU threads per process; 0 leaves the choice to PyTorch.
-        workers: data loader processes per training process; None: 1, or 0 for fewer than 16 frames.
+        workers: processes of each data loader (of training, and of validation) per training process; None: 1, or 0
+            for fewer than 16 frames.
         checkpoint_minutes, checkpoint_steps: minutes and optimiser steps between checkpoints within an epoch; 0: none
             by that measure.
     """
@@ -85,6 +86,12 @@ class Machine:
     workers: int | None = None
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int = 0
+
+    def workers_for(self, frames: int) -> int:
+        """Processes of a data loader of so many frames."""
+        if self.workers is not None:
+            return self.workers
+        return 0 if frames < 16 else 1
 
 
 def train(
@@ -203,7 +210,8 @@ def train(
     if val:
         seen = folder_examples(DatasetFolder(data, val), cache, recipe.input.hha_settings if sees_hha else None)
         refuse_unknown_ids((e.labels for e in seen), labels, f"{data}, split {val}", RELABEL)
-        validation = _validation_loader(SegmentationDataset(seen, recipe, labels, augment=False), recipe, trainer)
+        validated = SegmentationDataset(seen, recipe, labels, augment=False)
+        validation = _validation_loader(validated, recipe, trainer, machine)
     with _explained(recipe), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # EpochBatches is
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -324,21 +332,21 @@ def _training_loader(
         )
     except ValueError as error:
         raise RecipeError(f"optimizer.batch_size, which counts all processes together: {error}") from error
-    few = len(dataset) < 16
-    workers = machine.workers if machine.workers is not None else (0 if few else 1)
     return DataLoader(
         dataset,
         batch_sampler=batches,
-        num_workers=workers,
+        num_workers=machine.workers_for(len(dataset)),
         generator=torch.Generator(),  # its own: the loader must not advance the generator that dropout draws from
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def _validation_loader(dataset: SegmentationDataset, recipe: Recipe, trainer: L.Trainer) -> DataLoader[Any]:
+def _validation_loader(
+    dataset: SegmentationDataset, recipe: Recipe, trainer: L.Trainer, machine: Machine
+) -> DataLoader[Any]:
     share = Subset(dataset, range(trainer.global_rank, len(dataset), trainer.world_size))
     size = max(1, recipe.optimizer.batch_size // trainer.world_size)
-    return DataLoader(share, size, num_workers=0 if len(dataset) < 16 else 1, generator=torch.Generator())
+    return DataLoader(share, size, num_workers=machine.workers_for(len(dataset)), generator=torch.Generator())
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class HhaSettings:
             channel are computed. ``"off"``: no, as in the reference; ``"on"``: wherever there are steps; ``"auto"``:
             only where the steps in the image are coarse. See :mod:`lcr_seg_ros.hha.coarse`.
         gravity_estimate: ``"reference"``: the reference's ten iterations; ``"refined"``: narrower thresholds follow,
-            which reduces the error from about 0.5 to 0.1 degrees.
+            which reduce the median error from about 0.5 to less than 0.1 degrees.
         upright: (x, y, z) direction of gravity in the optical frame of an untilted camera, of any length; the estimate
             starts from it. (0, 1, 0) for a camera that stands upright, (0, -1, 0) for one mounted upside down.
 

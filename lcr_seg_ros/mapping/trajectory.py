@@ -18,26 +18,6 @@ STAMP_TOLERANCE_S = 0.02
 """Names that are stamps, such as those of frames from a bag, may differ by this much from those in a file."""
 
 
-def level_pose(down: npt.ArrayLike) -> FloatArray:
-    """Pose of a camera at the origin of a world whose z points up; x is its horizontal viewing direction.
-
-    Args:
-        down: (3,) direction of gravity in the optical frame, of any length > 0.
-
-    Returns:
-        (4, 4) camera-to-world.
-    """
-    up = -np.asarray(down, np.float64) / np.linalg.norm(down)
-    ahead = np.array([0.0, 0.0, 1.0])
-    if abs(up[2]) > 0.999:  # looks straight up or down: x follows from the upper or lower edge of the image instead
-        ahead = np.array([0.0, -1.0, 0.0]) * (1 if up[2] < 0 else -1)
-    x = ahead - (ahead @ up) * up
-    x /= np.linalg.norm(x)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([x, np.cross(up, x), up])
-    return pose
-
-
 def pose_of(position: npt.ArrayLike, quaternion: npt.ArrayLike) -> FloatArray:
     """(4, 4) pose with a position in metres and a quaternion (x, y, z, w) of any length > 0.
 

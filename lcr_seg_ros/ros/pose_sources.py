@@ -10,8 +10,9 @@ import numpy.typing as npt
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from lcr_seg_ros.errors import FrameError, LcrSegError
+from lcr_seg_ros.frame import level_pose
 from lcr_seg_ros.mapping import DepthOdometry, MapError, require_odometry
-from lcr_seg_ros.mapping.trajectory import level_pose, pose_of
+from lcr_seg_ros.mapping.trajectory import pose_of
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns as stamp_of
 from lcr_seg_ros.ros.compat.tf2 import KEPT, TransformBuffer, TransformError
 from lcr_seg_ros.ros.labelled_cloud import LabelledCloud, intrinsics_of

@@ -28,6 +28,8 @@ from lcr_seg_ros.sources.source import FrameSource, SourceFrame
 from lcr_seg_ros.yaml_files import read_yaml
 
 RGB_FOLDER, DEPTH_FOLDER, LABEL_FOLDER = "rgb", "depth", "label40"
+HHA_FOLDER = "hha"
+"""HHA images of other projects. Commands that copy a folder take them along; no frame is read with them."""
 INTRINSICS_FILE = "intrinsics.yaml"
 
 NYUDV2_INTRINSICS = CameraIntrinsics(
@@ -244,13 +246,18 @@ def write_folder(source: FrameSource, path: str | Path, split: str | None = None
         if item.labels is not None:
             write_png(folder / LABEL_FOLDER / f"{item.name}.png", item.labels)
         if item.frame.intrinsics is not None and not names:
-            k = item.frame.intrinsics
-            values = {"fx": k.fx, "fy": k.fy, "cx": k.cx, "cy": k.cy, "width": k.width, "height": k.height}
-            replace_file(folder / INTRINSICS_FILE, yaml.safe_dump(values, sort_keys=False).encode())
+            write_intrinsics(folder, item.frame.intrinsics)
         names.append(item.name)
     if split is not None:
         replace_file(folder / f"{split}.txt", ("\n".join(names) + "\n").encode())
     return names
+
+
+def write_intrinsics(folder: Path, camera: CameraIntrinsics) -> None:
+    """Write ``intrinsics.yaml`` of a dataset folder; an existing one is replaced."""
+    values: dict[str, float] = {name: float(getattr(camera, name)) for name in ("fx", "fy", "cx", "cy")}  # or NumPy's
+    values |= {"width": int(camera.width), "height": int(camera.height)}
+    replace_file(folder / INTRINSICS_FILE, yaml.safe_dump(values, sort_keys=False).encode())
 
 
 def depth_to_millimetres(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:

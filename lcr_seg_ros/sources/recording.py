@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
-import yaml
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
@@ -27,6 +26,7 @@ from lcr_seg_ros.sources.folder import (
     RGB_FOLDER,
     DatasetFolder,
     depth_to_millimetres,
+    write_intrinsics,
     write_png,
 )
 
@@ -88,7 +88,7 @@ class RecordingFolder:
         self._check(frame)
         name = f"{self._last + 1:06d}"
         if self._intrinsics is None and frame.intrinsics is not None:
-            _write_intrinsics(self.path, frame.intrinsics)
+            write_intrinsics(self.path, frame.intrinsics)
         if frame.depth_m is not None:
             write_png(self.path / DEPTH_FOLDER / f"{name}.png", depth_to_millimetres(frame.depth_m))
         _append_row(self.path, name, stamp_ns, frame_id)
@@ -153,12 +153,6 @@ def _append_row(folder: Path, *row: object) -> None:
         _write_rows(folder, [])
     with (folder / FRAMES_FILE).open("a", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerow(row)
-
-
-def _write_intrinsics(folder: Path, k: CameraIntrinsics) -> None:
-    values = {name: float(getattr(k, name)) for name in ("fx", "fy", "cx", "cy")}  # messages hold NumPy floats
-    values |= {"width": int(k.width), "height": int(k.height)}
-    replace_file(folder / INTRINSICS_FILE, yaml.safe_dump(values, sort_keys=False).encode())
 
 
 def _shown(k: CameraIntrinsics | None) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.errors import LcrSegError
-from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame, level_pose
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ class SegmentationView:
         root = self._root(camera)
         down = segmentation.gravity.down if segmentation.gravity is not None else frame.gravity
         if pose is None and down is not None and camera not in self._sees_pose:
-            pose = upright_pose(np.asarray(down, np.float64), frame.camera_height_m or 0.0)
+            pose = level_pose(down)
+            pose[2, 3] = frame.camera_height_m or 0.0
         elif pose is not None:
             self._sees_pose.add(camera)
         if not self._has_frame and pose is not None:
@@ -338,24 +339,3 @@ def labelled_points(
     x = (u * step - k.cx).astype(np.float32) / np.float32(k.fx) * z
     y = (v * step - k.cy).astype(np.float32) / np.float32(k.fy) * z
     return np.stack([x, y, z], axis=1), labels[::step, ::step][usable]
-
-
-def upright_pose(down: npt.NDArray[np.float64], height_m: float = 0.0) -> npt.NDArray[np.float64]:
-    """Pose of the optical frame in a world whose z points up, from gravity alone.
-
-    Args:
-        down: (3,) gravity in the optical frame, not zero.
-        height_m: height of the camera in metres.
-
-    Returns:
-        (4, 4) camera-to-world. x of the world is the horizontal direction in which the camera looks.
-    """
-    up = -down / np.linalg.norm(down)
-    ahead = np.array([0.0, 0.0, 1.0]) - up[2] * up
-    if np.linalg.norm(ahead) < 1e-3:  # looks straight up or down: x follows from the top of the image instead
-        ahead = np.array([0.0, -1.0, 0.0]) + up[1] * up
-    ahead /= np.linalg.norm(ahead)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([ahead, np.cross(up, ahead), up])
-    pose[2, 3] = height_m
-    return pose

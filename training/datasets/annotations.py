@@ -27,8 +27,8 @@ from lcr_seg_ros.training.datasets.annotation_files import (
     read_annotations,
     read_colormap,
 )
-from lcr_seg_ros.training.datasets.check import is_palette_png
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
+from lcr_seg_ros.training.datasets.image_files import is_palette_png
 from lcr_seg_ros.training.datasets.names import plain_name
 
 NEW = "new"

@@ -15,6 +15,7 @@ from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import (
     DEPTH_FOLDER,
+    HHA_FOLDER,
     INTRINSICS_FILE,
     LABEL_FOLDER,
     RGB_FOLDER,
@@ -22,6 +23,7 @@ from lcr_seg_ros.sources.folder import (
     write_png,
 )
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
+from lcr_seg_ros.training.datasets.manifest import MANIFEST_FILE
 from lcr_seg_ros.yaml_files import read_yaml
 
 
@@ -69,7 +71,9 @@ def load_grouping(target: str | LabelSet, source: LabelSet) -> tuple[LabelSet, n
 
 
 def relabel_folder(data: Path, out: Path, labels: LabelSet, table: npt.NDArray[np.uint8]) -> int:
-    """Copy a dataset folder with other mask ids; colour, depth, lists and intrinsics are hard links if possible.
+    """Copy a dataset folder with other mask ids; colour, depth, HHA, lists and intrinsics are hard links if possible.
+
+    The copy has no ``manifest.json``: it would hold the digests of the former label images.
 
     Args:
         data: dataset folder with labels.
@@ -87,13 +91,14 @@ def relabel_folder(data: Path, out: Path, labels: LabelSet, table: npt.NDArray[n
         raise SourceError(f"{data} has no {LABEL_FOLDER}/ to make other classes of")
     if out.resolve() == data.resolve():
         raise SourceError(f"--out {out} is the folder that is read: choose another")
+    (out / MANIFEST_FILE).unlink(missing_ok=True)  # of an earlier import into the same folder
     for name in tqdm(folder.names, desc="relabel", unit="frame", leave=False, disable=None):
         file = data / LABEL_FOLDER / f"{name}.png"
         image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         if image is None or image.ndim != 2 or image.dtype != np.uint8:
             raise SourceError(f"{file} is no 8-bit image of class ids: run check-data {data}")
         write_png(out / LABEL_FOLDER / f"{name}.png", table[image])
-    others = [p for f in (RGB_FOLDER, DEPTH_FOLDER) if (data / f).is_dir() for p in (data / f).iterdir()]
+    others = [p for f in (RGB_FOLDER, DEPTH_FOLDER, HHA_FOLDER) if (data / f).is_dir() for p in (data / f).iterdir()]
     for path in (*others, *data.glob("*.txt"), *data.glob(INTRINSICS_FILE)):
         _share(path, out / path.relative_to(data))
     write_label_set(out, labels)

@@ -29,7 +29,6 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 import scipy.io
-import yaml
 from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
@@ -38,21 +37,19 @@ from lcr_seg_ros.frame import CameraIntrinsics, UnsizedIntrinsics
 from lcr_seg_ros.labels import LABELS_FILE, LabelSet, folder_label_set
 from lcr_seg_ros.sources.folder import (
     DEPTH_FOLDER,
+    HHA_FOLDER,
     INTRINSICS_FILE,
     LABEL_FOLDER,
     NYUDV2_INTRINSICS,
     RGB_FOLDER,
     read_rgb,
     turns_photos,
+    write_intrinsics,
 )
-from lcr_seg_ros.training.datasets.check import is_palette_png
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
+from lcr_seg_ros.training.datasets.image_files import is_palette_png
 from lcr_seg_ros.training.datasets.manifest import PreparedFolder
-
-HHA_FOLDER = "hha"
-
-CROP_TOP, CROP_LEFT, CROP_HEIGHT, CROP_WIDTH = 45, 40, 425, 560
-"""Gupta et al. crop the white border: rows 46..470 and columns 41..600 of the 640x480 image, counted from 1, remain."""
+from lcr_seg_ros.training.datasets.nyudv2_crop import NYUDV2_WINDOW
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _VOID_255 = 255
@@ -146,17 +143,16 @@ def import_folder(
                 frame, depth=frame.depth if settings.depth else None, hha=frame.hha if settings.hha else None
             )
             _import_frame(wanted, folder, settings, may_have_255)
-    height, width = read_rgb(found.frames[0].rgb, turns_photos(out)).shape[:2]
-    if layout == "folder" and (source / INTRINSICS_FILE).is_file():
+    if settings.intrinsics is None and layout == "folder" and (source / INTRINSICS_FILE).is_file():
         replace_file(out / INTRINSICS_FILE, _read(source / INTRINSICS_FILE))
+    else:
+        height, width = read_rgb(found.frames[0].rgb, turns_photos(out)).shape[:2]
+        write_intrinsics(out, _camera(settings.intrinsics, width, height))
     if own_labels is not None:
         if settings.shifted:
             write_label_set(out, _shifted(own_labels))
         else:
             replace_file(out / LABELS_FILE, _read(source / LABELS_FILE))
-    own = layout == "folder" and (source / INTRINSICS_FILE).is_file()
-    if settings.intrinsics is not None or not own:
-        _write_intrinsics(out, settings.intrinsics, width, height)
     for name, members in found.lists.items():
         replace_file(out / f"{name}.txt", ("\n".join(members) + "\n").encode())
     return found
@@ -403,15 +399,12 @@ def _png(image: npt.NDArray[np.generic]) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
 
 
-def _write_intrinsics(
-    out: Path, intrinsics: CameraIntrinsics | UnsizedIntrinsics | None, width: int, height: int
-) -> None:
-    if isinstance(intrinsics, UnsizedIntrinsics):
-        intrinsics = intrinsics.scaled_to(width, height)
-    if intrinsics is None:
-        k = NYUDV2_INTRINSICS
-        if (width, height) == (CROP_WIDTH, CROP_HEIGHT):
-            k = replace(k, cx=k.cx - CROP_LEFT, cy=k.cy - CROP_TOP, width=width, height=height)
-        intrinsics = k.scaled_to(width, height)
-    values = {n: getattr(intrinsics, n) for n in ("fx", "fy", "cx", "cy", "width", "height")}
-    replace_file(out / INTRINSICS_FILE, yaml.safe_dump(values, sort_keys=False).encode())
+def _camera(given: CameraIntrinsics | UnsizedIntrinsics | None, width: int, height: int) -> CameraIntrinsics:
+    """The camera as given, else that of NYUDv2, for images of this size or, if given with a size, for that."""
+    if isinstance(given, CameraIntrinsics):
+        return given
+    if isinstance(given, UnsizedIntrinsics):
+        return given.scaled_to(width, height)
+    is_cropped = (width, height) == (NYUDV2_WINDOW.width, NYUDV2_WINDOW.height)
+    camera = NYUDV2_WINDOW.of_camera(NYUDV2_INTRINSICS) if is_cropped else NYUDV2_INTRINSICS
+    return camera.scaled_to(width, height)

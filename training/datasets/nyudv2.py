@@ -30,20 +30,18 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import scipy.io
-import yaml
 from tqdm import tqdm
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import read_text, replace_file
-from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.labels import LABELS_FILE, LabelSet
 from lcr_seg_ros.sources.folder import (
     DEPTH_FOLDER,
-    INTRINSICS_FILE,
     LABEL_FOLDER,
     NYUDV2_INTRINSICS,
     RGB_FOLDER,
     depth_to_millimetres,
+    write_intrinsics,
 )
 from lcr_seg_ros.training.datasets.download import RemoteFile
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
@@ -322,7 +320,7 @@ def prepare_nyudv2(
                 folder.write(name, dict(_encoded(data[index], index, name, rgb_format, tables)))
         if kept:
             log.info("%d of %d frames were there already", kept, len(indices))
-        _write_intrinsics(out, NYUDV2_INTRINSICS.scaled_to(*data.size))
+        write_intrinsics(out, NYUDV2_INTRINSICS.scaled_to(*data.size))
     if classes != 40:
         write_label_set(out, LabelSet.load("nyu4"))
     else:
@@ -374,11 +372,6 @@ def encode(image: npt.NDArray[np.generic], kind: str = "png") -> bytes:
     ok, data = cv2.imencode(f".{kind}", image, options)
     assert ok, f"{image.dtype} {image.shape} is what PNG and JPEG can hold"
     return data.tobytes()
-
-
-def _write_intrinsics(folder: Path, k: CameraIntrinsics) -> None:
-    values = {"fx": k.fx, "fy": k.fy, "cx": k.cx, "cy": k.cy, "width": k.width, "height": k.height}
-    replace_file(folder / INTRINSICS_FILE, yaml.safe_dump(values, sort_keys=False).encode())
 
 
 def _known_sha256(path: Path, remote: RemoteFile) -> str:

@@ -10,13 +10,12 @@ Images for windows are padded by ``PAD`` zeros on every side. A window that is c
 missing pixels, and no loop has to test for borders.
 """
 
-from lcr_seg_ros.hha.kernels.channels import angle_channel, height_channel, lowest_cm, sampled_heights_cm
 from lcr_seg_ros.hha.kernels.depth import disparity_and_inverse, ingest, pull, push
 from lcr_seg_ros.hha.kernels.gravity import count_normals, estimate_gravity, scatter_of_counted
-from lcr_seg_ros.hha.kernels.normals import gravity_normals, pool_2x2
+from lcr_seg_ros.hha.kernels.height import height_channel, lowest_cm, sampled_heights_cm
 from lcr_seg_ros.hha.kernels.planes import GRANULE, PAD
 from lcr_seg_ros.hha.kernels.smoothing import NOWHERE_M, count_steps, smooth
-from lcr_seg_ros.hha.kernels.windows import CELL_PAD, WINDOW_COLUMNS
+from lcr_seg_ros.hha.kernels.windows import CELL_PAD, WINDOW_COLUMNS, angle_channel, gravity_normals, pool_2x2
 
 __all__ = [
     "CELL_PAD",
