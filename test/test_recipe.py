@@ -129,6 +129,13 @@ def test_an_entry_typed_as_an_option_is_answered_with_how_entries_are_written() 
     assert "NAME=VALUE, as in optimizer.epochs=2" in answer.output
 
 
+@pytest.mark.parametrize("option", ["--workers=-1", "--threads=-1", "--devices=0", "--nodes=0"])
+def test_numbers_of_processes_and_threads_that_no_machine_has_are_refused(option: str) -> None:
+    answer = CliRunner().invoke(command, ["--data", ".", option])
+    assert answer.exit_code == 2
+    assert "is not in the range" in answer.output
+
+
 @pytest.mark.parametrize("entry", ["augmentation.crop_area=[0.2,1.0", "name='a", "name=2024-13-45"])
 def test_a_value_that_is_not_yaml_is_a_usage_error_with_its_text(entry: str) -> None:
     answer = CliRunner().invoke(command, ["--data", ".", entry])

@@ -63,7 +63,9 @@ Examples:
     "--cache", type=click.Path(path_type=Path), default=Path("runs/cache/hha"), show_default=True, help="computed HHA"
 )
 @click.option("--validate-every", default=5, show_default=True, help="epochs between validations")
-@click.option("--threads", default=0, help="CPU threads of a process; 0 leaves the choice to PyTorch")
+@click.option(
+    "--threads", type=click.IntRange(min=0), default=0, help="CPU threads of a process; 0 leaves the choice to PyTorch"
+)
 @click.option(
     "--accelerator",
     type=click.Choice(["auto", "cpu", "gpu"]),
@@ -71,9 +73,11 @@ Examples:
     show_default=True,
     help="auto: GPU if any",
 )
-@click.option("--devices", default=1, show_default=True, help="processes here: GPUs, or CPU processes")
-@click.option("--nodes", default=1, show_default=True, help="machines, under torchrun")
-@click.option("--workers", type=int, help="processes that load data  [default: 1]")
+@click.option(
+    "--devices", type=click.IntRange(min=1), default=1, show_default=True, help="processes here: GPUs, or CPU processes"
+)
+@click.option("--nodes", type=click.IntRange(min=1), default=1, show_default=True, help="machines, under torchrun")
+@click.option("--workers", type=click.IntRange(min=0), help="processes that load data  [default: 1]")
 @click.option(
     "--checkpoint-minutes",
     default=10.0,
