@@ -134,7 +134,7 @@ def test_a_dry_run_prints_commands_that_can_be_typed_and_makes_nothing(data: Pat
     lines = [shlex.split(line) for line in done.stdout.splitlines()]
     assert [line[:4] for line in lines] == [
         ["python", "-m", "lcr_seg_ros", word]
-        for word in ("train", "train", "export", "train", "train", "export", "quantize")
+        for word in (*["train"] * 3, "export", *["train"] * 3, "export", "quantize")  # three stages
     ]
     assert all(line[-1] == "optimizer.epochs=1" for line in lines if line[3] == "train")
     assert not (tmp_path / "out").exists()
