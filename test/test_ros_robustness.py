@@ -298,10 +298,15 @@ def test_25_cycles_of_activation_leave_no_thread_of_the_system_and_no_endpoint(p
 def test_a_subscriber_that_never_reads_holds_nobody_up(
     is_stopped: bool, peer: Peer, node: ChildProcess, environment: dict[str, str]
 ):
+    def subscribers() -> int:
+        return peer.count_subscribers("segmentation/overlay")
+
+    # One that was killed is counted until its lease ends, after 20 s.
+    assert peer.send_until(lambda: subscribers() == 0, lambda: None, 40.0), subscribers()
     command = [sys.executable, "-m", "lcr_seg_ros.ros.stalled_subscriber"]
     with ChildProcess("stalled", command, environment) as stalled:
         assert stalled.wait_for_line(SUBSCRIBED, START_S), stalled.last_lines()
-        assert peer.send_until(lambda: peer.count_subscribers("segmentation/overlay") == 1, lambda: None, 10.0)
+        assert peer.send_until(lambda: subscribers() == 1, lambda: None, 30.0), subscribers()
         assert peer.gets_masks()
         if is_stopped:
             os.kill(stalled.pid, signal.SIGSTOP)
