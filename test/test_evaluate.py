@@ -241,6 +241,14 @@ def test_flicker_needs_no_annotation_but_scores_do(model: Path, tmp_path: Path) 
     assert "at least two consecutive frames" in str(failed.exception)
 
 
+def test_only_the_frames_that_are_scored_need_labels(model: Path, tmp_path: Path) -> None:
+    first, *rest = frames()
+    write_folder([first, *(replace(item, labels=None) for item in rest)], tmp_path)
+    run("--model", model, "--data", tmp_path, "--limit", "1")
+    failed = run("--model", model, "--data", tmp_path, fails=True)
+    assert f"{len(rest)} of {len(rest) + 1} frames" in str(failed.exception)
+
+
 def test_a_model_can_be_scored_as_if_its_depth_were_poor_or_absent(data: Path, tmp_path: Path) -> None:
     model = make_tiny_bundle(tmp_path / "deep.lcrseg")
     segmenter, folder = load_segmenter(model), DatasetFolder(data, "val")

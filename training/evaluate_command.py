@@ -109,7 +109,7 @@ def command(
     if depth != "given" and not segmenter.bundle.input.uses_depth:
         raise click.UsageError(f"{model} looks at no depth: --depth {depth} would change nothing")
     if folder.has_labels:
-        DatasetFolder(data, split).require_labels()  # all frames whatever the limit: the check below reads all
+        folder.require_labels()
         tell_of_frames_seen(segmenter.bundle, data, split)
     window = NYUDV2_WINDOW if crop else None
     scores: dict[str, Any] = {"frames": len(folder)}

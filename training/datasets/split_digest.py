@@ -40,13 +40,16 @@ def digest_split(data: Path, split: str) -> dict[str, Any]:
 def digest_labels(data: Path, split: str | None) -> str:
     """The ``sha256`` of :func:`digest_split`, without reading colour and depth; for all frames if ``split`` is None.
 
+    A split with a frame that has no label image gives a digest too, which no training has: a training needs them all.
+
     Raises:
         SourceError: there is no such split.
     """
     labels = hashlib.sha256()
     for name in DatasetFolder(data, split).names:
         labels.update(name.encode())
-        labels.update((data / LABEL_FOLDER / f"{name}.png").read_bytes())
+        image = data / LABEL_FOLDER / f"{name}.png"
+        labels.update(image.read_bytes() if image.is_file() else b"")
     return labels.hexdigest()
 
 
