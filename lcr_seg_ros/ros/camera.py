@@ -20,7 +20,8 @@ from lcr_seg_ros.ros.camera_site import CameraSite, SharedParts
 from lcr_seg_ros.ros.diagnostics import diagnostic_status, status_name
 from lcr_seg_ros.ros.frame_statistics import WINDOW_S, FrameStatistics
 from lcr_seg_ros.ros.gravity_sources import GravityReading
-from lcr_seg_ros.ros.outputs import HHA, SegmentationOutputs
+from lcr_seg_ros.ros.output_topics import HHA
+from lcr_seg_ros.ros.outputs import SegmentationOutputs
 from lcr_seg_ros.ros.silence import explain_age
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from lcr_seg_ros.hha import GravityTracker
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.frame_statistics import GravityUsed
 from lcr_seg_ros.ros.gravity_sources import IMU_TOPIC, GravityReading, create_gravity_source
+from lcr_seg_ros.ros.output_topics import GRAVITY
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import Image
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from lcr_seg_ros.hha import GravityEstimate
     from lcr_seg_ros.ros.camera_site import CameraSite
 
-TOPIC = "segmentation/gravity"
 
 GRACE_S = 1.0
 """s. Images may come this much earlier than the source's data before a warning."""
@@ -47,7 +47,7 @@ class CameraGravity:
         self._tracker = self._new_tracker()
         self._tracked: CameraIntrinsics | None = None
         self._listens_since = time.monotonic()
-        self._publisher: Any = site.create_publisher(Vector3Stamped, TOPIC)
+        self._publisher: Any = site.create_publisher(Vector3Stamped, GRAVITY)
 
     @property
     def is_wanted(self) -> bool:

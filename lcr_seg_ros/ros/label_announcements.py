@@ -14,13 +14,13 @@ from std_msgs.msg import String
 
 from lcr_seg_ros.errors import LabelSetError
 from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.ros.output_topics import LABEL_INFO_JSON
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
 
 if TYPE_CHECKING:
     from rclpy.node import Node
     from std_msgs.msg import Header
 
-JSON_TOPIC = "segmentation/label_info_json"
 MAX_CHARACTERS = 1_000_000
 """Longest message read; 100 characters for each of 254 classes make 25 000."""
 
@@ -77,7 +77,7 @@ class AnnouncedLabels:
         topic: its name; default: relative to the node's own namespace.
     """
 
-    def __init__(self, node: Node, topic: str = JSON_TOPIC) -> None:
+    def __init__(self, node: Node, topic: str = LABEL_INFO_JSON) -> None:
         self._topic = topic
         self._messages = PolledSubscription(node, String, topic, LATCHED)
 

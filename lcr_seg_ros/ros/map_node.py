@@ -25,12 +25,10 @@ from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.label_announcements import AnnouncedLabels
 from lcr_seg_ros.ros.labelled_cloud import LabelledCloud, read_labelled_cloud, voxels_to_cloud
 from lcr_seg_ros.ros.map_parameters import declare_map_parameters
+from lcr_seg_ros.ros.output_topics import MAP, POINTS
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
 from lcr_seg_ros.ros.pose_sources import create_pose_source
 from lcr_seg_ros.ros.throttled_log import ThrottledLog
-
-POINTS_TOPIC = "segmentation/points"
-MAP_TOPIC = "segmentation/map"
 
 POLL_S = 0.02
 JUMP_BACK_NS = 1_000_000_000
@@ -61,11 +59,11 @@ class MapNode(Node):
         self._log = ThrottledLog(self.get_logger())
         self._poses = create_pose_source(self, p)
         self._clouds = PolledSubscription(
-            self, PointCloud2, POINTS_TOPIC, QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+            self, PointCloud2, POINTS, QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         )
         self._publisher = self.create_publisher(
             PointCloud2,
-            MAP_TOPIC,
+            MAP,
             QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
@@ -87,8 +85,8 @@ class MapNode(Node):
                 "x ahead, and the map lies on its side; of a camera that looks ahead it is [-1.5708, 0.0, -1.5708]"
             )
         self.get_logger().info(
-            f"mapping {self.resolve_topic_name(POINTS_TOPIC)} with poses from {p.pose_source}, voxels of "
-            f"{p.voxel_size:g} m, on {self.resolve_topic_name(MAP_TOPIC)}"
+            f"mapping {self.resolve_topic_name(POINTS)} with poses from {p.pose_source}, voxels of "
+            f"{p.voxel_size:g} m, on {self.resolve_topic_name(MAP)}"
         )
 
     def finish(self) -> bool:
@@ -236,9 +234,9 @@ class MapNode(Node):
         return f"no voxel of {clouds} has a class of class_filter: {', '.join(map(str, p.class_filter))}"
 
     def _why_silent(self) -> str:
-        topic = self.resolve_topic_name(POINTS_TOPIC)
+        topic = self.resolve_topic_name(POINTS)
         if not self.count_publishers(topic):
-            return f"nobody publishes {topic}: start `segment` with a model that sees depth, or remap {POINTS_TOPIC}"
+            return f"nobody publishes {topic}: start `segment` with a model that sees depth, or remap {POINTS}"
         return f"nothing comes on {topic}, which has a publisher: does the camera deliver, and is `segment` enabled?"
 
 

@@ -26,6 +26,7 @@ from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.progress import share_bar, waiting
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.frame_statistics import STAGES
+from lcr_seg_ros.ros.output_topics import CONFIDENCE, MASK, OVERLAY
 from lcr_seg_ros.ros.play_command import PUBLISHING, stop_on_signals
 from lcr_seg_ros.ros.process_status import megabytes, read_process_status
 from lcr_seg_ros.ros.processes import ChildProcess, ProcessWatch, isolated_ros_environment
@@ -277,9 +278,9 @@ def _observer(seen: _Seen) -> Node:
         seen.diagnostics.append({pair.key: pair.value for pair in message.status[0].values})
 
     node, reliable = Node("observer"), QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-    node.create_subscription(Image, "segmentation/mask", take_mask, reliable)
-    for topic in ("overlay", "confidence"):
-        node.create_subscription(Image, f"segmentation/{topic}", take_other, reliable)
+    node.create_subscription(Image, MASK, take_mask, reliable)
+    for topic in (OVERLAY, CONFIDENCE):
+        node.create_subscription(Image, topic, take_other, reliable)
     node.create_subscription(DiagnosticArray, "/diagnostics", take_diagnostics, reliable)
     return node
 

@@ -19,11 +19,8 @@ from sensor_msgs.msg import Image
 from lcr_seg_ros.image_encodings import color_to_array
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.diagnostics import camera_of
+from lcr_seg_ros.ros.output_topics import CONFIDENCE, HHA, MASK
 from lcr_seg_ros.ros.player import TRUTH_QOS, TRUTH_TOPIC, PublishedFrame
-
-MASK_TOPIC = "segmentation/mask"
-CONFIDENCE_TOPIC = "segmentation/confidence"
-HHA_TOPIC = "segmentation/hha"
 
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -142,7 +139,7 @@ class SegmentationObserver(Node):
         self._waiting_truths: OrderedDict[int, npt.NDArray[np.uint8]] = OrderedDict()
         self._pictures: OrderedDict[int, dict[str, npt.NDArray[np.uint8]]] = OrderedDict()
         self._picture_kinds: set[str] = set()
-        self.create_subscription(Image, MASK_TOPIC, self._receive_mask, RELIABLE)
+        self.create_subscription(Image, MASK, self._receive_mask, RELIABLE)
         if with_truth:
             self.create_subscription(Image, TRUTH_TOPIC, self._receive_truth, TRUTH_QOS)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._receive_diagnostics, RELIABLE)
@@ -168,9 +165,9 @@ class SegmentationObserver(Node):
         def keep(kind: str) -> Callable[[Image], None]:
             return lambda message: self._keep_picture(kind, message)
 
-        topics = {"rgb": (rgb_topic, BEST_EFFORT), "confidence": (CONFIDENCE_TOPIC, RELIABLE)}
+        topics = {"rgb": (rgb_topic, BEST_EFFORT), "confidence": (CONFIDENCE, RELIABLE)}
         if with_hha:
-            topics["hha"] = (HHA_TOPIC, RELIABLE)
+            topics["hha"] = (HHA, RELIABLE)
         self._picture_kinds = {"mask", *topics}
         for kind, (topic, qos) in topics.items():
             self.create_subscription(Image, topic, keep(kind), qos)

@@ -27,7 +27,17 @@ from lcr_seg_ros.image_encodings import LABEL_ENCODINGS
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.compat.vision_msgs import LabelInfoFormat
 from lcr_seg_ros.ros.conversions import array_to_image, segmentation_to_cloud
-from lcr_seg_ros.ros.label_announcements import JSON_TOPIC, labels_to_json
+from lcr_seg_ros.ros.label_announcements import labels_to_json
+from lcr_seg_ros.ros.output_topics import (
+    COLOR,
+    CONFIDENCE,
+    HHA,
+    LABEL_INFO_JSON,
+    LEGEND,
+    MASK,
+    OVERLAY,
+    POINTS,
+)
 from lcr_seg_ros.ros.parameters import keeps
 
 if TYPE_CHECKING:
@@ -36,14 +46,6 @@ if TYPE_CHECKING:
     from lcr_seg_ros.ros.camera_site import CameraSite
     from lcr_seg_ros.ros.parameters import SegmentParameters
     from lcr_seg_ros.segmenter import Segmentation
-
-MASK = "segmentation/mask"
-CONFIDENCE = "segmentation/confidence"
-COLOR = "segmentation/color"
-OVERLAY = "segmentation/overlay"
-POINTS = "segmentation/points"
-HHA = "segmentation/hha"
-LEGEND = "segmentation/legend"
 
 ALWAYS = {MASK: Image, CONFIDENCE: Image, COLOR: Image, OVERLAY: Image}
 OF_DEPTH = {POINTS: PointCloud2, HHA: Image}
@@ -63,7 +65,7 @@ class SegmentationOutputs:
         self._publishers: dict[str, Any] = {}
         latched = DurabilityPolicy.TRANSIENT_LOCAL
         self.use_labels(labels, with_depth)
-        forms = [LabelInfoFormat(JSON_TOPIC, String, labels_to_json), site.shared.label_info]
+        forms = [LabelInfoFormat(LABEL_INFO_JSON, String, labels_to_json), site.shared.label_info]
         self._label_infos = {
             form: site.create_publisher(form.message_type, form.topic, latched) for form in forms if form is not None
         }

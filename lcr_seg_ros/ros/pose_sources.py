@@ -17,6 +17,7 @@ from lcr_seg_ros.ros.compat.message_filters import stamp_ns as stamp_of
 from lcr_seg_ros.ros.compat.tf2 import KEPT, TransformBuffer, TransformError
 from lcr_seg_ros.ros.labelled_cloud import LabelledCloud, intrinsics_of
 from lcr_seg_ros.ros.orientation import rotation_of_rpy
+from lcr_seg_ros.ros.output_topics import GRAVITY
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 ODOMETRY_TOPIC = "odometry"
-GRAVITY_TOPIC = "segmentation/gravity"
 MAX_GAP_S = 0.5
 """s. Longest gap between two odometry messages across which poses are interpolated."""
 
@@ -211,7 +211,7 @@ class DepthPoses:
         from geometry_msgs.msg import Vector3Stamped
 
         self._gravity = PolledSubscription(
-            node, Vector3Stamped, GRAVITY_TOPIC, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+            node, Vector3Stamped, GRAVITY, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         )
         self._down = np.array([0.0, 1.0, 0.0])  # until the node publishes it: a level camera
         self._odometry: DepthOdometry | None = None

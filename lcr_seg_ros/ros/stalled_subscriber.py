@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 
+from lcr_seg_ros.ros.output_topics import CONFIDENCE, MASK, OVERLAY
+
 SUBSCRIBED = "subscribed"
 """The line that it prints once it has subscribed."""
 
-TOPICS = ("segmentation/mask", "segmentation/overlay", "segmentation/confidence")
+TOPICS = (MASK, OVERLAY, CONFIDENCE)
 
 
 def main() -> None:

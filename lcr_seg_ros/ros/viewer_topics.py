@@ -34,7 +34,8 @@ from lcr_seg_ros.image_encodings import (
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
-from lcr_seg_ros.ros.label_announcements import JSON_TOPIC, AnnouncedLabels
+from lcr_seg_ros.ros.label_announcements import AnnouncedLabels
+from lcr_seg_ros.ros.output_topics import CONFIDENCE, GRAVITY, HHA, LABEL_INFO_JSON, MASK
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
 from lcr_seg_ros.segmenter import Segmentation
 
@@ -97,9 +98,9 @@ class ViewedCamera:
         bases = {
             "rgb": OWN_TOPICS.rgb,
             "depth": OWN_TOPICS.depth,
-            "mask": "segmentation/mask",
-            "confidence": "segmentation/confidence",
-            "hha": "segmentation/hha",
+            "mask": MASK,
+            "confidence": CONFIDENCE,
+            "hha": HHA,
         }
         self._topics = {
             kind: transport_topic(self._topic(base), self._transports.get(kind, RAW)) for kind, base in bases.items()
@@ -107,8 +108,8 @@ class ViewedCamera:
         self.rgb_topic, self.mask_topic = self._topics["rgb"], self._topics["mask"]
         self._subscriptions: dict[str, PolledSubscription] = {}
         self._infos = self._subscribe(CameraInfo, self._topic(OWN_TOPICS.camera_info), _best_effort(1))
-        self._downs = self._subscribe(Vector3Stamped, self._topic("segmentation/gravity"), _best_effort(1))
-        self._announced = AnnouncedLabels(node, self._topic(JSON_TOPIC))
+        self._downs = self._subscribe(Vector3Stamped, self._topic(GRAVITY), _best_effort(1))
+        self._announced = AnnouncedLabels(node, self._topic(LABEL_INFO_JSON))
         self._waiting: dict[str, OrderedDict[int, Any]] = {kind: OrderedDict() for kind in IMAGES}
         self._seen_kinds: set[str] = set()
         self._polls_waited = 0

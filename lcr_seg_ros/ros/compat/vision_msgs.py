@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.compat import Choice
+from lcr_seg_ros.ros.output_topics import LABEL_INFO
 
 if TYPE_CHECKING:
     from std_msgs.msg import Header
-
-TOPIC = "segmentation/label_info"
 
 
 class LabelInfoFormat(NamedTuple):
@@ -38,7 +37,7 @@ def choose_label_info() -> tuple[LabelInfoFormat | None, Choice]:
             from vision_msgs.msg import LabelInfo
 
             _label_info(LabelSet.load("nyu40"), 0.0, LabelInfo().header)
-            return LabelInfoFormat(TOPIC, LabelInfo, _label_info), Choice("vision_msgs", True)
+            return LabelInfoFormat(LABEL_INFO, LabelInfo, _label_info), Choice("vision_msgs", True)
         except Exception as error:  # LabelInfo came with vision_msgs 4: older ones lack it
             reason = f"unusable: {type(error).__name__}: {error}"
     return None, Choice("vision_msgs", False, reason)

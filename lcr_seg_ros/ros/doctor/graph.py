@@ -24,7 +24,6 @@ from lcr_seg_ros.ros.doctor.compressed import as_image
 IMAGE, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 COMPRESSED, IMU = "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Imu"
 
-MASK_TOPIC = "segmentation/mask"
 MAX_TOPICS = 16
 """Image topics listened to at a time: a robot with more cameras names the one to look at."""
 MAX_ARRIVALS = 4000

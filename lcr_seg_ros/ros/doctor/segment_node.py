@@ -10,8 +10,9 @@ from lcr_seg_ros.bundle import shipped_models
 from lcr_seg_ros.compressed_images import RAW, transport_topic
 from lcr_seg_ros.ros.camera_topics import CameraTopics
 from lcr_seg_ros.ros.diagnostics import camera_of
-from lcr_seg_ros.ros.doctor.graph import COMPRESSED, IMAGE, MASK_TOPIC, GraphView
+from lcr_seg_ros.ros.doctor.graph import COMPRESSED, IMAGE, GraphView
 from lcr_seg_ros.ros.doctor.report import Check
+from lcr_seg_ros.ros.output_topics import MASK
 
 AREA = "node"
 
@@ -28,9 +29,7 @@ def check_segment_nodes(view: GraphView, camera: CameraTopics | None = None) -> 
         view: what was heard.
         camera: that was found, and that the line starts the node on which the report prints.
     """
-    nodes = sorted(
-        {node for topic, names in view.publishers.items() if topic.endswith(f"/{MASK_TOPIC}") for node in names}
-    )
+    nodes = sorted({node for topic, names in view.publishers.items() if topic.endswith(f"/{MASK}") for node in names})
     # A camera that one of the nodes hears is not what another one waits for.
     if camera is not None and set(nodes) & set(view.subscribers.get(_inputs(camera)[0], ())):
         camera = None
