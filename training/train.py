@@ -128,7 +128,7 @@ def train(
         callbacks: additional Lightning callbacks.
 
     Returns:
-        Path of the bundle.
+        Path of the bundle, which the first process alone has written.
 
     Raises:
         LcrSegError: data or recipe cannot be used, the loss is no longer finite, or memory does not suffice; says

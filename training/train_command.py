@@ -137,8 +137,16 @@ def command(
             command_line=sys.argv[1:],
             machine=Machine(accelerator, devices, nodes, threads, workers, checkpoint_minutes),
         )
-    echo_scores(ModelBundle.load(bundle).scores)
-    click.echo(f"model bundle: {bundle}")
+    if _is_first_process():  # the others have written no bundle, and may have no folder to find one in
+        echo_scores(ModelBundle.load(bundle).scores)
+        click.echo(f"model bundle: {bundle}")
+
+
+def _is_first_process() -> bool:
+    """Whether this is the first of the processes that share a training, over all machines."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return not rank_zero_only.rank
 
 
 @contextmanager
@@ -149,9 +157,7 @@ def _exclusive_run_folder(out: Path) -> Iterator[None]:
     Raises:
         LcrSegError: another process is training there.
     """
-    from lightning.pytorch.utilities import rank_zero_only
-
-    if rank_zero_only.rank:  # the first process of this training holds the lock
+    if not _is_first_process():  # which holds the lock
         yield
         return
     with exclusive(make_folder(out), LOCK):
