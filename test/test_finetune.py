@@ -168,6 +168,8 @@ def test_a_run_goes_on_from_the_model_on_the_folders_classes(model: Path, tmp_pa
     assert (bundle.input.mean, bundle.input.height, bundle.input.hha.floor) == (SPEC.mean, 64, "min")
     assert "3 of 4 classes kept" in bundle.training["start"]
     assert bundle.training["recipe"]["network"]["finetune"] == model.name
+    start = ModelBundle.load(model)
+    assert bundle.training["before"] == {"name": start.name, **start.training}, "how it began stays on record"
     assert DATA_NOTICE in bundle.notice
     # One step at a small rate has moved the weights, and not far.
     trained, stored = (

@@ -22,8 +22,8 @@ from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.calibrate import _most_likely, find_temperature, with_temperature, write_calibrated
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
-from lcr_seg_ros.training.datasets.split_digest import digest_labels, tell_of_frames_seen
-from lcr_seg_ros.training.evaluate import evaluate, load_segmenter, write_scored
+from lcr_seg_ros.training.datasets.split_digest import digest_labels, learned_splits, tell_of_frames_seen
+from lcr_seg_ros.training.evaluate import evaluate, load_segmenter, without_trial, write_scored
 from lcr_seg_ros.training.export_command import command as export
 from lcr_seg_ros.training.group import group_bundle, write_grouped
 from lcr_seg_ros.training.metrics import Reliability
@@ -260,6 +260,26 @@ def test_whoever_scores_or_calibrates_on_frames_that_a_model_learned_from_is_tol
     caplog.clear()
     tell_of_frames_seen(trained_on(model, "other"), data, "val")
     assert not caplog.messages
+
+
+def test_no_way_of_making_a_model_forgets_the_frames_that_it_learned_from(model: ModelBundle) -> None:
+    trial = replace(trained_on(of_recipe(model), "seen by the trial"), scores=SCORES)
+    first = with_trial(trained_on(of_recipe(model), "first"), trial)
+    again = replace(first, training={**trained_on(model, "second").training, "before": first.training})
+    assert learned_splits(again.training) == {"seen by the trial", "first", "second"}
+    assert learned_splits(without_trial(first.training)) == {"seen by the trial", "first"}
+    assert learned_splits({"rgb": again.training, "hha": trained_on(model, "third").training}) == {
+        *("seen by the trial", "first", "second", "third")
+    }
+
+
+def test_a_group_scored_on_frames_that_its_model_learned_from_says_so(
+    model: ModelBundle, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = replace(trained_on(of_recipe(model), digest_labels(data, "val")), scores=SCORES)
+    final = with_trial(trained_on(of_recipe(model), "all"), seen).save(tmp_path / "final.lcrseg")
+    write_scored(group_bundle(final, "nyu4", "coarse"), tmp_path / "out.lcrseg", data, "val", model.labels)
+    assert sum("these very frames" in message for message in caplog.messages) == 1
 
 
 def test_a_temperature_that_is_given_leaves_nothing_said_of_confidence_unless_it_is_measured(

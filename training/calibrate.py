@@ -144,4 +144,4 @@ def write_calibrated(model: str | Path, out: Path, data: Path, split: str) -> tu
     tell_of_frames_seen(bundle, data, split)
     with_temperature(bundle, 1.0)  # refuses what cannot be calibrated, before the frames are labelled
     temperature = find_temperature(bundle, DatasetFolder(data, split))
-    return temperature, write_scored(with_temperature(bundle, temperature), out, data, split)
+    return temperature, write_scored(with_temperature(bundle, temperature), out, data, split, told=True)

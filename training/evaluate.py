@@ -24,6 +24,7 @@ from lcr_seg_ros.sources.source import SourceFrame
 from lcr_seg_ros.training.datasets.folder_labels import refuse_other_classes, refuse_other_size
 from lcr_seg_ros.training.datasets.grouping import load_grouping
 from lcr_seg_ros.training.datasets.nyudv2_crop import NYUDV2_SHAPE, Window
+from lcr_seg_ros.training.datasets.split_digest import LEARNED, learned_splits, tell_of_frames_seen
 from lcr_seg_ros.training.metrics import (
     ConfusionMatrix,
     Reliability,
@@ -126,9 +127,16 @@ def evaluate_bundle(
 
 
 def write_scored(
-    bundle: ModelBundle, out: Path, data: Path | None, split: str | None, annotated: LabelSet | None = None
+    bundle: ModelBundle,
+    out: Path,
+    data: Path | None,
+    split: str | None,
+    annotated: LabelSet | None = None,
+    told: bool = False,
 ) -> dict[str, Any]:
     """Write a bundle, with its scores on a split if there is data. ``out`` is written only if everything succeeds.
+
+    Logs a warning if the model is known to have been trained on the split.
 
     Args:
         bundle: to write. Its scores on other splits are kept; but if its scores are those of its trial, the new ones
@@ -137,6 +145,7 @@ def write_scored(
         data: dataset folder, or None.
         split: name of a list in it, or None.
         annotated: see :func:`evaluate`.
+        told: the warning has been given already.
 
     Returns:
         The new scores by split; empty where nothing was scored.
@@ -148,6 +157,9 @@ def write_scored(
     scores: dict[str, Any] = {}
     if data is not None and split:
         folder = DatasetFolder(data, split)
+        folder.require_labels()
+        if not told:
+            tell_of_frames_seen(bundle, data, split)
         scores = {split: evaluate(Segmenter(bundle, create_backend(bundle)), folder, annotated=annotated).scores()}
         if "trial" in bundle.training:
             bundle = replace(bundle, training=without_trial(bundle.training), scores={})
@@ -156,8 +168,14 @@ def write_scored(
 
 
 def without_trial(training: dict[str, Any]) -> dict[str, Any]:
-    """A training record without its trial, for a model whose scores are no longer those of the trial."""
-    return {name: value for name, value in training.items() if name != "trial"}
+    """A training record without its trial, for a model whose scores are no longer those of the trial.
+
+    The trial's splits, all of which the model was trained on, stay known as such.
+    """
+    if "trial" not in training:
+        return training
+    rest = {name: value for name, value in training.items() if name != "trial"}
+    return rest | {LEARNED: sorted(learned_splits(training))}
 
 
 def evaluate(

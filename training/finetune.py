@@ -42,6 +42,7 @@ class FinetuningStart:
         mean, std: the normalisation that the weights were trained with, per channel in 0..255.
         notice: authors and terms of the weights.
         kept: names of the classes whose score weights were taken over; the others start at random.
+        training: the bundle's name and how it was made, for the run's record.
     """
 
     origin: str
@@ -49,6 +50,7 @@ class FinetuningStart:
     std: tuple[float, ...]
     notice: str
     kept: tuple[str, ...]
+    training: dict[str, Any]
 
 
 def finetuning_entries(model: str, data: Path, recipe: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +145,7 @@ def start_from_bundle(
         bundle.input.std,
         _notice(bundle, labels),
         kept,
+        {"name": bundle.name, **bundle.training},
     )
 
 

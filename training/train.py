@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Subset
 
+from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.files import make_folder, replace_file
 from lcr_seg_ros.labels import LabelSet
@@ -33,7 +34,7 @@ from lcr_seg_ros.training.curves import write_curves
 from lcr_seg_ros.training.data import SegmentationDataset
 from lcr_seg_ros.training.datasets.folder_labels import RELABEL, refuse_other_classes, refuse_unknown_ids
 from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE
-from lcr_seg_ros.training.datasets.split_digest import digest_split
+from lcr_seg_ros.training.datasets.split_digest import digest_split, tell_of_frames_seen
 from lcr_seg_ros.training.epoch_batches import EpochBatches
 from lcr_seg_ros.training.examples import (
     Example,
@@ -194,6 +195,7 @@ def train(
         "recipe": without_folders_in(recipe),
         "labels": labels.to_dict(),
         "start": start.origin if start else "random",
+        "before": start.training if isinstance(start, FinetuningStart) else None,
         "teacher": teacher.origin if teacher else None,
         "data": {"fit": fit, "splits": splits, "hha": HHA_MODE, "intrinsics": camera},
         "commit": _commit(),
@@ -201,6 +203,8 @@ def train(
         "processes": trainer.world_size,
         "command": [without_folders(argument) for argument in command_line],
     }
+    if recipe.network.finetune is not None and val:
+        tell_of_frames_seen(ModelBundle.load(recipe.network.finetune), data, val)
     if teacher and val and teacher.trained_on != module.record["data"]["splits"][fit]["sha256"]:
         log.warning(
             "the teacher, %s, was not trained on split %s alone: scores on %s may be too good", teacher.origin, fit, val

@@ -58,20 +58,39 @@ def is_same_split(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(one.get(key) == other.get(key) for key in {"frames", "sha256"} | (one.keys() & other.keys()))
 
 
+LEARNED = "learned"
+"""Entry of a training record: the digests of more splits that the weights learned from, see :func:`learned_splits`."""
+
+
+def learned_splits(training: dict[str, Any]) -> set[str]:
+    """The ``sha256`` of all splits that a model is known to have learned from.
+
+    These are its own, those of the models that it went on from (``before``), those of the models that were fused into
+    it (``rgb``, ``hha``) and, if it has a trial, all splits of its trial, also that which the trial was scored on.
+
+    Args:
+        training: the bundle's record.
+    """
+    data, trial = training.get("data", {}), training.get("trial") or {}
+    splits = [data.get("splits", {}).get(data.get("fit")), *(trial.get("data") or {}).get("splits", {}).values()]
+    learned = {facts["sha256"] for facts in splits if facts} | set(training.get(LEARNED, []))
+    for origin in ("before", "rgb", "hha"):
+        if isinstance(training.get(origin), dict):
+            learned |= learned_splits(training[origin])
+    return learned
+
+
 def tell_of_frames_seen(bundle: ModelBundle, data: Path, split: str | None) -> None:
     """Log a warning if a model is about to be scored or calibrated on frames that it was trained on.
 
     Args:
-        bundle: the model. If it has a trial, it was also trained on all splits of its trial.
+        bundle: the model.
         data, split: dataset folder and list of the frames; None for ``split``: all frames of the folder.
     """
-    splits = bundle.training.get("data", {}).get("splits", {})
-    fit = bundle.training.get("data", {}).get("fit")
     trial = bundle.training.get("trial")
-    of_trial = (trial or {}).get("data", {}).get("splits", {})
-    learned = {facts["sha256"] for facts in (splits.get(fit), *of_trial.values()) if facts}
-    frames = splits.get(fit, {}).get("frames")
-    if digest_labels(data, split) in learned:
+    own = bundle.training.get("data", {})
+    frames = own.get("splits", {}).get(own.get("fit"), {}).get("frames")
+    if digest_labels(data, split) in learned_splits(bundle.training):
         log.warning(
             "%s was trained on these very frames%s: what it scores there says nothing of others%s",
             bundle.name,
