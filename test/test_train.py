@@ -190,9 +190,12 @@ def test_inner_stages_are_supervised_by_labels_at_every_scale_through_classifier
 
     run = tmp_path / "run"
     arguments = [f"{name}={value}" for name, value in DEEPLY.items()]
-    bundle = train(rooms, run, "optimizer.epochs=1", *arguments, recipe="segnet_modern")
+    bundle = train(rooms, run, "optimizer.epochs=2", "--log-every", "1", *arguments, recipe="segnet_modern")
     with next((run / "log").glob("*/metrics.csv")).open() as file:
-        inner_losses = [float(row["loss/inner"]) for row in csv.DictReader(file) if row["loss/inner"]]
+        logged = [row for row in csv.DictReader(file) if row["loss/inner"]]
+    assert len(logged) == read_checkpoint(run / "last.ckpt")["global_step"] > 1
+    assert all(0 < float(row["constraint/mean_w"]) <= 1 for row in logged), "kernels are followed step by step"
+    inner_losses = [float(row["loss/inner"]) for row in logged]
     # Of four stages, each a chance of 1 in 40 at first, weighed by 0.3.
     assert inner_losses[0] == pytest.approx(4 * 0.3 * np.log(40), rel=0.5)
     assert read_checkpoint(run / "last.ckpt")["state_dict"].keys() >= {"inner_classifiers.0.weight"}
@@ -319,7 +322,8 @@ def test_frames_are_loaded_without_processes_where_the_machine_says_so_for_valid
 def test_label_images_of_another_label_set_are_refused(rooms: Path, tmp_path: Path) -> None:
     message = r"that label set nyu4 .4 classes. does not know: make a copy with `prepare"
     with pytest.raises(AssertionError, match=message):
-        train(rooms, tmp_path / "run", "labels=nyu4")
+        train(rooms, tmp_path / "run", "labels=nyu4", "--cache", tmp_path / "cache")
+    assert not (tmp_path / "cache").exists(), "no HHA was computed before"
 
 
 def test_frames_that_are_not_labelled_yet_are_named_before_anything_is_trained(rooms: Path, tmp_path: Path) -> None:

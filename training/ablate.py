@@ -26,10 +26,8 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import LABEL_FOLDER, DatasetFolder
 from lcr_seg_ros.training.ablate_grid import GridError, PlannedRun
 from lcr_seg_ros.training.datasets.folder_labels import (
-    RELABEL,
+    look_through_labels,
     refuse_other_classes,
-    refuse_other_size,
-    refuse_unknown_ids,
 )
 from lcr_seg_ros.training.datasets.split_digest import digest_split, is_same_split
 from lcr_seg_ros.training.evaluate import BOUNDARY_RADII_PX, evaluate, load_segmenter, measure_flicker
@@ -41,9 +39,6 @@ SECONDS, _UNKNOWN = "seconds.txt", "unknown\n"
 SECONDS_PER_MEGAPIXEL = {"fcn_lite": 2.6, "segnet": 25.0, "fcn32s": 30.0}
 """Training time per megapixel of images, forward and backward, on two CPU cores in float32: a rough guess. The first
 two are measured, that of FCN-32s is SegNet's scaled by the number of operations."""
-
-_LABELS_LOOKED_AT = 8
-"""Frames per split whose labels are checked before the grid starts; each training checks all of its own."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +141,7 @@ def _check_labels(data: Path, split: str, labels: LabelSet) -> None:
     if not folder.has_labels:
         raise SourceError(f"{data} has no {LABEL_FOLDER}/: training needs the classes of every pixel there")
     folder.require_labels()
-    frames = [folder[i] for i in range(0, len(folder), max(1, len(folder) // _LABELS_LOOKED_AT))]
-    for frame in frames:
-        refuse_other_size(frame, data)
-    images = (frame.labels for frame in frames if frame.labels is not None)
-    refuse_unknown_ids(images, labels, f"{data}, split {split}", RELABEL)
+    look_through_labels(folder, split, labels)
 
 
 def _check_models(recipe: Recipe) -> None:

@@ -67,7 +67,9 @@ Examples:
 @click.option(
     "--cache", type=click.Path(path_type=Path), default=Path("runs/cache/hha"), show_default=True, help="computed HHA"
 )
-@click.option("--validate-every", default=5, show_default=True, help="epochs between validations")
+@click.option(
+    "--validate-every", type=click.IntRange(min=1), default=5, show_default=True, help="epochs between validations"
+)
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="CPU threads; 0 leaves the choice to PyTorch")
 @click.argument("train_arguments", nargs=-1, metavar="[-- TRAIN-OPTIONS]")
 def command(

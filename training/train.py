@@ -32,7 +32,12 @@ from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.training.callbacks import LastCheckpoint, Previews, ProgressLine
 from lcr_seg_ros.training.curves import write_curves
 from lcr_seg_ros.training.data import SegmentationDataset
-from lcr_seg_ros.training.datasets.folder_labels import RELABEL, refuse_other_classes, refuse_unknown_ids
+from lcr_seg_ros.training.datasets.folder_labels import (
+    RELABEL,
+    look_through_labels,
+    refuse_other_classes,
+    refuse_unknown_ids,
+)
 from lcr_seg_ros.training.datasets.hha_cache import HHA_MODE
 from lcr_seg_ros.training.datasets.split_digest import digest_split, tell_of_frames_seen
 from lcr_seg_ros.training.epoch_batches import EpochBatches
@@ -104,6 +109,7 @@ def train(
     resume: bool = True,
     cache: Path = Path("runs/cache/hha"),
     validate_every: int = 5,
+    log_every: int = 20,
     command_line: Sequence[str] = (),
     machine: Machine = Machine(),
     callbacks: Sequence[Callback] = (),
@@ -124,6 +130,7 @@ def train(
         resume: go on from ``out/last.ckpt`` if it exists; False deletes it.
         cache: folder for computed HHA.
         validate_every: epochs between validations.
+        log_every: optimiser steps between rows of the log; at least one row is written each epoch.
         command_line: recorded in the bundle.
         machine: where the run takes place.
         callbacks: additional Lightning callbacks.
@@ -161,6 +168,8 @@ def train(
         refuse_another_teacher(out, before, teacher.origin if teacher else None)
     wears_depth = sees_hha and recipe.augmentation.worn_depth > 0
     refuse_other_classes(data, labels, "train with labels={file}")
+    for split in used:
+        look_through_labels(DatasetFolder(data, split), split, labels)
     examples = folder_examples(frames, cache, hha, keep_depth=wears_depth)
     if recipe.rooms.rooms:
         _refuse_rooms_of_other_classes(labels)
@@ -190,7 +199,7 @@ def train(
     dataset = SegmentationDataset(examples, recipe, labels, rooms, teacher=teacher.sees if teacher else None)
     batches = max(1, len(dataset) // recipe.optimizer.batch_size)
     steps = -(-batches // recipe.optimizer.accumulate)  # of the optimiser, in which the log interval is counted
-    trainer = _trainer(recipe, out, labels, validate_every, min(20, steps), machine, callbacks)
+    trainer = _trainer(recipe, out, labels, validate_every, min(log_every, steps), machine, callbacks)
     module.record = {
         "recipe": without_folders_in(recipe),
         "labels": labels.to_dict(),

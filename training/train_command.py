@@ -62,7 +62,16 @@ Examples:
 @click.option(
     "--cache", type=click.Path(path_type=Path), default=Path("runs/cache/hha"), show_default=True, help="computed HHA"
 )
-@click.option("--validate-every", default=5, show_default=True, help="epochs between validations")
+@click.option(
+    "--validate-every", type=click.IntRange(min=1), default=5, show_default=True, help="epochs between validations"
+)
+@click.option(
+    "--log-every",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="steps between rows of the log; 1 follows the kernels of the constraint step by step",
+)
 @click.option(
     "--threads", type=click.IntRange(min=0), default=0, help="CPU threads of a process; 0 leaves the choice to PyTorch"
 )
@@ -80,6 +89,7 @@ Examples:
 @click.option("--workers", type=click.IntRange(min=0), help="processes that load data  [default: 1]")
 @click.option(
     "--checkpoint-minutes",
+    type=click.FloatRange(min=0),
     default=10.0,
     show_default=True,
     help="between checkpoints within an epoch; 0: at its end only",
@@ -96,6 +106,7 @@ def command(
     resume: bool,
     cache: Path,
     validate_every: int,
+    log_every: int,
     threads: int,
     accelerator: str,
     devices: int,
@@ -134,6 +145,7 @@ def command(
             resume=resume,
             cache=cache,
             validate_every=validate_every,
+            log_every=log_every,
             command_line=sys.argv[1:],
             machine=Machine(accelerator, devices, nodes, threads, workers, checkpoint_minutes),
         )

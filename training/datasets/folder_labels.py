@@ -15,7 +15,7 @@ import yaml
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.labels import LABELS_FILE, LabelSet, folder_label_set
-from lcr_seg_ros.sources.folder import LABEL_FOLDER
+from lcr_seg_ros.sources.folder import LABEL_FOLDER, DatasetFolder
 from lcr_seg_ros.sources.source import SourceFrame
 
 RELABEL = (
@@ -23,6 +23,8 @@ RELABEL = (
     "from 0 and 255 is void, make the copy with `prepare import --shifted`"
 )
 """Advice for label images of another label set."""
+LOOKED_AT = 8
+"""About so many frames are checked by :func:`look_through_labels`, evenly spread."""
 
 
 def write_label_set(folder: Path, labels: LabelSet) -> None:
@@ -72,6 +74,24 @@ def refuse_other_size(item: SourceFrame, data: Path) -> None:
             f"frame {item.name}: the label image is {columns}x{rows} pixels ({data / LABEL_FOLDER / item.name}.png), "
             f"the colour image {width}x{height}: give labels of the image's size; `check-data {data}` lists all such"
         )
+
+
+def look_through_labels(folder: DatasetFolder, split: str, labels: LabelSet) -> None:
+    """Check a few frames of a split, before minutes are spent on all of them; a training then checks each.
+
+    Args:
+        folder: the frames of the split, all labelled.
+        split: its name, for the message.
+        labels: the label set that they would be read with.
+
+    Raises:
+        SourceError: a label image has another size than its frame, or ids that the label set does not have.
+    """
+    frames = [folder[i] for i in range(0, len(folder), max(1, len(folder) // LOOKED_AT))]
+    for frame in frames:
+        refuse_other_size(frame, folder.path)
+    images = (frame.labels for frame in frames if frame.labels is not None)
+    refuse_unknown_ids(images, labels, f"{folder.path}, split {split}", RELABEL)
 
 
 def refuse_unknown_ids(images: Iterable[npt.NDArray[np.uint8]], labels: LabelSet, where: str, remedy: str) -> None:
