@@ -14,7 +14,7 @@ Examples:
   python -m lcr_seg_ros export --run runs/nyu40 --data nyudv2 --out nyu40.lcrseg
   python -m lcr_seg_ros export --fuse segnet-rgb.lcrseg segnet-hha.lcrseg --out segnet.lcrseg
   python -m lcr_seg_ros export --model mine.lcrseg --calibrate --data mine --out calibrated.lcrseg
-  python -m lcr_seg_ros export --model nyu40 --group nyu4 --data nyudv2 --out nyu4.lcrseg
+  python -m lcr_seg_ros export --model nyu40 --group nyu4 --out nyu4.lcrseg
   python -m lcr_seg_ros export --model nyu40 --height 208 --out nyu40-208.lcrseg
   python -m lcr_seg_ros export --model runs/all/model.lcrseg --trial nyu40_fit.lcrseg --out nyu40.lcrseg"""
 )
