@@ -85,6 +85,14 @@ def test_the_reference_names_every_parameter_command_recipe_and_class(site: Path
         assert not [name for name in names if name not in text], page
 
 
+def test_every_entry_of_a_recipe_has_a_meaning(site: Path) -> None:
+    rows = re.findall(r"<tr>(.*?)</tr>", (site / "reference" / "recipes.html").read_text(encoding="utf-8"), re.DOTALL)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in rows]
+    entries = [row for row in cells if len(row) == 5]
+    assert len(entries) > 60
+    assert not [row[0] for row in entries if not row[4].strip()]
+
+
 def test_the_page_of_topics_has_every_topic_that_the_node_names() -> None:
     page = (DOCS / "reference" / "topics.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `([\w/~]+)`", page, re.MULTILINE))

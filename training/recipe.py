@@ -58,13 +58,24 @@ class NetworkRecipe(_Section):
 class HhaRecipe(_Section):
     """How HHA is computed, in training and on the robot; see lcr_seg_ros.hha.HhaSettings."""
 
-    floor: Literal["min", "robust"] = "robust"
-    smoothing: Literal["off", "auto", "on"] = "auto"
-    gravity_estimate: Literal["reference", "refined"] = "refined"
+    floor: Literal["min", "robust"] = Field(
+        "robust",
+        description="where heights count from. min: the lowest point, as Gupta et al.; robust: a low percentile, which "
+        "does not depend on one pixel",
+    )
+    smoothing: Literal["off", "auto", "on"] = Field(
+        "auto",
+        description="of depth that comes in steps, before its normals are computed; auto: where steps are coarse",
+    )
+    gravity_estimate: Literal["reference", "refined"] = Field(
+        "refined", description="reference: the ten iterations of Gupta et al.; refined: more of them, which end closer"
+    )
 
 
 class InputRecipe(_Section):
-    modality: Literal["rgb", "hha", "rgb_hha"] = "rgb_hha"
+    modality: Literal["rgb", "hha", "rgb_hha"] = Field(
+        "rgb_hha", description="what the network sees: colour, HHA (of depth), or both as six channels"
+    )
     height: int = Field(240, ge=32, description="pixels")
     width: int = Field(320, ge=32, description="pixels")
     hha: HhaRecipe = HhaRecipe()
@@ -102,10 +113,10 @@ class AugmentationRecipe(_Section):
         description="enlarge by a random factor and cut the network's size out, instead of crop_area and crop_aspect; "
         "below 1 the image gets a void border",
     )
-    brightness: float = Field(0.3, ge=0)
-    contrast: float = Field(0.3, ge=0)
-    saturation: float = Field(0.3, ge=0)
-    hue: float = Field(0.05, ge=0, le=0.5)
+    brightness: float = Field(0.3, ge=0, description="colour is multiplied by 1 - this to 1 + this")
+    contrast: float = Field(0.3, ge=0, description="the same for differences from the mean grey")
+    saturation: float = Field(0.3, ge=0, description="the same for differences from grey")
+    hue: float = Field(0.05, ge=0, le=0.5, description="hue is turned by up to this share of the colour circle")
     worn_depth: float = Field(
         0.0, ge=0, le=1, description="probability that HHA is that of depth with another camera's noise and holes"
     )
@@ -125,15 +136,23 @@ class AugmentationRecipe(_Section):
 class ConstraintRecipe(_Section):
     """The contextual constraint: its own arguments, where it is applied, and how its kernels are trained."""
 
-    init: Literal["difference", "kirsch"] = "difference"
-    init_norm: float = Field(0.5, gt=0)
-    sigma: float = Field(0.25, gt=0)
+    init: Literal["difference", "kirsch"] = Field(
+        "difference", description="kernels at the start: a pixel minus one neighbour, or Kirsch's edge operators"
+    )
+    init_norm: float = Field(0.5, gt=0, description="sum of squares of each kernel at the start; Eq. 9 is least at 0.5")
+    sigma: float = Field(
+        0.25, gt=0, description="of Eq. 6: the larger, the stronger an edge must be for labels to change freely there"
+    )
     weight: float = Field(20.0, ge=0, description="lambda; with reduction 'mean' beside a mean cross-entropy")
-    alpha: float = 1000.0
-    beta: float = 1000.0
-    reduction: Literal["mean", "sum"] = "mean"
-    learnable: bool = True
-    detach_weights: bool = False
+    alpha: float = Field(1000.0, description="of Eq. 9: keeps kernels from vanishing")
+    beta: float = Field(1000.0, description="of Eq. 9: keeps kernels from growing")
+    reduction: Literal["mean", "sum"] = Field(
+        "mean", description="sum: Eq. 7 to the letter; mean: divided by classes, kernels and pixels"
+    )
+    learnable: bool = Field(True, description="false keeps the kernels as they start")
+    detach_weights: bool = Field(
+        False, description="true: kernels learn from the change of the labels alone, not from W (Eq. 6) as well"
+    )
     guide: Literal["auto", "rgb", "hha"] = Field(
         "auto", description="image that W is computed from; auto: HHA for a network that sees HHA alone, else colour"
     )
@@ -202,13 +221,15 @@ class LossRecipe(_Section):
 
 
 class OptimizerRecipe(_Section):
-    name: Literal["adamw", "sgd"] = "adamw"
-    epochs: int = Field(40, ge=1)
+    name: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or SGD with momentum")
+    epochs: int = Field(40, ge=1, description="passes over the training frames")
     batch_size: int = Field(8, ge=1, description="images of a step, all processes together")
     accumulate: int = Field(1, ge=1, description="steps whose gradients are averaged before the weights move")
     learning_rate: float = Field(1e-3, gt=0, description="the highest of the schedule")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    schedule: Literal["one_cycle", "poly", "cosine", "constant"] = "one_cycle"
+    schedule: Literal["one_cycle", "poly", "cosine", "constant"] = Field(
+        "one_cycle", description="of the learning rate after its warm-up; one_cycle falls as a cosine, to nearly 0"
+    )
     poly_power: float = Field(0.9, gt=0, description="of poly: rate times (1 - t) ** power, t from 0 to 1")
     warmup_share: float = Field(
         0.1, ge=0, lt=1, description="share of the training over which the rate grows; constant has none"
@@ -220,14 +241,16 @@ class OptimizerRecipe(_Section):
     )
     gradient_clip: float = Field(5.0, ge=0, description="largest norm of the network's gradient; 0: any")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="of the running mean of the weights; 0 keeps the last ones")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        "32-true", description="bf16-mixed is quicker on GPUs and on CPUs with AMX; 16-mixed on older GPUs"
+    )
 
 
 class RoomsRecipe(_Section):
     """Rendered rooms mixed into the training set."""
 
     rooms: int = Field(0, ge=0, description="how many rooms")
-    frames_per_room: int = Field(4, ge=1)
+    frames_per_room: int = Field(4, ge=1, description="evenly spread over the path of the camera")
     per_epoch: int = Field(0, ge=0, description="rendered frames drawn each epoch")
     first_seed: int = Field(1000, ge=0, description="the demo's room is seed 0 and is never trained on")
 
@@ -235,9 +258,9 @@ class RoomsRecipe(_Section):
 class Recipe(_Section):
     """One training run. The recipe of a baseline differs from that of the method in ``loss`` only."""
 
-    name: str
-    labels: str = "nyu40"
-    seed: int = 0
+    name: str = Field(description="of the model, and of the run folder unless --out says another")
+    labels: str = Field("nyu40", description="label set: a shipped name, or a YAML file")
+    seed: int = Field(0, description="of everything random: first weights, order of frames, augmentation, dropout")
     network: NetworkRecipe = NetworkRecipe()
     input: InputRecipe = InputRecipe()
     augmentation: AugmentationRecipe = AugmentationRecipe()
