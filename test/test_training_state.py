@@ -18,10 +18,15 @@ import training_run
 from forked_commands import Finished, ended, run_function, start_function
 from shared_data import ROOT
 
+from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.epoch_batches import EpochBatches
 from lcr_seg_ros.training.export_run import read_checkpoint
+from lcr_seg_ros.training.module import SegmentationTraining
+from lcr_seg_ros.training.processes import tell_of_separate_batch_norms
+from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.train import Machine, _trainer
 
 SMALL = ("input.height=48", "input.width=64", "rooms.rooms=0", "optimizer.batch_size=2", "optimizer.epochs=2")
 
@@ -130,10 +135,30 @@ def test_two_processes_may_leave_the_outer_decoder_out_of_early_epochs(rooms: Pa
     )
     done = run(rooms, tmp_path / "run", *entries, processes=2)
     assert done.returncode == 0, done.output[-3000:]
+    assert done.output.count("statistics of batch norms from its own share") == 1
     checkpoint = read_checkpoint(tmp_path / "run" / "last.ckpt")
     assert checkpoint["lcr_seg_ros"]["record"]["processes"] == 2
     assert checkpoint["global_step"] == 6
     assert (tmp_path / "run" / "model.lcrseg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("processes", "entries", "is_told"),
+    [
+        (2, {}, True),
+        (1, {}, False),
+        (2, {"network.freeze_batch_norm": True}, False),
+        (2, {"network.name": "fcn32s", "network.arguments": {"width": 8}}, False),  # has no batch norms
+    ],
+)
+def test_it_is_told_where_processes_take_the_statistics_of_batch_norms_each_for_itself(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, processes: int, entries: dict[str, object], is_told: bool
+) -> None:
+    recipe, labels = Recipe.load("nyu40-rgb", {"network.imagenet": False, **entries}), LabelSet.load("nyu40")
+    trainer = _trainer(recipe, tmp_path, labels, 1, 1, Machine("cpu", devices=processes), ())
+    tell_of_separate_batch_norms(trainer, SegmentationTraining(recipe, labels, torch.ones(40)).network)
+    told = "each of the 2 processes takes the statistics of batch norms from its own share of a batch"
+    assert (told in caplog.text) == is_told
 
 
 def test_batches_are_a_function_of_seed_and_epoch() -> None:
