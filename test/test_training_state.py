@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -125,6 +126,29 @@ def test_two_processes_end_with_the_weights_of_one_with_the_same_batch(rooms: Pa
         assert torch.allclose(value, two["state_dict"][name], rtol=1e-5, atol=1e-5), name
     moved = one["state_dict"]["network.score.bias"] - two["state_dict"]["network.score.bias"]
     print(f"largest difference of a bias of the score layer: {moved.abs().max():.2g}")
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_share_the_run_folder_do_not_go_on_from_different_places(
+    rooms: Path, whole: Path, tmp_path: Path
+) -> None:
+    """Two folders stand for those of two machines; the second has no checkpoint."""
+    outs, logs = [tmp_path / "0", tmp_path / "1"], [tmp_path / "rank0", tmp_path / "rank1"]
+    outs[0].mkdir()
+    shutil.copy(whole / "last.ckpt", outs[0])
+    port = free_port()
+    shares = [
+        start_function(training_run.share, [rank, port, rooms, out, 0, 0, 2, *SMALL], log)
+        for rank, (out, log) in enumerate(zip(outs, logs, strict=True))
+    ]
+    for process, log, out in zip(shares, logs, outs, strict=True):
+        done = ended(process, log)
+        assert done.returncode != 0
+        assert f"find different last.ckpt in {out} (process 0 would go on at epoch 3, batch 1, " in done.output
+        assert (
+            "process 1 finds none): is it a folder that all machines share? Give such a folder as --out" in done.output
+        )
+    assert not (outs[0] / "model.lcrseg").exists()
 
 
 @pytest.mark.slow
