@@ -234,7 +234,8 @@ def test_a_folder_made_of_other_files_is_not_gone_on_with(official: OfficialFile
 def test_a_cut_or_foreign_file_is_answered_with_what_to_do(official: OfficialFiles, tmp_path: Path) -> None:
     cut = tmp_path / "cut.mat"
     cut.write_bytes(official.mat.read_bytes()[: official.mat.stat().st_size // 2])
-    with pytest.raises(SourceError, match=r"no whole HDF5 file .*download cut off"):
+    said = rf"no whole HDF5 file .* it has {cut.stat().st_size} bytes, the published one 2972037809.*download cut off"
+    with pytest.raises(SourceError, match=said):
         prepare(replace(official, mat=cut), tmp_path / "out")
     with pytest.raises(SourceError, match="no whole HDF5 file"):
         prepare(replace(official, mat=official.splits), tmp_path / "out")
@@ -319,9 +320,10 @@ class Publisher:
         if request.path == "/missing":
             request.send_error(404)
             return
-        start = 0
+        start, end = 0, len(self.content)
         if wanted and self.ranges and request.headers.get("If-Range", self.tag) == self.tag:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start, end = int(first), int(last or len(self.content) - 1) + 1
             if start >= len(self.content):
                 request.send_response(416)
                 request.send_header("Content-Range", f"bytes */{len(self.content)}")
@@ -329,10 +331,10 @@ class Publisher:
                 request.end_headers()
                 return
             request.send_response(206)
-            request.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
+            request.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(self.content)}")
         else:
             request.send_response(200)
-        body = self.content[start:]
+        body = self.content[start:end]
         request.send_header("Content-Length", str(len(body)))
         request.send_header("ETag", self.tag)
         request.end_headers()
@@ -397,6 +399,29 @@ def test_a_server_without_ranges_sends_it_all_again(publisher: Publisher, tmp_pa
 def test_a_part_that_was_complete_is_taken_as_it_is(publisher: Publisher, tmp_path: Path) -> None:
     (tmp_path / "data.mat.part").write_bytes(publisher.content)
     assert download(remote(publisher), tmp_path).read_bytes() == publisher.content
+
+
+@pytest.mark.parametrize("kept", [0, 1000, 600_000])
+def test_a_file_that_other_means_left_short_is_gone_on_with(publisher: Publisher, tmp_path: Path, kept: int) -> None:
+    (tmp_path / "data.mat").write_bytes(publisher.content[:kept])
+    (tmp_path / "data.mat.part.json").write_text('{"validator": "of another file"}')
+    assert download(remote(publisher), tmp_path).read_bytes() == publisher.content
+    assert publisher.asked[-1] == (f"bytes={kept}-" if kept else None)
+    assert [p.name for p in tmp_path.iterdir()] == ["data.mat"]
+
+
+def test_a_longer_part_of_our_own_is_gone_on_with_instead(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "data.mat").write_bytes(publisher.content[:1000])
+    (tmp_path / "data.mat.part").write_bytes(publisher.content[:600_000])
+    assert download(remote(publisher), tmp_path).read_bytes() == publisher.content
+    assert publisher.asked[-1] == "bytes=600000-"
+
+
+def test_a_short_file_stays_as_it_is_where_the_server_cannot_be_asked(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "data.mat").write_bytes(publisher.content[:1000])
+    with pytest.raises(SourceError, match=r"has 1000 bytes, the published data\.mat has 1000000, and http.* 404"):
+        download(remote(publisher, "missing"), tmp_path)
+    assert (tmp_path / "data.mat").read_bytes() == publisher.content[:1000]
 
 
 def test_another_content_than_the_published_does_not_stay(publisher: Publisher, tmp_path: Path) -> None:

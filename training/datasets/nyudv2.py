@@ -117,7 +117,9 @@ class LabeledFile:
             self._file = h5py.File(path, "r", rdcc_nbytes=64 << 20, rdcc_nslots=100_003)
         except OSError as error:
             raise SourceError(
-                f"{path} is no whole HDF5 file ({error}): was its download cut off? --download goes on with one"
+                f"{path} is no whole HDF5 file ({error}; it has {path.stat().st_size} bytes, the published one "
+                f"{LABELED.size}): was its download cut off? `--download --downloads FOLDER` without --mat goes on "
+                f"with one that lies in FOLDER as {LABELED.name}"
             ) from error
         self.path = path
         try:
