@@ -25,6 +25,7 @@ import yaml
 
 pytest.importorskip("h5py", reason="preparing NYUDv2 needs the extra: pip install 'lcr_seg_ros[train]'")
 import scipy.io
+import scipy.sparse
 from click.testing import CliRunner
 from command_line import run
 from nyudv2_files import CLASS_OF_RAW, OfficialFiles, raw_name, write_files, write_official_files
@@ -254,6 +255,38 @@ def test_splits_of_another_data_set_are_refused(official: OfficialFiles, tmp_pat
     scipy.io.savemat(tmp_path / "both.mat", {"trainNdxs": [[1], [2]], "testNdxs": [[2], [3]]})
     with pytest.raises(SourceError, match="1 frames in both train and test, first 2"):
         read_splits(tmp_path / "both.mat", 6)
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ([[1], [3], [3]], r"trainNdxs lists frame 3 twice \(1 repetitions\)"),
+        ([[1.0], [2.5]], r"trainNdxs must hold frame indices, whole numbers, got 2\.5"),
+        ([[1.0], [np.nan]], r"trainNdxs must hold frame indices, whole numbers, got nan"),
+        ([[1.0], [np.inf]], r"trainNdxs must hold frame indices, whole numbers, got inf"),
+        ("00001", r"trainNdxs must hold frame indices, whole numbers, got '00001' of type <U5"),
+        (np.array([["1", "3"]], object), r"trainNdxs must hold frame indices, whole numbers, got .*1.* of type object"),
+        (scipy.sparse.eye(3).tocsc(), r"trainNdxs must hold frame indices, whole numbers, got a csc_"),
+    ],
+)
+def test_splits_that_are_no_frame_indices_are_refused_with_the_value(tmp_path: Path, train: object, said: str) -> None:
+    file = tmp_path / "splits.mat"
+    scipy.io.savemat(file, {"trainNdxs": train, "testNdxs": [[2], [4]]})
+    with pytest.raises(SourceError, match=rf"splits\.mat: {said}"):
+        read_splits(file, 6)
+
+
+def test_indices_may_be_doubles_as_matlab_stores_numbers_and_other_lists_than_the_official_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, order = tmp_path / "splits.mat", np.random.default_rng(0).permutation(np.arange(1.0, 1450.0))
+    scipy.io.savemat(file, {"trainNdxs": order[:795, None], "testNdxs": order[795:, None]})
+    splits = read_splits(file, 1449)
+    assert splits["train"] == sorted(order[:795].astype(int).tolist())
+    assert not caplog.records
+    scipy.io.savemat(file, {"trainNdxs": order[:794, None], "testNdxs": order[795:, None]})
+    read_splits(file, 1449)
+    assert "has 794 train and 654 test frames, the official one has 795 and 654" in caplog.text
 
 
 def test_a_mapping_of_other_classes_is_refused(official: OfficialFiles, tmp_path: Path) -> None:
