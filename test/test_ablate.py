@@ -679,6 +679,37 @@ def test_the_papers_tables_stand_beside_ours(
     assert other == "| FCN-32s HHA with the constraint | 60.7 | - | 45.3 | - | 32.0 | - | 47.9 | - |"
 
 
+def test_the_papers_tables_beside_ours_are_a_csv_file_too(
+    finished: tuple[Grid, list[PlannedRun], dict[str, RunResult]], tmp_path: Path
+) -> None:
+    grid, runs, results = finished
+    results.pop(runs[0].digest)
+    write_ablation_report(tmp_path, grid, runs, results, {}, [])
+    with (tmp_path / "tables.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    heads = ["table", "row", "score", "published", *grid.axes, "ours_mean", "ours_deviation", "runs"]
+    assert list(rows[0]) == heads
+    assert len({row["table"] for row in rows}) == 3
+
+    def cells(method: str, score: str) -> list[str]:
+        (row,) = [r for r in rows if r["row"] == method and r["score"] == score and r["table"].startswith("Table 3")]
+        return [row[head] for head in ("published", "loss", "ours_mean", "ours_deviation", "runs")]
+
+    assert cells("SegNet RGB with the constraint", "mean_iou") == ["22.3", "learned", "23.0000", "1.7321", "3"]
+    assert cells("SegNet RGB", "mean_iou") == ["14.2", "none", "23.0000", "1.4142", "2"]
+    assert cells("SegNet HHA", "mean_iou") == ["21.0", "", "", "", "0"], "this grid has no HHA"
+    (quoted,) = [
+        r for r in rows if r["row"] == "Gupta et al. (quoted)" and r["score"] == "mean_acc" and "1:" in r["table"]
+    ]
+    assert (quoted["published"], quoted["runs"]) == ("", "0")
+
+
+def test_without_published_tables_there_is_no_such_file(tmp_path: Path) -> None:
+    grid = Grid.load("lambda_sweep")
+    write_ablation_report(tmp_path, grid, plan(grid), {}, {}, [])
+    assert not (tmp_path / "tables.csv").exists()
+
+
 def test_an_unfinished_ablation_has_a_report_too(
     finished: tuple[Grid, list[PlannedRun], dict[str, RunResult]], tmp_path: Path
 ) -> None:

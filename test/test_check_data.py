@@ -119,6 +119,16 @@ def test_classes_counted_from_0_with_void_255_are_an_error(folder: Path) -> None
     assert "--shifted" in finding(report, "shifted_labels").advice
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_binary_mask_is_called_one_and_255_is_to_become_the_id_of_its_class(folder: Path, count: int) -> None:
+    change(folder, "label40", lambda x: np.where(x > 2, 255, 0).astype(np.uint8))
+    report = check_folder(folder, replace(LABELS, classes=LABELS.classes[:count]))
+    assert codes(report) == {"binary_mask"}
+    assert "0 and 255 are the only ids" in finding(report, "binary_mask").text
+    assert "class for 255: 1 where labels.yaml names that class alone" in finding(report, "binary_mask").advice
+    assert "--shifted" not in finding(report, "binary_mask").advice
+
+
 def test_classes_counted_from_0_without_void_are_suspected(folder: Path) -> None:
     change(folder, "label40", lambda x: np.maximum(x, 1) - np.uint8(1))
     assert "perhaps_shifted" in codes(check_folder(folder, LABELS), "warning")
@@ -140,15 +150,68 @@ def test_ids_that_name_no_class_are_an_error(folder: Path) -> None:
     assert "ids 77 name no class" in finding(report, "unknown_id").text
 
 
+def test_where_nobody_says_what_ids_mean_few_classes_with_a_frequent_0_may_be_classes_of_ones_own(folder: Path) -> None:
+    nyu40 = LabelSet.load("nyu40")
+    report = check_folder(folder, nyu40, assumed=True)
+    found = finding(report, "assumed_labels")
+    assert found.severity == "warning"
+    assert "ids are taken for the 40 classes of nyu40, of which only 5 occur (1 wall, 2 floor, " in found.text
+    assert "and 0 for void (" in found.text
+    assert "write them into labels.yaml" in found.advice
+    assert "assumed_labels" not in codes(check_folder(folder, nyu40), "warning"), "the user has named them"
+    assert "there is no labels.yaml" in CliRunner().invoke(command, [str(folder)]).output
+
+    change(folder, "label40", lambda x: np.where(x == 0, 1, x).astype(np.uint8))
+    assert "assumed_labels" not in codes(check_folder(folder, nyu40, assumed=True), "warning"), "there is no 0"
+
+
+def test_nyudv2_itself_with_many_classes_and_its_gaps_needs_no_labels_yaml(folder: Path) -> None:
+    change(folder, "label40", lambda x: np.arange(x.size).reshape(x.shape).astype(np.uint8) % np.uint8(41))
+    assert "assumed_labels" not in codes(check_folder(folder, LabelSet.load("nyu40"), assumed=True), "warning")
+
+
 @pytest.mark.parametrize(
     ("factor", "unit"),
-    [(0.1, "centimetres"), (0.001, "metres"), (10, "0.1 mm"), (5, "TUM"), (8, "SUN RGB-D")],
+    [
+        *((0.1, "centimetres"), (0.001, "metres"), (10, "0.1 mm"), (8, "SUN RGB-D")),
+        *((5, "0.2 mm (TUM RGB-D) or 0.25 mm (RealSense L515)"), (4, "RealSense L515")),
+    ],
 )
 def test_depth_in_another_unit_is_an_error(folder: Path, factor: float, unit: str) -> None:
     change(folder, "depth", lambda x: np.rint(x * factor).astype(np.uint16))
     report = check_folder(folder, LABELS)
     assert codes(report) == {"depth_unit"}
     assert unit in finding(report, "depth_unit").text
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit", "command"),
+    [
+        (0.1, "centimetres", "--depth-unit-mm 10)"),
+        (10, "0.1 mm", "--depth-unit-mm 0.1)"),
+        (8, "millimetres shifted by 3 bits", "--depth-unit-mm 0.125)"),
+    ],
+)
+@pytest.mark.parametrize("frames", [3, 5])
+def test_frames_in_different_units_are_an_error_that_names_them(
+    folder: Path, factor: float, unit: str, command: str, frames: int
+) -> None:
+    change(folder, "depth", lambda x: np.rint(x * factor).astype(np.uint16), frames)
+    report = check_folder(folder, LABELS)
+    assert codes(report) == {"mixed_depth_units"}
+    found = finding(report, "mixed_depth_units")
+    assert unit in found.text
+    assert command in found.advice
+    parts = (range(frames), range(frames, FRAMES))  # either is named, the text says of which unit it is
+    assert [k for k in parts if found.frames == tuple(f"{i:02d}" for i in k) and f"{len(k)} of {FRAMES}" in found.text]
+
+
+def test_frames_that_are_merely_nearer_than_others_are_only_a_warning(folder: Path) -> None:
+    change(folder, "depth", lambda x: (x / 2.5).astype(np.uint16))  # a median of 1.06 m
+    change(folder, "depth", lambda x: (x / 4).astype(np.uint16), frames=3)  # of 0.27 m
+    report = check_folder(folder, LABELS)
+    assert codes(report) == set()
+    assert finding(report, "mixed_depth_units").frames == ("00", "01", "02")
 
 
 def test_depth_of_a_near_scene_is_only_a_warning(folder: Path) -> None:
@@ -203,6 +266,15 @@ def test_65535_for_holes_is_an_error(folder: Path) -> None:
 
 def test_one_frame_in_another_unit_is_named(folder: Path) -> None:
     change(folder, "depth", lambda x: (x / 10).astype(np.uint16), frames=1)
+    report = check_folder(folder, LABELS)
+    assert codes(report) == set(), "a single frame may really be that near"
+    assert finding(report, "mixed_depth_units").frames == ("00",)
+    assert "1 of 8 depth images look like centimetres" in finding(report, "mixed_depth_units").text
+
+
+def test_a_frame_much_farther_than_the_others_is_named_even_if_no_unit_explains_it(folder: Path) -> None:
+    change(folder, "depth", lambda x: (x / 3).astype(np.uint16))
+    change(folder, "depth", lambda x: (x * 9.5).astype(np.uint16), frames=1)
     assert finding(check_folder(folder, LABELS), "odd_depth").frames == ("00",)
 
 

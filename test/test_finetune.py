@@ -14,7 +14,7 @@ import torch
 from forked_commands import run_command
 
 from lcr_seg_ros.bundle import InputSpec, ModelBundle
-from lcr_seg_ros.errors import BundleError
+from lcr_seg_ros.errors import BundleError, SourceError
 from lcr_seg_ros.hha import HhaSettings
 from lcr_seg_ros.labels import LabelClass, LabelSet
 from lcr_seg_ros.networks import create_network
@@ -116,6 +116,17 @@ def test_a_notice_names_all_models_that_led_here_and_says_their_terms_once(model
 def test_another_network_is_refused_with_what_differs(model: Path) -> None:
     with pytest.raises(BundleError, match="width is 16 there, 32 here"):
         start(NYU40, model, width=32)
+
+
+def test_a_model_of_colour_alone_is_named_where_depth_is_missing_or_not_wanted(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "rgb").mkdir()
+    with pytest.raises(SourceError, match=r"has no depth/, and the model start needs depth .*--finetune nyu40-rgb$"):
+        finetuning_entries(str(model), tmp_path, "nyu40", {})
+    assert finetuning_entries("nyu40-rgb", tmp_path, "nyu40", {})["input.modality"] == "rgb"
+    with pytest.raises(BundleError, match=r"in_channels is 6 there, 3 here.*for colour alone go on from nyu40-rgb"):
+        start(NYU40, model, in_channels=3)
+    (tmp_path / "depth").mkdir()
+    assert finetuning_entries(str(model), tmp_path, "nyu40", {})["input.modality"] == "rgb_hha"
 
 
 def test_what_acts_in_training_alone_may_differ(model: Path) -> None:

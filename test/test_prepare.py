@@ -25,6 +25,7 @@ import yaml
 
 pytest.importorskip("h5py", reason="preparing NYUDv2 needs the extra: pip install 'lcr_seg_ros[train]'")
 import scipy.io
+import scipy.sparse
 from click.testing import CliRunner
 from command_line import run
 from nyudv2_files import CLASS_OF_RAW, OfficialFiles, raw_name, write_files, write_official_files
@@ -234,7 +235,8 @@ def test_a_folder_made_of_other_files_is_not_gone_on_with(official: OfficialFile
 def test_a_cut_or_foreign_file_is_answered_with_what_to_do(official: OfficialFiles, tmp_path: Path) -> None:
     cut = tmp_path / "cut.mat"
     cut.write_bytes(official.mat.read_bytes()[: official.mat.stat().st_size // 2])
-    with pytest.raises(SourceError, match=r"no whole HDF5 file .*download cut off"):
+    said = rf"no whole HDF5 file .* it has {cut.stat().st_size} bytes, the published one 2972037809.*download cut off"
+    with pytest.raises(SourceError, match=said):
         prepare(replace(official, mat=cut), tmp_path / "out")
     with pytest.raises(SourceError, match="no whole HDF5 file"):
         prepare(replace(official, mat=official.splits), tmp_path / "out")
@@ -253,6 +255,38 @@ def test_splits_of_another_data_set_are_refused(official: OfficialFiles, tmp_pat
     scipy.io.savemat(tmp_path / "both.mat", {"trainNdxs": [[1], [2]], "testNdxs": [[2], [3]]})
     with pytest.raises(SourceError, match="1 frames in both train and test, first 2"):
         read_splits(tmp_path / "both.mat", 6)
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ([[1], [3], [3]], r"trainNdxs lists frame 3 twice \(1 repetitions\)"),
+        ([[1.0], [2.5]], r"trainNdxs must hold frame indices, whole numbers, got 2\.5"),
+        ([[1.0], [np.nan]], r"trainNdxs must hold frame indices, whole numbers, got nan"),
+        ([[1.0], [np.inf]], r"trainNdxs must hold frame indices, whole numbers, got inf"),
+        ("00001", r"trainNdxs must hold frame indices, whole numbers, got '00001' of type <U5"),
+        (np.array([["1", "3"]], object), r"trainNdxs must hold frame indices, whole numbers, got .*1.* of type object"),
+        (scipy.sparse.eye(3).tocsc(), r"trainNdxs must hold frame indices, whole numbers, got a csc_"),
+    ],
+)
+def test_splits_that_are_no_frame_indices_are_refused_with_the_value(tmp_path: Path, train: object, said: str) -> None:
+    file = tmp_path / "splits.mat"
+    scipy.io.savemat(file, {"trainNdxs": train, "testNdxs": [[2], [4]]})
+    with pytest.raises(SourceError, match=rf"splits\.mat: {said}"):
+        read_splits(file, 6)
+
+
+def test_indices_may_be_doubles_as_matlab_stores_numbers_and_other_lists_than_the_official_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, order = tmp_path / "splits.mat", np.random.default_rng(0).permutation(np.arange(1.0, 1450.0))
+    scipy.io.savemat(file, {"trainNdxs": order[:795, None], "testNdxs": order[795:, None]})
+    splits = read_splits(file, 1449)
+    assert splits["train"] == sorted(order[:795].astype(int).tolist())
+    assert not caplog.records
+    scipy.io.savemat(file, {"trainNdxs": order[:794, None], "testNdxs": order[795:, None]})
+    read_splits(file, 1449)
+    assert "has 794 train and 654 test frames, the official one has 795 and 654" in caplog.text
 
 
 def test_a_mapping_of_other_classes_is_refused(official: OfficialFiles, tmp_path: Path) -> None:
@@ -319,9 +353,10 @@ class Publisher:
         if request.path == "/missing":
             request.send_error(404)
             return
-        start = 0
+        start, end = 0, len(self.content)
         if wanted and self.ranges and request.headers.get("If-Range", self.tag) == self.tag:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start, end = int(first), int(last or len(self.content) - 1) + 1
             if start >= len(self.content):
                 request.send_response(416)
                 request.send_header("Content-Range", f"bytes */{len(self.content)}")
@@ -329,10 +364,10 @@ class Publisher:
                 request.end_headers()
                 return
             request.send_response(206)
-            request.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
+            request.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(self.content)}")
         else:
             request.send_response(200)
-        body = self.content[start:]
+        body = self.content[start:end]
         request.send_header("Content-Length", str(len(body)))
         request.send_header("ETag", self.tag)
         request.end_headers()
@@ -397,6 +432,29 @@ def test_a_server_without_ranges_sends_it_all_again(publisher: Publisher, tmp_pa
 def test_a_part_that_was_complete_is_taken_as_it_is(publisher: Publisher, tmp_path: Path) -> None:
     (tmp_path / "data.mat.part").write_bytes(publisher.content)
     assert download(remote(publisher), tmp_path).read_bytes() == publisher.content
+
+
+@pytest.mark.parametrize("kept", [0, 1000, 600_000])
+def test_a_file_that_other_means_left_short_is_gone_on_with(publisher: Publisher, tmp_path: Path, kept: int) -> None:
+    (tmp_path / "data.mat").write_bytes(publisher.content[:kept])
+    (tmp_path / "data.mat.part.json").write_text('{"validator": "of another file"}')
+    assert download(remote(publisher), tmp_path).read_bytes() == publisher.content
+    assert publisher.asked[-1] == (f"bytes={kept}-" if kept else None)
+    assert [p.name for p in tmp_path.iterdir()] == ["data.mat"]
+
+
+def test_a_longer_part_of_our_own_is_gone_on_with_instead(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "data.mat").write_bytes(publisher.content[:1000])
+    (tmp_path / "data.mat.part").write_bytes(publisher.content[:600_000])
+    assert download(remote(publisher), tmp_path).read_bytes() == publisher.content
+    assert publisher.asked[-1] == "bytes=600000-"
+
+
+def test_a_short_file_stays_as_it_is_where_the_server_cannot_be_asked(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "data.mat").write_bytes(publisher.content[:1000])
+    with pytest.raises(SourceError, match=r"has 1000 bytes, the published data\.mat has 1000000, and http.* 404"):
+        download(remote(publisher, "missing"), tmp_path)
+    assert (tmp_path / "data.mat").read_bytes() == publisher.content[:1000]
 
 
 def test_another_content_than_the_published_does_not_stay(publisher: Publisher, tmp_path: Path) -> None:

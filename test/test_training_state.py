@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,10 +20,15 @@ from forked_commands import Finished, ended, run_function, start_function
 from shared_data import ROOT
 
 from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.epoch_batches import EpochBatches
 from lcr_seg_ros.training.export_run import read_checkpoint
+from lcr_seg_ros.training.module import SegmentationTraining
+from lcr_seg_ros.training.processes import tell_of_separate_batch_norms
+from lcr_seg_ros.training.recipe import Recipe
+from lcr_seg_ros.training.train import Machine, _trainer
 
 SMALL = ("input.height=48", "input.width=64", "rooms.rooms=0", "optimizer.batch_size=2", "optimizer.epochs=2")
 
@@ -116,6 +122,29 @@ def test_two_processes_end_with_the_weights_of_one_with_the_same_batch(rooms: Pa
 
 
 @pytest.mark.slow
+def test_processes_that_do_not_share_the_run_folder_do_not_go_on_from_different_places(
+    rooms: Path, whole: Path, tmp_path: Path
+) -> None:
+    """Two folders stand for those of two machines; the second has no checkpoint."""
+    outs, logs = [tmp_path / "0", tmp_path / "1"], [tmp_path / "rank0", tmp_path / "rank1"]
+    outs[0].mkdir()
+    shutil.copy(whole / "last.ckpt", outs[0])
+    port = free_port()
+    shares = [
+        start_function(training_run.share, [rank, port, rooms, out, 0, 0, 2, *SMALL], log)
+        for rank, (out, log) in enumerate(zip(outs, logs, strict=True))
+    ]
+    for process, log, out in zip(shares, logs, outs, strict=True):
+        done = ended(process, log)
+        assert done.returncode != 0
+        assert f"find different last.ckpt in {out} (process 0 would go on at epoch 3, batch 1, " in done.output
+        assert (
+            "process 1 finds none): is it a folder that all machines share? Give such a folder as --out" in done.output
+        )
+    assert not (outs[0] / "model.lcrseg").exists()
+
+
+@pytest.mark.slow
 def test_the_command_trains_in_two_processes_that_may_leave_the_outer_decoder_out_early(
     rooms: Path, tmp_path: Path
 ) -> None:
@@ -126,18 +155,8 @@ def test_the_command_trains_in_two_processes_that_may_leave_the_outer_decoder_ou
         *("input.modality=rgb", "loss.deep_supervision=0.3", "loss.inner_share=0.5"),
     )
     options = (
-        *(
-            "--recipe",
-            "nyu40",
-            "--data",
-            rooms,
-            "--val",
-            "fit",
-            "--out",
-            tmp_path / "run",
-            "--cache",
-            tmp_path / "cache",
-        ),
+        *("--recipe", "nyu40", "--data", rooms, "--val", "fit", "--cache", tmp_path / "cache"),
+        *("--out", tmp_path / "run"),
         *("--accelerator", "cpu", "--devices", 2, "--threads", 1, "--workers", 0),
     )
     done = subprocess.run(
@@ -150,10 +169,30 @@ def test_the_command_trains_in_two_processes_that_may_leave_the_outer_decoder_ou
     assert done.returncode == 0 and "error" not in done.stderr, done.stderr[-3000:]
     assert done.stdout.count("model bundle: ") == 1, "the first process alone tells of it"
     assert "fit" in ModelBundle.load(tmp_path / "run" / "model.lcrseg").scores
+    assert done.stderr.count("statistics of batch norms from its own share") == 1
     checkpoint = read_checkpoint(tmp_path / "run" / "last.ckpt")
     assert checkpoint["lcr_seg_ros"]["record"]["processes"] == 2
     assert checkpoint["global_step"] == 6
     assert (tmp_path / "run" / "model.lcrseg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("processes", "entries", "is_told"),
+    [
+        (2, {}, True),
+        (1, {}, False),
+        (2, {"network.freeze_batch_norm": True}, False),
+        (2, {"network.name": "fcn32s", "network.arguments": {"width": 8}}, False),  # has no batch norms
+    ],
+)
+def test_it_is_told_where_processes_take_the_statistics_of_batch_norms_each_for_itself(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, processes: int, entries: dict[str, object], is_told: bool
+) -> None:
+    recipe, labels = Recipe.load("nyu40-rgb", {"network.imagenet": False, **entries}), LabelSet.load("nyu40")
+    trainer = _trainer(recipe, tmp_path, labels, 1, 1, Machine("cpu", devices=processes), ())
+    tell_of_separate_batch_norms(trainer, SegmentationTraining(recipe, labels, torch.ones(40)).network)
+    told = "each of the 2 processes takes the statistics of batch norms from its own share of a batch"
+    assert (told in caplog.text) == is_told
 
 
 def test_batches_are_a_function_of_seed_and_epoch() -> None:

@@ -90,6 +90,8 @@ def command(
 ) -> None:
     """Train and score every point of a grid with every seed; write report.md, runs.csv, summary.csv and charts.
 
+    For a grid with published tables (`paper`), tables.csv holds the published figures beside ours.
+
     Stopped at any point, the same command goes on: finished runs are kept, the one in progress resumes from its
     checkpoint. The tables are written anew after each run. A run that fails is listed and does not stop the others.
     What follows -- goes to `train` as it is: --accelerator, --devices, --nodes, --workers, --threads and

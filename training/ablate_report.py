@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -73,6 +73,11 @@ def write_ablation_report(
 ) -> None:
     """Write ``report.md``, ``runs.csv`` (one line per run), ``summary.csv`` (one line per point) and charts.
 
+    If the grid names published tables, these stand beside our figures in the report and in ``tables.csv``: one line per
+    score and row of a table, with ``table``, ``row``, ``score``, ``published``, the axes of the grid, ``ours_mean``,
+    ``ours_deviation`` (over seeds, n - 1) and ``runs``, how many of ours finished. Scores are in per cent. What a table
+    or we do not have is empty.
+
     Args:
         out: the folder; existing files are replaced, each whole or not at all.
         grid, runs: what was planned.
@@ -99,7 +104,10 @@ def write_ablation_report(
             _difference_table(grid, runs, results),
         ]
     if grid.published is not None:
-        parts += _published_tables(grid, runs, results)
+        published = _read_published(grid.published)
+        rows = list(_compared_rows(published, runs, results))
+        parts += _published_tables(published, rows)
+        replace_file(out / "tables.csv", _tables_csv(grid, rows))
     parts += [f"![{name}](figures/{name}.png)" for name in charts]
     if failures:
         titles = {r.digest: r.title for r in runs}
@@ -167,23 +175,72 @@ def paired_differences(
     return [here[seed] - there[seed] for seed in here if seed in there]
 
 
-def _published_tables(grid: Grid, runs: Sequence[PlannedRun], results: Results) -> list[str]:
-    """The published tables, each score in two columns: published and ours."""
-    published = _read_published(str(grid.published))
-    parts = [f"## Published figures and ours, in %\n\nPublished: {published['source']}"]
+@dataclass(frozen=True)
+class _ComparedRow:
+    """One row of a published table, and one point of ours that stands beside it.
+
+    Args:
+        table: title of the table.
+        method: name of the row.
+        point: of the grid; None if it has none for this row.
+        scores: by key of :data:`SCORES`, the published value in per cent and ours; None where there is none.
+    """
+
+    table: str
+    method: str
+    point: Mapping[str, str] | None
+    scores: Mapping[str, tuple[float | None, Spread | None]]
+
+
+def _compared_rows(
+    published: Mapping[str, Any], runs: Sequence[PlannedRun], results: Results
+) -> Iterator[_ComparedRow]:
+    """Row by row; a row with several points of ours comes once for each."""
     for table in published["tables"]:
-        rows = [["method", *(f"{SCORES[s][0]}: {who}" for s in table["scores"] for who in ("published", "ours"))]]
         for row in table["rows"]:
             points: list[dict[str, str] | None] = [p for p in _points(runs) if _agrees(p, row.get("ours"))]
             for point in points or [None]:
-                cells = [row["method"]]
-                for score in table["scores"]:
-                    theirs = row["scores"].get(score)
-                    ours = None if point is None else Spread.of(list(values_of(runs, results, point, score).values()))
-                    cells += ["-" if theirs is None else f"{theirs:.1f}", "-" if ours is None else ours.text]
-                rows.append(cells)
+                scores = {
+                    score: (
+                        row["scores"].get(score),
+                        None if point is None else Spread.of(list(values_of(runs, results, point, score).values())),
+                    )
+                    for score in table["scores"]
+                }
+                yield _ComparedRow(table["title"], row["method"], point, scores)
+
+
+def _published_tables(published: Mapping[str, Any], compared: Sequence[_ComparedRow]) -> list[str]:
+    """The published tables, each score in two columns: published and ours."""
+    parts = [f"## Published figures and ours, in %\n\nPublished: {published['source']}"]
+    for table in published["tables"]:
+        rows = [["method", *(f"{SCORES[s][0]}: {who}" for s in table["scores"] for who in ("published", "ours"))]]
+        for row in (r for r in compared if r.table == table["title"]):
+            cells = [row.method]
+            for theirs, ours in row.scores.values():
+                cells += ["-" if theirs is None else f"{theirs:.1f}", "-" if ours is None else ours.text]
+            rows.append(cells)
         parts += [f"### {table['title']}", markdown_table(rows)]
     return parts
+
+
+def _tables_csv(grid: Grid, compared: Sequence[_ComparedRow]) -> bytes:
+    rows: list[list[object]] = [
+        ["table", "row", "score", "published", *grid.axes, "ours_mean", "ours_deviation", "runs"]
+    ]
+    for row in compared:
+        point = ["" if row.point is None else row.point[axis] for axis in grid.axes]
+        for score, (theirs, ours) in row.scores.items():
+            said = "" if theirs is None else theirs
+            count = 0 if ours is None else ours.count
+            rows.append([row.table, row.method, score, said, *point, *_cells(ours), count])
+    return csv_table(rows)
+
+
+def _cells(spread: Spread | None) -> list[str]:
+    """Mean and deviation, as far as there are any."""
+    values = (None, None) if spread is None else (spread.mean, spread.deviation)
+    return ["" if value is None else f"{value:.4f}" for value in values]
 
 
 def _agrees(point: Mapping[str, str], wanted: Mapping[str, Any] | None) -> bool:
@@ -278,8 +335,6 @@ def _summary_csv(grid: Grid, runs: Sequence[PlannedRun], results: Results) -> by
     for point in _points(runs):
         cells: list[object] = []
         for score in SCORES:
-            spread = Spread.of(list(values_of(runs, results, point, score).values()))
-            cells.append("" if spread is None else f"{spread.mean:.4f}")
-            cells.append("" if spread is None or spread.deviation is None else f"{spread.deviation:.4f}")
+            cells += _cells(Spread.of(list(values_of(runs, results, point, score).values())))
         rows.append([*point.values(), len(values_of(runs, results, point, "mean_iou")), *cells])
     return csv_table(rows)

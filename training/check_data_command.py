@@ -32,7 +32,8 @@ def command(data: Path, labels: str | None, limit: int | None, json_output: Json
     Void confused with a class, ids that name no class, depth in another unit, sizes that differ, missing partners,
     empty or overlapping lists, unreadable images. Exit code 1 if there is an error.
     """
-    report = check_folder(data, _label_set(data, labels), limit)
+    chosen = _named_label_set(data, labels)
+    report = check_folder(data, chosen or LabelSet.load("nyu40"), limit, assumed=chosen is None)
     click.echo(_table(report))
     for finding in report.findings:
         click.echo(_shown(finding))
@@ -43,12 +44,13 @@ def command(data: Path, labels: str | None, limit: int | None, json_output: Json
         raise click.exceptions.Exit(1)
 
 
-def _label_set(data: Path, labels: str | None) -> LabelSet:
+def _named_label_set(data: Path, labels: str | None) -> LabelSet | None:
+    """The label set that the user or the folder names; None if neither does."""
     if labels is not None:
         return LabelSet.load(labels)
     if not data.is_dir():
         raise SourceError(f"no folder {data}")
-    return folder_label_set(data) or LabelSet.load("nyu40")
+    return folder_label_set(data)
 
 
 def _table(report: FolderReport) -> str:

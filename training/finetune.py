@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from lcr_seg_ros.bundle import HHA_OF_TRAINING, ModelBundle
-from lcr_seg_ros.errors import BundleError
+from lcr_seg_ros.errors import BundleError, SourceError
 from lcr_seg_ros.labels import LABELS_FILE, LabelSet
 from lcr_seg_ros.networks import create_network
+from lcr_seg_ros.sources.folder import DEPTH_FOLDER, RGB_FOLDER
 from lcr_seg_ros.training.datasets.names import plain_name
 from lcr_seg_ros.training.export import DATA_NOTICE, OWN_DATA_NOTICE
 from lcr_seg_ros.training.recipe import Recipe
 from lcr_seg_ros.weights import state_dict_from_onnx
 
+OF_COLOUR_ALONE = "nyu40-rgb"
+"""The shipped model that needs no depth."""
 RATE_SHARE = 0.2
 """Share of the recipe's learning rate, which is meant for an untrained head."""
 LONGEST_MEAN = 0.9
@@ -68,9 +71,15 @@ def finetuning_entries(model: str, data: Path, recipe: str, given: dict[str, Any
     Raises:
         BundleError: there is no such model, it cannot be finetuned, or its label set does not ship although it is
             needed.
+        SourceError: the model needs depth and the folder has none.
         RecipeError: the recipe cannot be read.
     """
     bundle = _trainable(model)
+    if bundle.input.uses_depth and (data / RGB_FOLDER).is_dir() and not (data / DEPTH_FOLDER).is_dir():
+        raise SourceError(
+            f"{data} has no {DEPTH_FOLDER}/, and the model {bundle.name} needs depth ({bundle.input.modality}): add "
+            f"depth images, or go on from a model of colour alone: --finetune {OF_COLOUR_ALONE}"
+        )
     usual = Recipe.load(recipe).optimizer
     arguments = {k: v for k, v in bundle.architecture["arguments"].items() if k not in ("in_channels", "num_classes")}
     entries: dict[str, Any] = {
@@ -123,7 +132,8 @@ def start_from_bundle(
     keys = [k for k in mine | theirs if k not in WITHOUT_WEIGHTS and mine.get(k) != theirs.get(k)]
     if keys:
         differ = "; ".join(f"{k} is {theirs.get(k)!r} there, {mine.get(k)!r} here" for k in keys)
-        raise BundleError(f"{model} has another network ({differ}): leave these entries to --finetune")
+        colour = f", or for colour alone go on from {OF_COLOUR_ALONE}" if _drops_depth(mine, theirs) else ""
+        raise BundleError(f"{model} has another network ({differ}): leave these entries to --finetune{colour}")
     stored, own = state_dict_from_onnx(bundle.network), network.state_dict()
     names = [plain_name(name) for name in bundle.labels.names]
     pairs = [(c, names.index(plain_name(name))) for c, name in enumerate(labels.names) if plain_name(name) in names]
@@ -154,6 +164,10 @@ def _trainable(model: str) -> ModelBundle:
     if bundle.architecture["name"] == "grouped":
         raise BundleError(f"{model} is a grouped model: go on from the one that it was made of")
     return bundle
+
+
+def _drops_depth(mine: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    return bool(mine.get("in_channels") == 3 and theirs.get("in_channels") == 6)
 
 
 def _name_of(labels: LabelSet, data: Path) -> str:

@@ -51,6 +51,7 @@ from lcr_seg_ros.training.examples import (
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
 from lcr_seg_ros.training.finetune import FinetuningStart, start_from_bundle
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError, architecture
+from lcr_seg_ros.training.processes import SameStart, tell_of_separate_batch_norms
 from lcr_seg_ros.training.recipe import Recipe, RecipeError, RoomsRecipe, without_folders, without_folders_in
 from lcr_seg_ros.training.resume import (
     refuse_another_camera,
@@ -199,7 +200,9 @@ def train(
     dataset = SegmentationDataset(examples, recipe, labels, rooms, teacher=teacher.sees if teacher else None)
     batches = max(1, len(dataset) // recipe.optimizer.batch_size)
     steps = -(-batches // recipe.optimizer.accumulate)  # of the optimiser, in which the log interval is counted
+    callbacks = [SameStart(checkpoint, **position), *callbacks]
     trainer = _trainer(recipe, out, labels, validate_every, min(log_every, steps), machine, callbacks)
+    tell_of_separate_batch_norms(trainer, module.network)
     module.record = {
         "recipe": without_folders_in(recipe),
         "labels": labels.to_dict(),

@@ -13,20 +13,21 @@ from lcr_seg_ros.sources.folder import RGB_FOLDER
 from lcr_seg_ros.training.datasets.check_contents import FolderContents
 from lcr_seg_ros.training.datasets.check_depth import depth_findings
 from lcr_seg_ros.training.datasets.check_files import file_findings, twin_findings
-from lcr_seg_ros.training.datasets.check_labels import label_findings, split_findings
+from lcr_seg_ros.training.datasets.check_labels import assumed_label_findings, label_findings, split_findings
 from lcr_seg_ros.training.datasets.check_layout import check_intrinsics, check_partners, find_images
 from lcr_seg_ros.training.datasets.check_lists import check_lists, read_lists
 from lcr_seg_ros.training.datasets.check_report import Finding, FolderReport
 from lcr_seg_ros.training.datasets.manifest import read_manifest
 
 
-def check_folder(path: Path, labels: LabelSet, limit: int | None = None) -> FolderReport:
+def check_folder(path: Path, labels: LabelSet, limit: int | None = None, assumed: bool = False) -> FolderReport:
     """Read every file of a dataset folder and report what is wrong with it.
 
     Args:
         path: the folder, see :mod:`lcr_seg_ros.sources.folder`.
         labels: the label set of ``label40/``.
         limit: read the images of so many frames only, evenly spread; file names and lists are checked in full.
+        assumed: neither the user nor the folder named this label set.
 
     Raises:
         SourceError: there is no such folder, or it has no ``rgb/``.
@@ -50,6 +51,8 @@ def check_folder(path: Path, labels: LabelSet, limit: int | None = None) -> Fold
         contents.read(name, images[name])
     report.id_pixels, report.id_frames = contents.id_pixels, contents.id_frames
     report.findings += [*file_findings(contents), *label_findings(contents), *depth_findings(contents, report)]
+    if assumed:
+        report.findings += assumed_label_findings(contents)
     report.findings += [*split_findings(contents, splits), *twin_findings(contents, splits)]
     order = {"error": 0, "warning": 1, "note": 2}
     report.findings.sort(key=lambda f: order[f.severity])

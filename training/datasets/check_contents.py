@@ -17,6 +17,9 @@ from lcr_seg_ros.training.datasets.image_files import is_palette_png, is_whole
 
 _DEPTH_LEVELS = 1 << 16
 
+_LEVELS_FOR_A_STEP = 32
+"""A frame with fewer different depth values may have a common divisor by chance."""
+
 
 class FolderContents:
     """What is in the files that were read.
@@ -35,6 +38,8 @@ class FolderContents:
         label_types: what label images are that are not 8-bit with one channel.
         depth_pixels: (65536,) int64, pixels with each depth value as stored.
         depth_median: median of each frame's valid depth, as stored.
+        depth_step: greatest common divisor of each frame's valid depth values, as stored; only of frames with at least
+            32 different ones.
         depth_types: what depth images are that are not 16-bit with one channel.
     """
 
@@ -47,6 +52,7 @@ class FolderContents:
         self.label_types: set[str] = set()
         self.depth_pixels = np.zeros(_DEPTH_LEVELS, np.int64)
         self.depth_median: dict[str, float] = {}
+        self.depth_step: dict[str, int] = {}
         self.depth_types: set[str] = set()
         self._path, self._digests = path, digests
         self._rgb_flags = rgb_flags(turns_photos(path))
@@ -122,7 +128,11 @@ class FolderContents:
             self.faulty["depth_type"].append(name)
             return
         depth = image.astype(np.uint16, copy=False)
-        self.depth_pixels += np.bincount(depth.ravel(), minlength=_DEPTH_LEVELS)
+        count = np.bincount(depth.ravel(), minlength=_DEPTH_LEVELS)
+        self.depth_pixels += count
+        levels = np.flatnonzero(count[1:]) + 1
+        if len(levels) >= _LEVELS_FOR_A_STEP:
+            self.depth_step[name] = int(np.gcd.reduce(levels))
         valid = depth[depth > 0]
         if not valid.size:
             self.faulty["no_depth"].append(name)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from statistics import median as median_of
 
 import numpy as np
 
@@ -12,7 +15,21 @@ from lcr_seg_ros.training.datasets.check_report import MENDING, Finding, FolderR
 INDOOR_DEPTH_M = 2.2
 """Typical median depth of indoor frames, from which the unit of depth is guessed."""
 
-DEPTH_UNITS_MM = {"metres": 1000.0, "centimetres": 10.0, "millimetres": 1.0, "0.2 mm (TUM RGB-D)": 0.2, "0.1 mm": 0.1}
+DEPTH_UNITS_MM = {
+    "metres": 1000.0,
+    "centimetres": 10.0,
+    "millimetres": 1.0,
+    "0.25 mm (RealSense L515)": 0.25,
+    "0.2 mm (TUM RGB-D)": 0.2,
+    "0.1 mm": 0.1,
+}
+
+_PLAUSIBLE_MM = (350.0, 9000.0)
+"""Medians that a frame can have indoors: from a table close to the camera to a large hall."""
+_ALIKE = 1.5
+"""Units whose ratio is smaller cannot be told apart by the median."""
+_SHIFT = 8
+"""SUN RGB-D stores millimetres shifted by 3 bits."""
 
 _COARSE_LEVELS = 256
 _ODD_FRAME_RATIO = 8.0
@@ -37,7 +54,12 @@ def depth_findings(contents: FolderContents, report: FolderReport) -> Iterable[F
         "levels": len(levels),
     }
     said = f"half of the values are below {median:.0f}, 98 % within {low:.0f}..{high:.0f}"
-    if len(levels) > 1 and np.gcd.reduce(levels) == 8:
+    apart = list(_apart_findings(contents))
+    yield from apart
+    mixed = any(finding.severity == "error" for finding in apart)
+    if mixed:
+        of_unit = True  # no statement about all frames together holds
+    elif len(levels) > 1 and np.gcd.reduce(levels) == _SHIFT:
         yield Finding(
             "error",
             "depth_unit",
@@ -49,8 +71,13 @@ def depth_findings(contents: FolderContents, report: FolderReport) -> Iterable[F
         unit = list(_unit_findings(median, said))
         of_unit = bool(unit)
         yield from unit
-    odd = [n for n, m in contents.depth_median.items() if not 1 / _ODD_FRAME_RATIO < m / median < _ODD_FRAME_RATIO]
-    if odd:
+    told = {name for finding in apart for name in finding.frames}
+    odd = [
+        name
+        for name, m in contents.depth_median.items()
+        if name not in told and not 1 / _ODD_FRAME_RATIO < m / median < _ODD_FRAME_RATIO
+    ]
+    if odd and not mixed:
         yield Finding(
             "warning",
             "odd_depth",
@@ -83,20 +110,97 @@ def depth_findings(contents: FolderContents, report: FolderReport) -> Iterable[F
         )
 
 
+def _apart_findings(contents: FolderContents) -> Iterable[Finding]:
+    """Frames in another unit than the others: shifted by 3 bits, or with a median that is not plausible in the unit
+    of the others but is in one of :data:`DEPTH_UNITS_MM`."""
+    shifted = {name: step for name, step in contents.depth_step.items() if step == _SHIFT}
+    if shifted and any(step % _SHIFT for step in contents.depth_step.values()):
+        yield Finding(
+            "error",
+            "mixed_depth_units",
+            f"in {len(shifted)} of {len(contents.depth_median)} depth images all values are multiples of {_SHIFT}, in "
+            "the others they are not: SUN RGB-D stores millimetres shifted by 3 bits",
+            f"bring all to millimetres: put these into a folder of their own and divide by {_SHIFT} "
+            f"({MENDING} --depth-unit-mm {1 / _SHIFT:g})",
+            tuple(shifted),
+        )
+    medians = {name: m for name, m in contents.depth_median.items() if name not in shifted}
+    if medians:
+        yield from _apart_by_median(medians)
+
+
+def _apart_by_median(medians: Mapping[str, float]) -> Iterable[Finding]:
+    """One finding for the frames that are too near, one for those too far.
+
+    It is an error only if they are many, and as much nearer or farther than the others as the units say. Single frames
+    may be right: a camera that stands in front of a wall sees nothing but what is near.
+    """
+    near, far = _PLAUSIBLE_MM
+    plausible = sum(near <= m <= far for m in medians.values())
+    votes = Counter(_likely_unit(m) for m in medians.values())
+    usual = "millimetres" if 2 * plausible >= len(medians) else votes.most_common(1)[0][0]
+    factor = DEPTH_UNITS_MM[usual]
+    too_near = {name: m for name, m in medians.items() if m * factor < near}
+    too_far = {name: m for name, m in medians.items() if m * factor > far}
+    others = [m for name, m in medians.items() if name not in too_near and name not in too_far]
+    for frames, direction in ((too_near, "near"), (too_far, "far")):
+        if not frames or not others:
+            continue
+        here, there = median_of(frames.values()), median_of(others)
+        unit = _likely_unit(here)
+        if unit == usual:
+            continue  # no known unit explains it
+        ratio = (there / here) / (DEPTH_UNITS_MM[unit] / factor)
+        sure = len(frames) >= 2 and 10 * len(frames) >= len(medians) and 0.5 < ratio < 2
+        if sure:  # then so are those that are plausible but closer to these frames than to the others
+            between = math.sqrt(here * there)
+            frames = {name: m for name, m in medians.items() if (m < between) == (direction == "near")}
+        commands = [
+            f"those in {u} by {_factors(u)} ({MENDING} --depth-unit-mm {DEPTH_UNITS_MM[u]:g})"
+            for u in (unit, usual)
+            if u != "millimetres"
+        ]
+        yield Finding(
+            "error" if sure else "warning",
+            "mixed_depth_units",
+            f"{len(frames)} of {len(medians)} depth images look like {_named(unit)} (their median is about "
+            f"{here:.0f}), the others like {_named(usual)} (about {there:.0f})",
+            f"bring all to millimetres, each unit in a folder of its own: multiply {' and '.join(commands)}, unless "
+            f"these scenes are really that {direction}",
+            tuple(frames),
+        )
+
+
+def _likely_unit(median: float) -> str:
+    """The unit in which a median of depth is the most typical of rooms."""
+    return min(DEPTH_UNITS_MM, key=lambda unit: abs(np.log(median * DEPTH_UNITS_MM[unit] / 1000 / INDOOR_DEPTH_M)))
+
+
+def _alike(unit: str) -> list[str]:
+    """The unit, and those that its median could be of as well."""
+    factor = DEPTH_UNITS_MM[unit]
+    near = [u for u, f in DEPTH_UNITS_MM.items() if max(f / factor, factor / f) < _ALIKE]
+    return [unit, *(u for u in near if u != unit)]
+
+
+def _named(unit: str) -> str:
+    return " or ".join(_alike(unit))
+
+
+def _factors(unit: str) -> str:
+    return " or ".join(f"{DEPTH_UNITS_MM[u]:g}" for u in _alike(unit))
+
+
 def _unit_findings(median: float, said: str) -> Iterable[Finding]:
     """A finding if another unit than millimetres would make the median depth more typical of rooms."""
-    distance = {unit: abs(np.log(median * factor / 1000 / INDOOR_DEPTH_M)) for unit, factor in DEPTH_UNITS_MM.items()}
-    likely = min(distance, key=lambda unit: distance[unit])
+    likely = _likely_unit(median)
     if likely == "millimetres":
         return
-    factor = DEPTH_UNITS_MM[likely]
-    as_read = median / 1000
-    # Medians that are also plausible in millimetres, from a table close to the camera to a large hall: only a warning.
-    unclear = 350 <= median < 1000 or 6000 < median < 9000
+    factor, as_read, (near, far) = DEPTH_UNITS_MM[likely], median / 1000, _PLAUSIBLE_MM
     yield Finding(
-        "warning" if unclear else "error",
+        "warning" if near <= median < far else "error",  # plausible in millimetres, too
         "depth_unit",
-        f"depth looks like {likely}, not millimetres: {said}, which is read as a median of {as_read:.3g} m",
-        f"multiply by {factor:g} ({MENDING} --depth-unit-mm {factor:g}), unless the scene is really that "
+        f"depth looks like {_named(likely)}, not millimetres: {said}, which is read as a median of {as_read:.3g} m",
+        f"multiply by {_factors(likely)} ({MENDING} --depth-unit-mm {factor:g}), unless the scene is really that "
         f"{'near' if factor > 1 else 'far'}",
     )

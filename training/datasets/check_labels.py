@@ -6,11 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from lcr_seg_ros.labels import LABELS_FILE
 from lcr_seg_ros.training.datasets.check_contents import FolderContents
 from lcr_seg_ros.training.datasets.check_report import MENDING, Finding, percent
 
 _MUCH_VOID = 0.4
 """A larger share of void is suspicious: NYUDv2 has 0.18."""
+_FEW_CLASSES = 0.25
+"""A smaller share of the assumed classes may be other classes: 25 frames of NYUDv2 have most of its 40."""
+_LIKE_A_CLASS = 0.01
+"""Share of pixels from which id 0 may be a class rather than gaps of the annotation."""
 
 
 def label_findings(contents: FolderContents) -> Iterable[Finding]:
@@ -24,7 +29,19 @@ def label_findings(contents: FolderContents) -> Iterable[Finding]:
     strange = sorted(used - known - {void})
     highest = max(known)
     counted_from_1 = void == 0 and known == set(range(1, highest + 1))
-    if counted_from_1 and 0 in used and highest not in used and 255 in strange:
+    binary = void == 0 and used == {0, 255}
+    if binary:
+        yield Finding(
+            "error",
+            "binary_mask",
+            f"0 and 255 are the only ids, {percent(contents.id_pixels[255], total)} of the pixels are 255: this looks "
+            "like a binary mask, where 255 marks a thing",
+            f"write the id of its class for 255: {labels.ids[0]} where {LABELS_FILE} names that class alone; if "
+            f"all else is to be learnt as a class too, give that an id that is not void ({void})",
+            contents.frames_with([255]),
+        )
+        strange = [i for i in strange if i not in used]
+    elif counted_from_1 and 0 in used and highest not in used and 255 in strange:
         yield Finding(
             "error",
             "shifted_labels",
@@ -86,9 +103,31 @@ def label_findings(contents: FolderContents) -> Iterable[Finding]:
     absent = [c.name for c in labels.classes if c.id not in used]
     if absent and len(absent) < len(known):
         yield Finding("note", "absent_class", f"{len(absent)} classes never occur: {', '.join(absent)}")
-    if len(absent) == len(known):
+    if len(absent) == len(known) and not binary:
         yield Finding(
             "error", "no_class", f"no class of label set {labels.name!r} occurs", "give the right one with --labels"
+        )
+
+
+def assumed_label_findings(contents: FolderContents) -> Iterable[Finding]:
+    """Ids that look like classes of the user's own, in a folder that does not say what its ids mean.
+
+    Only for label images that are read with a label set which nobody named.
+    """
+    total, labels = int(contents.id_pixels.sum()), contents.labels
+    pixels = {int(i): int(contents.id_pixels[i]) for i in labels.ids if contents.id_pixels[i]}
+    if not pixels or len(pixels) > _FEW_CLASSES * len(labels):
+        return
+    gaps = int(contents.id_pixels[0])
+    if labels.void == 0 and gaps >= max(min(pixels.values()), _LIKE_A_CLASS * total):
+        names = ", ".join(f"{c.id} {c.name}" for c in labels.classes if c.id in pixels)
+        yield Finding(
+            "warning",
+            "assumed_labels",
+            f"there is no {LABELS_FILE}, so ids are taken for the {len(labels)} classes of {labels.name}, of which "
+            f"only {len(pixels)} occur ({names}), and 0 for void ({percent(gaps, total)} of the pixels)",
+            f"are these classes of your own? Then write them into {LABELS_FILE}; if 0 is one of them, add 1 to each "
+            "id, or set void: 255 there",
         )
 
 

@@ -20,6 +20,8 @@ from lcr_seg_ros.training.datasets.manifest import sha256_of
 
 _BLOCK_BYTES = 1 << 18
 _TIMEOUT_S = 60.0
+_BEGINNING_BYTES = 4096
+"""How much of a file has to agree with the published one before what is missing is appended to it."""
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,9 @@ def download(remote: RemoteFile, folder: Path, attempts: int = 5, pause_s: float
     """Download a file into ``folder``, resuming from ``NAME.part`` if an earlier run stopped (HTTP Range, RFC 9110).
 
     Args:
-        remote: what to download. An existing file is kept if its size and SHA-256 are right or unknown.
+        remote: what to download. An existing file is kept if its size and SHA-256 are right or unknown. If it is
+            shorter and begins as the published one, it is a download by other means that was cut off, and is renamed
+            to ``NAME.part``.
         folder: where to write it; created.
         attempts: give up after so many connections in a row that broke without any progress.
         pause_s: seconds between connections.
@@ -52,11 +56,14 @@ def download(remote: RemoteFile, folder: Path, attempts: int = 5, pause_s: float
     if not remote.url.startswith(("http://", "https://")):
         raise SourceError(f"can only download over http and https, got {remote.url!r}")
     path = folder / remote.name
-    if path.is_file():
+    part = _Part(folder / f"{remote.name}.part")
+    if path.is_file() and _is_cut_off(path, remote):
+        log.warning("%s has %d of %d bytes: going on from there", path, path.stat().st_size, remote.size)
+        part.take_over(path)
+    elif path.is_file():
         _check(path, remote, f"remove {path} and run again, or give another file")
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    part = _Part(folder / f"{remote.name}.part")
     fruitless = 0
     while True:
         before = part.size
@@ -106,9 +113,38 @@ class _Part:
         replace_file(self._note, json.dumps({"validator": validator}).encode())
         self.path.write_bytes(b"")
 
+    def take_over(self, file: Path) -> None:
+        """Go on from this file, unless there is more here already. No validator is known for it."""
+        if file.stat().st_size > self.size:
+            self._note.unlink(missing_ok=True)
+            file.replace(self.path)
+
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
+
+
+def _is_cut_off(path: Path, remote: RemoteFile) -> bool:
+    """Whether a file is shorter than the published one and begins as that does.
+
+    Raises:
+        SourceError: the server does not answer.
+    """
+    if remote.size is None or path.stat().st_size >= remote.size:
+        return False
+    with path.open("rb") as file:
+        ours = file.read(_BEGINNING_BYTES)
+    if not ours:
+        return True
+    headers = {"Accept-Encoding": "identity", "Range": f"bytes=0-{len(ours) - 1}"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=_TIMEOUT_S) as answer:
+            return bool(answer.read(len(ours)) == ours)
+    except (OSError, http.client.HTTPException) as error:
+        raise SourceError(
+            f"{path} has {path.stat().st_size} bytes, the published {remote.name} has {remote.size}, and {remote.url} "
+            f"cannot be asked for the rest ({error or type(error).__name__}): run again, or give another file"
+        ) from error
 
 
 def _fetch(remote: RemoteFile, part: _Part) -> None:

@@ -29,7 +29,10 @@ def cached_hha(encoder: HhaEncoder, frame: RgbdFrame, cache: Path) -> npt.NDArra
         SourceError: the frame has no depth or no intrinsics.
     """
     if frame.depth_m is None or frame.intrinsics is None:
-        raise SourceError("HHA needs depth images and intrinsics: add depth/ or train with input.modality rgb")
+        raise SourceError(
+            "HHA needs depth images and intrinsics: add depth/, or train on colour alone: with input.modality=rgb, or "
+            "with --finetune nyu40-rgb to go on from a model"
+        )
     file = _cache_file(encoder, frame, cache)
     stored = cv2.imread(str(file), cv2.IMREAD_COLOR) if file.is_file() else None
     if stored is not None and stored.shape == frame.rgb.shape:

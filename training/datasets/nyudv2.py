@@ -21,6 +21,7 @@ import difflib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -49,6 +50,8 @@ from lcr_seg_ros.training.datasets.grouping import load_grouping
 from lcr_seg_ros.training.datasets.manifest import PreparedFolder, sha256_of
 
 FRAMES, RAW_CLASSES = 1449, 894
+OFFICIAL_COUNTS = {"train": 795, "test": 654}
+"""Frames of the official lists."""
 
 LABELED = RemoteFile(
     "nyu_depth_v2_labeled.mat",
@@ -117,7 +120,9 @@ class LabeledFile:
             self._file = h5py.File(path, "r", rdcc_nbytes=64 << 20, rdcc_nslots=100_003)
         except OSError as error:
             raise SourceError(
-                f"{path} is no whole HDF5 file ({error}): was its download cut off? --download goes on with one"
+                f"{path} is no whole HDF5 file ({error}; it has {path.stat().st_size} bytes, the published one "
+                f"{LABELED.size}): was its download cut off? `--download --downloads FOLDER` without --mat goes on "
+                f"with one that lies in FOLDER as {LABELED.name}"
             ) from error
         self.path = path
         try:
@@ -193,13 +198,11 @@ def read_splits(path: Path, frames: int) -> dict[str, list[int]]:
         frames: number of frames in the data.
 
     Raises:
-        SourceError: it is not such a file, an index is outside 1..frames, or a frame is in both lists.
+        SourceError: it is not such a file, an index is no whole number or outside 1..frames, or a frame is in a list
+            twice or in both lists.
     """
     content = _load_mat(path, SPLITS.name, ("trainNdxs", "testNdxs"))
-    splits = {
-        name: sorted(int(i) for i in content[key].ravel())
-        for name, key in (("train", "trainNdxs"), ("test", "testNdxs"))
-    }
+    splits = {name: _indices(path, key, content[key]) for name, key in (("train", "trainNdxs"), ("test", "testNdxs"))}
     for name, indices in splits.items():
         if not indices or indices[0] < 1 or indices[-1] > frames:
             span = f"{indices[0]}..{indices[-1]}" if indices else "none"
@@ -209,7 +212,35 @@ def read_splits(path: Path, frames: int) -> dict[str, list[int]]:
     shared = set(splits["train"]) & set(splits["test"])
     if shared:
         raise SourceError(f"{path} has {len(shared)} frames in both train and test, first {min(shared)}")
+    counts = {name: len(indices) for name, indices in splits.items()}
+    if counts != OFFICIAL_COUNTS:
+        log.warning(
+            "%s has %d train and %d test frames, the official one has %d and %d: scores on other frames do not compare",
+            *(path, *counts.values(), *OFFICIAL_COUNTS.values()),
+        )
     return splits
+
+
+def _indices(path: Path, key: str, values: Any) -> list[int]:
+    """The frame indices of an entry of ``splits.mat``, ascending.
+
+    Raises:
+        SourceError: they are not whole numbers, or one is there twice; names it.
+    """
+    wanted = f"{path}: {key} must hold frame indices, whole numbers, got"
+    if not isinstance(values, np.ndarray):
+        raise SourceError(f"{wanted} a {type(values).__name__}: is it {SPLITS.name}?")
+    flat = values.ravel()
+    if flat.dtype.kind not in "iuf":
+        raise SourceError(f"{wanted} {str(flat[:1].tolist())[1:-1][:60]} of type {flat.dtype}: is it {SPLITS.name}?")
+    strange = [value for value in flat.tolist() if not float(value).is_integer()]
+    if strange:
+        raise SourceError(f"{wanted} {strange[0]}: is it {SPLITS.name}?")
+    indices = sorted(int(value) for value in flat.tolist())
+    twice = [a for a, b in pairwise(indices) if a == b]
+    if twice:
+        raise SourceError(f"{path}: {key} lists frame {twice[0]} twice ({len(twice)} repetitions): remove them")
+    return indices
 
 
 def read_mapping(path: Path, raw_names: Sequence[str] = ()) -> npt.NDArray[np.uint8]:
