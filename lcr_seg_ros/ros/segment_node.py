@@ -181,6 +181,10 @@ class SegmentNode(LifecycleNode):
 
     @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        assert self._engine is not None
+        if self._engine.hang:
+            self.get_logger().error(f"activate refused: {self._engine.hang}")
+            return TransitionCallbackReturn.FAILURE  # stays inactive, where the model may be switched
         result = super().on_activate(state)
         if result != TransitionCallbackReturn.SUCCESS:
             return result
@@ -402,7 +406,7 @@ class SegmentNode(LifecycleNode):
             "model_loading": "" if wish is None else wish.values.model,
             **process_facts(),
         }
-        name, problem = self.get_fully_qualified_name(), segmenter.device_fallback or None
+        name, problem = self.get_fully_qualified_name(), self._engine.hang or segmenter.device_fallback or None
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         message.status = [camera.status(name, segmenter.device, facts, problem) for camera in self._cameras]
