@@ -188,7 +188,6 @@ class SegmentNode(LifecycleNode):
         result = super().on_activate(state)
         if result != TransitionCallbackReturn.SUCCESS:
             return result
-        assert self._engine is not None
         self._log.forget()
         for camera in self._cameras:
             camera.activate()
@@ -299,12 +298,13 @@ class SegmentNode(LifecycleNode):
                 self._in_use = wish.values.choice
                 self.get_logger().info(f"switched to model {_described(outcome)}")
                 return
-            except LcrSegError as error:
+            except Exception as error:  # rclpy and the middleware raise types of their own
                 outcome = error
         kind = "" if isinstance(outcome, LcrSegError) else f"{type(outcome).__name__}: "
         text = f"model {wish.values.model} cannot be used, {self._in_use.model} stays: {kind}{outcome}"
         self.get_logger().error(" ".join(text.split()))
-        self._adapt_cameras_to(self._engine.segmenter.bundle)
+        for camera in self._cameras:
+            camera.expect_no_model()
         self._restore_parameters(self._in_use)
 
     def _restore_parameters(self, choice: ModelChoice) -> None:
@@ -321,15 +321,34 @@ class SegmentNode(LifecycleNode):
             self.get_logger().error(f"the parameters do not say what is in use, which is {choice}: {result.reason}")
 
     def _switch(self, segmenter: Segmenter) -> None:
+        """Hand all cameras and the engine over to another model, or none of them.
+
+        Raises:
+            BackendError: the network has not returned within :data:`STOP_TIMEOUT_S`.
+            Exception: what creating a publisher or a subscription raised; everything is as it was then.
+        """
         assert self._engine is not None
         with self._engine.between_frames(STOP_TIMEOUT_S):
-            self._adapt_cameras_to(segmenter.bundle)
+            try:
+                for camera in self._cameras:
+                    camera.use_model(segmenter.bundle)
+                if self._is_active:
+                    self._announce()  # before the engine can send a mask with these labels
+            except Exception:
+                self._undo_switch(self._engine.segmenter.bundle)
+                raise
             self._engine.segmenter = segmenter
-        self._announce()
 
-    def _adapt_cameras_to(self, model: ModelDescription) -> None:
+    def _undo_switch(self, model: ModelDescription) -> None:
         for camera in self._cameras:
-            camera.use_model(model)
+            try:
+                camera.use_model(model)
+                if self._is_active:
+                    camera.announce()
+            except Exception as error:  # the other cameras are to work all the same
+                self.get_logger().error(
+                    f"camera {camera.name!r} cannot go back to {model.name}; clean up and configure the node: {error!r}"
+                )
 
     # Parameters, service, diagnostics
 
@@ -372,7 +391,8 @@ class SegmentNode(LifecycleNode):
         assert self._engine is not None
         if now.choice == self._in_use:
             self._loader.forget()
-            self._adapt_cameras_to(self._engine.segmenter.bundle)
+            for camera in self._cameras:
+                camera.expect_no_model()
             return
         assert self._checked is not None  # set by _check, which comes first
         model, self._checked = self._checked, None
