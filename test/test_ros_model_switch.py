@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
@@ -20,6 +21,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from node_under_test import active_node, node_here
+from onnx import numpy_helper
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
@@ -283,6 +285,53 @@ def test_the_backend_can_be_switched_as_well(peer: Peer):
         assert peer.send_until(lambda: in_use(peer, "first")["backend"] == "onnxruntime", lambda: None)
     finally:
         assert peer.set_parameter("backend", "auto").successful
+
+
+def test_a_file_that_was_overwritten_is_loaded_when_its_name_is_set_again(peer: Peer, models: dict[str, Path]):
+    path = models["first"].parent / "worked_on.lcrseg"
+    digests = []
+    for seed in (1, 2):
+        bundle = dataclasses.replace(tiny_bundle(), name="worked_on")
+        network = onnx.load_from_string(bundle.network)
+        (weight,) = network.graph.initializer
+        random = np.random.default_rng(seed)
+        weight.CopyFrom(numpy_helper.from_array(random.random(weight.dims).astype(np.float32), weight.name))
+        bundle = dataclasses.replace(bundle, network=network.SerializeToString())
+        bundle.save(path)
+        digests.append(bundle.network_sha256[:16])
+        assert peer.set_parameter("model", str(path)).successful
+        peer.diagnostics(lambda values, _: (values["model"], values["model_digest"]) == ("worked_on", digests[-1]))
+    assert digests[0] != digests[1]
+
+
+def test_a_name_that_is_set_again_without_another_file_loads_nothing(
+    peer: Peer, node: ChildProcess, models: dict[str, Path]
+):
+    lines = len(node.lines)
+    assert peer.set_parameter("model", str(models["first"])).successful
+    assert peer.set_parameter("model", str(models["four"])).successful
+    assert peer.set_parameter("model", str(models["four"])).successful
+    in_use(peer, "four")
+    assert peer.set_parameter("model", str(models["four"])).successful
+    in_use(peer, "four")
+    assert sum("loading model" in line for line in list(node.lines)[lines:]) == 1
+
+
+def test_a_file_that_was_spoilt_is_tried_once_and_the_model_of_before_stays(
+    peer: Peer, node: ChildProcess, models: dict[str, Path]
+):
+    path = saved(models["first"].parent / "spoilt.lcrseg", "spoilt")
+    assert peer.set_parameter("model", str(path)).successful
+    in_use(peer, "spoilt")
+    dataclasses.replace(tiny_bundle(labels="nyu4"), labels=LabelSet.load("nyu40")).save(path)  # 36 scores too few
+    lines = len(node.lines)
+    assert peer.set_parameter("model", str(path)).successful
+    assert peer.send_until(lambda: any("cannot be used" in line for line in list(node.lines)[lines:]), lambda: None)
+    in_use(peer, "spoilt")
+    assert sum("loading model" in line for line in list(node.lines)[lines:]) == 1
+    path.unlink()
+    result = peer.set_parameter("model", str(path))
+    assert not result.successful and "no model at" in result.reason
 
 
 def test_the_new_labels_are_announced_before_the_first_mask_of_the_new_model(
