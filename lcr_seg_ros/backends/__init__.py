@@ -1,7 +1,7 @@
 """Runtimes that run a bundle's network, behind one small interface; each has a module of its own.
 
 ``auto`` takes the first one that works, in the order of :data:`ON_CUDA` (if there is a CUDA device) and then
-:data:`ON_CPU`, and logs why it rejected the others.
+:data:`ON_CPU`, and logs why it rejected the others; as a warning, if there is a CUDA device that none could use.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ log = logging.getLogger(__name__)
 class Backend(Protocol):
     """A loaded network. ``name`` and ``device`` (``cpu`` or ``cuda``) say what actually runs it.
 
-    A backend may also have ``max_batch``, the largest batch that is worthwhile, and ``network``, the PyTorch module
-    itself, which :mod:`lcr_seg_ros.device_pipeline` uses.
+    ``device_fallback`` says why it is on the CPU of a machine that has a CUDA device, if that was not asked for.
+
+    A backend may also have ``max_batch``, the largest batch that is worthwhile; ``network``, the PyTorch module itself,
+    which :mod:`lcr_seg_ros.device_pipeline` uses; and ``release``, which gives back the memory of its device.
     """
 
     name: str
     device: str
+    device_fallback: str = ""
 
     def infer(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(B, C, H, W) float32 normalised input -> (B, N, h, w) float32 class probabilities.
@@ -71,13 +74,22 @@ def create_backend(bundle: ModelBundle, backend: str = "auto", device: str = "au
     if num_threads < 0:
         raise BackendError(f"num_threads must be 0 or more, got {num_threads}")
     reasons = []
+    reasons_on_cuda = []
     for name, place in _candidates(backend, device):
         try:
             created = _create(bundle, name, place, num_threads)
         except BackendError as error:
             reasons.append(str(error))
+            if place == "cuda":
+                reasons_on_cuda.append(str(error))
             log.info("not %s on %s: %s", name, place, error)
             continue
+        if place == "cpu" and reasons_on_cuda:
+            created.device_fallback = (
+                f"{created.name} on cpu, as nothing runs the network on cuda ({'; '.join(reasons_on_cuda)}); "
+                "set device cpu if that is intended"
+            )
+            log.warning("%s", created.device_fallback)
         log.info("the network runs on %s (%s)", created.name, created.device)
         return created
     raise BackendError("; ".join(reasons))
