@@ -44,7 +44,8 @@ LEAST_AGREEMENT = 0.98
 """The device pipeline and the stages must give the same label for at least this share of a test image's pixels."""
 
 KEPT_SIZES = 4
-"""Number of frame sizes whose buffers are kept, so that cameras of different sizes do not evict each other's."""
+"""Number of frame sizes, those used most recently, whose buffers are kept, so that cameras of different sizes do not
+evict each other's."""
 
 
 @dataclass(frozen=True)
@@ -316,13 +317,13 @@ class Segmenter:
         return self._backend.infer(tensor)
 
     def _preprocessor_for(self, shape: tuple[int, ...]) -> Preprocessor:
-        if shape not in self._preprocessors:
+        preprocessor = self._preprocessors.pop(shape, None)
+        if preprocessor is None:
             while len(self._preprocessors) >= KEPT_SIZES:
                 del self._preprocessors[next(iter(self._preprocessors))]
-            self._preprocessors[shape] = Preprocessor(
-                self.bundle.input, self._hha_mode, self._hha_settings, self._num_threads
-            )
-        return self._preprocessors[shape]
+            preprocessor = Preprocessor(self.bundle.input, self._hha_mode, self._hha_settings, self._num_threads)
+        self._preprocessors[shape] = preprocessor  # the last: those that were used least recently go first
+        return preprocessor
 
 
 def _segment_on_device(
