@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +24,13 @@ log = logging.getLogger(__name__)
 class Backend(Protocol):
     """A loaded network. ``name`` and ``device`` (``cpu`` or ``cuda``) say what actually runs it.
 
-    ``device_fallback`` says why it is on the CPU of a machine that has a CUDA device, if that was not asked for.
-
     A backend may also have ``max_batch``, the largest batch that is worthwhile; ``network``, the PyTorch module itself,
-    which :mod:`lcr_seg_ros.device_pipeline` uses; and ``release``, which gives back the memory of its device.
+    which :mod:`lcr_seg_ros.device_pipeline` uses; ``release``, which gives back the memory of its device; and
+    ``device_fallback``, why it is on the CPU of a machine that has a CUDA device, if that was not asked for.
     """
 
     name: str
     device: str
-    device_fallback: str = ""
 
     def infer(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(B, C, H, W) float32 normalised input -> (B, N, h, w) float32 class probabilities.
@@ -77,7 +75,7 @@ def create_backend(bundle: ModelBundle, backend: str = "auto", device: str = "au
     reasons_on_cuda = []
     for name, place in _candidates(backend, device):
         try:
-            created = _create(bundle, name, place, num_threads)
+            created: Any = _create(bundle, name, place, num_threads)
         except BackendError as error:
             reasons.append(str(error))
             if place == "cuda":
@@ -91,7 +89,7 @@ def create_backend(bundle: ModelBundle, backend: str = "auto", device: str = "au
             )
             log.warning("%s", created.device_fallback)
         log.info("the network runs on %s (%s)", created.name, created.device)
-        return created
+        return cast("Backend", created)
     raise BackendError("; ".join(reasons))
 
 
