@@ -106,6 +106,17 @@ class ModelDescription:
 
 
 @dataclass(frozen=True)
+class StoredModel(ModelDescription):
+    """What a file says about its model.
+
+    Args:
+        network_sha256: hexadecimal digest of the network, by which two files of one name can be told apart.
+    """
+
+    network_sha256: str
+
+
+@dataclass(frozen=True)
 class ModelBundle(ModelDescription):
     """A trained network with everything needed to use it and to trust it.
 
@@ -140,7 +151,7 @@ class ModelBundle(ModelDescription):
             "labels": self.labels.to_dict(),
             "training": self.training,
             "scores": self.scores,
-            "network_sha256": hashlib.sha256(self.network).hexdigest(),
+            "network_sha256": self.network_sha256,
         }
 
     def at_height(self, height: int) -> ModelBundle:
@@ -200,9 +211,14 @@ class ModelBundle(ModelDescription):
         return replace_file(path, buffer.getvalue())
 
     @property
+    def network_sha256(self) -> str:
+        """Hexadecimal digest of the network, computed at each call."""
+        return hashlib.sha256(self.network).hexdigest()
+
+    @property
     def origin(self) -> str:
         """How the records of other models refer to this one."""
-        return f"model {self.name}, network {hashlib.sha256(self.network).hexdigest()[:16]}"
+        return f"model {self.name}, network {self.network_sha256[:16]}"
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> ModelBundle:
@@ -228,7 +244,7 @@ class ModelBundle(ModelDescription):
             )
 
 
-def describe_model(name_or_path: str | Path) -> ModelDescription:
+def describe_model(name_or_path: str | Path) -> StoredModel:
     """Read what a bundle says about its model, and check that it holds a network of an allowed size.
 
     The network is not read, so this takes milliseconds however large the file is. :meth:`ModelBundle.load` may still
@@ -239,9 +255,9 @@ def describe_model(name_or_path: str | Path) -> ModelDescription:
     """
     path = find_model(name_or_path)
     with _open_archive(path) as archive:
-        description = _description(_read_manifest(archive))
+        manifest = _read_manifest(archive)
         _network_in(archive)
-        return description
+        return StoredModel(**vars(_description(manifest)), network_sha256=str(manifest["network_sha256"]))
 
 
 @contextmanager

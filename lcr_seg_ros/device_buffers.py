@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 NUMBERS = 10
-"""float64 values per frame: fx, fy, cx, cy, gravity (3), camera height, and a drawing's confidence threshold and
-opacity."""
+"""float64 values per frame: fx, fy, cx, cy, gravity (3), camera height (NaN if not known), and a drawing's confidence
+threshold and opacity."""
 
 _TABLE_BYTES = 256
 
@@ -27,7 +27,7 @@ class FrameKind:
         height, width: of each colour image, in pixels.
         depth_shape: (height, width) of the uploaded depth; (0, 0) if depth is not used.
         depth_type: ``float32``, ``uint16``, or None if depth is not used.
-        has_gravity, has_height: whether the gravity and the height of the cameras are known.
+        has_gravity: whether the gravity of the cameras is known.
     """
 
     count: int
@@ -36,7 +36,6 @@ class FrameKind:
     depth_shape: tuple[int, int]
     depth_type: str | None
     has_gravity: bool
-    has_height: bool
 
 
 class DeviceBuffers:

@@ -35,7 +35,7 @@ from lcr_seg_ros.labels import UNLABELLED
 from lcr_seg_ros.preprocess import hha_size, network_size
 
 MAX_KINDS = 8
-"""Number of kinds of batches whose buffers and graphs are kept."""
+"""Number of kinds of batches whose buffers and graphs are kept: those that were used most recently."""
 
 
 @dataclass(frozen=True)
@@ -198,10 +198,9 @@ class DevicePipeline:
         """The kind of a batch that holds this frame alone."""
         height, width = frame.rgb.shape[:2]
         if not self._spec.uses_depth or frame.depth is None:
-            return FrameKind(1, height, width, (0, 0), None, False, False)
-        has_gravity, has_height = frame.gravity is not None, frame.camera_height_m is not None
+            return FrameKind(1, height, width, (0, 0), None, False)
         depth_shape = frame.depth.shape[0], frame.depth.shape[1]
-        return FrameKind(1, height, width, depth_shape, frame.depth.dtype.name, has_gravity, has_height)
+        return FrameKind(1, height, width, depth_shape, frame.depth.dtype.name, frame.gravity is not None)
 
     def _segment_one_kind(
         self,
@@ -226,11 +225,13 @@ class DevicePipeline:
         return self._unpack_results(buffers, draws, with_hha and self._spec.uses_depth, drawing)
 
     def _buffers_for(self, kind: FrameKind) -> DeviceBuffers:
-        if kind not in self._buffers:
+        buffers = self._buffers.pop(kind, None)
+        if buffers is None:
             while len(self._buffers) >= MAX_KINDS:
                 del self._buffers[next(iter(self._buffers))]
-            self._buffers[kind] = DeviceBuffers(kind, self._device)
-        return self._buffers[kind]
+            buffers = DeviceBuffers(kind, self._device)
+        self._buffers[kind] = buffers  # the last: those that were used least recently go first
+        return buffers
 
     def _run(self, buffers: DeviceBuffers, draws: bool = True) -> Tensor:
         """Label the batch in the buffers: (bytes,) uint8 on the device, arranged as in :func:`_layout`."""
@@ -243,7 +244,7 @@ class DevicePipeline:
                 _metres(buffers.depth),
                 buffers.numbers[:, :4],
                 gravity=buffers.numbers[:, 4:7] if kind.has_gravity else None,
-                camera_height_m=buffers.numbers[:, 7] if kind.has_height else None,
+                camera_height_m=buffers.numbers[:, 7],
             )
             images.append(hha)
             first.append(down)
@@ -347,11 +348,11 @@ def _check_camera(frame: DeviceFrame) -> None:
 
 
 def _camera_numbers(frame: DeviceFrame) -> npt.NDArray[np.float64]:
-    """(8,) float64: fx, fy, cx, cy, gravity (3), camera height; placeholders for the last two where not known."""
+    """(8,) float64: fx, fy, cx, cy, gravity (3; a placeholder if not known), camera height (NaN if not known)."""
     intrinsics = frame.intrinsics
     assert intrinsics is not None
     down = np.asarray((0.0, 1.0, 0.0) if frame.gravity is None else frame.gravity, np.float64)
-    height = 1.0 if frame.camera_height_m is None else frame.camera_height_m
+    height = np.nan if frame.camera_height_m is None else frame.camera_height_m
     return np.array([intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy, *down, height])
 
 

@@ -44,7 +44,8 @@ LEAST_AGREEMENT = 0.98
 """The device pipeline and the stages must give the same label for at least this share of a test image's pixels."""
 
 KEPT_SIZES = 4
-"""Number of frame sizes whose buffers are kept, so that cameras of different sizes do not evict each other's."""
+"""Number of frame sizes, those used most recently, whose buffers are kept, so that cameras of different sizes do not
+evict each other's."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Segmenter:
         hha_mode: see :class:`lcr_seg_ros.hha.HhaEncoder`.
         hha_settings: default: those that the network was trained with.
         fall_back: makes a CPU backend to replace a GPU backend that fails on a frame (out of memory, device lost).
-            Called at most once. Default: the failure is raised.
+            If it raises, it is called again for the next frame. Default: the failure is raised.
         device_pipeline: whether frames go through :class:`lcr_seg_ros.device_pipeline.DevicePipeline`, which needs the
             torch backend. Default: yes if that backend runs on CUDA, unless ``hha_mode`` is "exact".
         num_threads: CPU threads of HHA, see :class:`lcr_seg_ros.hha.HhaEncoder`. The backend has its own setting.
@@ -114,9 +115,9 @@ class Segmenter:
         num_threads: int = 0,
     ) -> None:
         self.bundle = bundle
-        self.device_fallback = ""
-        """Why frames no longer take the chosen path: the network moved from its device to the CPU, or the device
-        pipeline was given up. Empty as long as neither has happened."""
+        self.device_fallback: str = getattr(backend, "device_fallback", "")
+        """Why frames do not take the chosen path: no backend could use the CUDA device, the network moved from its
+        device to the CPU, or the device pipeline was given up. Empty as long as none of these has happened."""
         self._backend = backend
         self._fall_back = fall_back
         self._hha_mode = hha_mode
@@ -202,6 +203,7 @@ class Segmenter:
         Raises:
             FrameError: the model needs depth or intrinsics and the frame has none.
             BundleError: network and label set differ in the number of classes.
+            BackendError: the device has failed, and ``fall_back``, too.
         """
         return self.segment_batch([frame], [tracker], with_hha)[0]
 
@@ -222,7 +224,7 @@ class Segmenter:
                 stage by stage, drawing is left to the caller.
 
         Raises:
-            FrameError, BundleError: as :meth:`segment`.
+            FrameError, BundleError, BackendError: as :meth:`segment`.
         """
         pairs = list(zip(frames, trackers or [None] * len(frames), strict=True))
         if self._is_on_device and pairs:
@@ -258,6 +260,8 @@ class Segmenter:
 
     def _abandon_pipeline(self, error: Exception) -> None:
         self._is_on_device, self._pipeline = False, None
+        if self.device_fallback:
+            return  # the network itself has just left the device, which has been said
         self.device_fallback = f"the device pipeline failed on {self.device} ({_reason(error)}); stage by stage instead"
         log.warning("%s", self.device_fallback)
 
@@ -300,21 +304,26 @@ class Segmenter:
             if self._fall_back is None or self.device == "cpu":
                 raise
             reason = _reason(error)
-        name, device = self.backend_name, self.device
-        make, self._fall_back = self._fall_back, None
-        self._backend = make()
-        self.device_fallback = f"{name} failed on {device} ({reason}); {self.backend_name} on {self.device} instead"
+        failed, failure = self._backend, f"{self.backend_name} failed on {self.device} ({reason})"
+        try:
+            self._backend = self._fall_back()
+        except Exception as error:
+            raise BackendError(f"{failure}, and the CPU cannot replace it: {_reason(error)}") from error
+        self._fall_back = None
+        if release := getattr(failed, "release", None):
+            release()
+        self.device_fallback = f"{failure}; {self.backend_name} on {self.device} instead"
         log.warning("%s", self.device_fallback)
         return self._backend.infer(tensor)
 
     def _preprocessor_for(self, shape: tuple[int, ...]) -> Preprocessor:
-        if shape not in self._preprocessors:
+        preprocessor = self._preprocessors.pop(shape, None)
+        if preprocessor is None:
             while len(self._preprocessors) >= KEPT_SIZES:
                 del self._preprocessors[next(iter(self._preprocessors))]
-            self._preprocessors[shape] = Preprocessor(
-                self.bundle.input, self._hha_mode, self._hha_settings, self._num_threads
-            )
-        return self._preprocessors[shape]
+            preprocessor = Preprocessor(self.bundle.input, self._hha_mode, self._hha_settings, self._num_threads)
+        self._preprocessors[shape] = preprocessor  # the last: those that were used least recently go first
+        return preprocessor
 
 
 def _segment_on_device(

@@ -29,6 +29,7 @@ from lcr_seg_ros.decode import decode
 from lcr_seg_ros.errors import BackendError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.preprocess import Preprocessor
+from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 
@@ -120,6 +121,22 @@ class TestTheChoice:
         with caplog.at_level(logging.INFO, "lcr_seg_ros"):
             assert create_backend(tiny_bundle(), "auto", "cpu").name == "onnxruntime"
         assert any("'openvino' fails on cpu: ImportError: libtbb" in message for message in caplog.messages)
+
+    @needs_no_cuda
+    def test_a_cuda_device_that_nothing_can_use_is_warned_of_unless_the_cpu_was_asked_for(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for backend in ("onnxruntime", "torch"):
+            pytest.importorskip(BACKENDS[backend][0])
+        monkeypatch.setattr("lcr_seg_ros.backends.why_no_cuda", lambda: "")  # it is there, as far as the driver knows
+        segmenter = Segmenter.load("nyu4")
+        assert (segmenter.backend_name, segmenter.device) == ("openvino", "cpu")
+        said = segmenter.device_fallback
+        assert said.startswith("openvino on cpu, as nothing runs the network on cuda (PyTorch")
+        assert "cannot use the CUDA device" in said and "; onnxruntime cannot" in said and "set device cpu" in said
+        assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [said]
+        for asked_for in ({"device": "cpu"}, {"backend": "openvino"}):
+            assert Segmenter.load("nyu4", **asked_for).device_fallback == ""
 
     def test_where_nothing_runs_a_network_the_error_lists_what_each_said(self) -> None:
         for backend in ("onnxruntime", "torch"):

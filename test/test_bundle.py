@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import struct
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from tiny_bundle import make_tiny_bundle, tiny_bundle
 
-from lcr_seg_ros.bundle import InputSpec, ModelBundle, ModelDescription, describe_model, find_model, shipped_models
+from lcr_seg_ros.bundle import InputSpec, ModelBundle, StoredModel, describe_model, find_model, shipped_models
 from lcr_seg_ros.errors import BundleError
 from lcr_seg_ros.preprocess import network_size
 
@@ -73,7 +74,8 @@ class TestAnotherHeight:
 def test_a_description_says_what_the_bundle_does_without_its_network(tmp_path: Path) -> None:
     bundle = tiny_bundle()
     described = describe_model(bundle.save(tmp_path / "a.lcrseg"))
-    assert described == ModelDescription(bundle.name, bundle.architecture, bundle.input, bundle.labels)
+    digest = hashlib.sha256(bundle.network).hexdigest()
+    assert described == StoredModel(bundle.name, bundle.architecture, bundle.input, bundle.labels, digest)
 
 
 def test_a_description_does_not_read_the_network(tmp_path: Path) -> None:

@@ -268,6 +268,25 @@ class TestBatches:
         Segmenter(bundle, backend, device_pipeline=True).warm_up(160, 120, MAX_BATCH)
         assert set(backend.batches) == {1, 2, 4, 8} and len(set(backend.batches)) <= MAX_KINDS
 
+    def test_what_was_warmed_up_serves_cameras_of_known_height_as_well(self) -> None:
+        bundle = tiny_bundle()
+        segmenter = on_device(bundle)
+        segmenter.warm_up(160, 120)
+        assert segmenter._pipeline is not None
+        kinds = set(segmenter._pipeline._buffers)
+        for frame in (small_frame(), replace(small_frame(), camera_height_m=1.4, gravity=(0.1, 1.0, 0.0))):
+            assert_same(segmenter.segment(frame), by_stages(bundle).segment(frame))
+        assert set(segmenter._pipeline._buffers) == kinds
+
+    def test_the_kind_that_was_used_least_recently_makes_room(self) -> None:
+        bundle = tiny_bundle("rgb")
+        pipeline = DevicePipeline(bundle, TinyTorch(bundle))
+        for width in (160, *range(168, 168 + 8 * MAX_KINDS, 8)):
+            for each in (160, width):
+                pipeline.segment(DeviceFrame(small_frame(width=each).rgb))
+        assert [kind.width for kind in pipeline._buffers][-2:] == [160, 160 + 8 * MAX_KINDS]
+        assert len(pipeline._buffers) == MAX_KINDS
+
     @pytest.mark.parametrize(
         ("count", "sizes"), [(0, []), (1, [1]), (3, [2, 1]), (4, [4]), (7, [4, 2, 1]), (8, [8]), (9, [8, 1])]
     )

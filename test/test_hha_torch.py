@@ -153,6 +153,16 @@ class TestChoices:
         wanted = EXACT.encode(depth, SMALL, camera_height_m=1.2, gravity=(0, 1, 0))
         np.testing.assert_array_equal(got[0, HEIGHT], wanted[..., HEIGHT])
 
+    @pytest.mark.parametrize("floor", ["min", "robust"])
+    def test_a_height_of_nan_is_one_that_is_not_known(self, floor: str) -> None:
+        depth = torch.from_numpy(np.random.default_rng(2).uniform(0.8, 4.0, (2, 36, 48)).astype(np.float32))
+        encode = TorchHha(HhaSettings(floor=floor)).encode_batch
+        found, _ = encode(depth, SMALL)
+        known, _ = encode(depth, SMALL, camera_height_m=torch.tensor([0.7, 0.9], dtype=torch.float64))
+        mixed, _ = encode(depth, SMALL, camera_height_m=torch.tensor([torch.nan, 0.9], dtype=torch.float64))
+        assert torch.equal(mixed[0], found[0]) and torch.equal(mixed[1], known[1])
+        assert not torch.equal(found, known)
+
     def test_depth_out_of_the_range_of_the_settings_is_a_hole(self) -> None:
         depth = np.random.default_rng(0).uniform(0.1, 6.0, (36, 48)).astype(np.float32)
         punched = np.where((depth >= 0.5) & (depth <= 4.0), depth, 0.0).astype(np.float32)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
@@ -20,6 +21,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from node_under_test import active_node, node_here
+from onnx import numpy_helper
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
@@ -34,6 +36,7 @@ from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BackendError
 from lcr_seg_ros.image_encodings import color_to_array
 from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.ros.camera import Camera
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id
 from lcr_seg_ros.segmenter import Segmenter
@@ -99,7 +102,7 @@ def in_use(peer: Peer, name: str) -> dict[str, str]:
 
 
 def model_parameter(peer: Peer) -> str:
-    client = peer.create_client(GetParameters, "segment/get_parameters")
+    client = peer.create_client(GetParameters, f"{peer.node_name}/get_parameters")
     return str(peer.call(client, GetParameters.Request(names=["model"])).values[0].string_value)
 
 
@@ -284,6 +287,75 @@ def test_the_backend_can_be_switched_as_well(peer: Peer):
         assert peer.set_parameter("backend", "auto").successful
 
 
+def test_a_file_that_was_overwritten_is_loaded_when_its_name_is_set_again(peer: Peer, models: dict[str, Path]):
+    path = models["first"].parent / "worked_on.lcrseg"
+    digests = []
+    for seed in (1, 2):
+        bundle = dataclasses.replace(tiny_bundle(), name="worked_on")
+        network = onnx.load_from_string(bundle.network)
+        (weight,) = network.graph.initializer
+        random = np.random.default_rng(seed)
+        weight.CopyFrom(numpy_helper.from_array(random.random(weight.dims).astype(np.float32), weight.name))
+        bundle = dataclasses.replace(bundle, network=network.SerializeToString())
+        bundle.save(path)
+        digests.append(bundle.network_sha256[:16])
+        assert peer.set_parameter("model", str(path)).successful
+        peer.diagnostics(lambda values, _: (values["model"], values["model_digest"]) == ("worked_on", digests[-1]))
+    assert digests[0] != digests[1]
+
+
+def test_a_name_that_is_set_again_without_another_file_loads_nothing(
+    peer: Peer, node: ChildProcess, models: dict[str, Path]
+):
+    lines = len(node.lines)
+    assert peer.set_parameter("model", str(models["first"])).successful
+    assert peer.set_parameter("model", str(models["four"])).successful
+    assert peer.set_parameter("model", str(models["four"])).successful
+    in_use(peer, "four")
+    assert peer.set_parameter("model", str(models["four"])).successful
+    in_use(peer, "four")
+    assert sum("loading model" in line for line in list(node.lines)[lines:]) == 1
+
+
+def test_a_file_that_was_spoilt_is_tried_once_and_the_model_of_before_stays(
+    peer: Peer, node: ChildProcess, models: dict[str, Path]
+):
+    path = saved(models["first"].parent / "spoilt.lcrseg", "spoilt")
+    assert peer.set_parameter("model", str(path)).successful
+    in_use(peer, "spoilt")
+    dataclasses.replace(tiny_bundle(labels="nyu4"), labels=LabelSet.load("nyu40")).save(path)  # 36 scores too few
+    lines = len(node.lines)
+    assert peer.set_parameter("model", str(path)).successful
+    assert peer.send_until(lambda: any("cannot be used" in line for line in list(node.lines)[lines:]), lambda: None)
+    in_use(peer, "spoilt")
+    assert sum("loading model" in line for line in list(node.lines)[lines:]) == 1
+    path.unlink()
+    result = peer.set_parameter("model", str(path))
+    assert not result.successful and "no model at" in result.reason
+
+
+def test_the_new_labels_are_announced_before_the_first_mask_of_the_new_model(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+):
+    announced: list[tuple[str, str, bool]] = []
+    announce = Camera.announce
+
+    def recorded(camera: Camera) -> None:
+        engine = node._engine
+        assert engine is not None
+        announce(camera)
+        is_held = not engine._shift.take_turn(0.01)
+        announced.append((camera._outputs._labels.name, engine.segmenter.bundle.name, is_held))
+
+    domain = free_domain_id()
+    with node_here(domain, f"model:={models['first']}", "max_age:=0.0") as node, peer_in_domain(domain) as peer:
+        assert peer.gets_masks()
+        monkeypatch.setattr(Camera, "announce", recorded)
+        assert peer.set_parameter("model", str(models["four"])).successful
+        in_use(peer, "four")
+    assert announced == [("nyu4", "first", True)]
+
+
 # What cannot be used
 
 
@@ -415,6 +487,34 @@ def test_a_class_filter_of_names_that_the_new_model_lacks_keeps_it_out(peer: Pee
         assert "clear class_filter first" in result.reason
     finally:
         assert peer.set_parameter("class_filter", [""]).successful
+
+
+def test_a_switch_that_fails_at_the_second_camera_is_undone_at_the_first(models: dict[str, Path]):
+    domain = free_domain_id()
+    override = "qos_overrides./b/segmentation/hha.publisher.reliability:=now_and_then"  # which rclpy refuses
+    with (
+        node_here(domain, f"model:={models['colour']}", "cameras:=[a, b]", "max_age:=0.0", override),
+        peer_in_domain(domain, "/segment", "a") as a,
+        peer_in_domain(domain, "/segment", "b") as b,
+    ):
+        infos = listen_to_label_info(a)
+
+        def is_as_before() -> bool:
+            return all(
+                one.count_publishers("segmentation/points") == one.count_subscribers(DEPTH) == 0 for one in (a, b)
+            )
+
+        for name in ("first", "first", "four"):
+            assert a.set_parameter("model", str(models[name])).successful
+            assert a.send_until(lambda: model_parameter(a) == str(models["colour"]), lambda: None)
+            assert a.send_until(is_as_before, lambda: None)
+            for one in (a, b):
+                sent: set[int] = set()
+                assert one.send_until(
+                    lambda one=one, sent=sent: any(stamp_ns(mask) in sent for mask in list(one.masks)),
+                    lambda one=one, sent=sent: sent.add(one.send(rgb_image())),
+                )
+        assert a.send_until(lambda: ids_in(infos[-1]) == LabelSet.load("nyu40").ids.tolist(), lambda: None)
 
 
 # A device that fails

@@ -63,7 +63,7 @@ class Declared:
         self.configured = False
         self.node = node_type("parameters", context=context, cli_args=["--ros-args", *arguments])
         self.handler = ParameterHandler(
-            self.node, lambda: self.configured, lambda before, now: self.changes.append((before, now))
+            self.node, lambda: self.configured, lambda before, now, _: self.changes.append((before, now))
         )
 
     def set(self, name: str, value: object):
@@ -300,6 +300,15 @@ def test_setting_a_value_again_is_no_change(context):
     assert not declared.changes
 
 
+def test_a_model_that_is_set_again_is_told_because_its_file_may_have_changed(context):
+    declared = Declared(context)
+    checked: list[bool] = []
+    declared.handler._check = lambda before, now, names_model: checked.append(names_model)
+    assert declared.set("model", declared.handler.values.model).successful
+    assert declared.set("overlay_opacity", 0.125).successful
+    assert checked == [True, False] and [before == now for before, now in declared.changes] == [True, False]
+
+
 def test_what_decides_where_files_come_from_is_for_the_start_alone(context):
     declared = Declared(context, "-p", "model_folder:=/models")
     assert declared.handler.values.model_folder == "/models"
@@ -309,7 +318,7 @@ def test_what_decides_where_files_come_from_is_for_the_start_alone(context):
 def test_a_change_that_cannot_work_is_refused_with_the_reason_and_changes_nothing(context):
     declared = Declared(context)
 
-    def refuse(before: SegmentParameters, now: SegmentParameters) -> None:
+    def refuse(before: SegmentParameters, now: SegmentParameters, names_model: bool) -> None:
         raise ParameterError(f"no {now.model} here")
 
     declared.handler._check = refuse

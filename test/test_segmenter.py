@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from tiny_bundle import make_tiny_bundle, tiny_bundle
 
 from lcr_seg_ros.backends import BACKENDS, Backend, create_backend
-from lcr_seg_ros.bundle import InputSpec
+from lcr_seg_ros.bundle import InputSpec, ModelBundle
 from lcr_seg_ros.decode import decode
 from lcr_seg_ros.errors import BackendError, FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
@@ -192,6 +194,39 @@ def test_a_device_that_is_lost_is_left_for_the_cpu_and_no_frame_with_it(caplog: 
         "torch failed on cuda (CUDA error: the device is lost); openvino on cpu instead"
     )
     assert caplog.messages == [segmenter.device_fallback]
+
+
+def test_where_the_cpu_fails_at_first_it_is_tried_again_for_the_next_frame() -> None:
+    made: list[int] = []
+
+    def fall_back() -> Backend:
+        made.append(1)
+        if len(made) == 1:
+            raise MemoryError("no memory left")
+        return create_backend(tiny_bundle(), device="cpu")
+
+    segmenter = Segmenter(tiny_bundle(), LostDevice(good=0), fall_back=fall_back)
+    message = "torch failed on cuda .CUDA error: the device is lost., and the CPU cannot replace it: no memory left"
+    with pytest.raises(BackendError, match=message):
+        segmenter.segment(random_frame())
+    assert (segmenter.device, segmenter.device_fallback) == ("cuda", "")
+    segmenter.segment(random_frame())
+    assert segmenter.device == "cpu" and segmenter.device_fallback.endswith("openvino on cpu instead")
+    assert len(made) == 2
+
+
+def test_a_device_that_is_left_gets_its_memory_back() -> None:
+    pytest.importorskip("torch")
+    from lcr_seg_ros.backends.torch import TorchBackend
+
+    bundle = ModelBundle.load("nyu4")
+    lost = TorchBackend(bundle, "cpu", 0)
+    network = weakref.ref(lost.network)
+    lost.device = "cuda"  # which is not there, so that every call fails
+    segmenter = Segmenter(bundle, lost, fall_back=lambda: create_backend(bundle, device="cpu"), device_pipeline=False)
+    segmenter.segment(random_frame())
+    gc.collect()
+    assert segmenter.device == "cpu" and network() is None
 
 
 def test_a_device_that_is_lost_is_said_where_there_is_no_other() -> None:

@@ -1,7 +1,7 @@
 """Runtimes that run a bundle's network, behind one small interface; each has a module of its own.
 
 ``auto`` takes the first one that works, in the order of :data:`ON_CUDA` (if there is a CUDA device) and then
-:data:`ON_CPU`, and logs why it rejected the others.
+:data:`ON_CPU`, and logs why it rejected the others; as a warning, if there is a CUDA device that none could use.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 class Backend(Protocol):
     """A loaded network. ``name`` and ``device`` (``cpu`` or ``cuda``) say what actually runs it.
 
-    A backend may also have ``max_batch``, the largest batch that is worthwhile, and ``network``, the PyTorch module
-    itself, which :mod:`lcr_seg_ros.device_pipeline` uses.
+    A backend may also have ``max_batch``, the largest batch that is worthwhile; ``network``, the PyTorch module itself,
+    which :mod:`lcr_seg_ros.device_pipeline` uses; ``release``, which gives back the memory of its device; and
+    ``device_fallback``, why it is on the CPU of a machine that has a CUDA device, if that was not asked for.
     """
 
     name: str
@@ -71,15 +72,24 @@ def create_backend(bundle: ModelBundle, backend: str = "auto", device: str = "au
     if num_threads < 0:
         raise BackendError(f"num_threads must be 0 or more, got {num_threads}")
     reasons = []
+    reasons_on_cuda = []
     for name, place in _candidates(backend, device):
         try:
-            created = _create(bundle, name, place, num_threads)
+            created: Any = _create(bundle, name, place, num_threads)
         except BackendError as error:
             reasons.append(str(error))
+            if place == "cuda":
+                reasons_on_cuda.append(str(error))
             log.info("not %s on %s: %s", name, place, error)
             continue
+        if place == "cpu" and reasons_on_cuda:
+            created.device_fallback = (
+                f"{created.name} on cpu, as nothing runs the network on cuda ({'; '.join(reasons_on_cuda)}); "
+                "set device cpu if that is intended"
+            )
+            log.warning("%s", created.device_fallback)
         log.info("the network runs on %s (%s)", created.name, created.device)
-        return created
+        return cast("Backend", created)
     raise BackendError("; ".join(reasons))
 
 

@@ -35,6 +35,7 @@ class OnnxRuntimeBackend:
     """
 
     name = "onnxruntime"
+    device_fallback = ""
 
     def __init__(self, bundle: ModelBundle, device: str, num_threads: int) -> None:
         import onnxruntime

@@ -35,6 +35,7 @@ class OpenVinoBackend:
     """
 
     name = "openvino"
+    device_fallback = ""
     device = "cpu"
 
     def __init__(self, bundle: ModelBundle, device: str, num_threads: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ class TorchBackend:
     """
 
     name = "torch"
+    device_fallback = ""
 
     def __init__(self, bundle: ModelBundle, device: str, num_threads: int) -> None:
         import torch
@@ -40,13 +42,19 @@ class TorchBackend:
         self.device = device
         self.dtype = torch.float16 if device == "cuda" else torch.float32
         layout = torch.channels_last if device == "cuda" else torch.contiguous_format
-        self.network = _rebuild(bundle).eval().to(device, self.dtype, memory_format=layout)
+        self.network: Any = _rebuild(bundle).eval().to(device, self.dtype, memory_format=layout)
 
     def infer(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with self._torch.inference_mode():
             scores = self.network(self._torch.from_numpy(tensor).to(self.device, self.dtype))
             probabilities: npt.NDArray[np.float32] = scores.float().softmax(1).cpu().numpy()
         return probabilities
+
+    def release(self) -> None:
+        """Give the device's memory back; the backend cannot be used any more."""
+        self.network = None
+        with suppress(RuntimeError):  # the device may be lost
+            self._torch.cuda.empty_cache()  # what PyTorch keeps for itself, other programs do not get
 
 
 def _rebuild(bundle: ModelBundle) -> Any:

@@ -77,8 +77,8 @@ class TorchHha:
             valid: (B, H, W) bool, False where ``depth_m`` was filled in beforehand, which is ignored for normals.
             gravity: (B, 3) float, direction of gravity in the optical frame (x right, y down, z forward): it points
                 down; any length > 0. Default: estimated.
-            camera_height_m: (B,) float, height of each camera above the floor in metres, > 0. Default: found by
-                ``settings.floor``.
+            camera_height_m: (B,) float, height of each camera above the floor in metres, > 0; NaN: found by
+                ``settings.floor``. Default: found for all.
 
         Returns:
             (B, 3, H, W) uint8: disparity, height, angle; all 0 for a frame without valid depth. And (B, 3) float64:
@@ -474,8 +474,14 @@ def _height_cm(frames: _Frames, down: Tensor) -> Tensor:
 
 def _floor_cm(height: Tensor, camera_height_m: Tensor | None, settings: HhaSettings) -> Tensor:
     """(B, 1, 1) heights of the floors in cm relative to the camera, by the rules of :mod:`lcr_seg_ros.hha.floor`."""
-    if camera_height_m is not None:
-        return (-100.0 * camera_height_m).float()[:, None, None]
+    found = _found_floor_cm(height, settings)
+    if camera_height_m is not None:  # a tensor's choice, not Python's, so that one CUDA graph does for both
+        found = torch.where(camera_height_m.isnan(), found, (-100.0 * camera_height_m).float())
+    return found[:, None, None]
+
+
+def _found_floor_cm(height: Tensor, settings: HhaSettings) -> Tensor:
+    """(B,) heights of the floors as ``settings.floor`` finds them."""
     if settings.floor == "robust":
         low = _low_percentile(height)
         assumed = ((low - hha.SURE_FLOOR_CM) / (hha.LOWEST_FLOOR_CM - hha.SURE_FLOOR_CM)).clamp(0.0, 1.0)
@@ -483,7 +489,7 @@ def _floor_cm(height: Tensor, camera_height_m: Tensor | None, settings: HhaSetti
     else:
         lowest = height.amin((1, 2))
         floor = torch.where(lowest > hha.LOWEST_FLOOR_CM, hha.ASSUMED_FLOOR_CM, lowest)
-    return floor[:, None, None]
+    return floor
 
 
 def _low_percentile(height: Tensor) -> Tensor:

@@ -172,11 +172,17 @@ class Camera:
         if model.input.uses_depth:
             self._input.listen_ahead()
 
+    def expect_no_model(self) -> None:
+        """Undo :meth:`expect_model`: that model does not come."""
+        self._input.use_depth(self._gravity is not None)  # as it is; only subscriptions made ahead go
+
     def use_model(self, model: ModelDescription) -> None:
         """Adapt inputs and outputs to the model that labels the frames from now on.
 
         Raises:
             TransformError: as for the constructor; nothing has been changed then.
+            Exception: rclpy's, from creating a publisher or a subscription. Part of the work may be done then; calling
+                it again with the previous model undoes that.
         """
         with_depth = model.input.uses_depth
         if with_depth and self._gravity is None:

@@ -4,8 +4,9 @@ Counts start when the node becomes active or enabled; all other figures cover th
 median, ``p95`` the 95th percentile. Keys:
 
 - ``state``, ``model``, ``backend``, ``device``
-- ``device_fallback``: why the network runs on the CPU instead of the device it was loaded for, or why the whole
-  pipeline no longer runs on the device; else empty
+- ``model_digest``: first 16 digits of the SHA-256 of the model's network, which tell models of one name apart
+- ``device_fallback``: why the network runs on the CPU instead of the device it was loaded for, or of the CUDA device
+  that is there, or why the whole pipeline no longer runs on the device; else empty
 - ``model_loading``: the model that will take over when it is ready; else empty
 - ``memory_mb`` (resident memory of the process in MB of 10^6 bytes), ``threads``
 - ``pairs_in``, ``pairs_in_hz``, ``masks_out``, ``masks_out_hz``

@@ -116,6 +116,11 @@ class Worker(Generic[T]):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs; it does until :meth:`stop`, and longer while ``handle`` does not return."""
+        return self._thread.is_alive()
+
     def stop(self, timeout_s: float) -> bool:
         """Close the mailboxes and wait for ``handle``; returns False if it took longer than ``timeout_s``."""
         self.mailroom.close()

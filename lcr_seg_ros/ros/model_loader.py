@@ -16,7 +16,7 @@ from lcr_seg_ros.ros.parameter_specs import ParameterError
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-    from lcr_seg_ros.bundle import ModelDescription
+    from lcr_seg_ros.bundle import StoredModel
     from lcr_seg_ros.ros.parameters import SegmentParameters
     from lcr_seg_ros.segmenter import Segmenter
 
@@ -26,12 +26,12 @@ class Wish:
     """A request for another model.
 
     Args:
-        model: its description; the file is read in full, and checked, when it is loaded.
+        model: its description when it was requested; the file is read in full, and checked, when it is loaded.
         values: the parameters that name the model and that it will run with.
         sizes: (width, height) in pixels of the frames to warm it up with.
     """
 
-    model: ModelDescription
+    model: StoredModel
     values: SegmentParameters
     sizes: tuple[tuple[int, int], ...]
 

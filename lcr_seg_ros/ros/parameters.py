@@ -280,9 +280,10 @@ class ParameterHandler:
     Args:
         node: on which to declare.
         is_configured: whether parameters that are not live are in use and must not change.
-        on_change: called with the old and the new values once a change has been made. Humble's rclpy does not report
-            that: there it is called when we accept the change, which a callback added by others may still refuse.
-        check: called with the old and the new values before the change; an LcrSegError that it raises refuses it.
+        on_change: called with the old and the new values once a change has been made, and whether ``model`` was set,
+            if only to the value that it had: its file may be another. Humble's rclpy does not report changes: there it
+            is called when we accept one, which a callback added by others may still refuse.
+        check: called with the same before the change; an LcrSegError that it raises refuses it.
 
     Raises:
         ParameterError: a value that the user gave at start has the wrong type or is out of range.
@@ -292,8 +293,8 @@ class ParameterHandler:
         self,
         node: Node,
         is_configured: Callable[[], bool],
-        on_change: Callable[[SegmentParameters, SegmentParameters], None],
-        check: Callable[[SegmentParameters, SegmentParameters], None] = lambda before, now: None,
+        on_change: Callable[[SegmentParameters, SegmentParameters, bool], None],
+        check: Callable[[SegmentParameters, SegmentParameters, bool], None] = lambda before, now, names_model: None,
     ) -> None:
         self._is_configured = is_configured
         self._on_change = on_change
@@ -334,8 +335,8 @@ class ParameterHandler:
         try:
             now = self._values_with(parameters)
             self._camera_values_with(parameters)
-            if now != self.values:
-                self._check(self.values, now)
+            if now != self.values or _names_model(parameters):
+                self._check(self.values, now, _names_model(parameters))
         except Exception as error:  # a strange model file may raise anything; the node must go on as it was
             kind = "" if isinstance(error, LcrSegError) else f"{type(error).__name__}: "
             return SetParametersResult(successful=False, reason=f"{kind}{error}")
@@ -348,8 +349,8 @@ class ParameterHandler:
         before, now = self.values, self._values_with(parameters)
         self.values, self._own = now, self._camera_values_with(parameters)
         self._combine()
-        if now != before:
-            self._on_change(before, now)
+        if now != before or _names_model(parameters):
+            self._on_change(before, now, _names_model(parameters))
 
     def _values_with(self, parameters: Iterable[Parameter[Any]]) -> SegmentParameters:
         """The values in use, with these parameters changed.
@@ -389,6 +390,10 @@ class ParameterHandler:
             if own[camera] != self._own[camera] and self._is_configured():
                 raise ParameterError(_in_use(parameter.name))
         return own
+
+
+def _names_model(parameters: Iterable[Parameter[Any]]) -> bool:
+    return any(parameter.name == "model" for parameter in parameters)
 
 
 def _in_use(name: str) -> str:

@@ -28,7 +28,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_srvs.srv import SetBool
 
 from lcr_seg_ros.backends import Backend, create_backend
-from lcr_seg_ros.bundle import ModelBundle, ModelDescription, describe_model
+from lcr_seg_ros.bundle import ModelBundle, ModelDescription, StoredModel, describe_model
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.ros.camera import Camera
 from lcr_seg_ros.ros.camera_site import SharedParts
@@ -98,7 +98,9 @@ class SegmentNode(LifecycleNode):
         self._read_model = read_model
         self._engine: Engine | None = None
         self._in_use: ModelChoice | None = None
-        self._checked: ModelDescription | None = None  # requested model, between _check and _apply
+        self._digest = ""  # of the network in use
+        self._checked: StoredModel | None = None  # requested model, between _check and _apply
+        self._is_restoring = False
         self._cameras: list[Camera] = []
         self._loader = ModelLoader(self, self._load, self._model_loaded)
         self._diagnostics: Any = None
@@ -176,15 +178,19 @@ class SegmentNode(LifecycleNode):
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
         self._engine, self._in_use = Engine(segmenter, self._cameras), values.choice
+        self._digest = bundle.network_sha256
         self.get_logger().info(f"model {_described(segmenter)}, ready after {time.monotonic() - began:.1f} s")
         return super().on_configure(state)
 
     @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        assert self._engine is not None
+        if self._engine.hang:
+            self.get_logger().error(f"activate refused: {self._engine.hang}")
+            return TransitionCallbackReturn.FAILURE  # stays inactive, where the model may be switched
         result = super().on_activate(state)
         if result != TransitionCallbackReturn.SUCCESS:
             return result
-        assert self._engine is not None
         self._log.forget()
         for camera in self._cameras:
             camera.activate()
@@ -292,15 +298,16 @@ class SegmentNode(LifecycleNode):
                 # Checked again: since _check, the class filter or the file may have changed.
                 check_class_filter(self.values.class_filter, outcome.labels)
                 self._switch(outcome)
-                self._in_use = wish.values.choice
+                self._in_use, self._digest = wish.values.choice, outcome.bundle.network_sha256
                 self.get_logger().info(f"switched to model {_described(outcome)}")
                 return
-            except LcrSegError as error:
+            except Exception as error:  # rclpy and the middleware raise types of their own
                 outcome = error
         kind = "" if isinstance(outcome, LcrSegError) else f"{type(outcome).__name__}: "
         text = f"model {wish.values.model} cannot be used, {self._in_use.model} stays: {kind}{outcome}"
         self.get_logger().error(" ".join(text.split()))
-        self._adapt_cameras_to(self._engine.segmenter.bundle)
+        for camera in self._cameras:
+            camera.expect_no_model()
         self._restore_parameters(self._in_use)
 
     def _restore_parameters(self, choice: ModelChoice) -> None:
@@ -312,24 +319,47 @@ class SegmentNode(LifecycleNode):
         except LcrSegError as error:  # it was set for the model that could not be loaded
             self.get_logger().warning(f"class_filter is taken back: {error}")
             values["class_filter"] = list(NONE)
-        result = self.set_parameters_atomically([Parameter(name, value=value) for name, value in values.items()])
+        self._is_restoring = True  # or a file that has changed would be loaded, and, if it cannot be, again and again
+        try:
+            result = self.set_parameters_atomically([Parameter(name, value=value) for name, value in values.items()])
+        finally:
+            self._is_restoring = False
         if not result.successful:
             self.get_logger().error(f"the parameters do not say what is in use, which is {choice}: {result.reason}")
 
     def _switch(self, segmenter: Segmenter) -> None:
+        """Hand all cameras and the engine over to another model, or none of them.
+
+        Raises:
+            BackendError: the network has not returned within :data:`STOP_TIMEOUT_S`.
+            Exception: what creating a publisher or a subscription raised; everything is as it was then.
+        """
         assert self._engine is not None
         with self._engine.between_frames(STOP_TIMEOUT_S):
-            self._adapt_cameras_to(segmenter.bundle)
+            try:
+                for camera in self._cameras:
+                    camera.use_model(segmenter.bundle)
+                if self._is_active:
+                    self._announce()  # before the engine can send a mask with these labels
+            except Exception:
+                self._undo_switch(self._engine.segmenter.bundle)
+                raise
             self._engine.segmenter = segmenter
-        self._announce()
 
-    def _adapt_cameras_to(self, model: ModelDescription) -> None:
+    def _undo_switch(self, model: ModelDescription) -> None:
         for camera in self._cameras:
-            camera.use_model(model)
+            try:
+                camera.use_model(model)
+                if self._is_active:
+                    camera.announce()
+            except Exception as error:  # the other cameras are to work all the same
+                self.get_logger().error(
+                    f"camera {camera.name!r} cannot go back to {model.name}; clean up and configure the node: {error!r}"
+                )
 
     # Parameters, service, diagnostics
 
-    def _check(self, before: SegmentParameters, now: SegmentParameters) -> None:
+    def _check(self, before: SegmentParameters, now: SegmentParameters, names_model: bool) -> None:
         """Refuse a change that can be seen at once not to work.
 
         The client that sets a parameter, and all other callbacks, wait for the answer. So only the description in a
@@ -342,15 +372,15 @@ class SegmentNode(LifecycleNode):
             return
         wish = self._loader.wish
         model: ModelDescription = self._engine.segmenter.bundle if wish is None else wish.model
-        is_wish = now.choice not in (before.choice, self._in_use)
-        if is_wish:
+        self._checked = None
+        if not self._is_restoring and (names_model or now.choice not in (before.choice, self._in_use)):
             model = self._checked = describe_model(model_file(now))
             now.hha_settings(model.input.hha)
-        if is_wish or now.class_filter != before.class_filter:
+        if self._checked is not None or now.class_filter != before.class_filter:
             check_class_filter(now.class_filter, model.labels, is_older=now.class_filter == before.class_filter)
 
-    def _apply(self, before: SegmentParameters, now: SegmentParameters) -> None:
-        if self._engine is not None and now.choice != before.choice:
+    def _apply(self, before: SegmentParameters, now: SegmentParameters, names_model: bool) -> None:
+        if self._engine is not None and (names_model or now.choice != before.choice):
             self._request_model(now)
         if (before.slop, before.queue_size) != (now.slop, now.queue_size):
             for camera in self._cameras:
@@ -366,12 +396,16 @@ class SegmentNode(LifecycleNode):
 
     def _request_model(self, now: SegmentParameters) -> None:
         assert self._engine is not None
-        if now.choice == self._in_use:
-            self._loader.forget()
-            self._adapt_cameras_to(self._engine.segmenter.bundle)
-            return
-        assert self._checked is not None  # set by _check, which comes first
         model, self._checked = self._checked, None
+        if now.choice == self._in_use and (model is None or model.network_sha256 == self._digest):
+            self._loader.forget()
+            for camera in self._cameras:
+                camera.expect_no_model()
+            return
+        assert model is not None  # set by _check, which comes first
+        wish = self._loader.wish
+        if wish is not None and wish.values.choice == now.choice and wish.model.network_sha256 == model.network_sha256:
+            return  # it is being loaded
         sizes = tuple(dict.fromkeys(camera.frame_size or WARM_UP_SIZE for camera in self._cameras))
         self.get_logger().info(
             f"loading model {now.model}, {self._engine.segmenter.bundle.name} serves until it is ready"
@@ -396,13 +430,14 @@ class SegmentNode(LifecycleNode):
         facts = {
             "state": ("active" if self.values.enabled else "not enabled") if self._is_active else "inactive",
             "model": segmenter.bundle.name,
+            "model_digest": self._digest[:16],
             "backend": segmenter.backend_name,
             "device": segmenter.device,
             "device_fallback": segmenter.device_fallback,
             "model_loading": "" if wish is None else wish.values.model,
             **process_facts(),
         }
-        name, problem = self.get_fully_qualified_name(), segmenter.device_fallback or None
+        name, problem = self.get_fully_qualified_name(), self._engine.hang or segmenter.device_fallback or None
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         message.status = [camera.status(name, segmenter.device, facts, problem) for camera in self._cameras]
