@@ -386,6 +386,30 @@ def test_stamps_too_far_apart_are_named_with_their_distance(peer: Peer):
     assert "200.0 ms apart at best and slop is 16.0 ms" in last["message"]
 
 
+def test_images_that_find_no_partner_are_counted_and_told_although_others_do(peer: Peer):
+    assert peer.gets_masks()
+    reports, sent, last = peer.listen(DiagnosticArray, "/diagnostics"), 0, {}
+
+    def send() -> None:
+        nonlocal sent
+        now = peer.get_clock().now().nanoseconds // 10**8 * 10**8
+        peer.send(rgb=rgb_image(), info=camera_info(), stamp_ns=now)
+        peer.send(depth=depth_image(), stamp_ns=now + (0 if sent % 3 == 0 else 20_000_000))
+        sent += 1
+
+    def found() -> bool:
+        if not reports:
+            return False
+        status = reports[-1].status[0]
+        last.update({pair.key: pair.value for pair in status.values}, level=str(status.level[0]), told=status.message)
+        is_told = "20.0 ms apart at best and slop is 16.0 ms" in status.message
+        return is_told and int(last.get("dropped_unpaired", 0)) > 0
+
+    assert peer.send_until(found, send, timeout_s=30.0), last
+    assert last["level"] == WARN and last["told"].startswith("only ")
+    assert 0 < float(last["pairs_in_hz"]) < 0.8 * min(float(last["rgb_in_hz"]), float(last["depth_in_hz"]))
+
+
 # Other starts
 
 

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 DOUBTFUL_GRAVITY_SHARE = 0.1
 """The status becomes WARN when gravity was in doubt in at least this share of the recent frames."""
 
-NO_LOSS = ("not_subscribed", "rate_limit")
-"""Reasons for dropping a frame that do not count as a loss."""
+NO_LOSS = ("not_subscribed", "rate_limit", "unpaired")
+"""Reasons for dropping a frame that do not count as a loss. Images without a partner are judged by themselves: where
+one stream is faster, some are always left over."""
 
 LOST_SHARE = 0.1
 """The status becomes WARN when more than this share of the recent frames was lost. Frames replaced by newer ones do
@@ -95,7 +96,13 @@ class Camera:
         with_depth = model.input.uses_depth
         self._gravity = CameraGravity(self._site) if with_depth else None
         self._input = CameraInput(
-            self._site, with_depth, self._image_came, self._take_in, self._stepped_back, self._internal_error
+            self._site,
+            with_depth,
+            self._image_came,
+            self._take_in,
+            lambda: self._statistics.frame_dropped("unpaired"),
+            self._stepped_back,
+            self._internal_error,
         )
         self._outputs = SegmentationOutputs(self._site, model.labels, with_depth)
 
@@ -196,11 +203,19 @@ class Camera:
             name: full name of the node.
             device: what runs the network.
             facts: ``state`` and other keys that all cameras share.
-            problem: of the node as a whole, if any; a silence, loss or missing registration of this camera comes first.
+            problem: of the node as a whole, if any; a silence, loss, lack of pairs or missing registration of this
+                camera comes first.
         """
-        report = self._statistics.report()
+        report = self._statistics.report(with_depth=self._gravity is not None)
         if self._is_started:
-            problem = self._silence() or _loss(report) or self._registration_problem() or problem or _doubt(report)
+            problem = (
+                self._silence()
+                or _loss(report)
+                or self._input.few_pairs(report)
+                or self._registration_problem()
+                or problem
+                or _doubt(report)
+            )
         if self._gravity is not None:
             facts = {**facts, "gravity_source": self._gravity.source_name, "registration": self._input.registration}
         return diagnostic_status(status_name(name, self.name), device, facts, report, problem)
@@ -214,7 +229,8 @@ class Camera:
         quiet_s = time.monotonic() - self._statistics.last_pair
         return None if quiet_s < self._site.values.silence_timeout else self._input.silence(quiet_s)
 
-    def _image_came(self) -> None:
+    def _image_came(self, side: int) -> None:
+        self._statistics.image_came(side)
         if self._gravity is not None:
             self._gravity.update(self._site.now_ns())
 

@@ -26,12 +26,14 @@ from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
 from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.depth_registration import DepthRegistration
-from lcr_seg_ros.ros.silence import RECENT_S, Arrivals, explain_silence, look_at_topic
+from lcr_seg_ros.ros.frame_statistics import WINDOW_S
+from lcr_seg_ros.ros.silence import RECENT_S, Arrivals, explain_few_pairs, explain_silence, look_at_topic
 from lcr_seg_ros.ros.synchronizer import COLOR, DEPTH, ImagePair, RgbdSynchronizer
 
 if TYPE_CHECKING:
     from lcr_seg_ros.frame import CameraIntrinsics
     from lcr_seg_ros.ros.camera_site import CameraSite
+    from lcr_seg_ros.ros.frame_statistics import Report
 
 RGB_TOPIC, DEPTH_TOPIC, CAMERA_INFO_TOPIC = OWN_TOPICS.rgb, OWN_TOPICS.depth, OWN_TOPICS.camera_info
 
@@ -48,8 +50,9 @@ class CameraInput:
     Args:
         site: of the camera.
         with_depth: whether a colour image needs a depth image.
-        on_image: called before each image is processed.
+        on_image: called with the side, ``COLOR`` or ``DEPTH``, before each image is processed.
         on_pair: called with each pair.
+        on_unpaired: called for each colour image that finds no depth image.
         on_backward_step: called with how far stamps went back, in s.
         on_error: called when a subscription's callback has failed; the error is logged.
     """
@@ -58,14 +61,16 @@ class CameraInput:
         self,
         site: CameraSite,
         with_depth: bool,
-        on_image: Callable[[], None],
+        on_image: Callable[[int], None],
         on_pair: Callable[[ImagePair], None],
+        on_unpaired: Callable[[], None],
         on_backward_step: Callable[[float], None],
         on_error: Callable[[], None],
     ) -> None:
         self._site = site
         self._on_image = on_image
         self._on_pair = on_pair
+        self._on_unpaired = on_unpaired
         self._on_backward_step = on_backward_step
         self._on_error = on_error
         self._with_depth = with_depth
@@ -149,6 +154,22 @@ class CameraInput:
         self._site.log.warning("silence", f"no images to label for {quiet_s:.0f} s: {cause}")
         return cause
 
+    def few_pairs(self, report: Report) -> str | None:
+        """Why many images find no partner, also logged; None if enough do, or need none."""
+        if report.depth_in_hz is None:
+            return None
+        cause = explain_few_pairs(
+            report.pairs_in_hz,
+            report.rgb_in_hz,
+            report.depth_in_hz,
+            WINDOW_S,
+            self._synchronizer.closest_gap_s,
+            self._site.values.slop,
+        )
+        if cause is not None:
+            self._site.log.warning("few_pairs", cause)
+        return cause
+
     def _subscribe(self, with_depth: bool) -> None:
         wanted: dict[str, tuple[type[Any], Callable[[Any], None]]] = {}
         wanted[RGB_TOPIC] = self._image_type(RGB_TOPIC), self._take_color
@@ -204,7 +225,7 @@ class CameraInput:
             self._site.log.warning("camera_info", problem)
 
     def _take_in(self, side: int, message: Image) -> None:
-        self._on_image()
+        self._on_image(side)
         try:
             pair = self._synchronizer.add(side, message)
         except FrameError as error:
@@ -227,7 +248,13 @@ class CameraInput:
     def _make_synchronizer(self) -> RgbdSynchronizer:
         values = self._site.values
         return RgbdSynchronizer(
-            self._site.shared.stamp_pairs, values.queue_size, values.slop, self._with_depth, self._stepped_back
+            self._site.shared.stamp_pairs,
+            values.queue_size,
+            values.slop,
+            self._with_depth,
+            self._stepped_back,
+            # Each frame has one colour image, so a depth image that is left over is no frame lost.
+            lambda side: self._on_unpaired() if side == COLOR else None,
         )
 
     # The worker's thread
