@@ -217,7 +217,12 @@ class Camera:
                 or _doubt(report)
             )
         if self._gravity is not None:
-            facts = {**facts, "gravity_source": self._gravity.source_name, "registration": self._input.registration}
+            facts = {
+                **facts,
+                "gravity_source": self._gravity.source_name,
+                "registration": self._input.registration,
+                "unrectified_px": f"{self._input.unrectified_px:.1f}",
+            }
         return diagnostic_status(status_name(name, self.name), device, facts, report, problem)
 
     def _registration_problem(self) -> str | None:

@@ -23,10 +23,11 @@ from lcr_seg_ros.compressed_images import (
     transport_topic,
 )
 from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
+from lcr_seg_ros.image_encodings import unrectified_px
 from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.depth_registration import DepthRegistration
 from lcr_seg_ros.ros.frame_statistics import WINDOW_S
+from lcr_seg_ros.ros.rectification import intrinsics_of
 from lcr_seg_ros.ros.silence import RECENT_S, Arrivals, explain_few_pairs, explain_silence, look_at_topic
 from lcr_seg_ros.ros.synchronizer import COLOR, DEPTH, ImagePair, RgbdSynchronizer
 
@@ -80,6 +81,7 @@ class CameraInput:
         self._arrivals = Arrivals()
         self._intrinsics: CameraIntrinsics | None = None
         self._camera_info_problem = ""
+        self._unrectified_px = 0.0
         self._synchronizer = self._make_synchronizer()
         self._transports = {RGB_TOPIC: site.values.rgb_transport, DEPTH_TOPIC: site.values.depth_transport}
         self._registration = DepthRegistration(site)
@@ -90,6 +92,11 @@ class CameraInput:
     def registration(self) -> str:
         """How depth is registered, for /diagnostics; see :attr:`DepthRegistration.state`."""
         return self._registration.state
+
+    @property
+    def unrectified_px(self) -> float:
+        """How far the lens displaces pixels of colour images that are not rectified, for /diagnostics; else 0."""
+        return self._unrectified_px
 
     def start(self) -> None:
         """Subscribe."""
@@ -218,7 +225,8 @@ class CameraInput:
 
     def _take_camera_info(self, message: CameraInfo) -> None:
         try:
-            self._intrinsics, self._camera_info_problem = camera_info_to_intrinsics(message), ""
+            self._intrinsics, self._camera_info_problem = intrinsics_of(self._site, RGB_TOPIC, message), ""
+            self._unrectified_px = unrectified_px(message, self._site.full_name(RGB_TOPIC))
         except FrameError as error:
             problem = f"{self._site.full_name(CAMERA_INFO_TOPIC)}: {error}"
             self._intrinsics, self._camera_info_problem = None, problem

@@ -15,14 +15,14 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 
 from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
 from lcr_seg_ros.registration import register_depth
 from lcr_seg_ros.ros.accelerometer import STALE_S
-from lcr_seg_ros.ros.camera_presets import OWN_DEPTH_CAMERA_INFO
+from lcr_seg_ros.ros.camera_presets import OWN_DEPTH_CAMERA_INFO, OWN_TOPICS
 from lcr_seg_ros.ros.compat.tf2 import TransformBuffer, TransformError
 from lcr_seg_ros.ros.orientation import rotation_of_rpy
 from lcr_seg_ros.ros.parameters import REGISTRATIONS
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
+from lcr_seg_ros.ros.rectification import intrinsics_of
 
 if TYPE_CHECKING:
     from lcr_seg_ros.frame import CameraIntrinsics
@@ -171,7 +171,8 @@ class DepthRegistration:
             self._since = time.monotonic()
         for message in self._camera_infos.take():
             try:
-                self._depth_camera, self._camera_info_problem = camera_info_to_intrinsics(message), ""
+                self._depth_camera = intrinsics_of(self._site, OWN_TOPICS.depth, message)
+                self._camera_info_problem = ""
             except FrameError as error:
                 self._depth_camera, self._camera_info_problem = None, f"{topic}: {error}"
         if self._depth_camera is not None:

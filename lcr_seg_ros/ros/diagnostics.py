@@ -28,6 +28,8 @@ median, ``p95`` the 95th percentile. Keys:
 - ``invalid_depth_share``: share of the pixels without depth, 0..1
 - ``registration``: where the extrinsics for registering depth in the node come from, ``tf`` or ``parameters``; else
   ``none``, with the reason if depth should be registered
+- ``unrectified_px``: how far the lens displaces pixels at the border of colour images that are not rectified, by their
+  topic's name and camera_info; else 0. The log warns of it once; the status stays OK, since labels still fit the images
 - ``gravity_source``, ``gravity_down`` (x y z, of the newest frame), ``gravity_confident_share``,
   ``gravity_fallback_share`` (share of the frames for which the source had no answer, so that gravity was estimated) and
   ``gravity_doubt`` (why it should not be trusted; else empty)
