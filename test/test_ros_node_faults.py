@@ -23,6 +23,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from node_under_test import START_S, active_node, start_node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_peer import (
+    BEST_EFFORT,
     HEIGHT,
     WIDTH,
     Peer,
@@ -32,7 +33,7 @@ from ros_peer import (
     rgb_image,
 )
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 from tiny_bundle import make_tiny_bundle, tiny_bundle
@@ -590,6 +591,64 @@ def test_qos_overrides_count_and_a_camera_that_does_not_match_them_is_named(mode
             lambda: any("the QoS of peer does not match ours" in line for line in list(process.lines)),
             peer.send_good_frame,
         ), process.last_lines()
+
+
+def test_a_qos_override_that_nothing_uses_is_warned_of(model: Path):
+    used = "qos_overrides./rgb/image_rect_color.subscription.durability:=volatile"
+    unused = (
+        "qos_overrides./rgb/image_rect_colour.subscription.durability:=volatile",
+        "qos_overrides./rgb/image_rect_color.subscription.lifespan:=1",
+    )
+    with active_node(isolated_ros_environment(), f"model:={model}", used, *unused) as process:
+        lines = [line for line in process.lines if "qos_overrides." in line and "is ignored" in line]
+        assert len(lines) == 2, process.last_lines()
+        assert "did you mean qos_overrides./rgb/image_rect_color.subscription.durability?" in "".join(lines)
+        assert any(
+            "lifespan is ignored" in line and "history, depth, reliability, durability" in line for line in lines
+        )
+
+
+@pytest.mark.parametrize("is_before", [True, False], ids=["before the node", "after the node"])
+def test_a_camera_info_that_was_sent_once_is_received_and_kept(is_before: bool, model: Path):
+    environment = isolated_ros_environment()
+    latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
+        peer.destroy_publisher(peer._info)
+
+        def send_info() -> None:
+            peer._info = peer.create_publisher(CameraInfo, "rgb/camera_info", latched)
+            peer._info.publish(camera_info())
+
+        def is_answered() -> bool:
+            return any(stamp_ns(mask) in sent for mask in list(peer.masks))
+
+        def send() -> None:
+            sent.add(peer.send(rgb_image(), depth_image()))
+
+        if is_before:
+            send_info()
+        with active_node(environment, f"model:={model}", "max_age:=0.0") as process:
+            sent: set[int] = set()
+            if not is_before:
+                assert not peer.send_until(is_answered, send, timeout_s=1.0)
+                send_info()
+            assert peer.send_until(is_answered, send), process.last_lines()
+            # Its publisher goes; the intrinsics hold over a new activation, for images of their size.
+            peer.destroy_publisher(peer._info)
+            change = peer.create_client(ChangeState, "segment/change_state")
+            for step in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
+                assert peer.call(change, ChangeState.Request(transition=Transition(id=step))).success
+            sent.clear()
+            assert peer.send_until(is_answered, send), process.last_lines()
+            sent.clear()
+            larger = rgb_image(2 * WIDTH, 2 * HEIGHT), depth_image(2 * WIDTH, 2 * HEIGHT)
+            assert peer.send_until(
+                lambda: any("nothing has come on /rgb/camera_info" in line for line in list(process.lines)),
+                lambda: peer.send(*larger),
+            ), process.last_lines()
+            # A camera that repeats it, as most do.
+            peer._info = peer.create_publisher(CameraInfo, "rgb/camera_info", BEST_EFFORT)
+            assert peer.gets_masks(), process.last_lines()
 
 
 def test_it_lives_by_the_simulated_clock_and_outlives_its_jumps(model: Path):

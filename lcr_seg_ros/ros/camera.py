@@ -124,9 +124,9 @@ class Camera:
         return self._statistics.frame_size
 
     def activate(self) -> None:
-        """Forget the state of an earlier activation and announce the labels; called before :meth:`start`."""
+        """Forget an earlier activation except for the intrinsics, announce the labels; called before :meth:`start`."""
         self._input.start_over()
-        self._input.forget_camera()
+        self._input.keep_camera()
         self._site.log.forget()
         self._statistics.start_over()
         self.announce()
@@ -299,7 +299,7 @@ class Camera:
                 step = "bad_depth"
                 depth_m = self._input.depth_m(pair)
                 step = "no_camera_info"
-                intrinsics = self._input.intrinsics()
+                intrinsics = self._input.intrinsics((rgb.shape[1], rgb.shape[0]))
                 if intrinsics is None:
                     self._statistics.frame_dropped(step)
                     return None

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lcr_seg_ros.compressed_images import (
@@ -24,9 +23,11 @@ from lcr_seg_ros.compressed_images import (
 )
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.image_encodings import unrectified_px
+from lcr_seg_ros.ros.camera_info_qos import CameraInfoQos
 from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.depth_registration import DepthRegistration
 from lcr_seg_ros.ros.frame_statistics import WINDOW_S
+from lcr_seg_ros.ros.qos_overrides import overridable
 from lcr_seg_ros.ros.rectification import intrinsics_of
 from lcr_seg_ros.ros.silence import RECENT_S, Arrivals, explain_few_pairs, explain_silence, look_at_topic
 from lcr_seg_ros.ros.synchronizer import COLOR, DEPTH, ImagePair, RgbdSynchronizer
@@ -80,7 +81,9 @@ class CameraInput:
         self._subscriptions: dict[str, Any] = {}
         self._arrivals = Arrivals()
         self._intrinsics: CameraIntrinsics | None = None
+        self._is_kept = False
         self._camera_info_problem = ""
+        self._camera_info_qos = CameraInfoQos(site.node, site.full_name(CAMERA_INFO_TOPIC), depth=5)
         self._unrectified_px = 0.0
         self._synchronizer = self._make_synchronizer()
         self._transports = {RGB_TOPIC: site.values.rgb_transport, DEPTH_TOPIC: site.values.depth_transport}
@@ -112,9 +115,9 @@ class CameraInput:
         self._registration.stop()
         self._synchronizer.reset()
 
-    def forget_camera(self) -> None:
-        """Forget the intrinsics: the next images may be of another camera."""
-        self._intrinsics, self._camera_info_problem = None, ""
+    def keep_camera(self) -> None:
+        """Keep the intrinsics for images of their size until a camera_info comes: it may have been sent only once."""
+        self._is_kept, self._camera_info_problem = True, ""
 
     def listen_ahead(self) -> None:
         """Subscribe to depth in advance: a model that sees it is being loaded."""
@@ -197,13 +200,21 @@ class CameraInput:
             self._arrivals.came(base)
             guarded(message)
 
+        qos, options = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT), overridable()
+        if base == CAMERA_INFO_TOPIC:
+            qos, options = self._camera_info_qos.choose()
         self._subscriptions[base] = self._site.node.create_subscription(
-            message_type,
-            self._topic(base),
-            count,
-            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            message_type, self._topic(base), count, qos, qos_overriding_options=options
         )
+
+    def _look_for_camera_info(self) -> None:
+        """Subscribe to camera_info in the other way if that is how it is published."""
+        has_come = self._arrivals.count(CAMERA_INFO_TOPIC) > 0
+        if CAMERA_INFO_TOPIC not in self._subscriptions or (has_come and not self._camera_info_qos.is_latched):
+            return
+        if self._camera_info_qos.has_changed():
+            self._unsubscribe(CAMERA_INFO_TOPIC)
+            self._subscription(CAMERA_INFO_TOPIC, CameraInfo, self._take_camera_info)
 
     def _unsubscribe(self, base: str) -> None:
         self._site.node.destroy_subscription(self._subscriptions.pop(base))
@@ -224,6 +235,7 @@ class CameraInput:
             self._take_in(DEPTH, message)
 
     def _take_camera_info(self, message: CameraInfo) -> None:
+        self._is_kept = False
         try:
             self._intrinsics, self._camera_info_problem = intrinsics_of(self._site, RGB_TOPIC, message), ""
             self._unrectified_px = unrectified_px(message, self._site.full_name(RGB_TOPIC))
@@ -234,6 +246,7 @@ class CameraInput:
 
     def _take_in(self, side: int, message: Image) -> None:
         self._on_image(side)
+        self._look_for_camera_info()
         try:
             pair = self._synchronizer.add(side, message)
         except FrameError as error:
@@ -295,16 +308,23 @@ class CameraInput:
         """The depth image registered to colour, see :meth:`DepthRegistration.register`."""
         return self._registration.register(pair, depth_m, intrinsics, size)
 
-    def intrinsics(self) -> CameraIntrinsics | None:
-        """The intrinsics of the colour camera; None if not known, with a warning once they are overdue."""
+    def intrinsics(self, size: tuple[int, int]) -> CameraIntrinsics | None:
+        """The intrinsics of the colour camera; None if not known, with a warning once they are overdue.
+
+        Args:
+            size: (width, height) of its image; intrinsics of another size that were kept from before do not count.
+        """
         waited = time.monotonic() - self._began
-        if self._intrinsics is None and not self._camera_info_problem and waited > CAMERA_INFO_GRACE_S:
+        known = self._intrinsics
+        if known is not None and self._is_kept and (known.width, known.height) != size:
+            known = None
+        if known is None and not self._camera_info_problem and waited > CAMERA_INFO_GRACE_S:
             self._site.log.warning(
                 "camera_info",
                 f"frame dropped (no_camera_info): nothing has come on {self._site.full_name(CAMERA_INFO_TOPIC)}, which "
                 "this model needs; remap it to the camera_info of the colour image",
             )
-        return self._intrinsics
+        return known
 
 
 @contextmanager

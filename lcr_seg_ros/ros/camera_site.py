@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 
+from lcr_seg_ros.ros.qos_overrides import overridable
 from lcr_seg_ros.ros.throttled_log import ThrottledLog
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class CameraSite:
             self.topic(base),
             # Each publisher needs its own profile: rclpy writes the user's overrides into the object.
             QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=durability),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=overridable(),
         )
         if self.shared.is_active():  # rclpy activates only publishers that exist at the transition
             publisher.on_activate(None)

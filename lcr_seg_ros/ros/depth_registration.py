@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.registration import register_depth
 from lcr_seg_ros.ros.accelerometer import STALE_S
+from lcr_seg_ros.ros.camera_info_qos import CameraInfoQos
 from lcr_seg_ros.ros.camera_presets import OWN_DEPTH_CAMERA_INFO, OWN_TOPICS
 from lcr_seg_ros.ros.compat.tf2 import TransformBuffer, TransformError
 from lcr_seg_ros.ros.orientation import rotation_of_rpy
@@ -69,6 +69,7 @@ class DepthRegistration:
         self._given: npt.NDArray[np.float64] | None = None
         if self._mode == PARAMETERS:
             self._given = _transform(rotation_of_rpy(*values.registration_rpy), np.array(values.registration_xyz))
+        self._camera_info_qos = CameraInfoQos(site.node, site.full_name(OWN_DEPTH_CAMERA_INFO), depth=1)
         self._camera_infos: PolledSubscription | None = None
         self._transforms: TransformBuffer | None = None
         self._forget()
@@ -163,10 +164,16 @@ class DepthRegistration:
     def _take_camera_infos(self) -> str:
         """Process the camera_info of the depth image; returns what is wrong, or ""."""
         topic = self._site.full_name(OWN_DEPTH_CAMERA_INFO)
+        is_sure = self._depth_camera is not None and not self._camera_info_qos.is_latched
+        if self._camera_infos is not None and not is_sure and self._camera_info_qos.has_changed():
+            self._camera_infos.destroy()
+            self._camera_infos = None
         if self._camera_infos is None:
-            qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
             self._camera_infos = PolledSubscription(
-                self._site.node, CameraInfo, self._site.topic(OWN_DEPTH_CAMERA_INFO), qos
+                self._site.node,
+                CameraInfo,
+                self._site.topic(OWN_DEPTH_CAMERA_INFO),
+                *self._camera_info_qos.choose(),
             )
             self._since = time.monotonic()
         for message in self._camera_infos.take():

@@ -24,7 +24,6 @@ from rclpy.context import Context
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_srvs.srv import SetBool
 
 from lcr_seg_ros.backends import Backend, create_backend
@@ -42,6 +41,7 @@ from lcr_seg_ros.ros.model_loader import ModelLoader, Wish, model_file
 from lcr_seg_ros.ros.parameter_specs import NONE, warn_of_unknown_parameters
 from lcr_seg_ros.ros.parameters import SPECS, ModelChoice, ParameterHandler, SegmentParameters, check_class_filter
 from lcr_seg_ros.ros.python_log import PythonLogForwarder
+from lcr_seg_ros.ros.qos_overrides import overridable, unused_overrides
 from lcr_seg_ros.ros.throttled_log import ThrottledLog
 from lcr_seg_ros.segmenter import Segmenter
 
@@ -167,7 +167,7 @@ class SegmentNode(LifecycleNode):
             DiagnosticArray,
             DIAGNOSTICS_TOPIC,
             10,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=overridable(),
         )
         # Steady clock: with use_sim_time but no /clock the node's own clock stands still, which diagnostics report.
         self._diagnostics_timer = self.create_timer(
@@ -197,6 +197,8 @@ class SegmentNode(LifecycleNode):
         if self.values.enabled:
             for camera in self._cameras:
                 camera.start()
+            for line in unused_overrides(self):
+                self._log.warning_once(line, line)
         self.get_logger().info(f"active{'' if self.values.enabled else ', but not enabled'}")
         return result
 
