@@ -680,3 +680,39 @@ def test_it_lives_by_the_simulated_clock_and_outlives_its_jumps(model: Path):
             values = peer.diagnostics(lambda values, message: "latency_ms_p50" in values)
             assert float(values["latency_ms_p95"]) < 5000
             assert process.wait_for_line("the clock has jumped", 5.0)
+
+
+def test_max_rate_is_by_the_simulated_clock_and_two_clocks_are_named_once(model: Path):
+    environment = isolated_ros_environment()
+    parameters = (f"model:={model}", "use_sim_time:=true", "max_rate_hz:=1.0", "max_age:=0.0")
+    with (
+        active_node(environment, *parameters) as process,
+        peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer,
+    ):
+        clocks = [peer.create_publisher(Clock, "/clock", 10)]
+        stamps: list[int] = []
+
+        def send(publisher: int = 0, back_s: int = 0) -> None:
+            stamps.append((5000 + len(stamps) - back_s) * 10**9)  # ten times as fast as real time
+            message = Clock()
+            message.clock.sec = stamps[-1] // 10**9
+            clocks[publisher].publish(message)
+            time.sleep(0.02)  # the clock should arrive before the images
+            peer.send(rgb_image(), depth_image(), camera_info(), stamp_ns=stamps[-1])
+
+        assert peer.send_until(lambda: bool(peer.masks), send), process.last_lines()
+        sent, seen = len(stamps), len(peer.masks)
+        assert peer.send_until(lambda: len(stamps) >= sent + 30, send)
+        assert len(peer.masks) - seen > 15  # by real time, there would be at most four
+        # A second simulator is left running.
+        clocks.append(peer.create_publisher(Clock, "/clock", 10))
+        both = "more than one publisher on /clock (2)"
+
+        def send_both() -> None:
+            send()
+            send(publisher=1, back_s=2000)
+
+        assert peer.send_until(lambda: any(both in line for line in list(process.lines)), send_both)
+        sent = len(stamps)
+        assert peer.send_until(lambda: len(stamps) >= sent + 20, send_both)
+        assert sum("the clock has jumped" in line for line in process.lines) <= 2, process.last_lines()

@@ -167,8 +167,9 @@ class Camera:
         self._input.start_over()
 
     def clock_jumped(self) -> None:
-        """Forget unpaired images, the history of gravity and the pair that waits for the worker."""
+        """Forget unpaired images, the history of gravity, the pair that waits, and when the next frame was due."""
         self.start_over()
+        self._next_due = 0.0
         if self._gravity is not None:
             self._gravity.start_over()
         if self.mailbox is not None:
@@ -256,7 +257,10 @@ class Camera:
         rate_hz = self._site.values.max_rate_hz
         if rate_hz == 0:
             return True
-        period, now = 1.0 / rate_hz, time.monotonic()
+        now = self._site.now_ns() * 1e-9  # of the node's clock: a bag that is played twice as fast has as many masks
+        if now == 0:  # simulated time that has not begun: nothing would ever be due
+            return True
+        period = 1.0 / rate_hz
         self._next_due = min(self._next_due, now + period)  # it may still be that of a slower rate
         if now < self._next_due:
             return False

@@ -260,7 +260,15 @@ class SegmentNode(LifecycleNode):
         return False
 
     def _clock_jumped(self, jump: Any) -> None:
-        self.get_logger().info("the clock has jumped: starting anew")
+        clocks = self.count_publishers("/clock")
+        if clocks > 1:  # their times alternate, and each change between them is a jump
+            self._log.warning(
+                "clock_jump",
+                f"the clock has jumped: starting anew. There is more than one publisher on /clock ({clocks}): stop all "
+                "but one",
+            )
+        else:
+            self._log.info("clock_jump", "the clock has jumped: starting anew")
         for camera in self._cameras:
             camera.clock_jumped()
 
