@@ -163,12 +163,12 @@ class Camera:
             self._gravity = None
 
     def start_over(self) -> None:
-        """Forget unpaired images: the clock has jumped, or the parameters of pairing have changed."""
+        """Forget unpaired images: the parameters of pairing have changed."""
         self._input.start_over()
 
     def clock_jumped(self) -> None:
         """Forget unpaired images, the history of gravity, the pair that waits, and when the next frame was due."""
-        self.start_over()
+        self._input.clock_jumped()
         self._next_due = 0.0
         if self._gravity is not None:
             self._gravity.start_over()

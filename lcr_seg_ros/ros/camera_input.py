@@ -136,8 +136,12 @@ class CameraInput:
             self._subscribe(with_depth)
 
     def start_over(self) -> None:
-        """Forget unpaired images: ``slop`` or ``queue_size`` has changed, or the clock has jumped."""
+        """Forget unpaired images: ``slop`` or ``queue_size`` has changed."""
         self._synchronizer = self._make_synchronizer()
+
+    def clock_jumped(self) -> None:
+        """Forget unpaired images and transforms."""
+        self.start_over()
         self._registration.start_over()
 
     def silence(self, quiet_s: float) -> str:

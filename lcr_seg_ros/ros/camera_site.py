@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lcr_seg_ros.ros.compat.message_filters import StampPairs
     from lcr_seg_ros.ros.compat.vision_msgs import LabelInfoFormat
     from lcr_seg_ros.ros.parameters import SegmentParameters
+    from lcr_seg_ros.ros.shared_transforms import SharedTransforms
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class SharedParts:
         is_active: whether the node is active; publishers created then are activated at once.
         stamp_pairs, image_readers, label_info: implementations chosen for this installation; ``label_info`` is None
             without vision_msgs.
+        transforms: lends the node's transform buffer.
     """
 
     node: LifecycleNode
@@ -38,6 +40,7 @@ class SharedParts:
     stamp_pairs: type[StampPairs]
     image_readers: ImageReaders
     label_info: LabelInfoFormat | None
+    transforms: SharedTransforms
 
 
 class CameraSite:

@@ -18,7 +18,7 @@ from lcr_seg_ros.registration import register_depth
 from lcr_seg_ros.ros.accelerometer import STALE_S
 from lcr_seg_ros.ros.camera_info_qos import CameraInfoQos
 from lcr_seg_ros.ros.camera_presets import OWN_DEPTH_CAMERA_INFO, OWN_TOPICS
-from lcr_seg_ros.ros.compat.tf2 import TransformBuffer, TransformError
+from lcr_seg_ros.ros.compat.tf2 import TransformError
 from lcr_seg_ros.ros.orientation import rotation_of_rpy
 from lcr_seg_ros.ros.parameters import REGISTRATIONS
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
@@ -27,6 +27,7 @@ from lcr_seg_ros.ros.rectification import intrinsics_of
 if TYPE_CHECKING:
     from lcr_seg_ros.frame import CameraIntrinsics
     from lcr_seg_ros.ros.camera_site import CameraSite
+    from lcr_seg_ros.ros.shared_transforms import LentTransforms
     from lcr_seg_ros.ros.synchronizer import ImagePair
 
 AUTO, OFF, PARAMETERS = REGISTRATIONS
@@ -71,7 +72,7 @@ class DepthRegistration:
             self._given = _transform(rotation_of_rpy(*values.registration_rpy), np.array(values.registration_xyz))
         self._camera_info_qos = CameraInfoQos(site.node, site.full_name(OWN_DEPTH_CAMERA_INFO), depth=1)
         self._camera_infos: PolledSubscription | None = None
-        self._transforms: TransformBuffer | None = None
+        self._transforms: LentTransforms | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -194,7 +195,7 @@ class DepthRegistration:
             return self._why_no_transforms
         if self._transforms is None:
             try:
-                self._transforms = TransformBuffer(self._site.node)
+                self._transforms = self._site.shared.transforms.listen()
             except TransformError as error:
                 self._why_no_transforms = str(error)
                 return self._why_no_transforms

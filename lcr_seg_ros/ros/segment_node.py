@@ -42,6 +42,7 @@ from lcr_seg_ros.ros.parameter_specs import NONE, warn_of_unknown_parameters
 from lcr_seg_ros.ros.parameters import SPECS, ModelChoice, ParameterHandler, SegmentParameters, check_class_filter
 from lcr_seg_ros.ros.python_log import PythonLogForwarder
 from lcr_seg_ros.ros.qos_overrides import overridable, unused_overrides
+from lcr_seg_ros.ros.shared_transforms import SharedTransforms
 from lcr_seg_ros.ros.throttled_log import ThrottledLog
 from lcr_seg_ros.segmenter import Segmenter
 
@@ -112,7 +113,13 @@ class SegmentNode(LifecycleNode):
         image_readers, reading = choose_image_readers()
         label_info, announcing = choose_label_info()
         self._shared = SharedParts(
-            self, self._handler.of_camera, lambda: self._is_active, stamp_pairs, image_readers, label_info
+            self,
+            self._handler.of_camera,
+            lambda: self._is_active,
+            stamp_pairs,
+            image_readers,
+            label_info,
+            SharedTransforms(self),
         )
         self.create_service(SetBool, "~/enable", self._enable)
         self.get_logger().info(f"using {synchronizing}, {reading}, {announcing}")
