@@ -110,6 +110,13 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             "use_sim_time", default_value="", description="take the time from /clock; empty: as in the parameter files"
         ),
+        DeclareLaunchArgument(
+            "respawn",
+            default_value="false",
+            description="start segment and map again when they end, whatever the reason; off by default, because what "
+            "keeps one from starting, such as a model that is not there, would then repeat for ever",
+        ),
+        DeclareLaunchArgument("respawn_delay", default_value="2.0", description="s from the end to the next start"),
         DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error"),
         DeclareLaunchArgument(
             "dds_profile",
@@ -156,6 +163,7 @@ def _start(context: LaunchContext) -> list:
     cameras = [str(name) for name in cameras or [] if name]
     remappings = _remappings([given(name) for name in INPUTS], preset, cameras)
     clock = {"use_sim_time": switched_on("use_sim_time")} if given("use_sim_time") else {}
+    respawn = {"respawn": switched_on("respawn"), "respawn_delay": float(given("respawn_delay"))}
     logging = ["--ros-args", "--log-level", given("log_level")]
     environment = tuned_dds_environment() if switched_on("dds_profile") else {PROFILE_SWITCH: "off"}
     actions = [SetEnvironmentVariable(name, value) for name, value in environment.items()]
@@ -169,6 +177,7 @@ def _start(context: LaunchContext) -> list:
             remappings=remappings,
             arguments=logging,
             output="screen",
+            **respawn,
         )
     )
     if switched_on("map"):
@@ -185,6 +194,7 @@ def _start(context: LaunchContext) -> list:
                     remappings=[("odometry", given("odometry"))] if given("odometry") else [],
                     arguments=logging,
                     output="screen",
+                    **respawn,
                 )
             )
     if switched_on("rviz"):

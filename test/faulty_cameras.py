@@ -25,6 +25,7 @@ class Fault:
     depth_frame: str = "optical"
     focal: float = 70.0
     depth_focal: float = 0.0
+    distortion: tuple[float, ...] = ()
     depth_delay_s: float = 0.0
     depth_midway: bool = False  # the stamp of depth lies halfway between two colour images
     age_s: float = 0.0
@@ -45,6 +46,10 @@ CAMERAS = {
     "smaller": Fault(depth_size=(64, 48), depth_frame="depth_optical"),
     "other_frame": Fault(depth_frame="depth_optical"),
     "for_the_node": Fault(depth_size=(64, 48), depth_frame="depth_optical", depth_focal=50.0),
+    "distorted": Fault(
+        distortion=(-0.4, 0.1, 0.0, 0.0, 0.0),
+        topics=("rgb/image_raw", "depth_registered/image_raw", "rgb/camera_info"),
+    ),
     "other_focal": Fault(depth_focal=50.0),
     "uncalibrated": Fault(focal=0.0),
     "other_info": Fault(info_size=(640, 480)),
@@ -100,7 +105,7 @@ def main() -> None:
             late = now + Duration(seconds=f.depth_delay_s)
             if f.depth_midway:
                 late = now - Duration(seconds=PERIOD_S / 2)
-            self.publish(self.info, info_message(f.info_size, f.focal), now, "optical")
+            self.publish(self.info, info_message(f.info_size, f.focal, f.distortion), now, "optical")
             if f.depth_focal:
                 self.publish(self.depth_info, info_message(f.depth_size, f.depth_focal), late, f.depth_frame)
             if f.sends_images:
@@ -132,9 +137,9 @@ def main() -> None:
         step = pixels.nbytes // h
         return Image(height=h, width=w, encoding=encoding, step=step, data=pixels.tobytes())
 
-    def info_message(size: tuple[int, int], focal: float) -> Any:
+    def info_message(size: tuple[int, int], focal: float, distortion: tuple[float, ...] = ()) -> Any:
         k = [focal, 0.0, 39.5, 0.0, focal, 29.5, 0.0, 0.0, 1.0] if focal else [0.0] * 9
-        return CameraInfo(width=size[0], height=size[1], k=k)
+        return CameraInfo(width=size[0], height=size[1], k=k, d=list(distortion), distortion_model="plumb_bob")
 
     cameras = [Camera(name, fault) for name, fault in CAMERAS.items()]
     # A subscriber whose QoS asks for more than the camera offers.

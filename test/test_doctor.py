@@ -334,6 +334,7 @@ def test_depth_that_the_node_can_register_gets_its_camera_info_into_the_line_tha
         ("for_the_node", "registration", "warn", "colour is 80x60, depth is 64x48: depth is not registered"),
         ("other_focal", "registration", "warn", "fx is 70.0 for colour and 50.0 for depth"),
         ("uncalibrated", "intrinsics", "fail", "K is all zero"),
+        ("distorted", "intrinsics", "warn", "image_raw is not rectified, its lens displaces pixels by up to 8."),
         ("other_info", "intrinsics", "fail", "at 640x480, but the colour image is 80x60"),
         ("late", "synchronisation", "warn", "partners are 30.0 ms apart"),
         ("unsynchronised", "synchronisation", "fail", "half a frame period"),

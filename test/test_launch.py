@@ -205,6 +205,28 @@ def test_what_the_parameter_file_says_holds_where_the_line_says_nothing(
         interrupted(process)
 
 
+@pytest.mark.parametrize("respawn", [True, False])
+def test_a_node_that_dies_is_started_again_if_that_is_asked_for(
+    environment: dict[str, str], model: Path, tmp_path: Path, respawn: bool
+):
+    words = (f"model:={model}", *(("respawn:=true", "respawn_delay:=0.2") if respawn else ()))
+    with (
+        launched(environment, tmp_path, *words) as process,
+        peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer,
+    ):
+        assert process.wait_for_line("]: active", START_S), process.last_lines(40)
+        answer(peer, Image, "segmentation/mask", peer.send_good_frame)
+        (pid,) = {int(found[1]) for line in process.lines if (found := re.search(r"started with pid \[(\d+)\]", line))}
+        os.kill(pid, signal.SIGKILL)
+        if respawn:
+            assert peer.send_until(lambda: sum("]: active" in line for line in list(process.lines)) == 2, lambda: None)
+            assert peer.gets_masks(), process.last_lines(40)
+            os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(20) is not None, process.last_lines(40)  # by itself where nothing is left to run
+    starts = sum("started with pid" in line for line in process.lines)
+    assert starts == (2 if respawn else 1), process.last_lines(40)
+
+
 @pytest.mark.parametrize("delay_s", [0.0, 0.5])
 def test_ctrl_c_while_it_starts_ends_it_in_order(
     environment: dict[str, str], model: Path, tmp_path: Path, delay_s: float
@@ -216,7 +238,7 @@ def test_ctrl_c_while_it_starts_ends_it_in_order(
 
 
 def test_what_cannot_be_is_refused_with_the_reason(environment: dict[str, str], tmp_path: Path):
-    for argument, reason in (("camera:=webcam", "webcam"), ("slop:=soon", "soon")):
+    for argument, reason in (("camera:=webcam", "webcam"), ("slop:=soon", "soon"), ("respawn_delay:=later", "later")):
         with launched(environment, tmp_path, argument) as process:
             assert process.wait(START_S) == 1, process.last_lines(40)
         assert reason in process.last_lines(40)
@@ -225,7 +247,7 @@ def test_what_cannot_be_is_refused_with_the_reason(environment: dict[str, str], 
 def test_every_argument_is_listed_with_a_description(ros2: Callable[..., str]):
     listing = ros2("launch", "lcr_seg_ros", "segment.launch.py", "--show-args")
     names = re.findall(r"^    '(\w+)':$", listing, re.MULTILINE)
-    assert {"camera", "rgb", "model", "cameras", "map", "pose_source", "viewer", "rviz", "params_file"} <= set(names)
+    assert {"camera", "rgb", "model", "cameras", "map", "pose_source", "viewer", "rviz", "respawn"} <= set(names)
     assert len(names) == len(set(names)) and "no description given" not in listing
 
 

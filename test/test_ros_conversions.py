@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from lcr_seg_ros.image_encodings import (
     camera_info_to_intrinsics,
     color_to_array,
     depth_to_array,
+    unrectified_px,
 )
 from lcr_seg_ros.ros.compat.cv_bridge import OWN_READERS, choose_image_readers
 from lcr_seg_ros.ros.conversions import CLOUD_POINT, array_to_image, segmentation_to_cloud
@@ -197,6 +199,66 @@ def test_intrinsics_are_taken_over_to_the_last_bit(focal, centre):
 def test_p_is_preferred_because_it_belongs_to_the_rectified_image():
     p = [450.0, 0.0, 311.0, 0.0, 0.0, 460.0, 233.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     assert camera_info_to_intrinsics(info(p=p)) == CameraIntrinsics(450.0, 460.0, 311.0, 233.0, 640, 480)
+
+
+BARREL = [-0.3, 0.1, 0.0, 0.0, 0.0]
+P = [450.0, 0.0, 311.0, 0.0, 0.0, 460.0, 233.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+LENSES = {
+    "barrel": ("plumb_bob", BARREL),
+    "rational": ("rational_polynomial", [-0.3, 0.1, 0.0, 0.0, 0.0, 0.05, 0.0, 0.0]),
+    "fisheye": ("equidistant", [-0.01, 0.04, -0.03, 0.006]),
+}
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_the_displacement_by_the_lens_is_that_of_opencv_at_the_corners(lens):
+    model, d = LENSES[lens]
+    matrix = np.array([[500.0, 0, 320], [0, 510, 240], [0, 0, 1]])
+    corners = np.array([[[u, v]] for u in (0.0, 639.0) for v in (0.0, 479.0)])
+    told = unrectified_px(info(distortion_model=model, d=d), "/camera/image_raw")
+    rays = np.concatenate([(corners - [320, 240]) / [500, 510], np.ones((4, 1, 1))], axis=2)
+    project = cv2.fisheye.projectPoints if model == "equidistant" else cv2.projectPoints
+    seen, _ = project(rays, np.zeros(3), np.zeros(3), matrix, np.array(d))
+    assert told == pytest.approx(np.linalg.norm(seen - corners, axis=2).max())
+    assert told > 5
+
+
+def test_images_that_are_not_rectified_have_k_and_rectified_ones_p():
+    message = info(p=P, d=BARREL, distortion_model="plumb_bob")
+    assert camera_info_to_intrinsics(message, "/camera/rgb/image_raw").fx == 500.0
+    for topic in ("/camera/rgb/image_rect_color", "/camera/image_rect", "/camera/image_rect/compressed", None):
+        assert camera_info_to_intrinsics(message, topic).fx == 450.0
+    assert unrectified_px(message, "/camera/rgb/image_rect_color") == 0
+    # A folder of that name says nothing of the image.
+    assert unrectified_px(message, "/rect/image_raw") > 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"d": [0.0] * 5},
+        {"d": []},
+        {"d": [0.005, 0.0, 0.0, 0.0, 0.0]},  # 1.4 px at the corners
+        {"d": [float("nan")] * 5},
+        {"d": [0.1] * 3},
+        {"d": BARREL, "distortion_model": "of the maker's own"},
+        {"d": BARREL, "k": [0.0] * 9},
+    ],
+)
+def test_a_lens_that_is_as_good_as_none_or_not_known_is_no_reason_for_an_alarm(fields):
+    message = info(**{"p": P, "distortion_model": "plumb_bob", **fields})
+    assert unrectified_px(message, "/camera/image_raw") == 0
+    assert camera_info_to_intrinsics(message, "/camera/image_raw").fx == 450.0
+
+
+def test_what_is_negligible_grows_with_the_image_and_binning_shrinks_what_is_told():
+    def wide(k1: float, **fields) -> CameraInfo:
+        k = [1500.0, 0.0, 960.0, 0.0, 1500.0, 720.0, 0.0, 0.0, 1.0]
+        return info(width=1920, height=1440, k=k, d=[k1, 0.0, 0.0, 0.0, 0.0], distortion_model="plumb_bob", **fields)
+
+    assert unrectified_px(wide(0.006), "/image_raw") == 0  # 4.6 px of 1920 are 1.5 px of 640
+    full = unrectified_px(wide(0.05), "/image_raw")
+    assert unrectified_px(wide(0.05, binning_x=2, binning_y=2), "/image_raw") == pytest.approx(full / 2)
 
 
 def test_binning_and_region_of_interest_are_applied():

@@ -36,6 +36,7 @@ from lcr_seg_ros.ros.gravity_sources import ImuGravity, TfGravity
 from lcr_seg_ros.ros.orientation import down_of_tilt, rotation_of_quaternion, rotation_of_rpy
 from lcr_seg_ros.ros.player import encode_camera_info
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
+from lcr_seg_ros.ros.shared_transforms import SharedTransforms
 from lcr_seg_ros.sources.rooms import RenderedRoom
 
 MS = 1_000_000
@@ -493,6 +494,37 @@ class TestTransformBuffer:
             buffer.look_up("odom", "camera", 12 * 10**9, 0.5)
         with pytest.raises(TransformError, match=r"newest transform from 'camera' to 'odom' is 6\.00 s newer"):
             buffer.look_up("odom", "camera", 5 * 10**9, 0.5)
+
+    def test_all_of_a_node_share_one_buffer_until_the_last_has_closed_it(self, monkeypatch):
+        listening: list[str] = []
+
+        class Subscription:
+            def __init__(self, node: Any, message_type: Any, topic: str, qos: Any) -> None:
+                self.topic = topic
+                listening.append(topic)
+
+            def take(self) -> tuple[()]:
+                return ()
+
+            def destroy(self) -> None:
+                listening.remove(self.topic)
+
+        monkeypatch.setattr("lcr_seg_ros.ros.compat.tf2.PolledSubscription", Subscription)
+        shared = SharedTransforms(None)  # type: ignore[arg-type]
+        assert not listening
+        first, second = shared.listen(), shared.listen()
+        assert sorted(listening) == ["/tf", "/tf_static"]
+        first._buffer._buffer.set_transform_static(transform("base", "camera", position=(1, 2, 3)), "test")
+        first.close()
+        first.close()
+        assert len(listening) == 2
+        second.update()
+        assert second.look_up("base", "camera", 10**9, 0.5).translation[0] == pytest.approx(1)
+        second.close()
+        assert not listening
+        # Whoever comes next begins anew.
+        with pytest.raises(TransformError):
+            shared.listen().look_up("base", "camera", 10**9, 0.5)
 
     @pytest.mark.parametrize(("target", "source"), [("odom", "nobody"), ("", "camera"), ("odom", "")])
     def test_frames_that_are_not_there_are_named(self, buffer, target, source):

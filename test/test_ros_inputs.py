@@ -18,7 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from node_under_test import START_S, TF2_IS_REAL, python_path
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_peer import BEST_EFFORT, HEIGHT, WIDTH, Peer, camera_info, peer_in_domain, rgb_image
+from ros_peer import BEST_EFFORT, HEIGHT, WIDTH, Peer, camera_info, depth_image, peer_in_domain, rgb_image
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from test_compressed_images import compressed, config_header, encoded, rvl
 
@@ -152,6 +152,36 @@ def test_damaged_images_are_dropped_with_their_reason_and_the_next_is_labelled(c
     assert any("frame dropped (bad_rgb)" in line and "compressed colour image" in line for line in process.lines)
     assert any("frame dropped (bad_depth)" in line and "compressed depth image" in line for line in process.lines)
     camera.gets_mask()
+
+
+# Rectification
+
+
+def test_images_that_are_not_rectified_are_said_to_be_once_with_the_displacement(model: Path):
+    arguments = [
+        "-p",
+        f"model:={model}",
+        "-p",
+        "diagnostics_period:=0.2",
+        "-r",
+        "rgb/image_rect_color:=camera/image_raw",
+    ]
+    with node_and_peer(*arguments) as (process, peer):
+        raw = peer.create_publisher(Image, "camera/image_raw", BEST_EFFORT)
+
+        def send() -> None:
+            info, color = camera_info(), rgb_image()
+            info.d, info.distortion_model = [-0.3, 0.1, 0.0, 0.0, 0.0], "plumb_bob"
+            stamp = peer.send(depth=depth_image(), info=info)
+            color.header.frame_id = "camera"
+            color.header.stamp.sec, color.header.stamp.nanosec = divmod(stamp, 10**9)
+            raw.publish(color)
+
+        assert peer.send_until(lambda: len(peer.masks) > 10, send), process.last_lines()
+        lines = [line for line in process.lines if "images on /camera/image_raw are not rectified" in line]
+        assert len(lines) == 1 and "by up to 6.1 px" in lines[0]
+        values = peer.diagnostics(lambda values, _: True)
+        assert values["unrectified_px"] == "6.1" and "rectified" not in values["message"]
 
 
 # Registration

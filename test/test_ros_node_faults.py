@@ -23,6 +23,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from node_under_test import START_S, active_node, start_node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_peer import (
+    BEST_EFFORT,
     HEIGHT,
     WIDTH,
     Peer,
@@ -32,7 +33,7 @@ from ros_peer import (
     rgb_image,
 )
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 from tiny_bundle import make_tiny_bundle, tiny_bundle
@@ -386,6 +387,30 @@ def test_stamps_too_far_apart_are_named_with_their_distance(peer: Peer):
     assert "200.0 ms apart at best and slop is 16.0 ms" in last["message"]
 
 
+def test_images_that_find_no_partner_are_counted_and_told_although_others_do(peer: Peer):
+    assert peer.gets_masks()
+    reports, sent, last = peer.listen(DiagnosticArray, "/diagnostics"), 0, {}
+
+    def send() -> None:
+        nonlocal sent
+        now = peer.get_clock().now().nanoseconds // 10**8 * 10**8
+        peer.send(rgb=rgb_image(), info=camera_info(), stamp_ns=now)
+        peer.send(depth=depth_image(), stamp_ns=now + (0 if sent % 3 == 0 else 20_000_000))
+        sent += 1
+
+    def found() -> bool:
+        if not reports:
+            return False
+        status = reports[-1].status[0]
+        last.update({pair.key: pair.value for pair in status.values}, level=str(status.level[0]), told=status.message)
+        is_told = "20.0 ms apart at best and slop is 16.0 ms" in status.message
+        return is_told and int(last.get("dropped_unpaired", 0)) > 0
+
+    assert peer.send_until(found, send, timeout_s=30.0), last
+    assert last["level"] == WARN and last["told"].startswith("only ")
+    assert 0 < float(last["pairs_in_hz"]) < 0.8 * min(float(last["rgb_in_hz"]), float(last["depth_in_hz"]))
+
+
 # Other starts
 
 
@@ -568,6 +593,64 @@ def test_qos_overrides_count_and_a_camera_that_does_not_match_them_is_named(mode
         ), process.last_lines()
 
 
+def test_a_qos_override_that_nothing_uses_is_warned_of(model: Path):
+    used = "qos_overrides./rgb/image_rect_color.subscription.durability:=volatile"
+    unused = (
+        "qos_overrides./rgb/image_rect_colour.subscription.durability:=volatile",
+        "qos_overrides./rgb/image_rect_color.subscription.lifespan:=1",
+    )
+    with active_node(isolated_ros_environment(), f"model:={model}", used, *unused) as process:
+        lines = [line for line in process.lines if "qos_overrides." in line and "is ignored" in line]
+        assert len(lines) == 2, process.last_lines()
+        assert "did you mean qos_overrides./rgb/image_rect_color.subscription.durability?" in "".join(lines)
+        assert any(
+            "lifespan is ignored" in line and "history, depth, reliability, durability" in line for line in lines
+        )
+
+
+@pytest.mark.parametrize("is_before", [True, False], ids=["before the node", "after the node"])
+def test_a_camera_info_that_was_sent_once_is_received_and_kept(is_before: bool, model: Path):
+    environment = isolated_ros_environment()
+    latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    with peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer:
+        peer.destroy_publisher(peer._info)
+
+        def send_info() -> None:
+            peer._info = peer.create_publisher(CameraInfo, "rgb/camera_info", latched)
+            peer._info.publish(camera_info())
+
+        def is_answered() -> bool:
+            return any(stamp_ns(mask) in sent for mask in list(peer.masks))
+
+        def send() -> None:
+            sent.add(peer.send(rgb_image(), depth_image()))
+
+        if is_before:
+            send_info()
+        with active_node(environment, f"model:={model}", "max_age:=0.0") as process:
+            sent: set[int] = set()
+            if not is_before:
+                assert not peer.send_until(is_answered, send, timeout_s=1.0)
+                send_info()
+            assert peer.send_until(is_answered, send), process.last_lines()
+            # Its publisher goes; the intrinsics hold over a new activation, for images of their size.
+            peer.destroy_publisher(peer._info)
+            change = peer.create_client(ChangeState, "segment/change_state")
+            for step in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
+                assert peer.call(change, ChangeState.Request(transition=Transition(id=step))).success
+            sent.clear()
+            assert peer.send_until(is_answered, send), process.last_lines()
+            sent.clear()
+            larger = rgb_image(2 * WIDTH, 2 * HEIGHT), depth_image(2 * WIDTH, 2 * HEIGHT)
+            assert peer.send_until(
+                lambda: any("nothing has come on /rgb/camera_info" in line for line in list(process.lines)),
+                lambda: peer.send(*larger),
+            ), process.last_lines()
+            # A camera that repeats it, as most do.
+            peer._info = peer.create_publisher(CameraInfo, "rgb/camera_info", BEST_EFFORT)
+            assert peer.gets_masks(), process.last_lines()
+
+
 def test_it_lives_by_the_simulated_clock_and_outlives_its_jumps(model: Path):
     environment = isolated_ros_environment()
     with active_node(environment, f"model:={model}", "use_sim_time:=true", "silence_timeout:=1.0") as process:
@@ -597,3 +680,39 @@ def test_it_lives_by_the_simulated_clock_and_outlives_its_jumps(model: Path):
             values = peer.diagnostics(lambda values, message: "latency_ms_p50" in values)
             assert float(values["latency_ms_p95"]) < 5000
             assert process.wait_for_line("the clock has jumped", 5.0)
+
+
+def test_max_rate_is_by_the_simulated_clock_and_two_clocks_are_named_once(model: Path):
+    environment = isolated_ros_environment()
+    parameters = (f"model:={model}", "use_sim_time:=true", "max_rate_hz:=1.0", "max_age:=0.0")
+    with (
+        active_node(environment, *parameters) as process,
+        peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer,
+    ):
+        clocks = [peer.create_publisher(Clock, "/clock", 10)]
+        stamps: list[int] = []
+
+        def send(publisher: int = 0, back_s: int = 0) -> None:
+            stamps.append((5000 + len(stamps) - back_s) * 10**9)  # ten times as fast as real time
+            message = Clock()
+            message.clock.sec = stamps[-1] // 10**9
+            clocks[publisher].publish(message)
+            time.sleep(0.02)  # the clock should arrive before the images
+            peer.send(rgb_image(), depth_image(), camera_info(), stamp_ns=stamps[-1])
+
+        assert peer.send_until(lambda: bool(peer.masks), send), process.last_lines()
+        sent, seen = len(stamps), len(peer.masks)
+        assert peer.send_until(lambda: len(stamps) >= sent + 30, send)
+        assert len(peer.masks) - seen > 15  # by real time, there would be at most four
+        # A second simulator is left running.
+        clocks.append(peer.create_publisher(Clock, "/clock", 10))
+        both = "more than one publisher on /clock (2)"
+
+        def send_both() -> None:
+            send()
+            send(publisher=1, back_s=2000)
+
+        assert peer.send_until(lambda: any(both in line for line in list(process.lines)), send_both)
+        sent = len(stamps)
+        assert peer.send_until(lambda: len(stamps) >= sent + 20, send_both)
+        assert sum("the clock has jumped" in line for line in process.lines) <= 2, process.last_lines()

@@ -22,7 +22,9 @@ from lcr_seg_ros.ros.frame_statistics import WINDOW_S, FrameStatistics
 from lcr_seg_ros.ros.node_benchmark import _sample
 from lcr_seg_ros.ros.process_status import megabytes
 from lcr_seg_ros.ros.python_log import PythonLogForwarder
-from lcr_seg_ros.ros.silence import Arrivals, InputTopic, explain_age, explain_silence
+from lcr_seg_ros.ros.silence import Arrivals, InputTopic, explain_age, explain_few_pairs, explain_silence
+from lcr_seg_ros.ros.synchronizer import COLOR
+from lcr_seg_ros.ros.synchronizer import DEPTH as DEPTH_SIDE
 
 
 class Clock:
@@ -117,6 +119,51 @@ def test_pairs_tell_how_old_they_came_and_how_far_their_stamps_are_apart():
     assert report.milliseconds["skew"] == (2.0, 2.0)
     values = {pair.key: pair.value for pair in diagnostic_status("", "", {"state": ""}, report, None).values}
     assert values["skew_ms_p95"] == "2.00" and values["age_ms_p50"] == "5.00"
+
+
+def test_images_are_counted_whether_they_find_a_partner_or_not():
+    statistics = FrameStatistics(clock=Clock())
+    statistics.clock.now += 5.0
+    for n in range(150):
+        statistics.image_came(COLOR)
+        if n % 2:
+            statistics.image_came(DEPTH_SIDE)
+    statistics.frame_dropped("unpaired")
+    report = statistics.report(with_depth=True)
+    assert (report.rgb_in_hz, report.depth_in_hz) == (30.0, 15.0)
+    values = {pair.key: pair.value for pair in diagnostic_status("", "", {"state": ""}, report, None).values}
+    assert (values["rgb_in_hz"], values["depth_in_hz"], values["dropped_unpaired"]) == ("30.00", "15.00", "1")
+    without = diagnostic_status("", "", {"state": ""}, statistics.report(), None)
+    assert "depth_in_hz" not in {pair.key for pair in without.values}
+
+
+@pytest.mark.parametrize(
+    ("pairs_hz", "depth_hz", "gap_s", "cause"),
+    [
+        (30.0, 30.0, None, None),
+        (24.0, 30.0, 0.033, None),
+        (10.0, 10.0, None, None),  # colour is faster: all of the slower stream are paired
+        (
+            10.0,
+            30.0,
+            0.0165,
+            "16.5 ms apart at best and slop is 16.0 ms: synchronise the camera's streams, or raise slop",
+        ),
+        (20.0, 30.0, 0.0333, "33.3 ms apart at best and slop is 16.0 ms: their counterparts are missing"),
+        (20.0, 30.0, None, "images are lost on the way"),
+    ],
+)
+def test_that_many_images_find_no_partner_is_told_with_the_gap_of_their_stamps(pairs_hz, depth_hz, gap_s, cause):
+    told = explain_few_pairs(pairs_hz, 30.0, depth_hz, WINDOW_S, gap_s, 0.016)
+    if cause is None:
+        assert told is None
+    else:
+        assert told is not None and cause in told
+        assert told.startswith(f"only {pairs_hz:.1f} pairs/s of 30.0 colour and {depth_hz:.1f} depth images/s")
+
+
+def test_an_image_of_a_slow_camera_that_waits_for_its_partner_is_not_told():
+    assert explain_few_pairs(0.2, 0.6, 0.4, WINDOW_S, None, 0.016) is None
 
 
 @pytest.mark.parametrize(("bad", "replaced", "is_told"), [(0, 30, False), (2, 0, False), (10, 5, True), (40, 0, True)])

@@ -96,6 +96,24 @@ def test_equal_stamps_are_no_step_back():
     assert not steps
 
 
+def test_an_image_that_leaves_its_queue_without_a_partner_is_told():
+    lost = []
+    pairs = synchronizer(queue_size=3, on_unpaired=lost.append)
+    for n in range(10):
+        pairs.add(COLOR, image(1000 + 33 * n))
+        pairs.add(DEPTH, image(1000 + 33 * n + (0 if n % 2 else 16.5)))  # every other one is a pair
+    assert (lost.count(COLOR), lost.count(DEPTH)) == (3, 3)  # of five each, two still wait
+    pairs.reset()
+    assert len(lost) == 6
+
+
+def test_without_depth_no_image_lacks_a_partner():
+    lost = []
+    pairs = synchronizer(queue_size=1, with_depth=False, on_unpaired=lost.append)
+    assert all(pairs.add(COLOR, image(1000 + 33 * n)) for n in range(5))
+    assert not lost
+
+
 def test_without_depth_every_colour_image_is_a_pair_of_its_own():
     pair = synchronizer(with_depth=False).add(COLOR, image(5))
     assert pair is not None and pair.depth is None

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 DOUBTFUL_GRAVITY_SHARE = 0.1
 """The status becomes WARN when gravity was in doubt in at least this share of the recent frames."""
 
-NO_LOSS = ("not_subscribed", "rate_limit")
-"""Reasons for dropping a frame that do not count as a loss."""
+NO_LOSS = ("not_subscribed", "rate_limit", "unpaired")
+"""Reasons for dropping a frame that do not count as a loss. Images without a partner are judged by themselves: where
+one stream is faster, some are always left over."""
 
 LOST_SHARE = 0.1
 """The status becomes WARN when more than this share of the recent frames was lost. Frames replaced by newer ones do
@@ -95,7 +96,13 @@ class Camera:
         with_depth = model.input.uses_depth
         self._gravity = CameraGravity(self._site) if with_depth else None
         self._input = CameraInput(
-            self._site, with_depth, self._image_came, self._take_in, self._stepped_back, self._internal_error
+            self._site,
+            with_depth,
+            self._image_came,
+            self._take_in,
+            lambda: self._statistics.frame_dropped("unpaired"),
+            self._stepped_back,
+            self._internal_error,
         )
         self._outputs = SegmentationOutputs(self._site, model.labels, with_depth)
 
@@ -117,9 +124,9 @@ class Camera:
         return self._statistics.frame_size
 
     def activate(self) -> None:
-        """Forget the state of an earlier activation and announce the labels; called before :meth:`start`."""
+        """Forget an earlier activation except for the intrinsics, announce the labels; called before :meth:`start`."""
         self._input.start_over()
-        self._input.forget_camera()
+        self._input.keep_camera()
         self._site.log.forget()
         self._statistics.start_over()
         self.announce()
@@ -156,12 +163,13 @@ class Camera:
             self._gravity = None
 
     def start_over(self) -> None:
-        """Forget unpaired images: the clock has jumped, or the parameters of pairing have changed."""
+        """Forget unpaired images: the parameters of pairing have changed."""
         self._input.start_over()
 
     def clock_jumped(self) -> None:
-        """Forget unpaired images, the history of gravity and the pair that waits for the worker."""
-        self.start_over()
+        """Forget unpaired images, the history of gravity, the pair that waits, and when the next frame was due."""
+        self._input.clock_jumped()
+        self._next_due = 0.0
         if self._gravity is not None:
             self._gravity.start_over()
         if self.mailbox is not None:
@@ -202,13 +210,26 @@ class Camera:
             name: full name of the node.
             device: what runs the network.
             facts: ``state`` and other keys that all cameras share.
-            problem: of the node as a whole, if any; a silence, loss or missing registration of this camera comes first.
+            problem: of the node as a whole, if any; a silence, loss, lack of pairs or missing registration of this
+                camera comes first.
         """
-        report = self._statistics.report()
+        report = self._statistics.report(with_depth=self._gravity is not None)
         if self._is_started:
-            problem = self._silence() or _loss(report) or self._registration_problem() or problem or _doubt(report)
+            problem = (
+                self._silence()
+                or _loss(report)
+                or self._input.few_pairs(report)
+                or self._registration_problem()
+                or problem
+                or _doubt(report)
+            )
         if self._gravity is not None:
-            facts = {**facts, "gravity_source": self._gravity.source_name, "registration": self._input.registration}
+            facts = {
+                **facts,
+                "gravity_source": self._gravity.source_name,
+                "registration": self._input.registration,
+                "unrectified_px": f"{self._input.unrectified_px:.1f}",
+            }
         return diagnostic_status(status_name(name, self.name), device, facts, report, problem)
 
     def _registration_problem(self) -> str | None:
@@ -220,7 +241,8 @@ class Camera:
         quiet_s = time.monotonic() - self._statistics.last_pair
         return None if quiet_s < self._site.values.silence_timeout else self._input.silence(quiet_s)
 
-    def _image_came(self) -> None:
+    def _image_came(self, side: int) -> None:
+        self._statistics.image_came(side)
         if self._gravity is not None:
             self._gravity.update(self._site.now_ns())
 
@@ -241,7 +263,10 @@ class Camera:
         rate_hz = self._site.values.max_rate_hz
         if rate_hz == 0:
             return True
-        period, now = 1.0 / rate_hz, time.monotonic()
+        now = self._site.now_ns() * 1e-9  # of the node's clock: a bag that is played twice as fast has as many masks
+        if now == 0:  # simulated time that has not begun: nothing would ever be due
+            return True
+        period = 1.0 / rate_hz
         self._next_due = min(self._next_due, now + period)  # it may still be that of a slower rate
         if now < self._next_due:
             return False
@@ -284,7 +309,7 @@ class Camera:
                 step = "bad_depth"
                 depth_m = self._input.depth_m(pair)
                 step = "no_camera_info"
-                intrinsics = self._input.intrinsics()
+                intrinsics = self._input.intrinsics((rgb.shape[1], rgb.shape[0]))
                 if intrinsics is None:
                     self._statistics.frame_dropped(step)
                     return None

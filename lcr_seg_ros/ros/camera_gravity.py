@@ -43,7 +43,7 @@ class CameraGravity:
         self._site = site
         self._log = site.log
         self.source_name = site.values.gravity_source
-        self._source = create_gravity_source(site.node, site.values, site.topic(IMU_TOPIC))
+        self._source = create_gravity_source(site.node, site.values, site.shared.transforms, site.topic(IMU_TOPIC))
         self._tracker = self._new_tracker()
         self._tracked: CameraIntrinsics | None = None
         self._listens_since = time.monotonic()

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lcr_seg_ros.compressed_images import (
@@ -23,15 +22,20 @@ from lcr_seg_ros.compressed_images import (
     transport_topic,
 )
 from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
+from lcr_seg_ros.image_encodings import unrectified_px
+from lcr_seg_ros.ros.camera_info_qos import CameraInfoQos
 from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.depth_registration import DepthRegistration
-from lcr_seg_ros.ros.silence import RECENT_S, Arrivals, explain_silence, look_at_topic
+from lcr_seg_ros.ros.frame_statistics import WINDOW_S
+from lcr_seg_ros.ros.qos_overrides import overridable
+from lcr_seg_ros.ros.rectification import intrinsics_of
+from lcr_seg_ros.ros.silence import RECENT_S, Arrivals, explain_few_pairs, explain_silence, look_at_topic
 from lcr_seg_ros.ros.synchronizer import COLOR, DEPTH, ImagePair, RgbdSynchronizer
 
 if TYPE_CHECKING:
     from lcr_seg_ros.frame import CameraIntrinsics
     from lcr_seg_ros.ros.camera_site import CameraSite
+    from lcr_seg_ros.ros.frame_statistics import Report
 
 RGB_TOPIC, DEPTH_TOPIC, CAMERA_INFO_TOPIC = OWN_TOPICS.rgb, OWN_TOPICS.depth, OWN_TOPICS.camera_info
 
@@ -48,8 +52,9 @@ class CameraInput:
     Args:
         site: of the camera.
         with_depth: whether a colour image needs a depth image.
-        on_image: called before each image is processed.
+        on_image: called with the side, ``COLOR`` or ``DEPTH``, before each image is processed.
         on_pair: called with each pair.
+        on_unpaired: called for each colour image that finds no depth image.
         on_backward_step: called with how far stamps went back, in s.
         on_error: called when a subscription's callback has failed; the error is logged.
     """
@@ -58,14 +63,16 @@ class CameraInput:
         self,
         site: CameraSite,
         with_depth: bool,
-        on_image: Callable[[], None],
+        on_image: Callable[[int], None],
         on_pair: Callable[[ImagePair], None],
+        on_unpaired: Callable[[], None],
         on_backward_step: Callable[[float], None],
         on_error: Callable[[], None],
     ) -> None:
         self._site = site
         self._on_image = on_image
         self._on_pair = on_pair
+        self._on_unpaired = on_unpaired
         self._on_backward_step = on_backward_step
         self._on_error = on_error
         self._with_depth = with_depth
@@ -74,7 +81,10 @@ class CameraInput:
         self._subscriptions: dict[str, Any] = {}
         self._arrivals = Arrivals()
         self._intrinsics: CameraIntrinsics | None = None
+        self._is_kept = False
         self._camera_info_problem = ""
+        self._camera_info_qos = CameraInfoQos(site.node, site.full_name(CAMERA_INFO_TOPIC), depth=5)
+        self._unrectified_px = 0.0
         self._synchronizer = self._make_synchronizer()
         self._transports = {RGB_TOPIC: site.values.rgb_transport, DEPTH_TOPIC: site.values.depth_transport}
         self._registration = DepthRegistration(site)
@@ -85,6 +95,11 @@ class CameraInput:
     def registration(self) -> str:
         """How depth is registered, for /diagnostics; see :attr:`DepthRegistration.state`."""
         return self._registration.state
+
+    @property
+    def unrectified_px(self) -> float:
+        """How far the lens displaces pixels of colour images that are not rectified, for /diagnostics; else 0."""
+        return self._unrectified_px
 
     def start(self) -> None:
         """Subscribe."""
@@ -100,9 +115,9 @@ class CameraInput:
         self._registration.stop()
         self._synchronizer.reset()
 
-    def forget_camera(self) -> None:
-        """Forget the intrinsics: the next images may be of another camera."""
-        self._intrinsics, self._camera_info_problem = None, ""
+    def keep_camera(self) -> None:
+        """Keep the intrinsics for images of their size until a camera_info comes: it may have been sent only once."""
+        self._is_kept, self._camera_info_problem = True, ""
 
     def listen_ahead(self) -> None:
         """Subscribe to depth in advance: a model that sees it is being loaded."""
@@ -121,8 +136,12 @@ class CameraInput:
             self._subscribe(with_depth)
 
     def start_over(self) -> None:
-        """Forget unpaired images: ``slop`` or ``queue_size`` has changed, or the clock has jumped."""
+        """Forget unpaired images: ``slop`` or ``queue_size`` has changed."""
         self._synchronizer = self._make_synchronizer()
+
+    def clock_jumped(self) -> None:
+        """Forget unpaired images and transforms."""
+        self.start_over()
         self._registration.start_over()
 
     def silence(self, quiet_s: float) -> str:
@@ -149,6 +168,22 @@ class CameraInput:
         self._site.log.warning("silence", f"no images to label for {quiet_s:.0f} s: {cause}")
         return cause
 
+    def few_pairs(self, report: Report) -> str | None:
+        """Why many images find no partner, also logged; None if enough do, or need none."""
+        if report.depth_in_hz is None:
+            return None
+        cause = explain_few_pairs(
+            report.pairs_in_hz,
+            report.rgb_in_hz,
+            report.depth_in_hz,
+            WINDOW_S,
+            self._synchronizer.closest_gap_s,
+            self._site.values.slop,
+        )
+        if cause is not None:
+            self._site.log.warning("few_pairs", cause)
+        return cause
+
     def _subscribe(self, with_depth: bool) -> None:
         wanted: dict[str, tuple[type[Any], Callable[[Any], None]]] = {}
         wanted[RGB_TOPIC] = self._image_type(RGB_TOPIC), self._take_color
@@ -169,13 +204,21 @@ class CameraInput:
             self._arrivals.came(base)
             guarded(message)
 
+        qos, options = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT), overridable()
+        if base == CAMERA_INFO_TOPIC:
+            qos, options = self._camera_info_qos.choose()
         self._subscriptions[base] = self._site.node.create_subscription(
-            message_type,
-            self._topic(base),
-            count,
-            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            message_type, self._topic(base), count, qos, qos_overriding_options=options
         )
+
+    def _look_for_camera_info(self) -> None:
+        """Subscribe to camera_info in the other way if that is how it is published."""
+        has_come = self._arrivals.count(CAMERA_INFO_TOPIC) > 0
+        if CAMERA_INFO_TOPIC not in self._subscriptions or (has_come and not self._camera_info_qos.is_latched):
+            return
+        if self._camera_info_qos.has_changed():
+            self._unsubscribe(CAMERA_INFO_TOPIC)
+            self._subscription(CAMERA_INFO_TOPIC, CameraInfo, self._take_camera_info)
 
     def _unsubscribe(self, base: str) -> None:
         self._site.node.destroy_subscription(self._subscriptions.pop(base))
@@ -196,15 +239,18 @@ class CameraInput:
             self._take_in(DEPTH, message)
 
     def _take_camera_info(self, message: CameraInfo) -> None:
+        self._is_kept = False
         try:
-            self._intrinsics, self._camera_info_problem = camera_info_to_intrinsics(message), ""
+            self._intrinsics, self._camera_info_problem = intrinsics_of(self._site, RGB_TOPIC, message), ""
+            self._unrectified_px = unrectified_px(message, self._site.full_name(RGB_TOPIC))
         except FrameError as error:
             problem = f"{self._site.full_name(CAMERA_INFO_TOPIC)}: {error}"
             self._intrinsics, self._camera_info_problem = None, problem
             self._site.log.warning("camera_info", problem)
 
     def _take_in(self, side: int, message: Image) -> None:
-        self._on_image()
+        self._on_image(side)
+        self._look_for_camera_info()
         try:
             pair = self._synchronizer.add(side, message)
         except FrameError as error:
@@ -227,7 +273,13 @@ class CameraInput:
     def _make_synchronizer(self) -> RgbdSynchronizer:
         values = self._site.values
         return RgbdSynchronizer(
-            self._site.shared.stamp_pairs, values.queue_size, values.slop, self._with_depth, self._stepped_back
+            self._site.shared.stamp_pairs,
+            values.queue_size,
+            values.slop,
+            self._with_depth,
+            self._stepped_back,
+            # Each frame has one colour image, so a depth image that is left over is no frame lost.
+            lambda side: self._on_unpaired() if side == COLOR else None,
         )
 
     # The worker's thread
@@ -260,16 +312,23 @@ class CameraInput:
         """The depth image registered to colour, see :meth:`DepthRegistration.register`."""
         return self._registration.register(pair, depth_m, intrinsics, size)
 
-    def intrinsics(self) -> CameraIntrinsics | None:
-        """The intrinsics of the colour camera; None if not known, with a warning once they are overdue."""
+    def intrinsics(self, size: tuple[int, int]) -> CameraIntrinsics | None:
+        """The intrinsics of the colour camera; None if not known, with a warning once they are overdue.
+
+        Args:
+            size: (width, height) of its image; intrinsics of another size that were kept from before do not count.
+        """
         waited = time.monotonic() - self._began
-        if self._intrinsics is None and not self._camera_info_problem and waited > CAMERA_INFO_GRACE_S:
+        known = self._intrinsics
+        if known is not None and self._is_kept and (known.width, known.height) != size:
+            known = None
+        if known is None and not self._camera_info_problem and waited > CAMERA_INFO_GRACE_S:
             self._site.log.warning(
                 "camera_info",
                 f"frame dropped (no_camera_info): nothing has come on {self._site.full_name(CAMERA_INFO_TOPIC)}, which "
                 "this model needs; remap it to the camera_info of the colour image",
             )
-        return self._intrinsics
+        return known
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 
+from lcr_seg_ros.ros.qos_overrides import overridable
 from lcr_seg_ros.ros.throttled_log import ThrottledLog
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lcr_seg_ros.ros.compat.message_filters import StampPairs
     from lcr_seg_ros.ros.compat.vision_msgs import LabelInfoFormat
     from lcr_seg_ros.ros.parameters import SegmentParameters
+    from lcr_seg_ros.ros.shared_transforms import SharedTransforms
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class SharedParts:
         is_active: whether the node is active; publishers created then are activated at once.
         stamp_pairs, image_readers, label_info: implementations chosen for this installation; ``label_info`` is None
             without vision_msgs.
+        transforms: lends the node's transform buffer.
     """
 
     node: LifecycleNode
@@ -38,6 +40,7 @@ class SharedParts:
     stamp_pairs: type[StampPairs]
     image_readers: ImageReaders
     label_info: LabelInfoFormat | None
+    transforms: SharedTransforms
 
 
 class CameraSite:
@@ -83,7 +86,7 @@ class CameraSite:
             self.topic(base),
             # Each publisher needs its own profile: rclpy writes the user's overrides into the object.
             QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=durability),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=overridable(),
         )
         if self.shared.is_active():  # rclpy activates only publishers that exist at the transition
             publisher.on_activate(None)

@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 
 from lcr_seg_ros.errors import FrameError
-from lcr_seg_ros.image_encodings import camera_info_to_intrinsics
 from lcr_seg_ros.registration import register_depth
 from lcr_seg_ros.ros.accelerometer import STALE_S
-from lcr_seg_ros.ros.camera_presets import OWN_DEPTH_CAMERA_INFO
-from lcr_seg_ros.ros.compat.tf2 import TransformBuffer, TransformError
+from lcr_seg_ros.ros.camera_info_qos import CameraInfoQos
+from lcr_seg_ros.ros.camera_presets import OWN_DEPTH_CAMERA_INFO, OWN_TOPICS
+from lcr_seg_ros.ros.compat.tf2 import TransformError
 from lcr_seg_ros.ros.orientation import rotation_of_rpy
 from lcr_seg_ros.ros.parameters import REGISTRATIONS
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
+from lcr_seg_ros.ros.rectification import intrinsics_of
 
 if TYPE_CHECKING:
     from lcr_seg_ros.frame import CameraIntrinsics
     from lcr_seg_ros.ros.camera_site import CameraSite
+    from lcr_seg_ros.ros.shared_transforms import LentTransforms
     from lcr_seg_ros.ros.synchronizer import ImagePair
 
 AUTO, OFF, PARAMETERS = REGISTRATIONS
@@ -69,8 +70,9 @@ class DepthRegistration:
         self._given: npt.NDArray[np.float64] | None = None
         if self._mode == PARAMETERS:
             self._given = _transform(rotation_of_rpy(*values.registration_rpy), np.array(values.registration_xyz))
+        self._camera_info_qos = CameraInfoQos(site.node, site.full_name(OWN_DEPTH_CAMERA_INFO), depth=1)
         self._camera_infos: PolledSubscription | None = None
-        self._transforms: TransformBuffer | None = None
+        self._transforms: LentTransforms | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -163,15 +165,22 @@ class DepthRegistration:
     def _take_camera_infos(self) -> str:
         """Process the camera_info of the depth image; returns what is wrong, or ""."""
         topic = self._site.full_name(OWN_DEPTH_CAMERA_INFO)
+        is_sure = self._depth_camera is not None and not self._camera_info_qos.is_latched
+        if self._camera_infos is not None and not is_sure and self._camera_info_qos.has_changed():
+            self._camera_infos.destroy()
+            self._camera_infos = None
         if self._camera_infos is None:
-            qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
             self._camera_infos = PolledSubscription(
-                self._site.node, CameraInfo, self._site.topic(OWN_DEPTH_CAMERA_INFO), qos
+                self._site.node,
+                CameraInfo,
+                self._site.topic(OWN_DEPTH_CAMERA_INFO),
+                *self._camera_info_qos.choose(),
             )
             self._since = time.monotonic()
         for message in self._camera_infos.take():
             try:
-                self._depth_camera, self._camera_info_problem = camera_info_to_intrinsics(message), ""
+                self._depth_camera = intrinsics_of(self._site, OWN_TOPICS.depth, message)
+                self._camera_info_problem = ""
             except FrameError as error:
                 self._depth_camera, self._camera_info_problem = None, f"{topic}: {error}"
         if self._depth_camera is not None:
@@ -186,7 +195,7 @@ class DepthRegistration:
             return self._why_no_transforms
         if self._transforms is None:
             try:
-                self._transforms = TransformBuffer(self._site.node)
+                self._transforms = self._site.shared.transforms.listen()
             except TransformError as error:
                 self._why_no_transforms = str(error)
                 return self._why_no_transforms

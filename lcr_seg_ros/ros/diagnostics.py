@@ -9,8 +9,10 @@ median, ``p95`` the 95th percentile. Keys:
   that is there, or why the whole pipeline no longer runs on the device; else empty
 - ``model_loading``: the model that will take over when it is ready; else empty
 - ``memory_mb`` (resident memory of the process in MB of 10^6 bytes), ``threads``
+- ``rgb_in_hz`` and, with a model that sees depth, ``depth_in_hz``: images that came, paired or not
 - ``pairs_in``, ``pairs_in_hz``, ``masks_out``, ``masks_out_hz``
-- ``dropped``, and ``dropped_REASON`` by reason: ``not_subscribed``, ``rate_limit`` (by ``max_rate_hz``),
+- ``dropped``, and ``dropped_REASON`` by reason: ``unpaired`` (a colour image that left the queue, of ``queue_size``,
+  without a depth image within ``slop``), ``not_subscribed``, ``rate_limit`` (by ``max_rate_hz``),
   ``replaced_by_newer`` (while the network was busy), ``too_old`` (by ``max_age``), ``no_camera_info``,
   ``no_registration``, ``model_switch``, ``bad_rgb``, ``bad_depth`` or ``bad_frame`` (the log says what is wrong) and
   others
@@ -27,6 +29,8 @@ median, ``p95`` the 95th percentile. Keys:
 - ``invalid_depth_share``: share of the pixels without depth, 0..1
 - ``registration``: where the extrinsics for registering depth in the node come from, ``tf`` or ``parameters``; else
   ``none``, with the reason if depth should be registered
+- ``unrectified_px``: how far the lens displaces pixels at the border of colour images that are not rectified, by their
+  topic's name and camera_info; else 0. The log warns of it once; the status stays OK, since labels still fit the images
 - ``gravity_source``, ``gravity_down`` (x y z, of the newest frame), ``gravity_confident_share``,
   ``gravity_fallback_share`` (share of the frames for which the source had no answer, so that gravity was estimated) and
   ``gravity_doubt`` (why it should not be trusted; else empty)
@@ -85,6 +89,9 @@ def diagnostic_status(
         problem: what is wrong, in one sentence; the status is then WARN, otherwise OK.
     """
     values: dict[str, Any] = dict(facts)
+    values["rgb_in_hz"] = f"{report.rgb_in_hz:.2f}"
+    if report.depth_in_hz is not None:
+        values["depth_in_hz"] = f"{report.depth_in_hz:.2f}"
     values |= {"pairs_in": report.pairs_in, "pairs_in_hz": f"{report.pairs_in_hz:.2f}"}
     values |= {"masks_out": report.masks_out, "masks_out_hz": f"{report.masks_out_hz:.2f}"}
     values |= {"dropped": sum(report.dropped.values())}

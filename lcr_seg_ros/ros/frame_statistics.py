@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lcr_seg_ros.ros.synchronizer import COLOR, DEPTH
+
 STAGES = (
     *("wait", "conversion", "decompress", "registration"),
     *("hha", "preprocess", "network", "decode"),
@@ -65,6 +67,7 @@ class Report:
     Args:
         pairs_in, masks_out: counts since the node became active or enabled.
         pairs_in_hz, masks_out_hz: rates over the last :data:`WINDOW_S` seconds.
+        rgb_in_hz, depth_in_hz: the same of the images that came, paired or not; ``depth_in_hz`` is None without depth.
         dropped: frames dropped since the node became active or enabled, by reason.
         dropped_recently: frames dropped in the last :data:`WINDOW_S` seconds, by reason.
         milliseconds: (p50, p95) over that window of ``latency``, ``response`` (from the arrival of the colour image),
@@ -77,6 +80,8 @@ class Report:
     masks_out: int
     pairs_in_hz: float
     masks_out_hz: float
+    rgb_in_hz: float
+    depth_in_hz: float | None
     dropped: dict[str, int]
     dropped_recently: dict[str, int]
     milliseconds: dict[str, tuple[float, float]]
@@ -119,9 +124,15 @@ class FrameStatistics:
             self.began = self.last_pair = self.clock()
             self._pairs_in = self._masks_out = 0
             self._dropped: Counter[str] = Counter()
+            self._images: tuple[deque[float], deque[float]] = (deque(), deque())
             self._came: deque[_Came] = deque()
             self._drops: deque[tuple[float, str]] = deque()
             self._done: deque[_Done] = deque()
+
+    def image_came(self, side: int) -> None:
+        """Count an image, of side ``COLOR`` or ``DEPTH``, whether it will be part of a pair or not."""
+        with self._lock:
+            self._images[side].append(self.clock())
 
     def pair_came(self, age_ms: float | None = None, skew_ms: float | None = None) -> None:
         """Count a complete pair.
@@ -139,7 +150,7 @@ class FrameStatistics:
             self._came.append(_Came(self.last_pair, milliseconds))
 
     def frame_dropped(self, reason: str) -> None:
-        """Count a pair for which there will be no mask."""
+        """Count a pair, or a colour image without a partner, for which there will be no mask."""
         with self._lock:
             self._dropped[reason] += 1
             self._drops.append((self.clock(), reason))
@@ -168,11 +179,17 @@ class FrameStatistics:
             milliseconds = dict(stage_ms) if latency_ms is None else {"latency": latency_ms, **stage_ms}
             self._done.append(_Done(self.clock(), milliseconds, invalid_depth_share, gravity))
 
-    def report(self) -> Report:
-        """A summary up to now."""
+    def report(self, with_depth: bool = False) -> Report:
+        """A summary up to now.
+
+        Args:
+            with_depth: whether a colour image needs a depth image.
+        """
         with self._lock:
             now = self.clock()
             since = now - WINDOW_S
+            for images in self._images:
+                _forget(images, since, lambda at: at)
             _forget(self._came, since, lambda pair: pair.at)
             _forget(self._drops, since, lambda drop: drop[0])
             _forget(self._done, since, lambda done: done.at)
@@ -183,6 +200,8 @@ class FrameStatistics:
                 masks_out=self._masks_out,
                 pairs_in_hz=len(self._came) / span,
                 masks_out_hz=len(self._done) / span,
+                rgb_in_hz=len(self._images[COLOR]) / span,
+                depth_in_hz=len(self._images[DEPTH]) / span if with_depth else None,
                 dropped=dict(self._dropped),
                 dropped_recently=dict(Counter(reason for _, reason in self._drops)),
                 milliseconds=_percentiles(("latency", "response", *STAGES), [d.milliseconds for d in self._done])

@@ -17,7 +17,7 @@ from sensor_msgs.msg import Imu
 from lcr_seg_ros.ros.accelerometer import STALE_S, GravityLowPass
 from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
-from lcr_seg_ros.ros.compat.tf2 import KEPT, TransformBuffer, TransformError, import_tf2
+from lcr_seg_ros.ros.compat.tf2 import KEPT, TransformError, import_tf2
 from lcr_seg_ros.ros.orientation import rotation_of_rpy
 from lcr_seg_ros.ros.parameters import MAX_CAMERA_HEIGHT_M
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
     from lcr_seg_ros.ros.parameters import SegmentParameters
+    from lcr_seg_ros.ros.shared_transforms import LentTransforms, SharedTransforms
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -77,12 +78,15 @@ class GravitySource:
         return GravityReading()
 
 
-def create_gravity_source(node: Node, parameters: SegmentParameters, imu_topic: str = IMU_TOPIC) -> GravitySource:
+def create_gravity_source(
+    node: Node, parameters: SegmentParameters, transforms: SharedTransforms, imu_topic: str = IMU_TOPIC
+) -> GravitySource:
     """The source that the parameter ``gravity_source`` names.
 
     Args:
         node: creates the subscriptions that the source needs.
         parameters: see ``config/segment.yaml``.
+        transforms: lends the node's transform buffer.
         imu_topic: relative name of the camera's IMU topic.
 
     Raises:
@@ -96,13 +100,13 @@ def create_gravity_source(node: Node, parameters: SegmentParameters, imu_topic: 
             lambda: PolledSubscription(
                 node, Imu, imu_topic, QoSProfile(depth=KEPT, reliability=ReliabilityPolicy.BEST_EFFORT)
             ),
-            lambda: TransformBuffer(node),
+            transforms.listen,
             node.resolve_topic_name(imu_topic),
         )
     if parameters.gravity_source == "tf":
         import_tf2()  # raises now rather than when the node is activated
         with_height = parameters.camera_height_from_tf and parameters.camera_height == 0
-        return TfGravity(parameters.gravity_frame, with_height, lambda: TransformBuffer(node))
+        return TfGravity(parameters.gravity_frame, with_height, transforms.listen)
     if parameters.gravity_source == "fixed":
         return FixedGravity(parameters.mounted_down)
     return GravitySource()
@@ -128,14 +132,14 @@ class TfGravity(GravitySource):
     Args:
         gravity_frame: that frame.
         with_height: whether the camera's z in that frame is its height above the floor.
-        listen: creates the transform buffer.
+        listen: lends the transform buffer.
     """
 
-    def __init__(self, gravity_frame: str, with_height: bool, listen: Callable[[], TransformBuffer]) -> None:
+    def __init__(self, gravity_frame: str, with_height: bool, listen: Callable[[], LentTransforms]) -> None:
         self._gravity_frame = gravity_frame
         self._with_height = with_height
         self._listen = listen
-        self._transforms: TransformBuffer | None = None
+        self._transforms: LentTransforms | None = None
 
     def start(self) -> None:
         self._transforms = self._listen()
@@ -184,7 +188,7 @@ class ImuGravity(GravitySource):
         rotation_rpy: (roll, pitch, yaw) in rad of the IMU's frame in the optical frame; takes precedence over
             ``same_axes`` and TF unless it is (0, 0, 0).
         listen: subscribes to the IMU.
-        listen_to_tf: creates the transform buffer; called only if the frame_ids differ and no rotation is given.
+        listen_to_tf: lends the transform buffer; called only if the frame_ids differ and no rotation is given.
         topic: full name of the IMU's topic, for log lines.
     """
 
@@ -194,7 +198,7 @@ class ImuGravity(GravitySource):
         same_axes: bool,
         rotation_rpy: tuple[float, float, float],
         listen: Callable[[], PolledSubscription],
-        listen_to_tf: Callable[[], TransformBuffer],
+        listen_to_tf: Callable[[], LentTransforms],
         topic: str,
     ) -> None:
         self._low_pass = GravityLowPass(time_constant_s)
@@ -205,7 +209,7 @@ class ImuGravity(GravitySource):
         self._imu_frame = self._optical_frame = ""
         self._has_heard = False
         self._messages: PolledSubscription | None = None
-        self._transforms: TransformBuffer | None = None
+        self._transforms: LentTransforms | None = None
         self._why_no_transforms = ""
 
     def start(self) -> None:

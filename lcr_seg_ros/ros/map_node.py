@@ -10,7 +10,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
@@ -28,6 +27,7 @@ from lcr_seg_ros.ros.map_parameters import declare_map_parameters
 from lcr_seg_ros.ros.output_topics import MAP, POINTS
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
 from lcr_seg_ros.ros.pose_sources import create_pose_source
+from lcr_seg_ros.ros.qos_overrides import overridable, unused_overrides
 from lcr_seg_ros.ros.throttled_log import ThrottledLog
 
 POLL_S = 0.02
@@ -65,7 +65,7 @@ class MapNode(Node):
             PointCloud2,
             MAP,
             QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=overridable(),
         )
         self._waiting: tuple[PointCloud2, LabelledCloud, float] | None = None
         self._left_out = ""  # why the newest cloud was left out; else empty
@@ -84,6 +84,8 @@ class MapNode(Node):
                 "camera_rpy is 0: the camera's optical frame, z ahead, is taken for the frame that the odometry moves, "
                 "x ahead, and the map lies on its side; of a camera that looks ahead it is [-1.5708, 0.0, -1.5708]"
             )
+        for line in unused_overrides(self):
+            self.get_logger().warning(line)
         self.get_logger().info(
             f"mapping {self.resolve_topic_name(POINTS)} with poses from {p.pose_source}, voxels of "
             f"{p.voxel_size:g} m, on {self.resolve_topic_name(MAP)}"

@@ -117,7 +117,7 @@ class PairListener(Node):
         if self._given:
             return
         try:
-            self._intrinsics, self.intrinsics_problem = camera_info_to_intrinsics(message), ""
+            self._intrinsics, self.intrinsics_problem = camera_info_to_intrinsics(message, self._camera.rgb), ""
         except FrameError as error:
             self._intrinsics, self.intrinsics_problem = None, str(error)
 

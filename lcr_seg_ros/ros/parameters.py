@@ -194,7 +194,10 @@ SPECS = {
     "queue_size": ParameterSpec(int, "Images of each kind that may wait for their partner.", (1, 1000), live=True),
     "max_age": ParameterSpec(float, "Pairs older than this many s are dropped; 0: never.", (0.0, 3600.0), live=True),
     "max_rate_hz": ParameterSpec(
-        float, "Frames labelled per second, at most; 0: as many as arrive.", (0.0, 1000.0), live=True
+        float,
+        "Frames labelled per second of the node's clock, at most; 0: as many as arrive.",
+        (0.0, 1000.0),
+        live=True,
     ),
     "confidence_threshold": ParameterSpec(
         float, "Pixels with a lower class probability become 255 in the mask.", (0.0, 1.0), live=True

@@ -17,7 +17,6 @@ import numpy as np
 from rclpy.clock import ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -26,6 +25,7 @@ from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.frame import CameraIntrinsics
 from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.conversions import array_to_image
+from lcr_seg_ros.ros.qos_overrides import overridable
 from lcr_seg_ros.sources.folder import depth_to_millimetres
 from lcr_seg_ros.sources.source import FrameSource, SourceFrame
 
@@ -255,8 +255,7 @@ class CameraPlayer(Node):
     def _create(self, message_type: Any, topic: str, qos: QoSProfile | None = None) -> Any:
         # Each publisher needs its own profile: rclpy writes the user's overrides into the object.
         qos = qos or QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        overridable = QoSOverridingOptions.with_default_policies()
-        return self.create_publisher(message_type, topic, qos, qos_overriding_options=overridable)
+        return self.create_publisher(message_type, topic, qos, qos_overriding_options=overridable())
 
 
 def encode_depth(depth_m: np.ndarray, encoding: DepthEncoding) -> Image:

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import CallbackGroup
-from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from lcr_seg_ros.ros.qos_overrides import overridable
 
 if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.qos import QoSProfile
+    from rclpy.qos_overriding_options import QoSOverridingOptions
 
 
 AT_MOST = 1000
@@ -25,10 +27,19 @@ class PolledSubscription:
 
     Args:
         node: creates the subscription.
-        message_type, topic, qos: as for ``create_subscription``; users may override the QoS.
+        message_type, topic, qos: as for ``create_subscription``.
+        options: what users may override of the QoS; default:
+            :func:`~lcr_seg_ros.ros.qos_overrides.overridable`.
     """
 
-    def __init__(self, node: Node, message_type: type[Any], topic: str, qos: QoSProfile) -> None:
+    def __init__(
+        self,
+        node: Node,
+        message_type: type[Any],
+        topic: str,
+        qos: QoSProfile,
+        options: QoSOverridingOptions | None = None,
+    ) -> None:
         self._node = node
         self._at_most = max(AT_MOST, qos.depth)
         self._subscription = node.create_subscription(
@@ -37,7 +48,7 @@ class PolledSubscription:
             lambda message: None,
             qos,
             callback_group=_Unattended(),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=options or overridable(),
         )
 
     def take(self) -> Iterator[Any]:

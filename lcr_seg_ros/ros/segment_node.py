@@ -24,7 +24,6 @@ from rclpy.context import Context
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_srvs.srv import SetBool
 
 from lcr_seg_ros.backends import Backend, create_backend
@@ -42,6 +41,8 @@ from lcr_seg_ros.ros.model_loader import ModelLoader, Wish, model_file
 from lcr_seg_ros.ros.parameter_specs import NONE, warn_of_unknown_parameters
 from lcr_seg_ros.ros.parameters import SPECS, ModelChoice, ParameterHandler, SegmentParameters, check_class_filter
 from lcr_seg_ros.ros.python_log import PythonLogForwarder
+from lcr_seg_ros.ros.qos_overrides import overridable, unused_overrides
+from lcr_seg_ros.ros.shared_transforms import SharedTransforms
 from lcr_seg_ros.ros.throttled_log import ThrottledLog
 from lcr_seg_ros.segmenter import Segmenter
 
@@ -114,7 +115,13 @@ class SegmentNode(LifecycleNode):
         image_readers, reading = choose_image_readers()
         label_info, announcing = choose_label_info()
         self._shared = SharedParts(
-            self, self._handler.of_camera, lambda: self._is_active, stamp_pairs, image_readers, label_info
+            self,
+            self._handler.of_camera,
+            lambda: self._is_active,
+            stamp_pairs,
+            image_readers,
+            label_info,
+            SharedTransforms(self),
         )
         self.create_service(SetBool, "~/enable", self._enable)
         self.get_logger().info(f"using {synchronizing}, {reading}, {announcing}")
@@ -169,7 +176,7 @@ class SegmentNode(LifecycleNode):
             DiagnosticArray,
             DIAGNOSTICS_TOPIC,
             10,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=overridable(),
         )
         # Steady clock: with use_sim_time but no /clock the node's own clock stands still, which diagnostics report.
         self._diagnostics_timer = self.create_timer(
@@ -203,6 +210,8 @@ class SegmentNode(LifecycleNode):
         if self.values.enabled:
             for camera in self._cameras:
                 camera.start()
+            for line in unused_overrides(self):
+                self._log.warning_once(line, line)
         self.get_logger().info(f"active{'' if self.values.enabled else ', but not enabled'}")
         return result
 
@@ -264,7 +273,15 @@ class SegmentNode(LifecycleNode):
         return False
 
     def _clock_jumped(self, jump: Any) -> None:
-        self.get_logger().info("the clock has jumped: starting anew")
+        clocks = self.count_publishers("/clock")
+        if clocks > 1:  # their times alternate, and each change between them is a jump
+            self._log.warning(
+                "clock_jump",
+                f"the clock has jumped: starting anew. There is more than one publisher on /clock ({clocks}): stop all "
+                "but one",
+            )
+        else:
+            self._log.info("clock_jump", "the clock has jumped: starting anew")
         for camera in self._cameras:
             camera.clock_jumped()
 

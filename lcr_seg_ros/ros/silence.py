@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 RECENT_S = 5.0
 """s. A topic without messages for this long counts as silent, unless ``silence_timeout`` is longer."""
 
+PAIRED_SHARE = 0.8
+"""Fewer pairs than this share of the slower stream are worth a warning."""
+
+FEW = 3
+"""Fewer missing pairs than this are not: of a slow camera, an image may be waiting for its partner."""
+
+MISSING_GAP = 0.75
+"""A gap of more frame periods than this is not between partners, which are half a period apart at most."""
+
 RECORDED_S = 60.0
 """s. Stamps older than this on arrival are probably recorded, not those of a running camera."""
 
@@ -129,6 +138,33 @@ def explain_silence(
             f"{slop_s * 1e3:.1f} ms: synchronise the camera's streams, or raise slop (under half a frame period)"
         )
     return f"{' and '.join(arrive)} arrive, but have made no pair yet"
+
+
+def explain_few_pairs(
+    pairs_hz: float, rgb_hz: float, depth_hz: float, window_s: float, gap_s: float | None, slop_s: float
+) -> str | None:
+    """Why only some of the images find a partner, in one sentence for the user; None if enough of them do.
+
+    Args:
+        pairs_hz, rgb_hz, depth_hz: rates of pairs and of images, paired or not.
+        window_s: the time in s in which they were counted.
+        gap_s: smallest distance between recent unpaired colour and depth stamps in s; None if either kind has none.
+        slop_s: the distance allowed in s.
+    """
+    slower_hz = min(rgb_hz, depth_hz)
+    lost = (slower_hz - pairs_hz) * window_s
+    if pairs_hz >= PAIRED_SHARE * slower_hz or lost < FEW:
+        return None
+    found = (
+        f"only {pairs_hz:.1f} pairs/s of {rgb_hz:.1f} colour and {depth_hz:.1f} depth images/s: the stamps of the rest "
+    )
+    if gap_s is None:
+        return f"{found}have no counterpart: images are lost on the way"
+    near = f"{found}are {gap_s * 1e3:.1f} ms apart at best and slop is {slop_s * 1e3:.1f} ms: "
+    period_s = 1 / max(rgb_hz, depth_hz)
+    if gap_s > MISSING_GAP * period_s:
+        return f"{near}their counterparts are missing, so images are lost on the way"
+    return f"{near}synchronise the camera's streams, or raise slop (under half a frame period)"
 
 
 def explain_age(age_s: float, age_at_arrival_s: float, max_age_s: float) -> str:

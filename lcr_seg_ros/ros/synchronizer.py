@@ -56,6 +56,8 @@ class RgbdSynchronizer:
         slop: stamps less than this many seconds apart belong together.
         with_depth: False: every colour image is a pair by itself.
         on_backward_step: called with (side, seconds) when a stamp is older than the previous one on its topic.
+        on_unpaired: called with the side of each image that leaves its queue without a partner, which is when
+            ``queue_size`` newer ones of its kind have none either. Images that :meth:`reset` forgets do not count.
 
     A bag that loops, or a simulation that starts over, sends old stamps again. A synchroniser that still held images
     with later stamps would discard all the new ones as too old, so it is emptied at every backward step.
@@ -68,10 +70,12 @@ class RgbdSynchronizer:
         slop: float,
         with_depth: bool = True,
         on_backward_step: Callable[[int, float], None] = lambda side, seconds: None,
+        on_unpaired: Callable[[int], None] = lambda side: None,
     ) -> None:
         self._make_pairs = lambda: pairs(queue_size, slop)
         self._with_depth = with_depth
         self._on_backward_step = on_backward_step
+        self._on_unpaired = on_unpaired
         self._unpaired: tuple[deque[int], deque[int]] = (deque(maxlen=queue_size), deque(maxlen=queue_size))
         self._newest: list[int | None] = [None, None]
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=queue_size)  # (stamp in ns, arrival in s) of colour
@@ -99,11 +103,15 @@ class RgbdSynchronizer:
             self.reset()
             self._on_backward_step(side, (newest - stamp) * 1e-9)
         self._newest[side] = stamp
-        self._unpaired[side].append(stamp)
         if side == COLOR:
             self._arrivals.append((stamp, time.monotonic()))
         if not self._with_depth:
             return ImagePair(image, None, self._arrivals[-1][1])
+        waiting = self._unpaired[side]
+        is_full = len(waiting) == waiting.maxlen
+        waiting.append(stamp)
+        if is_full:
+            self._on_unpaired(side)
         pair = self._pairs.add(side, image)
         if pair is None:
             return None

@@ -41,6 +41,10 @@ class ThrottledLog:
         self._left_out: dict[str, int] = {}
         self._lock = threading.Lock()
 
+    def info(self, kind: str, text: str) -> None:
+        if (suffix := self._turn(kind)) is not None:
+            self._logger.info(self._prefix + text[:MAX_TEXT] + suffix)
+
     def warning(self, kind: str, text: str) -> None:
         if (suffix := self._turn(kind)) is not None:
             self._logger.warning(self._prefix + text[:MAX_TEXT] + suffix)

@@ -169,7 +169,7 @@ class ViewedCamera:
                     waiting.popitem(last=False)
         for message in self._infos.take():
             try:
-                self._intrinsics = camera_info_to_intrinsics(message)
+                self._intrinsics = camera_info_to_intrinsics(message, self.rgb_topic)
             except FrameError as error:
                 self._intrinsics = None
                 self._warn(str(error))

@@ -95,7 +95,7 @@ class BagSource:
             )
             width, height = images[self.rgb_topic].width, images[self.rgb_topic].height
             self.info_topic = None if intrinsics else _choose_info_topic(bag, info_topic, self.rgb_topic, self.path)
-            recorded = intrinsics or _read_intrinsics(bag, self.info_topic, width, height, self.path)
+            recorded = intrinsics or _read_intrinsics(bag, self.info_topic, self.rgb_topic, self.path)
             self.intrinsics = recorded.scaled_to(width, height)
             self._pairs = self._find_pairs(bag)[:limit]
         if not self._pairs:
@@ -213,7 +213,7 @@ def _choose_info_topic(bag: AnyReader, wanted: str | None, rgb_topic: str, path:
     return topics[0] if len(topics) == 1 else None
 
 
-def _read_intrinsics(bag: AnyReader, topic: str | None, width: int, height: int, path: Path) -> CameraIntrinsics:
+def _read_intrinsics(bag: AnyReader, topic: str | None, image_topic: str, path: Path) -> CameraIntrinsics:
     if topic is None:
         raise SourceError(
             f"{path} has no CameraInfo beside its colour topic: name it with --info-topic, or give --intrinsics"
@@ -221,7 +221,7 @@ def _read_intrinsics(bag: AnyReader, topic: str | None, width: int, height: int,
     connection = next(c for c in bag.connections if c.topic == topic and c.msgcount)
     info: Any = _first_message(bag, connection)
     try:
-        return camera_info_to_intrinsics(info)
+        return camera_info_to_intrinsics(info, image_topic)
     except FrameError as error:
         raise SourceError(f"{path}: {topic}: {error} Or give --intrinsics") from error
 

@@ -9,7 +9,13 @@ from typing import Any
 from lcr_seg_ros.compressed_images import transport_topic
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics
-from lcr_seg_ros.image_encodings import camera_info_to_intrinsics, check_color, check_depth, depth_to_array
+from lcr_seg_ros.image_encodings import (
+    camera_info_to_intrinsics,
+    check_color,
+    check_depth,
+    depth_to_array,
+    unrectified_px,
+)
 from lcr_seg_ros.ros.camera_presets import CAMERAS
 from lcr_seg_ros.ros.camera_topics import DEPTH_CAMERA_INFO, CameraTopics, likely_drivers
 from lcr_seg_ros.ros.doctor.depth import check_depth_values, check_gravity
@@ -25,7 +31,6 @@ UNEVEN_RATES = 0.7
 FIELD_OF_VIEW_DEG = (20.0, 140.0)
 ODD_ASPECT = 1.25
 OFF_CENTRE = 0.25
-DISTORTED = 0.02
 OTHER_FOCAL_LENGTH = 0.02
 
 
@@ -54,7 +59,7 @@ def check_camera(camera: CameraTopics, view: GraphView, defaults: dict[str, Any]
     if camera.transports:
         needed = " ".join(f"{name}:={value}" for name, value in camera.transports.items())
         checks.append(Check(AREA, "transport", "ok", f"no raw images are there; the node needs {needed}"))
-    intrinsics, info_check = _intrinsics(camera.camera_info, color, view)
+    intrinsics, info_check = _intrinsics(camera, color, view)
     checks.append(info_check)
     if color and depth:
         checks += [_rates(color, depth), _registered(camera, color, depth, view)]
@@ -152,8 +157,8 @@ def _silent(kind: str, topic: str, publishers: list[str], view: GraphView) -> Ch
     return Check(AREA, kind, "fail", found, advice)
 
 
-def _intrinsics(topic: str, color: Stream | None, view: GraphView) -> tuple[CameraIntrinsics | None, Check]:
-    name = "intrinsics"
+def _intrinsics(camera: CameraTopics, color: Stream | None, view: GraphView) -> tuple[CameraIntrinsics | None, Check]:
+    name, topic = "intrinsics", camera.camera_info
     if not topic:
         known = ", ".join(view.camera_infos) or "none at all"
         advice = "models that use depth need the camera_info of the colour image: remap it (--camera-info TOPIC)"
@@ -164,7 +169,7 @@ def _intrinsics(topic: str, color: Stream | None, view: GraphView) -> tuple[Came
         return None, Check(AREA, name, "fail", f"{topic}: nothing came", advice)
     message = stream.newest
     try:
-        intrinsics = camera_info_to_intrinsics(message)
+        intrinsics = camera_info_to_intrinsics(message, camera.rgb)
     except FrameError as error:
         advice = "let the driver send its factory calibration, or run camera_calibration"
         return None, Check(AREA, name, "fail", f"{topic}: {error}", advice)
@@ -173,14 +178,19 @@ def _intrinsics(topic: str, color: Stream | None, view: GraphView) -> tuple[Came
     if color and (color.newest.width, color.newest.height) != (k.width, k.height):
         found += f", but the colour image is {color.newest.width}x{color.newest.height}"
         return None, Check(AREA, name, "fail", found, "use the camera_info that belongs to the colour topic")
-    doubts = _doubts_of(k, message)
+    doubts = _doubts_of(k)
+    if moved_px := unrectified_px(message, camera.rgb):
+        doubts.append(
+            f"{camera.rgb} is not rectified, its lens displaces pixels by up to {moved_px:.1f} px: use the image_rect "
+            "of image_proc"
+        )
     if doubts:
         advice = "heights and angles come out wrong with wrong intrinsics: compare with the camera's data sheet"
         return k, Check(AREA, name, "warn", f"{found}: {'; '.join(doubts)}", advice)
     return k, Check(AREA, name, "ok", found)
 
 
-def _doubts_of(k: CameraIntrinsics, message: Any) -> list[str]:
+def _doubts_of(k: CameraIntrinsics) -> list[str]:
     doubts = []
     view_deg = math.degrees(2 * math.atan(k.width / (2 * k.fx)))
     if not FIELD_OF_VIEW_DEG[0] <= view_deg <= FIELD_OF_VIEW_DEG[1]:
@@ -190,9 +200,6 @@ def _doubts_of(k: CameraIntrinsics, message: Any) -> list[str]:
     off = max(abs(k.cx - k.width / 2) / k.width, abs(k.cy - k.height / 2) / k.height)
     if off > OFF_CENTRE:
         doubts.append("the principal point is far from the middle")
-    distortion = max((abs(d) for d in list(message.d)[:2]), default=0.0)
-    if distortion > DISTORTED and message.p[0] <= 0:
-        doubts.append(f"the lens distorts (k1, k2 up to {distortion:.2f}) and P is not set: rectify with image_proc")
     return doubts
 
 

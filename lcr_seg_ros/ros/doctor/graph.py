@@ -16,6 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lcr_seg_ros.compressed_images import RAW, transport_topic
 from lcr_seg_ros.errors import FrameError
+from lcr_seg_ros.ros.camera_info_qos import CameraInfoQos
 from lcr_seg_ros.ros.camera_topics import compressed_forms, likely_transport
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.diagnostics import TOPIC as DIAGNOSTICS_TOPIC
@@ -192,7 +193,8 @@ class GraphListener(Node):
             return
         self._listened.add(name)
         stream = streams.setdefault(name, Stream(name))
-        self.create_subscription(message_type, name, lambda message: self._take(stream, message), _qos())
+        qos = CameraInfoQos(self, name, depth=5).choose()[0] if message_type is CameraInfo else _qos()
+        self.create_subscription(message_type, name, lambda message: self._take(stream, message), qos)
 
     def _take(self, stream: Stream, message: Any) -> None:
         stream.arrivals.append((stamp_ns(message), self.get_clock().now().nanoseconds, time.monotonic()))
