@@ -38,8 +38,8 @@ class FolderContents:
         label_types: what label images are that are not 8-bit with one channel.
         depth_pixels: (65536,) int64, pixels with each depth value as stored.
         depth_median: median of each frame's valid depth, as stored.
-        depth_step: greatest common divisor of each frame's valid depth values, as stored; only of frames with at least
-            32 different ones.
+        depth_step: greatest common divisor of each frame's depth values, as stored, without 0 and 65535; only of frames
+            with at least 32 different ones.
         depth_types: what depth images are that are not 16-bit with one channel.
     """
 
@@ -130,7 +130,7 @@ class FolderContents:
         depth = image.astype(np.uint16, copy=False)
         count = np.bincount(depth.ravel(), minlength=_DEPTH_LEVELS)
         self.depth_pixels += count
-        levels = np.flatnonzero(count[1:]) + 1
+        levels = np.flatnonzero(count[1:-1]) + 1  # without 0 and 65535, which mark holes
         if len(levels) >= _LEVELS_FOR_A_STEP:
             self.depth_step[name] = int(np.gcd.reduce(levels))
         valid = depth[depth > 0]

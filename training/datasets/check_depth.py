@@ -28,6 +28,9 @@ _PLAUSIBLE_MM = (350.0, 9000.0)
 """Medians that a frame can have indoors: from a table close to the camera to a large hall."""
 _ALIKE = 1.5
 """Units whose ratio is smaller cannot be told apart by the median."""
+_SAME_RATIO = 1.6
+"""How far the ratio of two groups' medians may be from that of their units; frames of one unit that are merely divided
+into near and far ones differ less than units do."""
 _SHIFT = 8
 """SUN RGB-D stores millimetres shifted by 3 bits."""
 
@@ -138,7 +141,8 @@ def _apart_by_median(medians: Mapping[str, float]) -> Iterable[Finding]:
     near, far = _PLAUSIBLE_MM
     plausible = sum(near <= m <= far for m in medians.values())
     votes = Counter(_likely_unit(m) for m in medians.values())
-    usual = "millimetres" if 2 * plausible >= len(medians) else votes.most_common(1)[0][0]
+    # A quarter is enough: a median that is right in millimetres is often plausible in another unit as well.
+    usual = "millimetres" if 4 * plausible >= len(medians) else votes.most_common(1)[0][0]
     factor = DEPTH_UNITS_MM[usual]
     too_near = {name: m for name, m in medians.items() if m * factor < near}
     too_far = {name: m for name, m in medians.items() if m * factor > far}
@@ -147,11 +151,11 @@ def _apart_by_median(medians: Mapping[str, float]) -> Iterable[Finding]:
         if not frames or not others:
             continue
         here, there = median_of(frames.values()), median_of(others)
-        unit = _likely_unit(here)
+        excess = {u: abs(math.log(here * f / (there * factor))) for u, f in DEPTH_UNITS_MM.items()}
+        unit = min(excess, key=lambda u: excess[u])
         if unit == usual:
             continue  # no known unit explains it
-        ratio = (there / here) / (DEPTH_UNITS_MM[unit] / factor)
-        sure = len(frames) >= 2 and 10 * len(frames) >= len(medians) and 0.5 < ratio < 2
+        sure = len(frames) >= 2 and 10 * len(frames) >= len(medians) and excess[unit] < math.log(_SAME_RATIO)
         if sure:  # then so are those that are plausible but closer to these frames than to the others
             between = math.sqrt(here * there)
             frames = {name: m for name, m in medians.items() if (m < between) == (direction == "near")}
