@@ -215,6 +215,15 @@ def test_large_images_are_shown_smaller_with_intrinsics_that_fit(tmp_path):
     assert focal[0] == 25.0
 
 
+def test_depth_that_is_not_registered_is_shown_without_points(tmp_path):
+    with RecordingFile(tmp_path / "run.rrd") as recording:
+        view = SegmentationView(NYU40, [recording.sink()], timeline="frame")
+        view.show_frame(0, make_frame(), make_segmentation(), with_points=False)
+        view.close()
+    entities = Recorded(tmp_path / "run.rrd").entities
+    assert "/world/camera/image/depth" in entities and "/world/camera/points" not in entities
+
+
 def test_a_recording_that_fails_leaves_no_file(tmp_path):
     with pytest.raises(RuntimeError, match="stop"), RecordingFile(tmp_path / "run.rrd") as recording:
         SegmentationView(NYU40, [recording.sink()]).close()

@@ -33,6 +33,11 @@ REPEAT_S = 30.0
 FRAMES = ("map", "odom", "world", "base_footprint", "base_link")
 """World frames looked up in TF, in this order, unless --fixed-frame names one."""
 
+_REMEDY = (
+    "give the view the namespace, remappings and transports that the node has, and the camera's process the shipped "
+    "DDS profile"
+)
+
 
 @click.command(
     "view",
@@ -146,7 +151,9 @@ class _Show:
             if sight is None:
                 continue
             pose = self._poses.pose(sight.frame_id, sight.stamp_ns)
-            self._view.show_frame(sight.stamp_ns, sight.frame, sight.segmentation, camera.name, pose)
+            self._view.show_frame(
+                sight.stamp_ns, sight.frame, sight.segmentation, camera.name, pose, with_points=sight.is_registered
+            )
             if self._frames_shown == 0:
                 _say("frames arrive")
             self._frames_shown += 1
@@ -160,23 +167,30 @@ class _Show:
                 f"{self._recording.finish()} has reached --save-limit {self._options['save_limit']}: no more in it"
             )
             self._recording = None
-        if self._frames_shown == 0 and time.monotonic() - self._began > COMPLAIN_AFTER_S:
-            self._tell_what_is_missing()
+        if time.monotonic() - self._began > COMPLAIN_AFTER_S:
+            if self._frames_shown == 0:
+                self._tell_what_is_missing()
+            self._tell_what_points_lack()
 
     def _tell_what_is_missing(self) -> None:
         for camera in self._watched:
             if "mask" in camera.missing:
                 self._warn(
-                    f"nothing on {camera.mask_topic}: is the node running, active and getting images, in this ROS "
+                    f"nothing on {camera.topic('mask')}: is the node running, active and getting images, in this ROS "
                     "domain, and has the view its namespace (--ros-args -r __ns:=/NAME)?"
                 )
-            elif camera.missing == ["rgb"]:
-                self._warn(
-                    f"masks come, but nothing on {camera.rgb_topic}: give the view the namespace, remappings and "
-                    "transports that the node has, and the camera's process the shipped DDS profile"
-                )
+            elif "rgb" in camera.missing:
+                self._warn(f"masks come, but nothing on {camera.topic('rgb')}: {_REMEDY}")
             else:
-                self._warn(f"no mask on {camera.mask_topic} has the stamp of an image on {camera.rgb_topic}")
+                self._warn(f"no mask on {camera.topic('mask')} has the stamp of an image on {camera.topic('rgb')}")
+
+    def _tell_what_points_lack(self) -> None:
+        for camera in self._watched:
+            lacking = [camera.topic(kind) for kind in camera.missing if kind in ("depth", "camera_info")]
+            if lacking:
+                self._warn(
+                    f"the model sees depth, but nothing comes on {', '.join(lacking)}: no points are shown; {_REMEDY}"
+                )
 
     def _warn(self, line: str) -> None:
         now = time.monotonic()
