@@ -377,24 +377,58 @@ def test_a_subscriber_that_asks_for_more_than_the_camera_offers_is_named(view: G
     assert check.found.startswith("/picky hears nothing from /good/driver") and "eliab" in check.found
 
 
+def told_by_a_node(first: dict[str, object], **newest: object) -> Check:
+    """The check of a node that had sent one status, and sent another after some seconds."""
+    name = "segment: segmentation"
+    statuses = [DiagnosticStatus(name=name, level=DiagnosticStatus.OK) for _ in range(2)]
+    for status, told in zip(statuses, (first, {**first, **newest}), strict=True):
+        status.values = [KeyValue(key=key, value=str(value)) for key, value in told.items()]
+    view = GraphView(
+        publishers={"/segmentation/mask": ["/segment"]},
+        diagnostics={name: statuses[1]},
+        first_diagnostics={name: statuses[0]},
+    )
+    (check,) = check_segment_nodes(view)
+    assert check.name == "/segment"
+    return check
+
+
 @pytest.mark.parametrize(
     ("model", "masks_hz", "level", "advice"),
     [
         ("nyu40", 21.0, "warn", "ros2 param set /segment model nyu40-int8 has a quicker network; or ros2 param"),
-        ("nyu40-int8", 21.0, "warn", "every frame: ros2 param set /segment max_rate_hz 19.0"),
+        ("nyu40-int8", 21.0, "warn", "every frame: ros2 param set /segment max_rate_hz 18.9"),
+        ("nyu40-int8", 0.5, "warn", "every frame: ros2 param set /segment max_rate_hz 0.5"),
+        ("nyu40-int8", 0.0, "warn", "every frame: choose a smaller model"),
         ("nyu40", 29.0, "ok", ""),
     ],
 )
 def test_a_node_that_cannot_label_every_frame_is_told_what_would_be_less_work(
     model: str, masks_hz: float, level: str, advice: str
 ) -> None:
-    told = {"model": model, "pairs_in_hz": "30.0", "masks_out_hz": str(masks_hz), "dropped_replaced_by_newer": "70"}
-    status = DiagnosticStatus(name="segment: segmentation", level=DiagnosticStatus.OK)
-    status.values = [KeyValue(key=key, value=value) for key, value in told.items()]
-    view = GraphView(publishers={"/segmentation/mask": ["/segment"]}, diagnostics={status.name: status})
-    (check,) = check_segment_nodes(view)
-    assert (check.name, check.level) == ("/segment", level)
+    first = {"model": model, "pairs_in_hz": 30.0, "masks_out_hz": masks_hz, "dropped_replaced_by_newer": 70}
+    check = told_by_a_node(first, dropped_replaced_by_newer=90)
+    assert check.level == level
     assert advice in check.advice if advice else not check.advice
+
+
+@pytest.mark.parametrize(
+    ("masks_hz", "newest"),
+    [
+        (0.0, {"dropped_not_subscribed": 120}),
+        (0.0, {"dropped_not_subscribed": 120, "dropped_replaced_by_newer": 71}),
+        (10.0, {"dropped_rate_limit": 60, "dropped_replaced_by_newer": 71}),
+        (10.0, {}),
+    ],
+    ids=["no subscriber, slow once", "no subscriber any more", "a limit of its rate", "slow once"],
+)
+def test_a_node_that_labels_fewer_frames_for_another_reason_than_time_is_not_called_slow(
+    masks_hz: float, newest: dict[str, object]
+) -> None:
+    first = {"pairs_in_hz": 30.0, "masks_out_hz": masks_hz, "dropped_replaced_by_newer": 70}
+    check = told_by_a_node(first, **newest)
+    assert (check.level, check.advice) == ("ok", "")
+    assert "dropped so far: 7" in check.found
 
 
 REALSENSE = CameraTopics("/camera/color/image_raw", "/camera/depth/image", "/camera/color/camera_info")
