@@ -29,9 +29,9 @@ def check_segment_nodes(view: GraphView, camera: CameraTopics | None = None) -> 
         view: what was heard.
         camera: that was found, and that the line starts the node on which the report prints.
     """
-    nodes = sorted({node for topic, names in view.publishers.items() if topic.endswith(f"/{MASK}") for node in names})
+    nodes = sorted(_mask_topics(view))
     # A camera that one of the nodes hears is not what another one waits for.
-    if camera is not None and set(nodes) & set(view.subscribers.get(_inputs(camera)[0], ())):
+    if camera is not None and nodes_on(camera, view):
         camera = None
     checks = [_deaf_node(name, view, camera) or _node(name, view) for name in nodes]
     if not nodes:
@@ -49,6 +49,36 @@ def check_segment_nodes(view: GraphView, camera: CameraTopics | None = None) -> 
             )
         )
     return checks
+
+
+def nodes_on(camera: CameraTopics, view: GraphView) -> list[str]:
+    """Full names of the segmentation nodes that listen to this very camera."""
+    hear = set(view.subscribers.get(_inputs(camera)[0], ()))
+    return sorted(hear & _mask_topics(view).keys())
+
+
+def view_line(node: str, view: GraphView) -> str:
+    """The command that shows a segmentation node and all its cameras in the browser.
+
+    Args:
+        node: full name.
+        view: what was heard.
+    """
+    namespace, _, name = node.rpartition("/")
+    below = [topic.removeprefix(f"{namespace}/").removesuffix(MASK).rstrip("/") for topic in _mask_topics(view)[node]]
+    words = ["python -m lcr_seg_ros view", *(f"--camera {camera}" for camera in below if camera)]
+    words += [f"--node {name}"] if name != "segment" else []
+    words += [f"--ros-args -r __ns:={namespace}"] if namespace else []
+    return " ".join(words)
+
+
+def _mask_topics(view: GraphView) -> dict[str, list[str]]:
+    """Topics of masks, by the full name of the node that publishes them."""
+    found: dict[str, list[str]] = {}
+    for topic in sorted(topic for topic in view.publishers if topic.endswith(f"/{MASK}")):
+        for node in view.publishers[topic]:
+            found.setdefault(node, []).append(topic)
+    return found
 
 
 def _status_of(node: str, view: GraphView) -> DiagnosticStatus | None:
