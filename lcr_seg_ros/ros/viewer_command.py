@@ -186,8 +186,8 @@ class _Show:
 
     def _tell_what_points_lack(self) -> None:
         for camera in self._watched:
-            lacking = [camera.topic(kind) for kind in camera.missing if kind in ("depth", "camera_info")]
-            if lacking:
+            lacking = [camera.topic(kind) for kind in camera.missing]
+            if lacking and "rgb" not in camera.missing and "mask" not in camera.missing:
                 self._warn(
                     f"the model sees depth, but nothing comes on {', '.join(lacking)}: no points are shown; {_REMEDY}"
                 )
