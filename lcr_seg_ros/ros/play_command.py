@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.ros.camera_presets import CAMERAS
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
 from lcr_seg_ros.ros.ros_start import start_ros
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from lcr_seg_ros.sources.source import FrameSource
 
 BAG_SUFFIXES = (".bag", ".mcap", ".db3")
-CAMERA_NAMES = ("generic", "kinect", "realsense", "azure_kinect")
+CAMERA_NAMES = ("generic", "kinect", *(name for name in CAMERAS if name != "none"))
+"""``generic``: the node's own topic names; ``kinect``: those of drivers after openni_launch, in the root namespace."""
 
 PUBLISHING = "publishing"
 """First word of the line printed when publishing starts; ``demo`` and ``benchmark node`` wait for it."""
