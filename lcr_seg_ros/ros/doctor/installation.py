@@ -106,7 +106,7 @@ def check_ros() -> list[Check]:
         found = (
             "missing: gravity_source tf and registration from TF need it, and so does map-node, but for pose_source "
         )
-        found += "odometry or depth"
+        found += "pose_source odometry or depth"
         checks.append(Check(AREA, "tf2_ros", level, found, advice))
     return checks
 
