@@ -29,7 +29,12 @@ Examples:
   python -m lcr_seg_ros predict --data nyudv2 --split val --out labels
   python -m lcr_seg_ros predict --data kitchen --intrinsics 585,585,320,240 --limit 60 --sheets
   python -m lcr_seg_ros predict --data kitchen --intrinsics 585,585,320,240 --video kitchen.mp4
-  python -m lcr_seg_ros predict --data kitchen --rrd kitchen.rrd     # then: rerun kitchen.rrd"""
+  python -m lcr_seg_ros predict --data kitchen --rrd kitchen.rrd
+
+\b
+A recording is shown by rerun. It listens on this machine only with --bind, and reports its use until told not to:
+  rerun analytics disable
+  rerun --bind 127.0.0.1 kitchen.rrd"""
 )
 @click.option("--model", default="nyu40", show_default=True, help="shipped name or path of a model bundle")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="dataset folder with rgb/ and depth/")

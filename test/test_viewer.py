@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -358,6 +359,15 @@ def test_analytics_are_off_and_the_home_folder_stays_as_it_is(tmp_path, monkeypa
     assert Path(config["config_file_path"]).is_relative_to(private)
     assert fetch_viewer_files().keys() >= {"/", "/re_viewer.js", "/re_viewer_bg.wasm"}
     assert list(home.iterdir()) == []
+
+
+def test_whoever_is_told_to_show_a_recording_is_told_to_keep_it_on_this_machine():
+    places = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "lcr_seg_ros").rglob("*.py")]
+    advice = [line for path in places for line in re.findall(r"\brerun [^\n`]*\w\.rrd", path.read_text())]
+    assert len(advice) >= 3
+    assert all(line.startswith("rerun --bind 127.0.0.1 ") for line in advice)
+    says = subprocess.run([rerun_program(), "--help"], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "--bind" in says and "analytics" in says
 
 
 def test_a_port_that_is_taken_and_a_host_that_is_none_are_refused():

@@ -47,8 +47,13 @@ _REMEDY = (
 Examples:
   python -m lcr_seg_ros view                                   then open http://127.0.0.1:9090/
   python -m lcr_seg_ros view --host 0.0.0.0 --rate 2 --width 320   from another computer, over Wi-Fi
-  python -m lcr_seg_ros view --save run.rrd                    record as well; `rerun run.rrd` plays it
-  python -m lcr_seg_ros view --ros-args -r __ns:=/camera       of a node in a namespace""",
+  python -m lcr_seg_ros view --save run.rrd                    record as well
+  python -m lcr_seg_ros view --ros-args -r __ns:=/camera       of a node in a namespace
+
+\b
+A recording is shown by rerun. It listens on this machine only with --bind, and reports its use until told not to:
+  rerun analytics disable
+  rerun --bind 127.0.0.1 run.rrd""",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="IPv4 address to listen on; 0.0.0.0: every one.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9090, show_default=True, help="Of the page; 0: any.")
