@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lcr_seg_ros.completion import complete_labels
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
@@ -67,7 +68,13 @@ A recording is shown by rerun. It listens on this machine only with --bind, and 
 @click.option("--save-limit", type=click.IntRange(1), default=4096, show_default=True, help="MB; recording ends there.")
 @click.option("--node", "node_name", default="segment", show_default=True, help="Name of the node.")
 @click.option("--camera", "cameras", multiple=True, help="A camera of a node with several; repeat for each.")
-@click.option("--labels", default="nyu40", show_default=True, help="Until the node tells its own: set, YAML or model.")
+@click.option(
+    "--labels",
+    shell_complete=complete_labels,
+    default="nyu40",
+    show_default=True,
+    help="Until the node tells its own: set, YAML or model.",
+)
 @click.option("--fixed-frame", help=f"World of the camera's pose in TF  [default: the first of {', '.join(FRAMES)}]")
 @click.option("--rgb-transport", type=click.Choice(["raw", "compressed"]), default="raw", show_default=True)
 @click.option(
