@@ -76,9 +76,19 @@ A recording is shown by rerun. It listens on this machine only with --bind, and 
     help="Until the node tells its own: set, YAML or model.",
 )
 @click.option("--fixed-frame", help=f"World of the camera's pose in TF  [default: the first of {', '.join(FRAMES)}]")
-@click.option("--rgb-transport", type=click.Choice(["raw", "compressed"]), default="raw", show_default=True)
 @click.option(
-    "--depth-transport", type=click.Choice(["raw", "compressed", "compressedDepth"]), default="raw", show_default=True
+    "--rgb-transport",
+    type=click.Choice(["raw", "compressed"]),
+    default="raw",
+    show_default=True,
+    help="How to receive colour; raw: as the node does.",
+)
+@click.option(
+    "--depth-transport",
+    type=click.Choice(["raw", "compressed", "compressedDepth"]),
+    default="raw",
+    show_default=True,
+    help="The same for depth.",
 )
 @click.option("--open/--no-open", "open_browser", default=False, help="Open the page in this machine's browser.")
 @click.pass_context
