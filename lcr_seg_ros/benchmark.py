@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lcr_seg_ros.completion import complete_models
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.json_output import JsonOutput, json_option
@@ -46,7 +47,9 @@ Examples:
 )
 @click.argument("what", type=click.Choice(["hha", "constraint", "training", "network", "frame", "node"]))
 @click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0.1), help="time spent measuring")
-@click.option("--model", default="nyu40", show_default=True, help="for network, frame and node")
+@click.option(
+    "--model", shell_complete=complete_models, default="nyu40", show_default=True, help="for network, frame and node"
+)
 @click.option(
     "--backend", default="auto", type=click.Choice(BACKEND_NAMES), help="for network and frame: only this one"
 )

@@ -94,7 +94,12 @@ def _print_completion(ctx: click.Context, _: click.Parameter, shell: str | None)
         return
     script = get_completion_class(shell)
     assert script is not None  # the option allows these shells only
-    click.echo(script(group, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE").source())
+    source = script(group, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE").source()
+    if shell == "bash":  # no space after NAME=, where a value follows
+        source = source.replace(
+            "\n    return 0\n", "\n    [[ ${COMPREPLY[*]} == *= ]] && compopt -o nospace\n    return 0\n", 1
+        )
+    click.echo(source)
     ctx.exit()
 
 

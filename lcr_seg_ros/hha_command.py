@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from lcr_seg_ros.completion import complete_splits
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha import HhaEncoder, HhaImage, HhaSettings
@@ -59,7 +60,9 @@ Examples:
   python -m lcr_seg_ros hha --explain --out docs/images     # the pictures of docs/hha.md"""
 )
 @click.option("--data", type=click.Path(path_type=Path), help="dataset folder  [default: the rendered room]")
-@click.option("--split", help="name of a list, e.g. val for DATA/val.txt  [default: every image]")
+@click.option(
+    "--split", shell_complete=complete_splits, help="name of a list, e.g. val for DATA/val.txt  [default: every image]"
+)
 @click.option("--frame", help="only the frame of this name")
 @click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("hha"), show_default=True, help="folder to write")

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from lcr_seg_ros.bundle import find_model
+from lcr_seg_ros.completion import complete_backends, complete_devices, complete_models, complete_splits
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.frame import CameraIntrinsics, level_pose
@@ -50,7 +51,13 @@ Examples:
   python -m lcr_seg_ros map --data kitchen --intrinsics 585,585,320,240 --voxel-size 0.03
   python -m lcr_seg_ros map --data DIR --poses slam.txt --class floor --class chair --class table"""
 )
-@click.option("--model", default="nyu40", show_default=True, help="shipped name or path of a model bundle")
+@click.option(
+    "--model",
+    shell_complete=complete_models,
+    default="nyu40",
+    show_default=True,
+    help="shipped name or path of a model bundle",
+)
 @click.option(
     "--data", type=click.Path(path_type=Path), help="folder or bag of consecutive frames  [default: the rendered room]"
 )
@@ -61,7 +68,11 @@ Examples:
     show_default=True,
     help="odometry: from depth; exact: of the rendered room; or a file, NAME tx ty tz qx qy qz qw a line",
 )
-@click.option("--split", help="of a folder: name of a list, e.g. val for DATA/val.txt  [default: every image]")
+@click.option(
+    "--split",
+    shell_complete=complete_splits,
+    help="of a folder: name of a list, e.g. val for DATA/val.txt  [default: every image]",
+)
 @click.option(
     "--intrinsics",
     help="fx,fy,cx,cy[,width,height] in pixels counted from 0, of the first image's size unless width,height says "
@@ -84,8 +95,14 @@ Examples:
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="show this class only; repeatable")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="go on with what is in --out")
 @json_option("the figures")
-@click.option("--backend", default="auto", show_default=True, help="auto, openvino, onnxruntime or torch")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda")
+@click.option(
+    "--backend",
+    shell_complete=complete_backends,
+    default="auto",
+    show_default=True,
+    help="auto, openvino, onnxruntime or torch",
+)
+@click.option("--device", shell_complete=complete_devices, default="auto", show_default=True, help="auto, cpu or cuda")
 def command(
     model: str,
     data: Path | None,

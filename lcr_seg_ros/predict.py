@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
+from lcr_seg_ros.completion import complete_backends, complete_devices, complete_models, complete_splits
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.labels import LabelSet, folder_label_set
 from lcr_seg_ros.render import sheet, write_image
@@ -29,11 +30,24 @@ Examples:
   python -m lcr_seg_ros predict --data nyudv2 --split val --out labels
   python -m lcr_seg_ros predict --data kitchen --intrinsics 585,585,320,240 --limit 60 --sheets
   python -m lcr_seg_ros predict --data kitchen --intrinsics 585,585,320,240 --video kitchen.mp4
-  python -m lcr_seg_ros predict --data kitchen --rrd kitchen.rrd     # then: rerun kitchen.rrd"""
+  python -m lcr_seg_ros predict --data kitchen --rrd kitchen.rrd
+
+\b
+A recording is shown by rerun. It listens on this machine only with --bind, and reports its use until told not to:
+  rerun analytics disable
+  rerun --bind 127.0.0.1 kitchen.rrd"""
 )
-@click.option("--model", default="nyu40", show_default=True, help="shipped name or path of a model bundle")
+@click.option(
+    "--model",
+    shell_complete=complete_models,
+    default="nyu40",
+    show_default=True,
+    help="shipped name or path of a model bundle",
+)
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="dataset folder with rgb/ and depth/")
-@click.option("--split", help="name of a list, e.g. val for DATA/val.txt  [default: every image]")
+@click.option(
+    "--split", shell_complete=complete_splits, help="name of a list, e.g. val for DATA/val.txt  [default: every image]"
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("predictions"), show_default=True, help="folder to write"
 )
@@ -47,8 +61,14 @@ Examples:
 @click.option("--video", type=click.Path(dir_okay=False, path_type=Path), help="also those as FILE.mp4, .webm or .avi")
 @click.option("--fps", default=30.0, show_default=True, type=click.FloatRange(0.1, 240), help="of the video")
 @click.option("--rrd", type=click.Path(dir_okay=False, path_type=Path), help="also record for rerun: FILE.rrd")
-@click.option("--backend", default="auto", show_default=True, help="auto, openvino, onnxruntime or torch")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda")
+@click.option(
+    "--backend",
+    shell_complete=complete_backends,
+    default="auto",
+    show_default=True,
+    help="auto, openvino, onnxruntime or torch",
+)
+@click.option("--device", shell_complete=complete_devices, default="auto", show_default=True, help="auto, cpu or cuda")
 def command(
     model: str,
     data: Path,

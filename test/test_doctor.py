@@ -46,7 +46,7 @@ from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
 from lcr_seg_ros.ros.doctor.camera import CameraFindings, check_camera, check_no_camera  # noqa: E402
 from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, IMAGE, GraphListener, GraphView, Stream  # noqa: E402
-from lcr_seg_ros.ros.doctor.segment_node import check_segment_nodes  # noqa: E402
+from lcr_seg_ros.ros.doctor.segment_node import check_segment_nodes, nodes_on, view_line  # noqa: E402
 from lcr_seg_ros.ros.doctor.stamps import check_pairing  # noqa: E402
 from lcr_seg_ros.ros.parameters import read_defaults  # noqa: E402
 from lcr_seg_ros.ros.spin import spinning  # noqa: E402
@@ -70,6 +70,20 @@ def test_each_drivers_topics_are_known_and_give_its_launch_line(name: str) -> No
     assert (
         camera.launch_line(slop=0.03) == f"ros2 launch lcr_seg_ros segment.launch.py camera:={name}{where} slop:=0.03"
     )
+
+
+def test_without_the_ros2_command_the_node_starts_in_the_same_namespace_and_with_the_same_topics() -> None:
+    preset = CAMERAS["orbbec"]
+    rgb, depth, info, imu = (f"/robot/{t}" for t in (preset.rgb, preset.depth, preset.camera_info, preset.imu))
+    (camera,) = find_cameras([rgb, depth], [info], {}, [imu])
+    assert camera.launch_line() == "ros2 launch lcr_seg_ros segment.launch.py camera:=orbbec namespace:=/robot"
+    assert camera.command_line(slop=0.03) == (
+        "python -m lcr_seg_ros segment --ros-args -r __ns:=/robot -r rgb/image_rect_color:=color/image_raw "
+        "-r depth_registered/image_rect:=depth/image_raw -r rgb/camera_info:=color/camera_info "
+        "-r imu:=gyro_accel/sample -p slop:=0.03"
+    )
+    (own,) = find_cameras(["/front/rgb/image_rect_color", "/front/depth_registered/image_rect"], [], {})
+    assert own.command_line() == "python -m lcr_seg_ros segment --ros-args -r __ns:=/front"
 
 
 def test_drivers_with_the_same_names_are_told_apart_by_frame_or_namespace() -> None:
@@ -240,6 +254,11 @@ def test_a_runtime_that_crashes_and_a_cv_bridge_that_clashes_are_reported_not_ra
     assert bridge.level == "warn" and "numpy<2" in bridge.advice
 
 
+def test_what_needs_tf_is_named_the_map_too() -> None:
+    (tf,) = (check for check in installation.check_ros() if check.name == "tf2_ros")
+    assert all(user in tf.found for user in ("gravity_source", "registration", "map"))
+
+
 def test_a_runtime_that_does_not_answer_in_time_is_not_called_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "PROBE_TIMEOUT_S", 0.2)
     monkeypatch.setattr(installation, "_PROBES", {"numpy": "import time; time.sleep(60); v, d = 1, []"})
@@ -260,6 +279,30 @@ def test_the_verdict_is_the_worst_check_and_the_text_has_every_line_to_copy_in_o
     assert f"  {camera.launch_line(slop=0.03)}\n" in report.text()
     assert "1 FAIL, 0 WARN, 1 OK" in report.text()
     assert json.loads(json.dumps(report.to_dict()))["parameters"] == {"slop": 0.03}
+
+
+@pytest.mark.parametrize(
+    ("node", "masks", "line"),
+    [
+        ("/segment", ["/segmentation/mask"], ""),
+        ("/robot/segment", ["/robot/segmentation/mask"], " --ros-args -r __ns:=/robot"),
+        ("/eyes", ["/a/segmentation/mask", "/b/segmentation/mask"], " --camera a --camera b --node eyes"),
+    ],
+)
+def test_of_a_camera_that_a_node_hears_already_the_report_says_how_to_look_at_it(
+    node: str, masks: list[str], line: str
+) -> None:
+    heard = GraphView(
+        publishers={"/other/segmentation/mask": ["/other/segment"], **{mask: [node] for mask in masks}},
+        subscribers={REALSENSE.rgb: [node, "/rviz"]},
+    )
+    running = {name: view_line(name, heard) for name in nodes_on(REALSENSE, heard)}
+    assert running == {node: f"python -m lcr_seg_ros view{line}"}
+    text = Report([], REALSENSE, running=running).text()
+    assert f"{node} is already running on this camera; to look:\n  {running[node]}" in text
+    assert "segment.launch.py" not in text
+    # What the camera needs can only be given to a node that is started again.
+    assert REALSENSE.launch_line(slop=0.03) in Report([], REALSENSE, (), {"slop": 0.03}, running).text()
 
 
 # Real DDS: a camera process for each fault
@@ -378,24 +421,58 @@ def test_a_subscriber_that_asks_for_more_than_the_camera_offers_is_named(view: G
     assert check.found.startswith("/picky hears nothing from /good/driver") and "eliab" in check.found
 
 
+def told_by_a_node(first: dict[str, object], **newest: object) -> Check:
+    """The check of a node that had sent one status, and sent another after some seconds."""
+    name = "segment: segmentation"
+    statuses = [DiagnosticStatus(name=name, level=DiagnosticStatus.OK) for _ in range(2)]
+    for status, told in zip(statuses, (first, {**first, **newest}), strict=True):
+        status.values = [KeyValue(key=key, value=str(value)) for key, value in told.items()]
+    view = GraphView(
+        publishers={"/segmentation/mask": ["/segment"]},
+        diagnostics={name: statuses[1]},
+        first_diagnostics={name: statuses[0]},
+    )
+    (check,) = check_segment_nodes(view)
+    assert check.name == "/segment"
+    return check
+
+
 @pytest.mark.parametrize(
     ("model", "masks_hz", "level", "advice"),
     [
         ("nyu40", 21.0, "warn", "ros2 param set /segment model nyu40-int8 has a quicker network; or ros2 param"),
-        ("nyu40-int8", 21.0, "warn", "every frame: ros2 param set /segment max_rate_hz 19.0"),
+        ("nyu40-int8", 21.0, "warn", "every frame: ros2 param set /segment max_rate_hz 18.9"),
+        ("nyu40-int8", 0.5, "warn", "every frame: ros2 param set /segment max_rate_hz 0.5"),
+        ("nyu40-int8", 0.0, "warn", "every frame: choose a smaller model"),
         ("nyu40", 29.0, "ok", ""),
     ],
 )
 def test_a_node_that_cannot_label_every_frame_is_told_what_would_be_less_work(
     model: str, masks_hz: float, level: str, advice: str
 ) -> None:
-    told = {"model": model, "pairs_in_hz": "30.0", "masks_out_hz": str(masks_hz), "dropped_replaced_by_newer": "70"}
-    status = DiagnosticStatus(name="segment: segmentation", level=DiagnosticStatus.OK)
-    status.values = [KeyValue(key=key, value=value) for key, value in told.items()]
-    view = GraphView(publishers={"/segmentation/mask": ["/segment"]}, diagnostics={status.name: status})
-    (check,) = check_segment_nodes(view)
-    assert (check.name, check.level) == ("/segment", level)
+    first = {"model": model, "pairs_in_hz": 30.0, "masks_out_hz": masks_hz, "dropped_replaced_by_newer": 70}
+    check = told_by_a_node(first, dropped_replaced_by_newer=90)
+    assert check.level == level
     assert advice in check.advice if advice else not check.advice
+
+
+@pytest.mark.parametrize(
+    ("masks_hz", "newest"),
+    [
+        (0.0, {"dropped_not_subscribed": 120}),
+        (0.0, {"dropped_not_subscribed": 120, "dropped_replaced_by_newer": 71}),
+        (10.0, {"dropped_rate_limit": 60, "dropped_replaced_by_newer": 71}),
+        (10.0, {}),
+    ],
+    ids=["no subscriber, slow once", "no subscriber any more", "a limit of its rate", "slow once"],
+)
+def test_a_node_that_labels_fewer_frames_for_another_reason_than_time_is_not_called_slow(
+    masks_hz: float, newest: dict[str, object]
+) -> None:
+    first = {"pairs_in_hz": 30.0, "masks_out_hz": masks_hz, "dropped_replaced_by_newer": 70}
+    check = told_by_a_node(first, **newest)
+    assert (check.level, check.advice) == ("ok", "")
+    assert "dropped so far: 7" in check.found
 
 
 REALSENSE = CameraTopics("/camera/color/image_raw", "/camera/depth/image", "/camera/color/camera_info")
@@ -477,7 +554,9 @@ def test_a_playing_realsense_and_a_running_node_are_examined_from_the_command_li
         lines = doctor(environment, "--json", tmp_path / "report.json", code=0)
     report = json.loads((tmp_path / "report.json").read_text())
     launch = "ros2 launch lcr_seg_ros segment.launch.py camera:=realsense namespace:=/camera/camera"
-    assert report["launch"] == launch and f"  {launch}" in lines
+    assert report["launch"] == launch
+    assert report["running"] == {"/segment": "python -m lcr_seg_ros view"}
+    assert "/segment is already running on this camera; to look:" in lines and f"  {launch}" not in lines
     assert report["camera"]["preset"] == "realsense"
     by_name = {(c["area"], c["name"]): c for c in report["checks"]}
     assert by_name["camera", "registration"]["level"] == by_name["camera", "synchronisation"]["level"] == "ok"

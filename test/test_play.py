@@ -23,6 +23,8 @@ from shared_data import ROOT
 
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.ros.camera_presets import CAMERAS as PRESETS
+from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.environment import prepare_ros_environment
 from lcr_seg_ros.ros.play_command import CAMERA_NAMES
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
@@ -152,6 +154,8 @@ def test_stamps_are_the_clock_at_publication(tmp_path, folder, environment):
         ("realsense", ("color/image_raw", "aligned_depth_to_color/image_raw", "color/camera_info"), "rgb8",
          "camera_color_optical_frame"),
         ("azure_kinect", ("rgb/image_raw", "depth_to_rgb/image_raw", "rgb/camera_info"), "bgra8", "rgb_camera_link"),
+        ("kinect2", ("qhd/image_color_rect", "qhd/image_depth_rect", "qhd/camera_info"), "bgr8",
+         "kinect2_rgb_optical_frame"),
     ],
 )  # fmt: skip
 def test_each_camera_has_its_drivers_names_and_encodings(
@@ -163,12 +167,20 @@ def test_each_camera_has_its_drivers_names_and_encodings(
     assert rgb[0].encoding == encoding
     assert rgb[0].frame_id == frame_id
     pixels = rgb[3].pixels.reshape(48, 64, -1)
-    red_first = pixels[..., 2::-1] if encoding == "bgra8" else pixels
+    red_first = pixels if encoding == "rgb8" else pixels[..., 2::-1]
     assert np.array_equal(red_first, make_frame(3).frame.rgb)
 
 
 def test_every_camera_the_command_offers_is_known():
     assert tuple(CAMERAS) == CAMERA_NAMES
+
+
+def test_every_driver_that_the_launch_file_knows_can_be_played():
+    for name, preset in PRESETS.items():
+        played = CAMERAS["generic" if name == "none" else name]
+        topics = OWN_TOPICS if name == "none" else preset
+        assert (played.rgb, played.depth, played.info) == (topics.rgb, topics.depth, topics.camera_info)
+        assert played.frame_id == preset.frame_id
 
 
 def test_namespace_remaps_frame_id_and_float_depth(tmp_path, folder, environment):

@@ -77,6 +77,19 @@ def test_a_command_that_is_like_none_is_answered_with_all() -> None:
     assert all(name in answer for name in COMMANDS)
 
 
+def shell_answer(shell: str, words: str) -> subprocess.CompletedProcess[str]:
+    """What is handed to a shell that asks for the last word; on stderr, by `-X importtime`, all that was imported."""
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "lcr_seg_ros"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "_LCR_SEG_ROS_COMPLETE": f"{shell}_complete"}
+        | {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)},
+    )
+
+
 def complete(words: str, tmp_path: Path) -> list[str]:
     """What bash offers for the last word, by the script that the package prints."""
     program = tmp_path / PROGRAM
@@ -105,10 +118,42 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         ("lcr_seg_ros pre", ["predict", "prepare"]),
         ("lcr_seg_ros predict --she", ["--sheets"]),
         ("lcr_seg_ros prepare roo", ["rooms"]),
+        ("lcr_seg_ros predict --model nyu40-r", ["nyu40-rgb", "nyu40-rgb-int8"]),
+        ("lcr_seg_ros predict --backend onn", ["onnxruntime"]),
+        ("lcr_seg_ros predict --data DATA --split va", ["val"]),
+        ("lcr_seg_ros train --recipe segnet_", ["segnet_modern", "segnet_paper"]),
+        ("lcr_seg_ros train --data DATA --fit f", ["fit", "fit_few"]),
+        ("lcr_seg_ros train optimizer.sch", ["optimizer.schedule="]),
+        ("lcr_seg_ros train optimizer.schedule = co", ["cosine", "constant"]),
+        ("lcr_seg_ros train optimizer.epochs = 2 loss.constraint =", ["true", "false"]),
+        ("lcr_seg_ros check-data DATA --labels nyu4", ["nyu4", "nyu40"]),
+        ("lcr_seg_ros play ro", ["room"]),
     ],
 )
-def test_bash_completes_commands_and_options(words: str, offered: list[str], tmp_path: Path) -> None:
-    assert complete(words, tmp_path) == offered
+def test_bash_completes_commands_options_and_values(words: str, offered: list[str], tmp_path: Path) -> None:
+    if words.split()[1] == "play":
+        pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("fit", "fit_few", "val"):
+        (data / f"{split}.txt").touch()
+    assert complete(words.replace("DATA", str(data)), tmp_path) == offered
+
+
+def test_zsh_completes_the_value_in_the_word_that_has_the_name(tmp_path: Path) -> None:
+    answer = shell_answer("zsh", "lcr_seg_ros train optimizer.schedule=po")
+    assert "optimizer.schedule=poly" in answer.stdout
+
+
+def test_a_value_that_is_no_shipped_name_may_be_a_file() -> None:
+    assert shell_answer("bash", "lcr_seg_ros predict --model my_m").stdout.split() == ["file,my_m"]
+
+
+@pytest.mark.parametrize("words", ["predict --model ny", "train --recipe ny", "train loss.constraint=f"])
+def test_completion_of_a_value_loads_no_heavy_library(words: str) -> None:
+    loaded = shell_answer("zsh", f"lcr_seg_ros {words}").stderr
+    assert "lcr_seg_ros.completion" in loaded
+    assert not [name for name in ("torch", "lightning", "rclpy", "openvino", "onnxruntime") if f" {name}\n" in loaded]
 
 
 @pytest.mark.parametrize(("shell", "speaks"), [("zsh", "compdef"), ("fish", "complete --no-files")])
@@ -116,16 +161,7 @@ def test_there_is_a_completion_script_for_other_shells(shell: str, speaks: str) 
     assert speaks in run("--completion", shell).stdout
 
 
-def test_completion_of_a_commands_name_imports_no_command(tmp_path: Path) -> None:
-    """`python -X importtime` lists what is imported: the front door, and no work."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "lcr_seg_ros"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ
-        | {"PYTHONPATH": str(ROOT), "_LCR_SEG_ROS_COMPLETE": "bash_complete"}
-        | {"COMP_WORDS": "lcr_seg_ros p", "COMP_CWORD": "1"},
-    )
+def test_completion_of_a_commands_name_imports_no_command() -> None:
+    done = shell_answer("bash", "lcr_seg_ros p")
     assert "plain,predict" in done.stdout
     assert not [name for name in ("numpy", "cv2", "lcr_seg_ros.predict") if f" {name}\n" in done.stderr]

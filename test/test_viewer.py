@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -215,6 +216,15 @@ def test_large_images_are_shown_smaller_with_intrinsics_that_fit(tmp_path):
     assert focal[0] == 25.0
 
 
+def test_depth_that_is_not_registered_is_shown_without_points(tmp_path):
+    with RecordingFile(tmp_path / "run.rrd") as recording:
+        view = SegmentationView(NYU40, [recording.sink()], timeline="frame")
+        view.show_frame(0, make_frame(), make_segmentation(), with_points=False)
+        view.close()
+    entities = Recorded(tmp_path / "run.rrd").entities
+    assert "/world/camera/image/depth" in entities and "/world/camera/points" not in entities
+
+
 def test_a_recording_that_fails_leaves_no_file(tmp_path):
     with pytest.raises(RuntimeError, match="stop"), RecordingFile(tmp_path / "run.rrd") as recording:
         SegmentationView(NYU40, [recording.sink()]).close()
@@ -349,6 +359,15 @@ def test_analytics_are_off_and_the_home_folder_stays_as_it_is(tmp_path, monkeypa
     assert Path(config["config_file_path"]).is_relative_to(private)
     assert fetch_viewer_files().keys() >= {"/", "/re_viewer.js", "/re_viewer_bg.wasm"}
     assert list(home.iterdir()) == []
+
+
+def test_whoever_is_told_to_show_a_recording_is_told_to_keep_it_on_this_machine():
+    places = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "lcr_seg_ros").rglob("*.py")]
+    advice = [line for path in places for line in re.findall(r"\brerun [^\n`]*\w\.rrd", path.read_text())]
+    assert len(advice) >= 3
+    assert all(line.startswith("rerun --bind 127.0.0.1 ") for line in advice)
+    says = subprocess.run([rerun_program(), "--help"], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "--bind" in says and "analytics" in says
 
 
 def test_a_port_that_is_taken_and_a_host_that_is_none_are_refused():

@@ -13,6 +13,7 @@ from types import FrameType
 import click
 from tqdm import tqdm
 
+from lcr_seg_ros.completion import complete_splits
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
 from lcr_seg_ros.training.ablate import (
@@ -51,8 +52,8 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path), help="folder to write  [default: runs/ablate/GRID]")
 @click.option("--only", multiple=True, metavar="AXIS=VALUE[,VALUE]", help="leave out the other values; repeatable")
 @click.option("--seeds", help="comma-separated  [default: the grid's]")
-@click.option("--fit", help="split to train on  [default: the grid's]")
-@click.option("--val", help="split to score  [default: the grid's]")
+@click.option("--fit", shell_complete=complete_splits, help="split to train on  [default: the grid's]")
+@click.option("--val", shell_complete=complete_splits, help="split to score  [default: the grid's]")
 @click.option("--flicker", type=click.Path(path_type=Path), help="folder of consecutive frames to measure flicker on")
 @click.option(
     "--flicker-intrinsics",

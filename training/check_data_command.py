@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lcr_seg_ros.completion import complete_labels
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.labels import LABELS_FILE, LabelSet, folder_label_set
@@ -23,7 +24,11 @@ Examples:
   python -m lcr_seg_ros check-data mine --labels mine/labels.yaml --json report.json"""
 )
 @click.argument("data", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--labels", help=f"shipped name or YAML file of the label set  [default: DIR/{LABELS_FILE}, else nyu40]")
+@click.option(
+    "--labels",
+    shell_complete=complete_labels,
+    help=f"shipped name or YAML file of the label set  [default: DIR/{LABELS_FILE}, else nyu40]",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="read only so many frames, evenly spread")
 @json_option("the report")
 def command(data: Path, labels: str | None, limit: int | None, json_output: JsonOutput | None) -> None:

@@ -8,6 +8,13 @@ from typing import Any
 
 import click
 
+from lcr_seg_ros.completion import (
+    complete_backends,
+    complete_devices,
+    complete_labels,
+    complete_models,
+    complete_splits,
+)
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import make_folder
 from lcr_seg_ros.json_output import JsonOutput, json_option
@@ -33,17 +40,29 @@ Examples:
   python -m lcr_seg_ros evaluate --model runs/mine/model.lcrseg --data mine --split val --report scores
   python -m lcr_seg_ros evaluate --data kitchen --intrinsics 585,585,320,240 --flicker"""
 )
-@click.option("--model", default="nyu40", show_default=True, help="shipped name or path of a model bundle")
+@click.option(
+    "--model",
+    shell_complete=complete_models,
+    default="nyu40",
+    show_default=True,
+    help="shipped name or path of a model bundle",
+)
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, help="dataset folder with rgb/, depth/ and label40/"
 )
-@click.option("--split", help="name of a list, e.g. val for DATA/val.txt  [default: every image]")
+@click.option(
+    "--split", shell_complete=complete_splits, help="name of a list, e.g. val for DATA/val.txt  [default: every image]"
+)
 @click.option(
     "--intrinsics",
     help="fx,fy,cx,cy[,width,height] in pixels counted from 0, of the first image's size unless width,height says "
     "another  [default: DATA/intrinsics.yaml]",
 )
-@click.option("--labels", help="label set of the label images, if its classes have to be grouped to the model's")
+@click.option(
+    "--labels",
+    shell_complete=complete_labels,
+    help="label set of the label images, if its classes have to be grouped to the model's",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames")
 @click.option("--boundary", is_flag=True, help="also mean IU within 3 and 7 px of the boundaries between classes")
 @click.option("--crop", is_flag=True, help="cut 640x480 frames to rows 46..470, columns 41..600 (425x560) first")
@@ -65,8 +84,14 @@ Examples:
     type=click.Path(path_type=Path),
     help="folder for tables, charts, best and worst frames; with --boundary",
 )
-@click.option("--backend", default="auto", show_default=True, help="auto, openvino, onnxruntime or torch")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda")
+@click.option(
+    "--backend",
+    shell_complete=complete_backends,
+    default="auto",
+    show_default=True,
+    help="auto, openvino, onnxruntime or torch",
+)
+@click.option("--device", shell_complete=complete_devices, default="auto", show_default=True, help="auto, cpu or cuda")
 def command(
     model: str,
     data: Path,

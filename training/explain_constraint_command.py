@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lcr_seg_ros.completion import complete_splits
+
 
 @click.command(
     epilog="""\b
@@ -19,7 +21,9 @@ Examples:
 )
 @click.option("--against", type=click.Path(path_type=Path), help="run folder of the same recipe without it")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="annotated dataset folder")
-@click.option("--split", help="name of a list, e.g. val for DATA/val.txt  [default: every image]")
+@click.option(
+    "--split", shell_complete=complete_splits, help="name of a list, e.g. val for DATA/val.txt  [default: every image]"
+)
 @click.option("--frames", type=click.IntRange(1, 20), default=3, show_default=True, help="rows of boundary crops")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder for the pictures")
 def command(run: Path, against: Path | None, data: Path, split: str | None, frames: int, out: Path) -> None:

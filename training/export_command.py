@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from lcr_seg_ros.completion import complete_labels, complete_models, complete_splits
+
 
 @click.command(
     epilog="""\b
@@ -20,8 +22,15 @@ Examples:
 )
 @click.option("--run", type=click.Path(path_type=Path), help="run folder of `train`")
 @click.option("--fuse", nargs=2, metavar="RGB HHA", help="models of colour and of HHA, whose scores are averaged")
-@click.option("--model", help="shipped name or path of a model, with one of the next five")
-@click.option("--group", metavar="LABELS", help="label set into whose classes the model's classes are grouped")
+@click.option(
+    "--model", shell_complete=complete_models, help="shipped name or path of a model, with one of the next five"
+)
+@click.option(
+    "--group",
+    shell_complete=complete_labels,
+    metavar="LABELS",
+    help="label set into whose classes the model's classes are grouped",
+)
 @click.option("--calibrate", is_flag=True, help="make confidence agree with accuracy on the split --val of DATA")
 @click.option("--temperature", type=click.FloatRange(min=0, min_open=True), help="divide the scores by it")
 @click.option(
@@ -37,7 +46,9 @@ Examples:
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="model bundle to write")
 @click.option("--data", type=click.Path(path_type=Path), help="dataset folder to score the bundle on")
-@click.option("--val", default="val", show_default=True, help="split of DATA to score on")
+@click.option(
+    "--val", shell_complete=complete_splits, default="val", show_default=True, help="split of DATA to score on"
+)
 def command(
     run: Path | None,
     fuse: tuple[str, str] | None,

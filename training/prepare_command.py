@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lcr_seg_ros.completion import complete_labels
 from lcr_seg_ros.errors import LcrSegError, SourceError
 
 _LAYOUTS = ("fcn", "rgb_hha_label", "esanet", "folder")
@@ -39,7 +40,11 @@ Examples:
     type=click.IntRange(min=0),
     help="the last so many rooms go to val.txt, the others to fit.txt",
 )
-@click.option("--labels", help="label set of your own, made of those of nyu40 (docs/own_data.md)  [default: nyu40]")
+@click.option(
+    "--labels",
+    shell_complete=complete_labels,
+    help="label set of your own, made of those of nyu40 (docs/own_data.md)  [default: nyu40]",
+)
 @click.option("--width", default=640, show_default=True, type=click.IntRange(16, 4096), help="pixels")
 @click.option("--height", default=480, show_default=True, type=click.IntRange(16, 4096), help="pixels")
 def rooms(
@@ -236,8 +241,12 @@ Examples:
   python -m lcr_seg_ros prepare relabel --data nyudv2 --labels my_classes.yaml --out mine"""
 )
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="dataset folder with label40/")
-@click.option("--data-labels", help="label set of DATA  [default: DATA/labels.yaml, else nyu40]")
-@click.option("--labels", required=True, help="label set to make: a shipped name or a YAML file")
+@click.option(
+    "--data-labels", shell_complete=complete_labels, help="label set of DATA  [default: DATA/labels.yaml, else nyu40]"
+)
+@click.option(
+    "--labels", shell_complete=complete_labels, required=True, help="label set to make: a shipped name or a YAML file"
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write")
 def relabel(data: Path, data_labels: str | None, labels: str, out: Path) -> None:
     """Make a folder with other classes of the same images, e.g. 4 instead of 40.
@@ -279,6 +288,7 @@ Examples:
 )
 @click.option(
     "--labels",
+    shell_complete=complete_labels,
     help="label set: shipped name, YAML file, or `new`: the names that occur  [default: DATA/labels.yaml, else nyu40]",
 )
 @click.option("--map", "renamed", multiple=True, metavar="NAME=CLASS", help="class of a name in the export")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lcr_seg_ros.completion import complete_models, complete_splits
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import refuse_folder
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
@@ -17,11 +18,25 @@ Examples:
   python -m lcr_seg_ros quantize --model nyu40 --data nyudv2 --split fit --val val --out nyu40-int8.lcrseg
   python -m lcr_seg_ros quantize --model mine.lcrseg --data recording --frames 100 --out mine-int8.lcrseg"""
 )
-@click.option("--model", default="nyu40", show_default=True, help="shipped name or path of a bundle of float weights")
+@click.option(
+    "--model",
+    shell_complete=complete_models,
+    default="nyu40",
+    show_default=True,
+    help="shipped name or path of a bundle of float weights",
+)
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="dataset folder with rgb/ and depth/")
-@click.option("--split", help="list of frames to calibrate on, e.g. fit for DATA/fit.txt  [default: every image]")
+@click.option(
+    "--split",
+    shell_complete=complete_splits,
+    help="list of frames to calibrate on, e.g. fit for DATA/fit.txt  [default: every image]",
+)
 @click.option("--frames", type=click.IntRange(1, 1000), default=64, show_default=True, help="how many of them")
-@click.option("--val", help="list of annotated frames to score before and after on; without, nothing is measured")
+@click.option(
+    "--val",
+    shell_complete=complete_splits,
+    help="list of annotated frames to score before and after on; without, nothing is measured",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="only the first so many frames of --val")
 @click.option(
     "--max-loss", type=click.FloatRange(min=0), default=0.5, show_default=True,

@@ -11,11 +11,19 @@ from typing import Any
 
 import click
 import yaml
+from click.shell_completion import CompletionItem
 
+from lcr_seg_ros.completion import complete_models, complete_recipes, complete_splits
 from lcr_seg_ros.files import exclusive, make_folder
 
 LOCK = ".training.lock"
 """File in a run folder that is locked while a training works there."""
+
+
+def _complete_entries(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from lcr_seg_ros.training.entry_completion import complete_entries
+
+    return complete_entries(ctx, param, incomplete)
 
 
 class _Train(click.Command):
@@ -42,20 +50,42 @@ Examples:
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, help="dataset folder with rgb/, depth/, label40/"
 )
-@click.option("--recipe", default="nyu40", show_default=True, help="name in config/recipes, or a YAML file")
+@click.option(
+    "--recipe",
+    shell_complete=complete_recipes,
+    default="nyu40",
+    show_default=True,
+    help="name in config/recipes, or a YAML file",
+)
 @click.option(
     "--finetune",
+    shell_complete=complete_models,
     metavar="MODEL",
     help="go on from this model's weights: its network and input, DATA/labels.yaml (else its classes), no rendered "
     "rooms, a fifth of the recipe's learning rate; classes of the same name keep what it knows of them",
 )
-@click.option("--fit", default="fit", show_default=True, help="split to train on (DATA/FIT.txt)")
-@click.option("--val", default="val", show_default=True, help="split to validate on; '' validates on nothing")
+@click.option(
+    "--fit", shell_complete=complete_splits, default="fit", show_default=True, help="split to train on (DATA/FIT.txt)"
+)
+@click.option(
+    "--val",
+    shell_complete=complete_splits,
+    default="val",
+    show_default=True,
+    help="split to validate on; '' validates on nothing",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="run folder  [default: runs/RECIPE, and the entries set, by commas]"
 )
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="the same as NAME=VALUE by itself")
-@click.argument("entries", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option(
+    "--set",
+    "settings",
+    shell_complete=_complete_entries,
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="the same as NAME=VALUE by itself",
+)
+@click.argument("entries", nargs=-1, shell_complete=_complete_entries, metavar="[NAME=VALUE]...")
 @click.option(
     "--resume/--no-resume", default=True, show_default=True, help="go on from the run folder's last checkpoint"
 )

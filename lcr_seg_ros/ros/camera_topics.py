@@ -67,7 +67,12 @@ class CameraTopics:
     def command_line(self, **parameters: object) -> str:
         """The same without the ``ros2`` command, which the ROS wheels from PyPI do not include."""
         ours = {OWN_TOPICS.rgb: self.rgb, OWN_TOPICS.depth: self.depth, OWN_TOPICS.camera_info: self.camera_info}
-        words = [f"-r {own}:={topic}" for own, topic in ours.items() if topic and topic != f"/{own}"]
+        words = []
+        if self.preset:  # as the launch file does it
+            ours[OWN_TOPICS.imu] = self.imu
+            ours = {own: topic.removeprefix(f"{self.namespace}/") for own, topic in ours.items()}
+            words += [f"-r __ns:={self.namespace}"] if self.namespace else []
+        words += [f"-r {own}:={topic}" for own, topic in ours.items() if topic and topic not in (own, f"/{own}")]
         depth_info = parameters.pop(DEPTH_CAMERA_INFO, None)
         words += [f"-r depth/camera_info:={depth_info}"] if depth_info else []
         words += [f"-p {name}:={value}" for name, value in {**self.transports, **parameters}.items()]

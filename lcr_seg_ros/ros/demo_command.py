@@ -22,6 +22,7 @@ import click
 
 from lcr_seg_ros.backends import BACKENDS, DEVICES
 from lcr_seg_ros.bundle import ModelBundle, find_model
+from lcr_seg_ros.completion import complete_models, complete_sources, complete_splits
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.ros.demo_report import Outcome, make_report, report_lines, truth_left_out, write_pictures
@@ -74,14 +75,26 @@ Examples:
   python -m lcr_seg_ros demo --seconds 30 --json report.json
   python -m lcr_seg_ros demo --source kitchen --intrinsics 585,585,320,240 --model runs/mine/model.lcrseg""",
 )
-@click.option("--source", default="room", show_default=True, help="Dataset folder, bag, or `room` (rendered here).")
-@click.option("--split", help="Dataset folder: only the frames named in SPLIT.txt.")
+@click.option(
+    "--source",
+    shell_complete=complete_sources,
+    default="room",
+    show_default=True,
+    help="Dataset folder, bag, or `room` (rendered here).",
+)
+@click.option("--split", shell_complete=complete_splits, help="Dataset folder: only the frames named in SPLIT.txt.")
 @click.option("--intrinsics", metavar="FX,FY,CX,CY[,W,H]", help="Folder or bag: used instead of the recorded ones.")
 @click.option("--no-depth", is_flag=True, default=None, help="Bag: play colour alone, as for nyu40-rgb.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Room: which room.")
 @click.option("--rate", type=click.FloatRange(1, 120), default=30.0, show_default=True, help="Camera rate in Hz.")
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=10.0, show_default=True, help="Time measured.")
-@click.option("--model", default="nyu40", show_default=True, help="Shipped model, or path of a .lcrseg file.")
+@click.option(
+    "--model",
+    shell_complete=complete_models,
+    default="nyu40",
+    show_default=True,
+    help="Shipped model, or path of a .lcrseg file.",
+)
 @click.option("--backend", type=click.Choice(("auto", *BACKENDS)), default="auto", show_default=True)
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option(

@@ -49,7 +49,8 @@ def command(
     context: click.Context, seconds: float, rgb: str, depth: str, camera_info: str, json_output: JsonOutput | None
 ) -> None:
     """Look at topics, QoS, rates, encodings, registration, stamps, intrinsics, depth, gravity, and at what is
-    installed; print OK, WARN or FAIL with what to do, and the line that starts the node on the camera that was found.
+    installed; print OK, WARN or FAIL with what to do, and the line that starts the node on the camera that was found,
+    or the line that shows a node which already runs on it.
 
     Start the camera's driver first. Nothing is changed, nothing is published. Exit code 0 without a FAIL, else 1.
     """
@@ -102,7 +103,7 @@ def _has_ros(report: Report) -> bool:
 def _judge(report: Report, view: GraphView, asked: CameraTopics | None) -> None:
     from lcr_seg_ros.ros.doctor.camera import check_camera, check_no_camera
     from lcr_seg_ros.ros.doctor.graph import CAMERA_INFO, IMU
-    from lcr_seg_ros.ros.doctor.segment_node import check_segment_nodes
+    from lcr_seg_ros.ros.doctor.segment_node import check_segment_nodes, nodes_on, view_line
     from lcr_seg_ros.ros.parameters import read_defaults
 
     found = [
@@ -119,6 +120,7 @@ def _judge(report: Report, view: GraphView, asked: CameraTopics | None) -> None:
         findings = check_camera(camera, view, read_defaults())
         report.checks += findings.checks
         report.camera, report.arguments = camera, findings.arguments
+        report.running = {node: view_line(node, view) for node in nodes_on(camera, view)}
         report.others = [other for other in found if other.rgb != camera.rgb]
     report.checks += check_segment_nodes(view, camera)
 

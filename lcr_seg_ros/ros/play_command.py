@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lcr_seg_ros.completion import complete_sources, complete_splits
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.ros.camera_presets import CAMERAS
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
 from lcr_seg_ros.ros.ros_start import start_ros
 
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from lcr_seg_ros.sources.source import FrameSource
 
 BAG_SUFFIXES = (".bag", ".mcap", ".db3")
-CAMERA_NAMES = ("generic", "kinect", "realsense", "azure_kinect")
+CAMERA_NAMES = ("generic", "kinect", *(name for name in CAMERAS if name != "none"))
+"""``generic``: the node's own topic names; ``kinect``: those of drivers after openni_launch, in the root namespace."""
 
 PUBLISHING = "publishing"
 """First word of the line printed when publishing starts; ``demo`` and ``benchmark node`` wait for it."""
@@ -43,13 +46,13 @@ Examples:
   python -m lcr_seg_ros play nyudv2 --split val --rate 10 --camera realsense
   python -m lcr_seg_ros play recording.mcap --stamps original --ros-args -r __ns:=/camera""",
 )
-@click.argument("source")
+@click.argument("source", shell_complete=complete_sources)
 @click.option("--rate", type=click.FloatRange(0.01, 1000), default=30.0, show_default=True, help="Frames a second.")
 @click.option("--loop/--once", default=False, help="Start again at the end, or stop there (the default).")
 @click.option("--ping-pong", is_flag=True, help="Play to and fro without end: no jump where a loop would have one.")
 @click.option("--count", type=click.IntRange(1), help="Stop after this many publications.")
 @click.option("--limit", type=click.IntRange(1), help="Use only the first N frames of the source.")
-@click.option("--split", help="Dataset folder: only the frames named in SPLIT.txt.")
+@click.option("--split", shell_complete=complete_splits, help="Dataset folder: only the frames named in SPLIT.txt.")
 @click.option("--frames", type=click.IntRange(1), default=90, show_default=True, help="Room: frames to render.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Room: which room.")
 @click.option("--size", nargs=2, type=click.IntRange(16, 4096), default=(640, 480), show_default=True, help="Room: px.")

@@ -23,6 +23,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from lcr_seg_ros.errors import LcrSegError, SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.frame import CameraIntrinsics
+from lcr_seg_ros.ros.camera_presets import CAMERAS as PRESETS
 from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.conversions import array_to_image
 from lcr_seg_ros.ros.qos_overrides import overridable
@@ -50,9 +51,12 @@ class CameraModel:
     rgb: str
     depth: str
     info: str
-    encoding: Literal["rgb8", "bgra8"]
+    encoding: Literal["rgb8", "bgr8", "bgra8"]
     frame_id: str
 
+
+ENCODINGS: dict[str, Literal["bgr8", "bgra8"]] = {"azure_kinect": "bgra8", "kinect2": "bgr8"}
+"""Of colour, of the drivers that do not send rgb8."""
 
 CAMERAS = {
     "generic": CameraModel(
@@ -61,16 +65,11 @@ CAMERAS = {
     "kinect": CameraModel(
         "rgb/image_raw", "depth_registered/image_raw", "rgb/camera_info", "rgb8", "camera_rgb_optical_frame"
     ),
-    "realsense": CameraModel(
-        "color/image_raw",
-        "aligned_depth_to_color/image_raw",
-        "color/camera_info",
-        "rgb8",
-        "camera_color_optical_frame",
-    ),
-    "azure_kinect": CameraModel(
-        "rgb/image_raw", "depth_to_rgb/image_raw", "rgb/camera_info", "bgra8", "rgb_camera_link"
-    ),
+    **{
+        name: CameraModel(preset.rgb, preset.depth, preset.camera_info, ENCODINGS.get(name, "rgb8"), preset.frame_id)
+        for name, preset in PRESETS.items()
+        if name != "none"
+    },
 }
 
 
@@ -164,6 +163,8 @@ class CameraPlayer(Node):
         rgb = frame.rgb
         if self.camera.encoding == "bgra8":
             rgb = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA)
+        elif self.camera.encoding == "bgr8":
+            rgb = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
         messages = CameraMessages(
             name=item.name,
             rgb=array_to_image(rgb, self.camera.encoding),

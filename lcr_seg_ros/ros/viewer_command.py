@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lcr_seg_ros.completion import complete_labels
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.ros.environment import prepare_ros_environment, tuned_dds_environment
@@ -33,6 +34,11 @@ REPEAT_S = 30.0
 FRAMES = ("map", "odom", "world", "base_footprint", "base_link")
 """World frames looked up in TF, in this order, unless --fixed-frame names one."""
 
+_REMEDY = (
+    "give the view the namespace, remappings and transports that the node has, and the camera's process the shipped "
+    "DDS profile"
+)
+
 
 @click.command(
     "view",
@@ -42,8 +48,13 @@ FRAMES = ("map", "odom", "world", "base_footprint", "base_link")
 Examples:
   python -m lcr_seg_ros view                                   then open http://127.0.0.1:9090/
   python -m lcr_seg_ros view --host 0.0.0.0 --rate 2 --width 320   from another computer, over Wi-Fi
-  python -m lcr_seg_ros view --save run.rrd                    record as well; `rerun run.rrd` plays it
-  python -m lcr_seg_ros view --ros-args -r __ns:=/camera       of a node in a namespace""",
+  python -m lcr_seg_ros view --save run.rrd                    record as well
+  python -m lcr_seg_ros view --ros-args -r __ns:=/camera       of a node in a namespace
+
+\b
+A recording is shown by rerun. It listens on this machine only with --bind, and reports its use until told not to:
+  rerun analytics disable
+  rerun --bind 127.0.0.1 run.rrd""",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="IPv4 address to listen on; 0.0.0.0: every one.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9090, show_default=True, help="Of the page; 0: any.")
@@ -57,11 +68,27 @@ Examples:
 @click.option("--save-limit", type=click.IntRange(1), default=4096, show_default=True, help="MB; recording ends there.")
 @click.option("--node", "node_name", default="segment", show_default=True, help="Name of the node.")
 @click.option("--camera", "cameras", multiple=True, help="A camera of a node with several; repeat for each.")
-@click.option("--labels", default="nyu40", show_default=True, help="Until the node tells its own: set, YAML or model.")
-@click.option("--fixed-frame", help=f"World of the camera's pose in TF  [default: the first of {', '.join(FRAMES)}]")
-@click.option("--rgb-transport", type=click.Choice(["raw", "compressed"]), default="raw", show_default=True)
 @click.option(
-    "--depth-transport", type=click.Choice(["raw", "compressed", "compressedDepth"]), default="raw", show_default=True
+    "--labels",
+    shell_complete=complete_labels,
+    default="nyu40",
+    show_default=True,
+    help="Until the node tells its own: set, YAML or model.",
+)
+@click.option("--fixed-frame", help=f"World of the camera's pose in TF  [default: the first of {', '.join(FRAMES)}]")
+@click.option(
+    "--rgb-transport",
+    type=click.Choice(["raw", "compressed"]),
+    default="raw",
+    show_default=True,
+    help="How to receive colour; raw: as the node does.",
+)
+@click.option(
+    "--depth-transport",
+    type=click.Choice(["raw", "compressed", "compressedDepth"]),
+    default="raw",
+    show_default=True,
+    help="The same for depth.",
 )
 @click.option("--open/--no-open", "open_browser", default=False, help="Open the page in this machine's browser.")
 @click.pass_context
@@ -146,7 +173,9 @@ class _Show:
             if sight is None:
                 continue
             pose = self._poses.pose(sight.frame_id, sight.stamp_ns)
-            self._view.show_frame(sight.stamp_ns, sight.frame, sight.segmentation, camera.name, pose)
+            self._view.show_frame(
+                sight.stamp_ns, sight.frame, sight.segmentation, camera.name, pose, with_points=sight.is_registered
+            )
             if self._frames_shown == 0:
                 _say("frames arrive")
             self._frames_shown += 1
@@ -160,23 +189,30 @@ class _Show:
                 f"{self._recording.finish()} has reached --save-limit {self._options['save_limit']}: no more in it"
             )
             self._recording = None
-        if self._frames_shown == 0 and time.monotonic() - self._began > COMPLAIN_AFTER_S:
-            self._tell_what_is_missing()
+        if time.monotonic() - self._began > COMPLAIN_AFTER_S:
+            if self._frames_shown == 0:
+                self._tell_what_is_missing()
+            self._tell_what_points_lack()
 
     def _tell_what_is_missing(self) -> None:
         for camera in self._watched:
             if "mask" in camera.missing:
                 self._warn(
-                    f"nothing on {camera.mask_topic}: is the node running, active and getting images, in this ROS "
+                    f"nothing on {camera.topic('mask')}: is the node running, active and getting images, in this ROS "
                     "domain, and has the view its namespace (--ros-args -r __ns:=/NAME)?"
                 )
-            elif camera.missing == ["rgb"]:
-                self._warn(
-                    f"masks come, but nothing on {camera.rgb_topic}: give the view the namespace, remappings and "
-                    "transports that the node has, and the camera's process the shipped DDS profile"
-                )
+            elif "rgb" in camera.missing:
+                self._warn(f"masks come, but nothing on {camera.topic('rgb')}: {_REMEDY}")
             else:
-                self._warn(f"no mask on {camera.mask_topic} has the stamp of an image on {camera.rgb_topic}")
+                self._warn(f"no mask on {camera.topic('mask')} has the stamp of an image on {camera.topic('rgb')}")
+
+    def _tell_what_points_lack(self) -> None:
+        for camera in self._watched:
+            lacking = [camera.topic(kind) for kind in camera.missing]
+            if lacking and "rgb" not in camera.missing and "mask" not in camera.missing:
+                self._warn(
+                    f"the model sees depth, but nothing comes on {', '.join(lacking)}: no points are shown; {_REMEDY}"
+                )
 
     def _warn(self, line: str) -> None:
         now = time.monotonic()

@@ -2,10 +2,13 @@
 
 The node makes confidence and HHA images only for subscribers. Points, overlay and colours are made by the viewer from
 depth, mask and class names. So the node has no code for the viewer, and no work while there is none.
+
+What the node listens to, the ROS graph tells: whoever looks at a node need not repeat its remappings and transports.
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,8 +37,9 @@ from lcr_seg_ros.image_encodings import (
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
+from lcr_seg_ros.ros.heard_topics import heard_camera
 from lcr_seg_ros.ros.label_announcements import AnnouncedLabels
-from lcr_seg_ros.ros.output_topics import CONFIDENCE, GRAVITY, HHA, LABEL_INFO_JSON, MASK
+from lcr_seg_ros.ros.output_topics import CONFIDENCE, GRAVITY, HHA, LABEL_INFO_JSON, MASK, POINTS
 from lcr_seg_ros.ros.polled_subscription import PolledSubscription
 from lcr_seg_ros.segmenter import Segmentation
 
@@ -53,7 +57,12 @@ PATIENCE_POLLS = 2
 
 DOWN_STALE_NS = 5 * 10**9
 
+LOOK_PERIOD_S = 1.0
+"""Time between two looks at the graph."""
+
 IMAGES = ("rgb", "depth", "mask", "confidence", "hha")
+INFO = "camera_info"
+INPUTS = ("rgb", "depth", INFO)
 
 
 @dataclass(frozen=True)
@@ -65,12 +74,14 @@ class Sight:
         frame_id: optical frame.
         frame: its gravity is the direction that the node published last, if within 5 s.
         segmentation: its confidence is all 0 if none has come.
+        is_registered: whether depth is in the frame of colour, so that its pixels can be placed and labelled.
     """
 
     stamp_ns: int
     frame_id: str
     frame: RgbdFrame
     segmentation: Segmentation
+    is_registered: bool
 
 
 class ViewedCamera:
@@ -79,8 +90,12 @@ class ViewedCamera:
     Args:
         node: creates the subscriptions; it need not be spun.
         name: of the camera, which is the namespace of its topics; empty for a node's only camera.
-        rgb_transport, depth_transport: how images are published, see :mod:`lcr_seg_ros.compressed_images`.
+        rgb_transport, depth_transport: how to receive images, see :mod:`lcr_seg_ros.compressed_images`; for ``raw``,
+            as the node receives them.
         warn: called with what cannot be shown, and why.
+
+    Colour, depth and camera_info are those that the node listens to, except where they are remapped. Until the graph
+    tells them, and where it does not, they have the node's own names.
     """
 
     def __init__(
@@ -94,24 +109,23 @@ class ViewedCamera:
         self.name = name
         self._node = node
         self._warn = warn
-        self._transports = {"rgb": rgb_transport, "depth": depth_transport}
-        bases = {
-            "rgb": OWN_TOPICS.rgb,
-            "depth": OWN_TOPICS.depth,
-            "mask": MASK,
-            "confidence": CONFIDENCE,
-            "hha": HHA,
-        }
+        self._asked_transports = {"rgb": rgb_transport, "depth": depth_transport}
+        self._transports = dict(self._asked_transports)
+        inputs = {"rgb": OWN_TOPICS.rgb, "depth": OWN_TOPICS.depth, INFO: OWN_TOPICS.camera_info}
+        self._followed = {kind for kind, base in inputs.items() if self._topic(base) == self._plain_topic(base)}
+        bases = {**inputs, "mask": MASK, "confidence": CONFIDENCE, "hha": HHA}
         self._topics = {
             kind: transport_topic(self._topic(base), self._transports.get(kind, RAW)) for kind, base in bases.items()
         }
-        self.rgb_topic, self.mask_topic = self._topics["rgb"], self._topics["mask"]
         self._subscriptions: dict[str, PolledSubscription] = {}
-        self._infos = self._subscribe(CameraInfo, self._topic(OWN_TOPICS.camera_info), _best_effort(1))
         self._downs = self._subscribe(Vector3Stamped, self._topic(GRAVITY), _best_effort(1))
         self._announced = AnnouncedLabels(node, self._topic(LABEL_INFO_JSON))
         self._waiting: dict[str, OrderedDict[int, Any]] = {kind: OrderedDict() for kind in IMAGES}
         self._seen_kinds: set[str] = set()
+        self._has_info = False
+        self._sees_depth = False
+        self._looked_at: float | None = None
+        self._has_told_of_frames = False
         self._polls_waited = 0
         self._shown_ns = 0
         self._intrinsics: CameraIntrinsics | None = None
@@ -119,8 +133,14 @@ class ViewedCamera:
 
     @property
     def missing(self) -> list[str]:
-        """Which of ``rgb`` and ``mask``, without which nothing can be shown, have never come."""
-        return [kind for kind in ("rgb", "mask") if kind not in self._seen_kinds]
+        """What has never come of ``rgb`` and ``mask``, without which nothing can be shown, and, if the node's model
+        sees depth, of ``depth`` and ``camera_info``, without which there are no points."""
+        needed = ["rgb", "mask", *(["depth", INFO] if self._sees_depth else [])]
+        return [kind for kind in needed if kind not in self._seen_kinds and not (kind == INFO and self._has_info)]
+
+    def topic(self, kind: str) -> str:
+        """Full name of the topic that is listened to for one of the kinds in :attr:`missing`."""
+        return self._topics[kind]
 
     def labels(self) -> LabelSet | None:
         """The labels of the node's model, if it has announced them since the last call."""
@@ -145,19 +165,25 @@ class ViewedCamera:
         try:
             return self._put_together(stamp, found)
         except FrameError as error:
-            self._warn(f"a frame of {self.mask_topic} cannot be shown: {error}")
+            self._warn(f"a frame of {self.topic('mask')} cannot be shown: {error}")
             return None
 
     def destroy(self) -> None:
         """Unsubscribe."""
         self._announced.destroy()
-        for subscription in (*self._subscriptions.values(), self._infos, self._downs):
+        for subscription in (*self._subscriptions.values(), self._downs):
             subscription.destroy()
 
     def _take_in(self) -> None:
-        if not self._subscriptions and self._node.count_publishers(self.mask_topic):
-            self._listen()
+        if self._node.count_publishers(self.topic("mask")):
+            # Not before: a camera may start with its first subscriber.
+            self._follow_the_node()
+            for kind in self._topics.keys() - self._subscriptions.keys():
+                self._listen(kind)
         for kind, subscription in self._subscriptions.items():
+            if kind == INFO:
+                self._take_infos(subscription)
+                continue
             waiting = self._waiting[kind]
             for message in subscription.take():
                 stamp = stamp_ns(message)
@@ -167,23 +193,55 @@ class ViewedCamera:
                 self._seen_kinds.add(kind)
                 while len(waiting) > KEPT:
                     waiting.popitem(last=False)
-        for message in self._infos.take():
-            try:
-                self._intrinsics = camera_info_to_intrinsics(message, self.rgb_topic)
-            except FrameError as error:
-                self._intrinsics = None
-                self._warn(str(error))
         for message in self._downs.take():
             vector = np.array([message.vector.x, message.vector.y, message.vector.z])
             if np.isfinite(vector).all() and np.linalg.norm(vector) > 0.5:
                 self._down = stamp_ns(message), vector
 
-    def _listen(self) -> None:
-        """Subscribe to the images. Done once the mask is published, as a camera may start with its first subscriber."""
-        for kind, topic in self._topics.items():
-            message_type = Image if self._transports.get(kind, RAW) == RAW else CompressedImage
-            # Best effort, whatever the publisher offers: a slow viewer must not hold up a publisher.
-            self._subscriptions[kind] = self._subscribe(message_type, topic, _best_effort(KEPT))
+    def _take_infos(self, subscription: PolledSubscription) -> None:
+        for message in subscription.take():
+            self._has_info = True
+            try:
+                self._intrinsics = camera_info_to_intrinsics(message, self.rgb_topic)
+            except FrameError as error:
+                self._intrinsics = None
+                self._warn(str(error))
+
+    def _follow_the_node(self) -> None:
+        """Listen to what the node listens to now: it may have been started again, or see depth with another model."""
+        now = time.monotonic()
+        if self._looked_at is not None and now - self._looked_at < LOOK_PERIOD_S:
+            return
+        self._looked_at = now
+        below = self._plain_topic("") if self.name else ""
+        heard = heard_camera(self._node, self.topic("mask"), below)
+        if heard is None:
+            return
+        self._sees_depth = bool(heard.depth)
+        found = {
+            "rgb": (heard.rgb, heard.rgb_transport),
+            "depth": (heard.depth, heard.depth_transport),
+            INFO: (heard.camera_info, RAW),
+        }
+        for kind in self._followed:
+            base, transport = found[kind]
+            asked = self._asked_transports.get(kind, RAW)
+            transport = transport if asked == RAW else asked
+            topic = transport_topic(base, transport)
+            if base and topic != self._topics[kind]:
+                self._topics[kind], self._transports[kind] = topic, transport
+                if kind in self._subscriptions:
+                    self._subscriptions.pop(kind).destroy()
+                    self._waiting.get(kind, OrderedDict()).clear()
+
+    def _listen(self, kind: str) -> None:
+        message_type = CameraInfo if kind == INFO else Image
+        if self._transports.get(kind, RAW) != RAW:
+            message_type = CompressedImage
+        # Best effort, whatever the publisher offers: a slow viewer must not hold up a publisher.
+        self._subscriptions[kind] = self._subscribe(
+            message_type, self._topics[kind], _best_effort(1 if kind == INFO else KEPT)
+        )
 
     def _start_over(self) -> None:
         self._shown_ns = 0
@@ -226,9 +284,25 @@ class ViewedCamera:
         if intrinsics is not None and (intrinsics.height, intrinsics.width) != size:
             self._warn(f"camera_info is for {intrinsics.width}x{intrinsics.height} pixels, colour is {size[::-1]}")
             intrinsics = None
+        is_registered = depth is None or self._is_one_frame(found["rgb"], found["depth"])
         down = self._down[1] if self._down and abs(stamp - self._down[0]) < DOWN_STALE_NS else None
         frame = RgbdFrame(rgb, depth, intrinsics, gravity=down, stamp_s=stamp * 1e-9)
-        return Sight(stamp, found["rgb"].header.frame_id, frame, Segmentation(labels, confidence, hha))
+        frame_id = found["rgb"].header.frame_id
+        return Sight(stamp, frame_id, frame, Segmentation(labels, confidence, hha), is_registered)
+
+    def _is_one_frame(self, rgb: Any, depth: Any) -> bool:
+        """Whether depth is registered to colour, by the frames in the headers; said once if it is not."""
+        frames = rgb.header.frame_id, depth.header.frame_id
+        if frames[0] == frames[1]:
+            return True
+        if not self._has_told_of_frames:
+            self._has_told_of_frames = True
+            self._warn(
+                f"colour is in frame {frames[0]!r}, depth in {frames[1]!r}: not registered, so its points would be in "
+                f"the wrong place and are left out; see {self._topic(POINTS)} in RViz or Foxglove, or let the driver "
+                "align depth to colour"
+            )
+        return False
 
     def _read_color(self, message: Any) -> npt.NDArray[np.uint8]:
         return color_to_array(message) if self._transports["rgb"] == RAW else compressed_color_to_array(message)
@@ -239,6 +313,10 @@ class ViewedCamera:
     def _topic(self, base: str) -> str:
         """Full topic name, after remapping."""
         return str(self._node.resolve_topic_name(f"{self.name}/{base}" if self.name else base))
+
+    def _plain_topic(self, base: str) -> str:
+        """Full topic name without remapping."""
+        return "/".join([self._node.get_namespace().rstrip("/"), *([self.name] if self.name else []), base])
 
     def _subscribe(self, message_type: type[Any], topic: str, qos: QoSProfile) -> PolledSubscription:
         return PolledSubscription(self._node, message_type, topic, qos)

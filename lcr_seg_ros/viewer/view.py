@@ -118,6 +118,7 @@ class SegmentationView:
         segmentation: Segmentation,
         camera: str = "",
         pose: npt.NDArray[np.float64] | None = None,
+        with_points: bool = True,
     ) -> None:
         """Show a frame and its segmentation.
 
@@ -128,6 +129,7 @@ class SegmentationView:
             camera: name of the camera.
             pose: (4, 4), optical frame to a world whose z points up. Default: not known; unless the camera has had a
                 pose before, the view is then set upright by gravity.
+            with_points: False for depth that is not registered to colour.
         """
         self._set_time(moment)
         root = self._root(camera)
@@ -155,7 +157,7 @@ class SegmentationView:
         if frame.depth_m is not None:
             depth = to_millimetres(self._shrunk(frame.depth_m))
             self._log(f"{root}/image/depth", self._rr.DepthImage(depth, meter=1000.0))
-            if frame.intrinsics is not None:
+            if frame.intrinsics is not None and with_points:
                 positions, ids = labelled_points(frame, segmentation.labels)
                 points = self._rr.Points3D(positions, class_ids=ids, radii=self._rr.Radius.ui_points(1.6))
                 self._log(f"{root}/points", points)

@@ -83,7 +83,7 @@ class GraphView:
         topics: types of all topics by name.
         publishers, subscribers: node names of the ends of each topic that is an input or an output of ours.
         images, camera_infos: what came; images that are there compressed only under their names without ending.
-        diagnostics: newest status by name.
+        diagnostics, first_diagnostics: newest and first status by name: counts in them grow from the start of a node.
         misfits: ends of these topics whose types or QoS do not match.
     """
 
@@ -94,6 +94,7 @@ class GraphView:
     images: dict[str, Stream] = field(default_factory=dict)
     camera_infos: dict[str, Stream] = field(default_factory=dict)
     diagnostics: dict[str, DiagnosticStatus] = field(default_factory=dict)
+    first_diagnostics: dict[str, DiagnosticStatus] = field(default_factory=dict)
     misfits: list[Misfit] = field(default_factory=list)
 
     def of_type(self, *types: str) -> list[str]:
@@ -219,6 +220,7 @@ class GraphListener(Node):
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status[:100]:
             self._view.diagnostics[status.name] = status
+            self._view.first_diagnostics.setdefault(status.name, status)
 
     def _find_misfits(self) -> list[Misfit]:
         misfits = []

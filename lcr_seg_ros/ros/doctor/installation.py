@@ -99,11 +99,15 @@ def check_ros() -> list[Check]:
             checks.append(Check(AREA, choice.package, "warn", choice.reason, advice))
     try:
         import_tf2()
-        checks.append(Check(AREA, "tf2_ros", "ok", "in use for gravity_source tf"))
+        checks.append(Check(AREA, "tf2_ros", "ok", "in use for gravity_source tf, registration and the map's poses"))
     except TransformError as error:
         level: Level = "ok" if find_spec("tf2_ros") is None else "warn"
         advice = "" if level == "ok" else f"reinstall it; {error}"
-        checks.append(Check(AREA, "tf2_ros", level, "missing: gravity_source tf and registration need it", advice))
+        found = (
+            "missing: gravity_source tf and registration from TF need it, and so does map-node, but for pose_source "
+        )
+        found += "pose_source odometry or depth"
+        checks.append(Check(AREA, "tf2_ros", level, found, advice))
     return checks
 
 

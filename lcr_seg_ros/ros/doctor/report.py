@@ -43,6 +43,8 @@ class Report:
     others: Sequence[CameraTopics] = ()
     arguments: dict[str, object] = field(default_factory=dict)
     """Parameters that this camera needs other than by default."""
+    running: dict[str, str] = field(default_factory=dict)
+    """Nodes that listen to this camera already, by full name, each with the command that shows it."""
 
     def count(self, level: Level) -> int:
         return sum(check.level == level for check in self.checks)
@@ -72,6 +74,7 @@ class Report:
             "parameters": self.arguments,
             "launch": self.launch,
             "command": self.command,
+            "running": self.running,
         }
 
     def text(self) -> str:
@@ -86,9 +89,11 @@ class Report:
             if check.advice:
                 lines += _wrapped("        -> ", check.advice)
         lines += ["", f"{self.count('fail')} FAIL, {self.count('warn')} WARN, {self.count('ok')} OK"]
-        if self.camera:
-            lines += ["", "Start the node on this camera:", f"  {self.launch}", "or, without the ros2 command:"]
-            lines += [f"  {self.command}"]
+        for node, look in self.running.items():
+            lines += ["", f"{node} is already running on this camera; to look:", f"  {look}"]
+        if self.camera and (self.arguments or not self.running):
+            how = "Start it again with what this camera needs:" if self.running else "Start the node on this camera:"
+            lines += ["", how, f"  {self.launch}", "or, without the ros2 command:", f"  {self.command}"]
         for other in self.others:
             lines += [f"Another camera: {other.launch_line()}   (look at it with --rgb {other.rgb})"]
         return "\n".join(lines).lstrip("\n")
