@@ -217,7 +217,8 @@ def _elsewhere(option: str) -> str:
 
 @contextmanager
 def _stop_gracefully() -> Iterator[None]:
-    """Make SIGTERM end the training in progress, as Ctrl-C does; after either, say that finished work is kept."""
+    """Make SIGTERM end the training in progress, as Ctrl-C does, and say then that finished work is kept. After Ctrl-C,
+    the front door says so."""
 
     def leave(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)
@@ -225,7 +226,7 @@ def _stop_gracefully() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except SystemExit:
         click.echo("stopped: what is finished is kept, and the same command goes on from here", err=True)
         raise
     finally:
