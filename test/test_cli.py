@@ -57,6 +57,18 @@ def test_predict_writes_the_segmenters_labels_one_image_a_frame(dataset: Path, m
         assert (tmp_path / "out" / "sheets" / f"{item.name}.jpg").is_file()
 
 
+def test_pictures_of_a_model_with_other_classes_leave_the_annotation_out_and_say_so(
+    dataset: Path, tmp_path: Path
+) -> None:
+    model = make_tiny_bundle(tmp_path / "nyu4.lcrseg", labels="nyu4")
+    said = run("predict", "--data", dataset, "--model", model, "--out", tmp_path / "out", "--sheets", "--limit", "1")
+    (line,) = [line for line in said.stderr.splitlines() if "annotation" in line]
+    assert line.endswith("data is annotated with label set nyu40, the model's is nyu4")
+    (picture,) = (tmp_path / "out" / "sheets").iterdir()
+    height, width = next(iter(DatasetFolder(dataset))).frame.rgb.shape[:2]
+    assert height < 300 and cv2.imread(str(picture)).shape[1] == 4 * width  # RGB, HHA, labels, overlay
+
+
 def test_evaluate_prints_and_writes_the_four_scores(dataset: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.json"
     text = run("evaluate", "--data", dataset, "--split", "val", "--model", model, "--json", out).stdout
