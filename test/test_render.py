@@ -64,7 +64,7 @@ def test_the_columns_of_a_legend_are_as_wide_as_the_longest_name(name: str) -> N
     for picture in (legend(labels_of(1, 2), classes, 1000), class_legend(classes.classes)):
         of_second = np.flatnonzero((picture == (200, 60, 0)).all(2).any(0))[0]
         inked = np.flatnonzero((picture[:, : of_second - 1] < 200).any((0, 2)))
-        assert 190 <= of_second and inked.max() < of_second - 4, "the first name ends before the second column"
+        assert of_second >= 190 and inked.max() < of_second - 4, "the first name ends before the second column"
         alone = class_legend(long_names(name).classes, columns=1)  # no other name cuts this one
         assert inked.max() >= np.flatnonzero((alone[..., 0] < 200).any(0)).max() - 20
 

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -187,7 +188,7 @@ class DatasetFolder:
         depth = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         if depth is None:
             lacks = f"{file} cannot be read" if file.is_file() else f"there is no {file} for the image {name}"
-            raise SourceError(f"{lacks}: `check-data {self.path}` lists all that is wrong")
+            raise SourceError(f"{lacks}: `check-data {shlex.quote(str(self.path))}` lists all that is wrong")
         if depth.dtype != np.uint16:
             raise SourceError(f"{file} must be a 16-bit PNG in millimetres, got {depth.dtype} {depth.shape}")
         return depth_to_metres(depth)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -214,8 +215,9 @@ def _classes(data: Path, names: Counter[str], rules: ImportRules) -> tuple[Label
             shown.append(f"{name!r} ({names[name]} regions" + (f"; {near[0]}?)" if near else ")"))
         raise SourceError(
             f"label set {labels.name!r} has no class for {', '.join(shown)}"
-            f"{' and others' if len(lacking) > 10 else ''}: rename with --map {lacking[0]}=CLASS, leave out with "
-            f"--ignore {lacking[0]}, or make a label set of the names that occur with --labels {NEW}"
+            f"{' and others' if len(lacking) > 10 else ''}: rename with --map {shlex.quote(lacking[0])}=CLASS, leave "
+            f"out with --ignore {shlex.quote(lacking[0])}, or make a label set of the names that occur with "
+            f"--labels {NEW}"
         )
     return labels, {name: by_name[plain_name(wanted[name])] if name in wanted else labels.void for name in names}
 
