@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from command_line import run
-from shared_data import ROOT
+from model_under_test import model_under_test
+from shared_data import ROOT, keep_picture, shared_data
 from test_folder import frames
 from tiny_bundle import make_tiny_bundle
 
@@ -67,6 +68,17 @@ def test_pictures_of_a_model_with_other_classes_leave_the_annotation_out_and_say
     (picture,) = (tmp_path / "out" / "sheets").iterdir()
     height, width = next(iter(DatasetFolder(dataset))).frame.rgb.shape[:2]
     assert height < 300 and cv2.imread(str(picture)).shape[1] == 4 * width  # RGB, HHA, labels, overlay
+
+
+@pytest.mark.slow
+def test_a_sheet_of_a_real_frame_shows_it_with_labels_and_their_legend(tmp_path: Path) -> None:
+    given = ["--data", shared_data("kitchen"), "--intrinsics", "585,585,320,240", "--model", model_under_test()]
+    run("predict", *given, "--limit", "1", "--out", tmp_path, "--sheets")
+    (path,) = (tmp_path / "sheets").iterdir()
+    keep_picture(path, "kitchen_sheet.jpg")
+    picture = cv2.imread(str(path))
+    assert picture.shape[1] == 4 * 400 and 330 < picture.shape[0] < 500
+    assert picture[26:326].std() > 20 and 0 < (picture[326:] < 128).any(2).mean() < 0.5
 
 
 def test_evaluate_prints_and_writes_the_four_scores(dataset: Path, model: Path, tmp_path: Path) -> None:
