@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shlex
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -356,7 +357,8 @@ def find_model(name_or_path: str | Path) -> Path:
         raise BundleError(f"{path} is the folder of a run: its model is {of_run}")
     if is_there and path.suffix == ".ckpt":
         raise BundleError(
-            f"{path} is a checkpoint: make a model of it with `export --run {path.parent} --out NAME{SUFFIX}`"
+            f"{path} is a checkpoint: make a model of it with "
+            f"`export --run {shlex.quote(str(path.parent))} --out NAME{SUFFIX}`"
         )
     if not is_there:
         raise BundleError(

@@ -3,8 +3,8 @@
 Each command is in the module that does its work, and is imported when it is called, so that ``predict --help`` neither
 waits for PyTorch nor needs ROS.
 
-Exit codes: 0 done; 1 an error that the user can fix, described in one line on stderr; 2 wrong usage. A node or command
-that is stopped exits with 0 if it had nothing left to do, ``demo`` with 130.
+Exit codes: 0 done; 1 an error that the user can fix, described in one line on stderr; 2 wrong usage; 130 stopped by
+Ctrl-C before the work was done. What works until it is stopped, such as a node, exits with 0 then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
@@ -25,6 +25,12 @@ from lcr_seg_ros.errors import LcrSegError
 
 PROGRAM = "lcr_seg_ros"
 SHELLS = ("bash", "zsh", "fish")
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+
+GOING_ON = ("train", "ablate", "map", "reproduce", "prepare nyudv2", "prepare import")
+"""Commands that, started again after a stop, go on where they were."""
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """``errno`` of errors from a disk that is full or read-only."""
@@ -122,7 +128,7 @@ Examples:
   eval "$(lcr_seg_ros --completion bash)"   complete commands and options, in this shell
 
 \b
-Exit codes: 0 done, 1 something to mend (one line on stderr says what), 2 wrong usage.""",
+Exit codes: 0 done, 1 something to mend (one line on stderr says what), 2 wrong usage, 130 stopped by Ctrl-C.""",
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show it.")
 @click.option(
@@ -170,10 +176,21 @@ def main(arguments: list[str] | None = None, command_name: str | None = None) ->
     arguments = sys.argv[1:] if arguments is None else arguments
     if command_name is not None:
         arguments = [command_name, *arguments]
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("lcr_seg_ros").setLevel(logging.INFO)  # of libraries, INFO is about their own workings
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        group.main(arguments, prog_name=PROGRAM, standalone_mode=True)
+        # Not click's standalone mode, where Ctrl-C ends with "Aborted!" and the exit code of an error.
+        code = group.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.Abort as abort:
+        if isinstance(abort.__cause__, EOFError):  # click takes it for Ctrl-D, but no command here asks anything
+            raise abort.__cause__ from None
+        click.echo(stopped_line(arguments), err=True)
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except LcrSegError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
@@ -186,6 +203,13 @@ def main(arguments: list[str] | None = None, command_name: str | None = None) ->
         else:
             raise
         sys.exit(1)
+
+
+def stopped_line(arguments: Sequence[str]) -> str:
+    """What is said after Ctrl-C: whether the same command line goes on."""
+    goes_on = arguments[:1] and (arguments[0] in GOING_ON or " ".join(arguments[:2]) in GOING_ON)
+    started_over = {"--no-resume", "--start-over"} & set(arguments)
+    return "stopped; the same command goes on" if goes_on and not started_over else "stopped"
 
 
 def _entry(name: str) -> Callable[[], None]:

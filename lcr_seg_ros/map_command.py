@@ -139,6 +139,8 @@ def command(
     settings = MapSettings(voxel_size, min_range, max_range, min_confidence, min_views, max_voxels)
     topics = {"rgb_topic": rgb_topic, "depth_topic": depth_topic, "info_topic": info_topic}
     source = _open(data, split, intrinsics, topics, limit, frames, seed)
+    if data is not None and out.resolve() == data.resolve():
+        raise SourceError(f"--out {out} is what is read: choose another folder")
     table = _pose_table(poses, source)
     segmenter = Segmenter.load(model, backend=backend, device=device)
     class_channels(segmenter.labels, classes)  # reports a wrong name before the work begins

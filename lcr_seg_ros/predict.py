@@ -91,7 +91,7 @@ def command(
     if out.resolve() == data.resolve():
         raise SourceError(f"--out {out} is the dataset itself: choose another folder")
     segmenter = Segmenter.load(model, backend=backend, device=device)
-    truth_set = (folder_label_set(data) or LabelSet.load("nyu40")) if sheets or video else None
+    shows_truth = (sheets or video is not None) and folder.has_labels and _fits(data, segmenter.labels)
     with ExitStack() as ending:
         film = None if video is None else ending.enter_context(VideoFile(video, fps, VIDEO_HEIGHT))
         view = None if rrd is None else _recorded_view(rrd, segmenter, ending)
@@ -99,9 +99,8 @@ def command(
             result = segmenter.segment(item.frame)
             write_png(out / "labels" / f"{item.name}.png", result.labels)
             if sheets or film is not None:
-                picture = sheet(
-                    item.frame.rgb, result.hha, result.labels, segmenter.labels, item.labels, item.name, truth_set
-                )
+                truth = item.labels if shows_truth else None
+                picture = sheet(item.frame.rgb, result.hha, result.labels, segmenter.labels, truth, item.name)
                 if sheets:
                     write_image(out / "sheets" / f"{item.name}.jpg", picture)
                 if film is not None:
@@ -111,6 +110,19 @@ def command(
     click.echo(
         f"{len(folder)} label images in {out / 'labels'}" + (f", pictures in {out / 'sheets'}" if sheets else "")
     )
+
+
+def _fits(data: Path, labels: LabelSet) -> bool:
+    """Whether a folder's annotation can stand beside labels of this set, under one legend; if not, says so."""
+    annotated = folder_label_set(data) or LabelSet.load("nyu40")
+    if annotated.reads_as(labels):
+        return True
+    click.echo(
+        f"the annotation is left out of the pictures: {data} is annotated with label set {annotated.name}, the model's "
+        f"is {labels.name}",
+        err=True,
+    )
+    return False
 
 
 def _recorded_view(path: Path, segmenter: Segmenter, ending: ExitStack) -> SegmentationView:

@@ -21,6 +21,8 @@ PANEL_HEIGHT = 300
 _INK = (40, 40, 40)
 _PAPER = 255
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_TEXT_SIZE = 0.45
+_CELL_WIDTH, _CELL_HEIGHT = 190, 26
 
 
 def colorize(labels: Image, label_set: LabelSet) -> Image:
@@ -54,18 +56,16 @@ def sheet(
     label_set: LabelSet,
     truth: Image | None = None,
     title: str = "",
-    truth_set: LabelSet | None = None,
 ) -> Image:
-    """One picture: RGB | HHA | labels (| truth) | overlay, with a legend of the classes that occur.
+    """One picture: RGB | HHA | labels (| annotation) | overlay, with a legend of the classes that occur in either.
 
     Args:
         rgb: (H, W, 3) uint8.
         hha: (H, W, 3) uint8, or None for colour-only models.
         labels: (H, W) uint8 mask ids.
         label_set: names and colours.
-        truth: (H, W) uint8 mask ids of an annotation, shown beside the labels.
+        truth: (H, W) uint8 mask ids of an annotation in the same label set, shown beside the labels.
         title: written above the first panel.
-        truth_set: gives the annotation's colours, if they are not those of ``label_set``.
 
     Returns:
         (h, w, 3) uint8 RGB, panels at most 300 px high.
@@ -75,43 +75,72 @@ def sheet(
         panels.append(("HHA", hha))
     panels.append(("labels", colorize(labels, label_set)))
     if truth is not None:
-        panels.append(("annotation", colorize(truth, truth_set or label_set)))
+        panels.append(("annotation", colorize(truth, label_set)))
     panels.append(("overlay", overlay(rgb, labels, label_set)))
     height = min(PANEL_HEIGHT, rgb.shape[0])
     width = max(1, round(rgb.shape[1] * height / rgb.shape[0]))
     row = np.concatenate(
         [titled(name, cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA)) for name, p in panels], axis=1
     )  # type: ignore[arg-type]
-    return np.concatenate([row, legend(labels, label_set, row.shape[1])], axis=0)
+    return np.concatenate([row, legend(labels, label_set, row.shape[1], truth)], axis=0)
 
 
-def legend(labels: Image, label_set: LabelSet, width: int) -> Image:
-    """(h, width, 3) uint8 RGB: colour, name and share of the pixels of each class that occurs, largest share first."""
+def legend(
+    labels: Image,
+    label_set: LabelSet,
+    width: int,
+    annotation: Image | None = None,
+    lines: Sequence[tuple[str, tuple[int, int, int]]] = (),
+) -> Image:
+    """Colour and name of each class that occurs, with its share of the labels, largest share first.
+
+    Args:
+        labels: of any shape, uint8 mask ids.
+        label_set: names and colours.
+        width: of the picture, in pixels.
+        annotation: uint8 mask ids whose classes are listed as well, with a share of 0 % if no label is of them.
+        lines: name and colour (RGB) of lines in the picture above, which are listed first.
+
+    Returns:
+        (h, width, 3) uint8 RGB.
+    """
     counts = np.bincount(labels.ravel(), minlength=256)
-    present = sorted((c for c in label_set.classes if counts[c.id]), key=lambda c: -counts[c.id])
-    cell_width, cell_height = 190, 26
+    occurs = counts > 0 if annotation is None else counts + np.bincount(annotation.ravel(), minlength=256) > 0
+    present = sorted((c for c in label_set.classes if occurs[c.id]), key=lambda c: -counts[c.id])
+    entries = [(name, color, True) for name, color in lines]
+    entries += [(f"{c.name} {100 * counts[c.id] / labels.size:.0f}%", c.color, False) for c in present]
+    cell_width = _cell_width([text for text, _, _ in entries])
     columns = max(1, width // cell_width)
-    rows = max(1, -(-len(present) // columns))
-    picture = np.full((rows * cell_height + 8, width, 3), _PAPER, np.uint8)
-    for k, c in enumerate(present):
-        x, y = (k % columns) * cell_width + 8, (k // columns) * cell_height + 8
-        cv2.rectangle(picture, (x, y), (x + 16, y + 16), c.color, -1)
-        text = f"{c.name} {100 * counts[c.id] / labels.size:.0f}%"
-        cv2.putText(picture, text, (x + 22, y + 13), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
+    rows = max(1, -(-len(entries) // columns))
+    picture = np.full((rows * _CELL_HEIGHT + 8, width, 3), _PAPER, np.uint8)
+    for k, (text, color, is_line) in enumerate(entries):
+        x, y = (k % columns) * cell_width + 8, (k // columns) * _CELL_HEIGHT + 8
+        if is_line:
+            cv2.line(picture, (x, y + 8), (x + 16, y + 8), color, 2)
+        else:
+            cv2.rectangle(picture, (x, y), (x + 16, y + 16), color, -1)
+        cv2.putText(picture, text, (x + 22, y + 13), _FONT, _TEXT_SIZE, _INK, 1, cv2.LINE_AA)
     return picture
 
 
 def class_legend(classes: Sequence[LabelClass], columns: int = 2) -> Image:
     """(h, w, 3) uint8 RGB: colour, id and name of each class, in their order, column by column."""
-    cell_width, cell_height = 190, 26
+    texts = [f"{c.id} {c.name}" for c in classes]
+    cell_width = _cell_width(texts)
     rows = max(1, -(-len(classes) // columns))
-    picture = np.full((rows * cell_height + 8, columns * cell_width, 3), _PAPER, np.uint8)
-    for k, c in enumerate(classes):
-        x, y = (k // rows) * cell_width + 8, (k % rows) * cell_height + 8
+    picture = np.full((rows * _CELL_HEIGHT + 8, columns * cell_width, 3), _PAPER, np.uint8)
+    for k, (c, text) in enumerate(zip(classes, texts, strict=True)):
+        x, y = (k // rows) * cell_width + 8, (k % rows) * _CELL_HEIGHT + 8
         cv2.rectangle(picture, (x, y), (x + 16, y + 16), c.color, -1)
         cv2.rectangle(picture, (x, y), (x + 16, y + 16), _INK, 1)
-        cv2.putText(picture, f"{c.id} {c.name}", (x + 22, y + 13), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
+        cv2.putText(picture, text, (x + 22, y + 13), _FONT, _TEXT_SIZE, _INK, 1, cv2.LINE_AA)
     return picture
+
+
+def _cell_width(texts: Sequence[str]) -> int:
+    """Width of a legend's columns in pixels: so that the longest text is whole, and at least :data:`_CELL_WIDTH`."""
+    widths = (cv2.getTextSize(text, _FONT, _TEXT_SIZE, 1)[0][0] for text in texts)
+    return max(_CELL_WIDTH, 8 + 22 + max(widths, default=0))
 
 
 def titled(title: str, panel: Image) -> Image:

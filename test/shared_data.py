@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ def shared_data(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {path}: set LCR_SEG_DATA to the folder that holds nyudv2/, kitchen/ and hha/")
     return path
+
+
+def keep_picture(path: Path, name: str) -> None:
+    """Copy a picture into ``$LCR_SEG_SCREENSHOTS``, for people to look at; does nothing where that is not set."""
+    if folder := os.environ.get("LCR_SEG_SCREENSHOTS"):
+        shutil.copyfile(path, Path(folder) / name)
 
 
 def shared_image(*parts: str) -> Any:

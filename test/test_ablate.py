@@ -28,6 +28,7 @@ from shared_data import ROOT
 from tiny_bundle import tiny_bundle
 
 from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.cli import main
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder, write_png
@@ -408,13 +409,30 @@ def test_what_a_training_would_refuse_as_it_starts_is_said_before_and_by_a_dry_r
     assert not (tmp_path / "out").exists()
 
 
-def test_ctrl_c_is_answered_with_how_to_go_on(rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("signalled", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "stopped; the same command goes on"),
+        (SystemExit(143), 143, "stopped: what is finished is kept, and the same command goes on from here"),
+    ],
+)
+def test_ctrl_c_and_sigterm_are_answered_with_how_to_go_on(
+    signalled: BaseException,
+    code: int,
+    said: str,
+    rooms: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def stopped(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise signalled
 
     monkeypatch.setattr(ablate_command, "run_all", stopped)
-    told = listing(write_grid(tmp_path), rooms, tmp_path / "out", code=1)
-    assert "stopped: what is finished is kept, and the same command goes on from here" in told
+    with pytest.raises(SystemExit) as ended:
+        main(list(map(str, command_line(write_grid(tmp_path), rooms, tmp_path / "out")[3:])))
+    assert ended.value.code == code
+    assert [line for line in capsys.readouterr().err.splitlines() if "stopped" in line] == [said]
 
 
 @pytest.mark.slow

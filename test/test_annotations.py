@@ -24,7 +24,7 @@ from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.source import SourceFrame
-from lcr_seg_ros.training.datasets.annotation_files import detect_format
+from lcr_seg_ros.training.datasets.annotation_formats import detect_format
 from lcr_seg_ros.training.datasets.annotations import ImportRules, import_annotations
 from lcr_seg_ros.training.datasets.run_lengths import brush_mask, coco_mask
 
@@ -204,6 +204,55 @@ def test_coco_boxes_without_an_outline_are_filled_and_what_has_neither_is_told(
     assert np.array_equal(labels_of(data) == NYU40["floor"], box(0, 0, 40, 40) & ~stand)
     assert np.array_equal(labels_of(data, "000002") == NYU40["floor"], box(5, 5, 8, 7))
     assert "1 of kind bbox" in caplog.text
+
+
+def test_a_folder_of_coco_is_read_as_cvat_and_others_lay_it_out(data: Path) -> None:
+    """CVAT's "COCO 1.0", unpacked, has a file for each subset in annotations/."""
+    outline = [[0, 0, 63, 0, 63, 47, 0, 47]]
+    regions = [{"image_id": k, "category_id": 7, "segmentation": outline, "area": 3000} for k in (1, 2)]
+    for layout in ("cvat/annotations", "plain"):
+        folder = data.parent / layout
+        folder.mkdir(parents=True)
+        for subset, region in zip(("train", "val"), regions, strict=True):
+            file = coco_file(folder / f"instances_{subset}.json", [region])
+            content = json.loads(file.read_text())
+            content["images"] = [image for image in content["images"] if image["id"] == region["image_id"]]
+            file.write_text(json.dumps(content))
+        assert import_annotations(data, data.parent / layout.split("/")[0]).frames == ["000001", "000002"]
+        assert (labels_of(data, "000002") == NYU40["floor"]).mean() > 0.9
+
+
+def test_labelme_without_sizes_has_those_of_the_images(data: Path) -> None:
+    file = write_labelme(data / "rgb" / "000001.json", rectangle("wall", 0, 0, 64, 20))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"imageWidth": None, "imageHeight": None}))
+    import_annotations(data, data / "rgb")
+    assert np.array_equal(labels_of(data) == NYU40["wall"], box(0, 0, 64, 20))
+    file.rename(data / "rgb" / "elsewhere.json")
+    with pytest.raises(SourceError, match=r"elsewhere\.json: image 'x\.png' is NonexNone px"):
+        import_annotations(data, data / "rgb")
+
+
+def test_exports_of_cvat_and_label_studio_that_are_not_read_are_named_with_the_one_to_choose(data: Path) -> None:
+    folder = data.parent / "cvat"
+    folder.mkdir()
+    (folder / "annotations.xml").write_text("<annotations><version>1.1</version></annotations>")
+    for source in (folder, folder / "annotations.xml"):
+        with pytest.raises(SourceError, match=r"annotations\.xml is XML, as CVAT's own .* 'COCO 1\.0' or as 'Segm"):
+            import_annotations(data, source)
+    minimal = data.parent / "min.json"
+    minimal.write_text(json.dumps([{"image": "000001.png", "id": 1, "label": [], "annotator": 1, "lead_time": 2.5}]))
+    with pytest.raises(SourceError, match=r"is Label Studio's JSON-MIN, .*: export as JSON"):
+        import_annotations(data, minimal)
+
+
+def test_a_mistyped_name_of_map_or_ignore_is_told(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_labelme(data / "rgb" / "000001.json", rectangle("wall", 0, 0, 64, 20), rectangle("Floor", 0, 20, 64, 30))
+    rules = ImportRules(renamed={"wal": "door", "wall": "wall"}, ignored=("floor", "night lamp"))
+    import_annotations(data, data / "rgb", rules=rules)
+    assert [record.getMessage() for record in caplog.records] == [
+        "--map wal: the export has no such name; is 'wall' meant?",
+        "--ignore 'night lamp': the export has no such name; the export has Floor, wall",
+    ]
 
 
 def labelstudio_task(file: str, *results: dict[str, Any]) -> dict[str, Any]:

@@ -413,8 +413,15 @@ def test_classes_that_are_scored_but_never_learnt_are_warned_of(folder: Path) ->
 
 
 def test_without_intrinsics_the_assumption_is_said_and_broken_ones_are_an_error(folder: Path) -> None:
-    (folder / "intrinsics.yaml").write_text("fx: 60")
-    assert codes(check_folder(folder, LABELS)) == {"intrinsics"}
+    for content, said in (
+        ("{fx: 60, cx: 1, cy: 1, width: 64}", "has no fy and no height: it needs fx, fy, cx"),
+        ("{fx: 60, fy: wide, cx: 1, cy: 1, width: 64, height: 48}", "needs numbers for fx, fy, .*'wide'"),
+        ("60", "needs entries fx, fy, .* got 60"),
+    ):
+        (folder / "intrinsics.yaml").write_text(content)
+        report = check_folder(folder, LABELS)
+        assert codes(report) == {"intrinsics"}
+        assert re.search(said, finding(report, "intrinsics").text)
     (folder / "intrinsics.yaml").unlink()
     assert codes(check_folder(folder, LABELS), "warning") == {"no_intrinsics"}
 
@@ -450,6 +457,15 @@ def test_the_command_prints_a_table_and_a_verdict_and_exits_with_1_on_errors(fol
     assert set(written) == {
         *("verdict", "frames", "label_set", "splits", "findings", "classes", "void_share", "depth"),
     }
+
+
+def test_a_folder_that_nobody_labelled_is_told_so_in_place_of_a_table_of_zeros(folder: Path) -> None:
+    shutil.rmtree(folder / "label40")
+    lines = CliRunner().invoke(command, [str(folder)]).output.splitlines()
+    assert lines[0] == f"{FRAMES} frames, no pixel annotated with a class of nyu40"
+    assert not [line for line in lines if "0.00 %" in line]
+    assert "    do: label the images and bring that in with `prepare annotations`, to train and to evaluate" in lines
+    assert lines[-1].endswith(": 1 error, 0 warnings: mend the errors before training")
 
 
 def test_the_front_door_knows_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

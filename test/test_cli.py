@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -13,11 +15,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from command_line import run
+from model_under_test import model_under_test
+from shared_data import ROOT, keep_picture, shared_data
 from test_folder import frames
 from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.benchmark import command
-from lcr_seg_ros.cli import COMMANDS
+from lcr_seg_ros.cli import COMMANDS, stopped_line
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 
@@ -52,6 +56,29 @@ def test_predict_writes_the_segmenters_labels_one_image_a_frame(dataset: Path, m
         written = cv2.imread(str(tmp_path / "out" / "labels" / f"{item.name}.png"), cv2.IMREAD_UNCHANGED)
         assert np.array_equal(written, segmenter.segment(item.frame).labels)
         assert (tmp_path / "out" / "sheets" / f"{item.name}.jpg").is_file()
+
+
+def test_pictures_of_a_model_with_other_classes_leave_the_annotation_out_and_say_so(
+    dataset: Path, tmp_path: Path
+) -> None:
+    model = make_tiny_bundle(tmp_path / "nyu4.lcrseg", labels="nyu4")
+    said = run("predict", "--data", dataset, "--model", model, "--out", tmp_path / "out", "--sheets", "--limit", "1")
+    (line,) = [line for line in said.stderr.splitlines() if "annotation" in line]
+    assert line.endswith("data is annotated with label set nyu40, the model's is nyu4")
+    (picture,) = (tmp_path / "out" / "sheets").iterdir()
+    height, width = next(iter(DatasetFolder(dataset))).frame.rgb.shape[:2]
+    assert height < 300 and cv2.imread(str(picture)).shape[1] == 4 * width  # RGB, HHA, labels, overlay
+
+
+@pytest.mark.slow
+def test_a_sheet_of_a_real_frame_shows_it_with_labels_and_their_legend(tmp_path: Path) -> None:
+    given = ["--data", shared_data("kitchen"), "--intrinsics", "585,585,320,240", "--model", model_under_test()]
+    run("predict", *given, "--limit", "1", "--out", tmp_path, "--sheets")
+    (path,) = (tmp_path / "sheets").iterdir()
+    keep_picture(path, "kitchen_sheet.jpg")
+    picture = cv2.imread(str(path))
+    assert picture.shape[1] == 4 * 400 and 330 < picture.shape[0] < 500
+    assert picture[26:326].std() > 20 and 0 < (picture[326:] < 128).any(2).mean() < 0.5
 
 
 def test_evaluate_prints_and_writes_the_four_scores(dataset: Path, model: Path, tmp_path: Path) -> None:
@@ -173,6 +200,55 @@ def test_a_package_that_does_not_fit_another_is_told_in_one_line(tmp_path: Path)
     assert line.startswith(
         "error: `predict` needs a Python module that cannot be loaded: Numba needs NumPy 1.21 or less."
     )
+
+
+def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path) -> None:
+    arguments = ["prepare", "rooms", "--out", tmp_path / "rooms", "--rooms", 99, "--frames", 1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lcr_seg_ros", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "rooms" / "rgb").is_dir() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.strip()) == (130, "stopped")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("train --data mine", "stopped; the same command goes on"),
+        ("prepare nyudv2 --download --out nyudv2", "stopped; the same command goes on"),
+        ("prepare rooms --out rooms", "stopped"),
+        ("train --data mine --no-resume", "stopped"),
+        ("predict --data train", "stopped"),
+    ],
+)
+def test_after_ctrl_c_it_is_said_whether_the_same_command_goes_on(typed: str, said: str) -> None:
+    assert stopped_line(typed.split()) == said
+
+
+def test_of_libraries_warnings_are_shown_and_of_ours_what_they_do_too() -> None:
+    code = """
+import logging
+from lcr_seg_ros.cli import main
+try:
+    main(["--version"])
+except SystemExit:
+    for name in ("matplotlib.font_manager", "lcr_seg_ros.training.data"):
+        logging.getLogger(name).info("%s does", name)
+        logging.getLogger(name).warning("%s warns", name)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT).stderr
+    assert said.splitlines() == [
+        "WARNING matplotlib.font_manager warns",
+        "INFO lcr_seg_ros.training.data does",
+        "WARNING lcr_seg_ros.training.data warns",
+    ]
 
 
 def test_a_mistyped_option_is_wrong_usage() -> None:

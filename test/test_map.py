@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_under_test import model_under_test
 from scipy.spatial.transform import Rotation
-from shared_data import ROOT
+from shared_data import ROOT, keep_picture, shared_data
 from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.errors import FrameError, SourceError
 from lcr_seg_ros.frame import CameraIntrinsics, level_pose
 from lcr_seg_ros.labels import UNLABELLED, LabelSet
 from lcr_seg_ros.map_command import command
-from lcr_seg_ros.mapping import DepthOdometry, MapError, MapSettings, VoxelMap, Voxels
+from lcr_seg_ros.mapping import DepthOdometry, MapError, MapSettings, VoxelMap, Voxels, pictures
 from lcr_seg_ros.mapping.odometry import agreement
 from lcr_seg_ros.mapping.pictures import View, draw_voxels, map_picture
 from lcr_seg_ros.mapping.ply import PLY_VERTEX, write_ply
@@ -407,11 +407,26 @@ class TestPictures:
         picture = draw_voxels(cubes, np.array([[200, 0, 0], [0, 200, 0]], np.uint8), view, 101, 101)
         assert picture[50, 50].argmax() == 1
 
-    def test_a_map_is_shown_with_a_legend_and_an_empty_one_says_so(self):
+    def test_a_map_is_shown_with_a_legend(self):
         picture = map_picture(self.cubes((0.5, 0.5, 0.5), (1.5, 0.5, 0.5)), NYU40, [np.eye(4)])
         assert picture.shape[1] == 1280 and picture.dtype == np.uint8
         shades = {tuple(np.rint(NYU40.palette[WALL] * k).astype(int).tolist()) for k in (0.5, 0.66, 0.76, 0.8, 0.9, 1)}
         assert any((picture == shade).all(2).any() for shade in shades)
+
+    def test_the_way_of_the_camera_is_dark_stands_in_the_legend_and_lies_within_the_views(self):
+        """The camera began three metres beside all that it saw."""
+        way = [pose_of(np.array([x, -3.0, 0.5]), np.array([0, 0, 0, 1.0])) for x in (-3.0, 0.5, 1.0)]
+        picture = map_picture(self.cubes((0.5, 0.5, 0.5), (1.5, 0.5, 0.5)), NYU40, way)
+        plain = map_picture(self.cubes((0.5, 0.5, 0.5), (1.5, 0.5, 0.5)), NYU40, [])
+        assert (plain == pictures._WAY).all(2).sum() == 0
+        for left in (0, pictures.PANEL_WIDTH):  # from above, and from a corner
+            panel = picture[26 : 26 + pictures.PANEL_HEIGHT, left : left + pictures.PANEL_WIDTH]
+            dot = cv2.erode((panel == pictures._WAY).all(2).astype(np.uint8), np.ones((5, 5)))
+            assert dot.any(), "where it began is within the view"
+        legend = picture[2 * (26 + pictures.PANEL_HEIGHT) :]
+        assert (legend == pictures._WAY).all(2).any()
+
+    def test_an_empty_map_says_so(self):
         assert map_picture(a_map().voxels(), NYU40, []).shape == (506, 640, 3)
 
 
@@ -475,6 +490,29 @@ class TestCommand:
         run(*given, "--out", tmp_path / "stopped")
         whole = (tmp_path / "straight" / "map.ply").read_bytes()
         assert part != whole == (tmp_path / "stopped" / "map.ply").read_bytes()
+
+    @needs_odometry
+    @pytest.mark.slow
+    def test_real_frames_of_a_kinect_become_a_map_with_floor_and_furniture_whose_camera_moved_by_centimetres(
+        self, tmp_path
+    ):
+        """12 frames of a kitchen, 0.4 s of a camera that is held by hand."""
+        data, out = shared_data("kitchen"), tmp_path / "out"
+        run(
+            "--data", data, "--intrinsics", "585,585,320,240", "--limit", 12, "--min-views", 1, "--out", out,
+            "--model", model_under_test(), "--json", out / "figures.json",
+        )  # fmt: skip
+        keep_picture(out / "map.png", "kitchen_map.png")
+        figures = json.loads((out / "figures.json").read_text())
+        assert (figures["frames"], figures["frames_lost"]) == (12, 0)
+        assert 0.005 < figures["way_m"] < 0.2
+        assert figures["classes"]["floor"] > 200
+        assert sum(figures["classes"].get(name, 0) for name in ("cabinet", "table", "chair", "counter")) > 1000
+
+    def test_the_dataset_itself_is_not_written_into(self, folder, tiny):
+        with pytest.raises(SourceError, match=r"--out .*room is what is read: choose another folder"):
+            run("--data", folder, "--poses", folder / "poses.txt", "--model", tiny, "--out", folder)
+        assert not (folder / "map.ply").exists()
 
     @needs_odometry
     def test_odometry_goes_on_where_it_was(self, folder, tiny, tmp_path):

@@ -273,6 +273,14 @@ def test_a_signal_ends_it_in_order(tmp_path, folder, environment, signal_number)
     assert len(read_index(tmp_path / "i")[1]) >= 3
 
 
+def test_ctrl_c_before_anything_is_published_ends_it_with_130(environment):
+    with play(environment, "room", "--frames", 40) as process:
+        assert process.wait_for_line("rendered 10/40", 60), process.last_lines()
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(30) == 130, process.last_lines()
+    assert process.lines[-1] == "stopped"
+
+
 def test_nobody_listening_is_an_error_that_says_so(folder, environment):
     with play(environment, folder, "--wait-for-subscriber", "--wait-timeout", 0.5) as process:
         assert process.wait(20) == 1

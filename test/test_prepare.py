@@ -694,6 +694,24 @@ def test_a_folder_of_ours_keeps_its_void_its_label_set_and_names_with_dots(tmp_p
     assert check_folder(tmp_path / "out", labels).errors == []
 
 
+@pytest.mark.parametrize("labelled", [0, 1])
+def test_a_folder_of_ours_may_be_labelled_in_part_or_not_at_all(tmp_path: Path, labelled: int) -> None:
+    own_folder(tmp_path / "theirs")
+    files = sorted((tmp_path / "theirs" / "label40").iterdir())
+    for file in files[labelled:]:
+        file.unlink()
+    import_folder(tmp_path / "theirs", "folder", tmp_path / "out", ImportSettings(depth_unit_mm=10))
+    items = list(DatasetFolder(tmp_path / "out"))
+    assert len(items) == len(files) and sum(item.labels is not None for item in items) == labelled
+
+
+def test_lines_to_paste_survive_a_folder_with_a_space(tmp_path: Path) -> None:
+    own_folder(tmp_path / "theirs")
+    said = run("prepare", "import", "--layout", "folder", "--from", tmp_path / "theirs", "--out", tmp_path / "my room")
+    (line,) = [line for line in said.stdout.splitlines() if line.startswith("next: ")]
+    assert shlex.split(line)[1:] == ["python", "-m", "lcr_seg_ros", "check-data", str(tmp_path / "my room")]
+
+
 def test_an_import_goes_on_and_takes_up_what_changed(tmp_path: Path) -> None:
     rgbx_folder(tmp_path / "theirs")
     import_folder(tmp_path / "theirs", "rgb_hha_label", tmp_path / "out")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lcr_seg_ros.errors import SourceError
-from lcr_seg_ros.labels import UNLABELLED, LabelSet
-from lcr_seg_ros.render import colorize, legend, overlay, sheet, write_image
+from lcr_seg_ros.labels import UNLABELLED, LabelClass, LabelSet
+from lcr_seg_ros.render import class_legend, colorize, legend, overlay, sheet, write_image
 
 NYU40 = LabelSet.load("nyu40")
 RGB = np.full((60, 80, 3), 100, np.uint8)
@@ -44,6 +44,29 @@ def test_a_legend_shows_the_colour_of_each_class_that_occurs_and_of_no_other() -
     assert colors[1] in picture
     assert colors[5] in picture
     assert colors[2] not in picture
+
+
+def test_the_legend_of_a_sheet_has_the_classes_of_labels_and_of_the_annotation() -> None:
+    colors = {c.id: list(c.color) for c in NYU40.classes}
+    for truth, listed in ((None, False), (labels_of(7, 1), True)):
+        picture = sheet(RGB, None, labels_of(1, 5), NYU40, truth)[26 + 60 :].reshape(-1, 3).tolist()
+        assert colors[1] in picture and colors[5] in picture
+        assert (colors[7] in picture) == listed
+
+
+def long_names(*names: str) -> LabelSet:
+    return LabelSet("long", tuple(LabelClass(k, name, (200, 30 * k, 0)) for k, name in enumerate(names, 1)))
+
+
+@pytest.mark.parametrize("name", ["x", "otherstructure", "a refrigerator or freezer, open or closed"])
+def test_the_columns_of_a_legend_are_as_wide_as_the_longest_name(name: str) -> None:
+    classes = long_names(name, "b")
+    for picture in (legend(labels_of(1, 2), classes, 1000), class_legend(classes.classes)):
+        of_second = np.flatnonzero((picture == (200, 60, 0)).all(2).any(0))[0]
+        inked = np.flatnonzero((picture[:, : of_second - 1] < 200).any((0, 2)))
+        assert of_second >= 190 and inked.max() < of_second - 4, "the first name ends before the second column"
+        alone = class_legend(long_names(name).classes, columns=1)  # no other name cuts this one
+        assert inked.max() >= np.flatnonzero((alone[..., 0] < 200).any(0)).max() - 20
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ pytest.importorskip("lightning", reason="training needs the extra: pip install '
 import lightning as L
 import torch
 from click.testing import CliRunner
-from forked_commands import run_command, start_command
+from forked_commands import ended, run_command, start_command
 from lightning.pytorch.callbacks import Callback
 from training_run import DEEPLY
 
@@ -142,6 +144,21 @@ def test_a_run_that_was_stopped_goes_on_to_its_end_and_never_under_another_recip
 
     record = train(rooms, out, "optimizer.epochs=6").training
     assert (record["epochs_run"], record["steps_run"]) == (6, 12)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_training_with_130_and_tells_that_the_same_command_goes_on(rooms: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = start_command(words(rooms, tmp_path / "run", "optimizer.epochs=500"), log)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "last.ckpt").is_file() and process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    done = ended(process, log, 60)
+    assert done.returncode == 130, done.output
+    assert done.output.splitlines()[-1] == "stopped; the same command goes on"
+    assert "Aborted" not in done.output and "INFO" not in done.output
 
 
 def test_a_disk_that_is_full_is_named_by_the_file_that_could_not_be_written_and_no_draft_stays(

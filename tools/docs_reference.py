@@ -182,7 +182,7 @@ def commands_page() -> str:
         "| 0 | done |",
         "| 1 | something that you can fix: one line on stderr, `error: ...`, says what and how |",
         "| 2 | wrong usage: an option or a command that does not exist, a value out of range |",
-        "| 130 | `demo` was interrupted |",
+        "| 130 | stopped by Ctrl-C before it was done; a last line says whether the same command goes on |",
         "",
         'Completion of commands and options: `eval "$(lcr_seg_ros --completion bash)"` in `~/.bashrc`, the same with '
         "`zsh` in `~/.zshrc`, and `lcr_seg_ros --completion fish > ~/.config/fish/completions/lcr_seg_ros.fish`.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -126,7 +127,7 @@ def _run(grid: Grid, runs: list[PlannedRun], settings: RunSettings) -> dict[str,
     results = {run.digest: done for run in runs if (done := read_result(run, settings)) is not None}
     failures: dict[str, str] = {}
     folders = ", ".join(f"{name} = {path.name}" for name, path in sorted(settings.data.items()))
-    how = [f"command: `lcr_seg_ros {' '.join(sys.argv[1:])}`", f"data: {folders}; split {grid.val} scored"]
+    how = [f"command: `lcr_seg_ros {shlex.join(sys.argv[1:])}`", f"data: {folders}; split {grid.val} scored"]
     open_runs = {run.digest: run for run in runs if run.digest not in results}
     with tqdm(
         total=len(results) + len(open_runs), initial=len(results), desc=grid.name, unit="run", disable=None
@@ -220,7 +221,8 @@ def _elsewhere(option: str) -> str:
 
 @contextmanager
 def _stop_gracefully() -> Iterator[None]:
-    """Make SIGTERM end the training in progress, as Ctrl-C does; after either, say that finished work is kept."""
+    """Make SIGTERM end the training in progress, as Ctrl-C does, and say then that finished work is kept. After Ctrl-C,
+    the front door says so."""
 
     def leave(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)
@@ -228,7 +230,7 @@ def _stop_gracefully() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except SystemExit:
         click.echo("stopped: what is finished is kept, and the same command goes on from here", err=True)
         raise
     finally:

@@ -61,13 +61,18 @@ def _named_label_set(data: Path, labels: str | None) -> LabelSet | None:
 def _table(report: FolderReport) -> str:
     rows = report.frequencies()
     most = max((row["share"] for row in rows), default=0) or 1
-    lines = [f"{report.frames} frames; classes of {report.labels.name}, share of the annotated pixels:"]
+    frames = _counted(report.frames, "frame")
+    if not any(row["pixels"] for row in rows):
+        lines, rows = [f"{frames}, no pixel annotated with a class of {report.labels.name}"], []
+    else:
+        lines = [f"{frames}; classes of {report.labels.name}, share of the annotated pixels:"]
     for row in rows:
         bar = "#" * round(_BAR_WIDTH * row["share"] / most)
         lines.append(
             f"  {row['id']:>3} {row['name']:<16} {100 * row['share']:6.2f} %  {row['frames']:>6} frames  {bar}".rstrip()
         )
-    lines.append(f"  {report.labels.void:>3} {'(void)':<16} {100 * report.void_share:6.2f} % of all pixels")
+    if rows:
+        lines.append(f"  {report.labels.void:>3} {'(void)':<16} {100 * report.void_share:6.2f} % of all pixels")
     if report.depth:
         d = report.depth
         lines.append(
@@ -91,9 +96,13 @@ def _shown(finding: Finding) -> str:
 
 
 def _verdict(report: FolderReport) -> str:
-    errors, warnings = len(report.errors), len(report.warnings)
-    if errors:
-        return f"{report.path}: {errors} errors, {warnings} warnings: mend the errors before training"
-    if warnings:
-        return f"{report.path}: no errors, {warnings} warnings: can be trained on"
+    errors, warnings = _counted(len(report.errors), "error"), _counted(len(report.warnings), "warning")
+    if report.errors:
+        return f"{report.path}: {errors}, {warnings}: mend the errors before training"
+    if report.warnings:
+        return f"{report.path}: no errors, {warnings}: can be trained on"
     return f"{report.path}: no faults found"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -231,7 +232,7 @@ def import_(
     found = import_folder(source, layout, out, settings, start_over)
     lists = ", ".join(f"{name} {len(members)}" for name, members in found.lists.items())
     click.echo(f"{out}: {len(found.frames)} frames" + (f"; {lists}" if lists else ""))
-    click.echo(f"next: python -m lcr_seg_ros check-data {out}")
+    click.echo(f"next: python -m lcr_seg_ros check-data {shlex.quote(str(out))}")
 
 
 @command.command(
@@ -264,7 +265,8 @@ def relabel(data: Path, data_labels: str | None, labels: str, out: Path) -> None
         refuse_other_classes(data, source, "leave out --data-labels")
     target, table = load_grouping(labels, source)
     count = relabel_folder(data, out, target, table)
-    click.echo(f"{count} frames in {out}, {len(target)} classes: train with labels={out / 'labels.yaml'}")
+    labels_file = shlex.quote(str(out / "labels.yaml"))
+    click.echo(f"{count} frames in {out}, {len(target)} classes: train with labels={labels_file}")
 
 
 @command.command(
@@ -330,7 +332,7 @@ def annotations_(
         click.echo(f"{len(done.unknown)} images of the export are not in {data}, first {done.unknown[0]!r}")
     lists = f"; fit {done.fit}, val {done.val}" if val_share else ""
     click.echo(f"{len(done.frames)} frames labelled with {done.labels.name}{lists}")
-    click.echo(f"next: python -m lcr_seg_ros check-data {data}")
+    click.echo(f"next: python -m lcr_seg_ros check-data {shlex.quote(str(data))}")
 
 
 def _refuse_frames_of_others(out: Path, mine: set[str]) -> None:

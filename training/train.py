@@ -367,13 +367,18 @@ def _validation_loader(
 
 @contextmanager
 def _explained(recipe: Recipe) -> Iterator[None]:
-    """Turn an out-of-memory error into advice.
+    """Turn an out-of-memory error into advice, and let Ctrl-C be Ctrl-C.
 
     Raises:
         TrainingError: memory does not suffice; says what to change.
+        KeyboardInterrupt: the user stopped the training.
     """
     try:
         yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes it the exit code of an error
+            raise KeyboardInterrupt from ended
+        raise
     except (MemoryError, RuntimeError) as error:
         text = str(error)
         on_cpu = "not enough memory" in text or "allocate memory" in text  # on a CPU, a plain RuntimeError

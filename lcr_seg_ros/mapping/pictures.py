@@ -23,6 +23,9 @@ SMOOTHING = 2
 """Pictures are drawn larger by this factor, and then scaled down."""
 
 _PAPER, _INK = 255, (40, 40, 40)
+_WAY = (20, 20, 20)
+"""Colour of the camera's way: darker than that of any class."""
+_NO_WAY = np.zeros((0, 3))
 _NEAR_M = 0.05
 _CEILING_MARGIN_M = 0.1
 
@@ -106,7 +109,8 @@ def draw_voxels(
 def map_picture(voxels: Voxels, labels: LabelSet, trajectory: Sequence[FloatArray], title: str = "") -> Image:
     """One picture: the map from above, from a corner, and from the camera's first pose, with a legend of its classes.
 
-    Everything above the camera's path, ceilings in particular, is left out of the first two views.
+    In the first two views, the camera's way is a dark line with a dot where it began, and everything above it, ceilings
+    in particular, is left out.
 
     Args:
         voxels: of a map whose z points up.
@@ -143,7 +147,7 @@ def map_picture(voxels: Voxels, labels: LabelSet, trajectory: Sequence[FloatArra
         _draw_way(picture, view, way)
         _draw_metre(picture, view)
 
-    above = _from_above(below.centers)
+    above = _from_above(below.centers, way)
     panels = [panel(f"from above {title}".strip(), above, below, below_colors, mark_way_and_metre)]
     corner = _from_a_corner(below.centers, way)
     panels.append(panel("from a corner", corner, below, below_colors, mark_way))
@@ -158,7 +162,8 @@ def map_picture(voxels: Voxels, labels: LabelSet, trajectory: Sequence[FloatArra
         panels.append(np.full_like(panels[0], _PAPER))
     rows = [np.concatenate(panels[k : k + 2], axis=1) for k in range(0, len(panels), 2)]
     picture = np.concatenate(rows, axis=0)
-    return np.concatenate([picture, legend(voxels.labels, labels, picture.shape[1])], axis=0)
+    lines = [("camera", _WAY)] if len(way) else []
+    return np.concatenate([picture, legend(voxels.labels, labels, picture.shape[1], lines=lines)], axis=0)
 
 
 def small_png(picture: Image) -> bytes:
@@ -167,8 +172,8 @@ def small_png(picture: Image) -> bytes:
     return data.tobytes()  # type: ignore[no-any-return]
 
 
-def _from_above(centers: npt.NDArray[np.float32]) -> View:
-    low, high = _extent(centers)
+def _from_above(centers: npt.NDArray[np.float32], way: FloatArray) -> View:
+    low, high = _extent(centers, way)
     middle, span = (low + high) / 2, np.maximum(high - low, 0.5)
     focal = 0.92 * min(PANEL_WIDTH / span[0], PANEL_HEIGHT / span[1])
     return View.looking_at([*middle[:2], high[2] + 10.0], middle, focal, parallel=True)
@@ -176,13 +181,14 @@ def _from_above(centers: npt.NDArray[np.float32]) -> View:
 
 def _from_a_corner(centers: npt.NDArray[np.float32], way: FloatArray) -> View:
     """From the side where the camera was: on that side, no wall that it saw is in the way."""
-    low, high = _extent(centers)
-    middle, span = (low + high) / 2, np.maximum(high - low, 0.5)
+    (low, high), (lowest, highest) = _extent(centers), _extent(centers, way)
+    middle = (low + high) / 2
     away = (way.mean(0) - middle)[:2] if len(way) else np.array([1.0, -1.0])
     direction = np.arctan2(away[1], away[0]) if np.linalg.norm(away) > 0.1 else -np.pi / 4
-    distance = 1.15 * float(np.linalg.norm(span))
+    distance = 1.15 * float(np.linalg.norm(np.maximum(highest - lowest, 0.5)))  # behind the camera's way, too
     eye = middle + distance * np.array([np.cos(direction + 0.35), np.sin(direction + 0.35), 0.75])
     box = np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
+    box = np.concatenate([box, way])
     first = View.looking_at(eye, middle, 1.0)
     seen = first.project(box, 1, 1)
     center = (seen[:, :2].min(0) + seen[:, :2].max(0)) / 2
@@ -198,11 +204,11 @@ def _behind(pose: FloatArray) -> View:
     return View(moved, 0.75 * PANEL_WIDTH)
 
 
-def _extent(centers: npt.NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:
-    """Corners (3,) of a box that leaves out half a per cent at each end of each axis, so that outliers do not shrink
-    the picture of the map."""
-    low, high = np.percentile(centers, [0.5, 99.5], axis=0).astype(np.float64)
-    return low, high
+def _extent(centers: npt.NDArray[np.float32], way: FloatArray = _NO_WAY) -> tuple[FloatArray, FloatArray]:
+    """Corners (3,) of a box around the camera's way and the map, of which it leaves out half a per cent at each end of
+    each axis, so that outliers do not shrink the picture of the map."""
+    ends = np.concatenate([np.percentile(centers, [0.5, 99.5], axis=0).astype(np.float64), way])
+    return ends.min(0), ends.max(0)
 
 
 def _draw_way(picture: Image, view: View, way: FloatArray) -> None:
@@ -212,8 +218,8 @@ def _draw_way(picture: Image, view: View, way: FloatArray) -> None:
     points = np.rint(seen[seen[:, 2] > _NEAR_M][:, :2]).astype(np.int32)
     if len(points):
         cv2.polylines(picture, [points.reshape(-1, 1, 2)], False, (255, 255, 255), 4, cv2.LINE_AA)
-        cv2.polylines(picture, [points.reshape(-1, 1, 2)], False, (220, 30, 30), 2, cv2.LINE_AA)
-        cv2.circle(picture, points[0].tolist(), 5, (220, 30, 30), -1, cv2.LINE_AA)
+        cv2.polylines(picture, [points.reshape(-1, 1, 2)], False, _WAY, 2, cv2.LINE_AA)
+        cv2.circle(picture, points[0].tolist(), 5, _WAY, -1, cv2.LINE_AA)
 
 
 def _draw_metre(picture: Image, view: View) -> None:

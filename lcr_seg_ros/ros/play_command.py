@@ -183,6 +183,8 @@ def _play(
         with spinning(player):
             verb = "rendered" if name == "room" else "read"
             reel = Reel(source, player.encode, options["memory"] << 20, stop, _progress(verb, len(source)))
+            if stop.is_set():  # before anything was published
+                raise click.Abort
             if not reel.in_memory:
                 _say(f"{len(source)} frames do not fit into {options['memory']} MiB: reading while playing")
             if options["wait_for_subscriber"]:

@@ -7,6 +7,7 @@ python -m lcr_seg_ros record recording.mcap --out mine --every 15
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 import time
 from collections.abc import Collection, Mapping
@@ -109,7 +110,7 @@ def command(context: click.Context, source: Path | None, out: Path, count: int, 
             passed_over = _record_live(ros_arguments, folder, pace, count, options, stop)
     click.echo(f"{folder.count - before} new frames, {folder.count} in {out}{passed_over}")
     if folder.count:
-        then = f"python -m lcr_seg_ros prepare annotations --data {out} --from FILE"
+        then = f"python -m lcr_seg_ros prepare annotations --data {shlex.quote(str(out))} --from FILE"
         click.echo(f"next: label {out / 'rgb'}, then {then}")
 
 

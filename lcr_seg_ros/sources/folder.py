@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -163,16 +164,19 @@ class DatasetFolder:
                 _tell_of_assumed_camera(self.path)
             return None
         values = read_yaml(file, SourceError)
+        needed = ("fx", "fy", "cx", "cy", "width", "height")
+        if not isinstance(values, dict):
+            raise SourceError(f"{file} needs entries {', '.join(needed)}, as in fx: 525.0; got {values!r:.60}")
+        if missing := [key for key in needed if key not in values]:
+            raise SourceError(f"{file} has no {' and no '.join(missing)}: it needs {', '.join(needed)}")
         try:
             return CameraIntrinsics(
                 **{k: float(values[k]) for k in ("fx", "fy", "cx", "cy")},  # type: ignore[arg-type]
                 width=int(values["width"]),
                 height=int(values["height"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise SourceError(
-                f"{file} needs fx, fy, cx, cy, width and height: {type(error).__name__} {error}"
-            ) from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise SourceError(f"{file} needs numbers for {', '.join(needed)}: {error}") from error
 
     def _read_rgb(self, name: str) -> npt.NDArray[np.uint8]:
         return read_rgb(self._images[name], turns_photos(self.path))
@@ -187,7 +191,7 @@ class DatasetFolder:
         depth = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         if depth is None:
             lacks = f"{file} cannot be read" if file.is_file() else f"there is no {file} for the image {name}"
-            raise SourceError(f"{lacks}: `check-data {self.path}` lists all that is wrong")
+            raise SourceError(f"{lacks}: `check-data {shlex.quote(str(self.path))}` lists all that is wrong")
         if depth.dtype != np.uint16:
             raise SourceError(f"{file} must be a 16-bit PNG in millimetres, got {depth.dtype} {depth.shape}")
         return depth_to_metres(depth)

@@ -1,9 +1,10 @@
 """Reads the exports of labelling tools into one form: named regions of an image.
 
-``labelme``: one JSON file per image (polygon, rectangle, circle, mask). ``coco``: one JSON file (polygons, RLE as text
-or counts, else bounding boxes). ``labelstudio``: the JSON export (polygons, rectangles, ellipses, brush). ``masks``: a
-folder of PNG images of class ids or class colours, with CVAT's ``labelmap.txt`` ("Segmentation mask 1.1"), with
-labelme2voc's ``class_names.txt``, or in the label set's colours.
+``labelme``: one JSON file per image (polygon, rectangle, circle, mask). ``coco``: JSON files, or a folder of them such
+as CVAT's "COCO 1.0" with ``annotations/*.json`` (polygons, RLE as text or counts, else bounding boxes).
+``labelstudio``: the JSON export (polygons, rectangles, ellipses, brush). ``masks``: a folder of PNG images of class ids
+or class colours, with CVAT's ``labelmap.txt`` ("Segmentation mask 1.1"), with labelme2voc's ``class_names.txt``, or in
+the label set's colours.
 
 Coordinates are in pixels from the top left corner of the image, not from the centre of its first pixel, as in these
 tools. Sizes are checked before memory is allocated.
@@ -17,9 +18,8 @@ import json
 import logging
 import math
 import re
-import zipfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from lcr_seg_ros.frame import MAX_SIDE_PX
 from lcr_seg_ros.training.datasets.run_lengths import brush_mask, coco_mask
 
 Mask = npt.NDArray[np.bool_]
+SizeOf = Callable[[str], tuple[int, int] | None]
 
 log = logging.getLogger(__name__)
 
@@ -84,39 +85,22 @@ class AnnotatedImage:
     regions: list[Region] = field(default_factory=list)
 
 
-def detect_format(source: Path) -> str:
-    """Which of :data:`FORMATS` a file or folder is.
-
-    Raises:
-        SourceError: it is none of them.
-    """
-    if source.is_dir():
-        if any(source.glob("*.json")):
-            return "labelme"
-        if _mask_files(source):
-            return "masks"
-        raise SourceError(f"{source} holds neither .json files (labelme) nor .png masks: give another --from")
-    if zipfile.is_zipfile(source):
-        raise SourceError(f"{source} is a zip archive: unpack it, and give what is in it to --from")
-    content = _json(source)
-    if isinstance(content, dict) and "shapes" in content:
-        return "labelme"
-    if isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
-        return "coco"
-    if isinstance(content, list) and content and isinstance(content[0], dict) and "annotations" in content[0]:
-        return "labelstudio"
-    raise SourceError(f"{source} is not the JSON of labelme, COCO or Label Studio: export as one of them")
-
-
-def read_annotations(source: Path, file_format: str) -> list[AnnotatedImage]:
+def read_annotations(source: Path, file_format: str, size_of: SizeOf = lambda name: None) -> list[AnnotatedImage]:
     """All images of an export, with their regions. For the format ``masks``, see :func:`mask_files` instead.
+
+    Args:
+        source: file or folder.
+        file_format: one of :data:`FORMATS`.
+        size_of: tells width and height of an image by its file name without suffix, or None; asked where the export
+            does not say them.
 
     Raises:
         SourceError: the export has another format, is damaged, or has absurd sizes.
     """
-    readers = {"labelme": _labelme, "coco": _coco, "labelstudio": _labelstudio}
     try:
-        return readers[file_format](source)
+        if file_format == "labelme":
+            return _labelme(source, size_of)
+        return {"coco": _coco, "labelstudio": _labelstudio}[file_format](source)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         if isinstance(error, SourceError):
             raise
@@ -132,7 +116,7 @@ def mask_files(source: Path) -> dict[str, Path]:
     """
     if not source.is_dir():
         raise SourceError(f"no folder {source}: masks come as a folder of PNG images")
-    files = _mask_files(source)
+    files = find_masks(source)
     if not files:
         raise SourceError(f"{source} holds no PNG images, nor does {source / 'SegmentationClass'}")
     return files
@@ -178,7 +162,8 @@ def _voc_color(number: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _mask_files(source: Path) -> dict[str, Path]:
+def find_masks(source: Path) -> dict[str, Path]:
+    """The PNG images of a ``masks`` export, by file name without suffix; empty if there are none."""
     for name in ("SegmentationClass", "SegmentationClassPNG"):  # CVAT: with a folder per subset in it
         if (source / name).is_dir():
             return _by_stem((source / name).rglob("*.png"))
@@ -199,17 +184,20 @@ def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
     return files
 
 
-def _labelme(source: Path) -> list[AnnotatedImage]:
+def _labelme(source: Path, size_of: SizeOf) -> list[AnnotatedImage]:
     paths = sorted(source.glob("*.json")) if source.is_dir() else [source]
     if not paths:
         raise SourceError(f"{source} holds no .json files of labelme")
     images = []
     flat: Counter[str] = Counter()
     for path in paths:
-        content = _json(path)
+        content = read_json(path)
         if not isinstance(content, dict) or "shapes" not in content:
             raise SourceError(f"{path} has no 'shapes', so it is not labelme's")
-        image = _image(content.get("imagePath") or path.stem, content["imageWidth"], content["imageHeight"], path)
+        width, height = content["imageWidth"], content["imageHeight"]
+        if width is None or height is None:
+            width, height = size_of(path.stem) or (width, height)
+        image = _image(content.get("imagePath") or path.stem, width, height, path)
         image.file = path.with_suffix(".png").name  # named like its image; imagePath may be a copy's
         for shape in content["shapes"]:
             region = _labelme_region(shape, path)
@@ -240,7 +228,17 @@ def _labelme_region(shape: dict[str, Any], path: Path) -> Region | None:
 
 
 def _coco(source: Path) -> list[AnnotatedImage]:
-    content = _json(source)
+    if not source.is_dir():
+        return _coco_file(source)
+    # CVAT writes a file for each subset, beside images/; other tools put the file beside the images.
+    paths = sorted(source.glob("*.json")) or sorted(source.glob("annotations/*.json"))
+    if not paths:
+        raise SourceError(f"{source} holds no .json files of COCO, nor does {source / 'annotations'}")
+    return [image for path in paths for image in _coco_file(path)]
+
+
+def _coco_file(source: Path) -> list[AnnotatedImage]:
+    content = read_json(source)
     names = {c["id"]: str(c["name"]) for c in content["categories"]}
     images = {i["id"]: _image(i["file_name"], i["width"], i["height"], source) for i in content["images"]}
     flat: Counter[str] = Counter()
@@ -283,7 +281,7 @@ def _tell_what_is_left_out(kinds: Counter[str]) -> None:
 def _labelstudio(source: Path) -> list[AnnotatedImage]:
     images = []
     left_out: Counter[str] = Counter()
-    for task in _json(source):
+    for task in read_json(source):
         done = [a for a in task["annotations"] if not a.get("was_cancelled")]
         results = [r for r in done[-1]["result"] if "original_width" in r] if done else []  # the newest one
         if not results:
@@ -378,7 +376,12 @@ def _rectangle(x0: float, y0: float, x1: float, y1: float) -> npt.NDArray[np.flo
     return np.array(list(corners), np.float64) + 0.5
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        SourceError: it is too large, cannot be read, or is not JSON.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import colorsys
+import logging
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,14 +24,16 @@ from lcr_seg_ros.labels import LABELS_FILE, LabelClass, LabelSet, folder_label_s
 from lcr_seg_ros.sources.folder import LABEL_FOLDER, RGB_FOLDER, read_rgb, turns_photos, write_png
 from lcr_seg_ros.training.datasets.annotation_files import (
     AnnotatedImage,
-    detect_format,
     mask_files,
     read_annotations,
     read_colormap,
 )
+from lcr_seg_ros.training.datasets.annotation_formats import detect_format
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.datasets.image_files import is_palette_png
 from lcr_seg_ros.training.datasets.names import plain_name
+
+log = logging.getLogger(__name__)
 
 NEW = "new"
 VOID_NAMES = ("background", "_background_", "__ignore__", "void", "unlabeled", "unlabelled")
@@ -108,7 +112,11 @@ def import_annotations(
     if file_format == "masks":
         done = _import_masks(data, source, images, rules)
     else:
-        done = _import_regions(data, read_annotations(source, file_format), images, rules)
+
+        def size_of(name: str) -> tuple[int, int] | None:
+            return _size(data, images[name]) if name in images else None
+
+        done = _import_regions(data, read_annotations(source, file_format, size_of), images, rules)
     if rules.labels is not None and (done.labels.name != "nyu40" or (data / LABELS_FILE).is_file()):
         write_label_set(data, done.labels)
     if rules.val_share > 0:
@@ -192,6 +200,7 @@ def _classes(data: Path, names: Counter[str], rules: ImportRules) -> tuple[Label
     Raises:
         SourceError: names have no class; lists them, with similar classes.
     """
+    _tell_of_names_that_never_occur(names, rules)
     before = folder_label_set(data)
     chosen = None if rules.labels == NEW else _chosen_labels(rules.labels, before)
     # Tools have names for unlabelled pixels. These become void, unless they are renamed or the label set has the class.
@@ -214,10 +223,21 @@ def _classes(data: Path, names: Counter[str], rules: ImportRules) -> tuple[Label
             shown.append(f"{name!r} ({names[name]} regions" + (f"; {near[0]}?)" if near else ")"))
         raise SourceError(
             f"label set {labels.name!r} has no class for {', '.join(shown)}"
-            f"{' and others' if len(lacking) > 10 else ''}: rename with --map {lacking[0]}=CLASS, leave out with "
-            f"--ignore {lacking[0]}, or make a label set of the names that occur with --labels {NEW}"
+            f"{' and others' if len(lacking) > 10 else ''}: rename with --map {shlex.quote(lacking[0])}=CLASS, leave "
+            f"out with --ignore {shlex.quote(lacking[0])}, or make a label set of the names that occur with "
+            f"--labels {NEW}"
         )
     return labels, {name: by_name[plain_name(wanted[name])] if name in wanted else labels.void for name in names}
+
+
+def _tell_of_names_that_never_occur(names: Collection[str], rules: ImportRules) -> None:
+    plain = {plain_name(name) for name in names}
+    unused = [("--map", name) for name in rules.renamed if name not in names]
+    unused += [("--ignore", name) for name in rules.ignored if plain_name(name) not in plain]
+    for option, name in unused:
+        near = get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"is {near[0]!r} meant?" if near else f"the export has {', '.join(sorted(names)[:10]) or 'no names'}"
+        log.warning("%s %s: the export has no such name; %s", option, shlex.quote(name), hint)
 
 
 def _chosen_labels(labels: str | None, own: LabelSet | None) -> LabelSet:
@@ -285,8 +305,14 @@ def _path_in_address(file: str) -> str:
     return local[0] if local else unquote(address.path)
 
 
-def _refuse_other_size(data: Path, path: Path, width: int, height: int) -> None:
+def _size(data: Path, path: Path) -> tuple[int, int]:
+    """Width and height of a folder's image, as it is read."""
     rows, columns = read_rgb(path, turns_photos(data)).shape[:2]
+    return columns, rows
+
+
+def _refuse_other_size(data: Path, path: Path, width: int, height: int) -> None:
+    columns, rows = _size(data, path)
     if (columns, rows) != (width, height):
         raise SourceError(
             f"{path} is {columns}x{rows}, but was {width}x{height} when it was labelled: label the images as they are"

@@ -50,12 +50,13 @@ def check_partners(path: Path, images: Mapping[str, Path], listed: set[str], rep
         listed: names of frames in any list: an image in none may be unlabelled.
         report: gets the findings.
     """
-    for folder, needed_for in ((LABEL_FOLDER, "train and evaluate"), (DEPTH_FOLDER, "HHA")):
+    for folder, remedy in (
+        (LABEL_FOLDER, "label the images and bring that in with `prepare annotations`, to train and to evaluate"),
+        (DEPTH_FOLDER, f"put depth images there, {DEPTH_FOLDER}/NAME.png, or use a model of colour alone"),
+    ):
         if not (path / folder).is_dir():
             severity: Severity = "error" if folder == LABEL_FOLDER else "warning"
-            report.findings.append(
-                Finding(severity, f"no_{folder}", f"there is no {folder}/", f"{needed_for} read {folder}/NAME.png")
-            )
+            report.findings.append(Finding(severity, f"no_{folder}", f"there is no {folder}/", remedy))
             continue
         there = {p.stem for p in (path / folder).glob("*.png") if not p.name.startswith(".")}
         missing, alone = sorted(set(images) - there), sorted(there - set(images))

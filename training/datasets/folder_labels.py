@@ -5,6 +5,7 @@ A dataset folder names it in ``labels.yaml``. Ids alone do not show it: 1 is a w
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def refuse_other_classes(data: Path, labels: LabelSet, remedy: str) -> None:
             other = f"is {names[c.id]!r}" if c.id in names else "is no class"
             raise SourceError(
                 f"{data} has classes of its own: {c.id} is {c.name!r} in its {LABELS_FILE} and {other} in label set "
-                f"{labels.name}: {remedy.format(file=data / LABELS_FILE)}"
+                f"{labels.name}: {remedy.format(file=shlex.quote(str(data / LABELS_FILE)))}"
             )
 
 
@@ -72,7 +73,8 @@ def refuse_other_size(item: SourceFrame, data: Path) -> None:
         (height, width), (rows, columns) = item.frame.rgb.shape[:2], item.labels.shape
         raise SourceError(
             f"frame {item.name}: the label image is {columns}x{rows} pixels ({data / LABEL_FOLDER / item.name}.png), "
-            f"the colour image {width}x{height}: give labels of the image's size; `check-data {data}` lists all such"
+            f"the colour image {width}x{height}: give labels of the image's size; "
+            f"`check-data {shlex.quote(str(data))}` lists all such"
         )
 
 

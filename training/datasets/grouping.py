@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def relabel_folder(data: Path, out: Path, labels: LabelSet, table: npt.NDArray[n
         file = data / LABEL_FOLDER / f"{name}.png"
         image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         if image is None or image.ndim != 2 or image.dtype != np.uint8:
-            raise SourceError(f"{file} is no 8-bit image of class ids: run check-data {data}")
+            raise SourceError(f"{file} is no 8-bit image of class ids: run check-data {shlex.quote(str(data))}")
         write_png(out / LABEL_FOLDER / f"{name}.png", table[image])
     others = [p for f in (RGB_FOLDER, DEPTH_FOLDER, HHA_FOLDER) if (data / f).is_dir() for p in (data / f).iterdir()]
     for path in (*others, *data.glob("*.txt"), *data.glob(INTRINSICS_FILE)):

@@ -13,7 +13,7 @@
 
     train/rgb/0003.png  train/depth/0003.png  train/labels_40/0003.png   test/...   train.txt  test.txt: lines like 0003
 
-``folder``: our own (:mod:`lcr_seg_ros.sources.folder`), to correct what ``check-data`` found.
+``folder``: our own (:mod:`lcr_seg_ros.sources.folder`), to correct what ``check-data`` found; labels may be missing.
 """
 
 from __future__ import annotations
@@ -57,11 +57,14 @@ _VOID_255 = 255
 
 @dataclass(frozen=True)
 class ForeignFrame:
-    """A frame in another project's folder: our name for it, and its files; None for files that do not exist."""
+    """A frame in another project's folder: our name for it, and its files; None for files that do not exist.
+
+    Labels may be missing in the layout ``folder`` alone, whose frames need not be labelled yet.
+    """
 
     name: str
     rgb: Path
-    labels: Path
+    labels: Path | None
     depth: Path | None = None
     hha: Path | None = None
 
@@ -171,14 +174,15 @@ def _import_frame(frame: ForeignFrame, folder: PreparedFolder, settings: ImportS
     content = {path: _read(path) for path in frame.paths}
     digest = hashlib.sha256(b"".join(hashlib.sha256(c).digest() for c in content.values())).hexdigest()
     rgb_file = f"{RGB_FOLDER}/{frame.name}{frame.rgb.suffix.lower()}"
-    labels_file = f"{LABEL_FOLDER}/{frame.name}.png"
+    labels_file = f"{LABEL_FOLDER}/{frame.name}.png" if frame.labels else ""
     depth_file = f"{DEPTH_FOLDER}/{frame.name}.png" if frame.depth else ""
     hha_file = f"{HHA_FOLDER}/{frame.name}.png" if frame.hha else ""
     if folder.has(frame.name, {rgb_file, labels_file, depth_file, hha_file} - {""}, digest):
         return
     _decoded(frame.rgb, content[frame.rgb], cv2.IMREAD_COLOR)  # refuses an unreadable image
     files = {rgb_file: content[frame.rgb]}
-    files[labels_file] = _png(_labels(frame.labels, content[frame.labels], settings.shifted, may_have_255))
+    if frame.labels is not None:
+        files[labels_file] = _png(_labels(frame.labels, content[frame.labels], settings.shifted, may_have_255))
     depth = None
     if frame.depth is not None:
         depth = _depth_mm(frame.depth, content[frame.depth], settings.depth_unit_mm)
@@ -341,7 +345,7 @@ def _folder(source: Path) -> ForeignFolder:
         ForeignFrame(
             path.stem,
             path,
-            _needed(source / LABEL_FOLDER / f"{path.stem}.png"),
+            _optional(source / LABEL_FOLDER / f"{path.stem}.png"),
             _optional(source / DEPTH_FOLDER / f"{path.stem}.png"),
             _optional(source / HHA_FOLDER / f"{path.stem}.png"),
         )
