@@ -134,6 +134,19 @@ def test_given_the_namespace_alone_the_viewer_shows_what_the_node_hears(peer: Pe
     node.destroy_node()
 
 
+def test_of_a_node_with_several_cameras_each_is_found_below_its_name(peer: Peer) -> None:
+    for camera in ("front", "rear"):
+        peer.create_publisher(Image, f"{camera}/segmentation/mask", RELIABLE)
+        for topic in (REALSENSE.rgb, REALSENSE.depth):
+            peer.create_subscription(Image, f"{camera}/{topic}", lambda message: None, BEST_EFFORT)
+    node = Node("viewer", context=peer.context, cli_args=list(IN_REALSENSES_NAMESPACE))
+    rear = ViewedCamera(node, "rear")
+    wanted = f"{REALSENSE.namespace}/rear/{REALSENSE.rgb}"
+    assert peer.send_until(lambda: rear.sight() is None and rear.topic("rgb") == wanted, lambda: None, 15.0)
+    assert rear.topic("depth") == f"{REALSENSE.namespace}/rear/{REALSENSE.depth}"
+    node.destroy_node()
+
+
 def test_what_is_remapped_stays_so(peer: Peer) -> None:
     remapped = ("-r", "rgb/image_rect_color:=/mine", "-r", "rgb/camera_info:=/my_info")
     node = Node("viewer", context=peer.context, cli_args=[*IN_REALSENSES_NAMESPACE, *remapped])
