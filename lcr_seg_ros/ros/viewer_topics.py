@@ -202,7 +202,7 @@ class ViewedCamera:
         for message in subscription.take():
             self._has_info = True
             try:
-                self._intrinsics = camera_info_to_intrinsics(message, self.rgb_topic)
+                self._intrinsics = camera_info_to_intrinsics(message, self.topic("rgb"))
             except FrameError as error:
                 self._intrinsics = None
                 self._warn(str(error))
