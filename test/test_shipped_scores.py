@@ -75,13 +75,16 @@ def test_an_int8_model_is_made_of_the_float_one_and_loses_at_most_half_a_point(n
         assert scores["float"]["mean_iou"] - scores["int8"]["mean_iou"] <= 0.005
 
 
-def test_the_segnet_beside_the_package_was_trained_with_the_constraint_on_all_frames_and_claims_no_score() -> None:
+def test_the_segnet_beside_the_package_saw_all_frames_and_has_the_scores_of_its_trial() -> None:
     bundle = ModelBundle.load(MODELS / "segnet.lcrseg")
     assert (bundle.architecture["name"], bundle.input.modality) == ("segnet", "rgb")
     assert (bundle.input.height, bundle.input.width) == (200, 264)
     assert bundle.training["recipe"]["loss"]["constraint"]["learnable"]
     assert {split: facts["frames"] for split, facts in bundle.training["data"]["splits"].items()} == {"train": 795}
-    assert not bundle.scores, "no frame is left to score it on"
+    trial, before = bundle.training["trial"], bundle.training["before"]
+    assert trial["went_on_from_it"] and bundle.scores["val"]["frames"] == 414
+    for record in (trial, before):  # val.txt was in neither
+        assert {split: facts["frames"] for split, facts in record["data"]["splits"].items()} == {"fit": 381}
     assert "Silberman" in bundle.notice and "Simonyan" in bundle.notice
 
 
