@@ -1,18 +1,20 @@
 """What a shell offers, after Tab, for the values of options: names that ship with the package, and those in folders.
 
-Each function is for click's ``shell_complete``. It reads names of files, and imports nothing that takes time.
+Each function ``complete_...`` is for click's ``shell_complete``: it reads names of files, and imports nothing slow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from lcr_seg_ros.resources import CONFIG, MODELS
 
+Command = TypeVar("Command", bound=Callable[..., object])
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 BACKENDS = ("auto", "openvino", "onnxruntime", "torch")
@@ -67,3 +69,18 @@ def _names_or_files(names: Iterable[str], incomplete: str) -> list[CompletionIte
 
 def _plain(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def runtime_options(command: Command) -> Command:
+    """The options ``--backend`` and ``--device`` of a click command that runs a model."""
+    device = click.option(
+        "--device", shell_complete=complete_devices, default="auto", show_default=True, help="auto, cpu or cuda"
+    )
+    backend = click.option(
+        "--backend",
+        shell_complete=complete_backends,
+        default="auto",
+        show_default=True,
+        help="auto, openvino, onnxruntime or torch",
+    )
+    return backend(device(command))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from lcr_seg_ros.bundle import find_model
-from lcr_seg_ros.completion import complete_backends, complete_devices, complete_models, complete_splits
+from lcr_seg_ros.completion import complete_models, complete_splits, runtime_options
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.frame import CameraIntrinsics, level_pose
@@ -95,14 +95,7 @@ Examples:
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="show this class only; repeatable")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="go on with what is in --out")
 @json_option("the figures")
-@click.option(
-    "--backend",
-    shell_complete=complete_backends,
-    default="auto",
-    show_default=True,
-    help="auto, openvino, onnxruntime or torch",
-)
-@click.option("--device", shell_complete=complete_devices, default="auto", show_default=True, help="auto, cpu or cuda")
+@runtime_options
 def command(
     model: str,
     data: Path | None,

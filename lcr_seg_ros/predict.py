@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
-from lcr_seg_ros.completion import complete_backends, complete_devices, complete_models, complete_splits
+from lcr_seg_ros.completion import complete_models, complete_splits, runtime_options
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.labels import LabelSet, folder_label_set
 from lcr_seg_ros.render import sheet, write_image
@@ -61,14 +61,7 @@ A recording is shown by rerun. It listens on this machine only with --bind, and 
 @click.option("--video", type=click.Path(dir_okay=False, path_type=Path), help="also those as FILE.mp4, .webm or .avi")
 @click.option("--fps", default=30.0, show_default=True, type=click.FloatRange(0.1, 240), help="of the video")
 @click.option("--rrd", type=click.Path(dir_okay=False, path_type=Path), help="also record for rerun: FILE.rrd")
-@click.option(
-    "--backend",
-    shell_complete=complete_backends,
-    default="auto",
-    show_default=True,
-    help="auto, openvino, onnxruntime or torch",
-)
-@click.option("--device", shell_complete=complete_devices, default="auto", show_default=True, help="auto, cpu or cuda")
+@runtime_options
 def command(
     model: str,
     data: Path,

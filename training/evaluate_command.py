@@ -8,13 +8,7 @@ from typing import Any
 
 import click
 
-from lcr_seg_ros.completion import (
-    complete_backends,
-    complete_devices,
-    complete_labels,
-    complete_models,
-    complete_splits,
-)
+from lcr_seg_ros.completion import complete_labels, complete_models, complete_splits, runtime_options
 from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.files import make_folder
 from lcr_seg_ros.json_output import JsonOutput, json_option
@@ -84,14 +78,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="folder for tables, charts, best and worst frames; with --boundary",
 )
-@click.option(
-    "--backend",
-    shell_complete=complete_backends,
-    default="auto",
-    show_default=True,
-    help="auto, openvino, onnxruntime or torch",
-)
-@click.option("--device", shell_complete=complete_devices, default="auto", show_default=True, help="auto, cpu or cuda")
+@runtime_options
 def command(
     model: str,
     data: Path,
