@@ -188,6 +188,11 @@ def main(arguments: list[str] | None = None, command_name: str | None = None) ->
             raise abort.__cause__ from None
         click.echo(stopped_line(arguments), err=True)
         sys.exit(INTERRUPTED)
+    except SystemError as error:
+        if not _interrupted(error):
+            raise
+        click.echo(stopped_line(arguments), err=True)
+        sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -203,6 +208,13 @@ def main(arguments: list[str] | None = None, command_name: str | None = None) ->
         else:
             raise
         sys.exit(1)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether an error comes from Ctrl-C: compiled code that it interrupts reports an error of its own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def stopped_line(arguments: Sequence[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -41,6 +43,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             files[item.path] += costs[id(item)]
     items.sort(key=lambda item: (-files[item.path], str(item.path) if files else "", costs[id(item)]))
+
+
+@pytest.fixture(autouse=True)
+def package_logger() -> Iterator[None]:
+    """Gives the package's logger back as it was: a command that a test runs in its own process sets it up."""
+    logger = logging.getLogger("lcr_seg_ros")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    level, logger.propagate, logger.handlers = before
+    logger.setLevel(level)
 
 
 # Fixtures for files whose tests share one node; a file may override them.

@@ -21,7 +21,7 @@ from test_folder import frames
 from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.benchmark import command
-from lcr_seg_ros.cli import COMMANDS, stopped_line
+from lcr_seg_ros.cli import COMMANDS, group, main, stopped_line
 from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 
@@ -216,6 +216,18 @@ def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said.strip()) == (130, "stopped")
+
+
+def test_ctrl_c_within_compiled_code_is_ctrl_c_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer_of_compiled_code(*_: object, **__: object) -> None:
+        raise SystemError("CPUDispatcher returned a result with an exception set") from KeyboardInterrupt()
+
+    monkeypatch.setattr(group, "main", answer_of_compiled_code)
+    with pytest.raises(SystemExit) as ended:
+        main(["predict"])
+    assert (ended.value.code, capsys.readouterr().err) == (130, "stopped\n")
 
 
 @pytest.mark.parametrize(

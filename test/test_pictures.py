@@ -90,12 +90,12 @@ class TestVideo:
         assert not (tmp_path / "sheets").exists()
 
     @pytest.mark.parametrize("annotated", ["nyu4", None])
-    def test_annotations_have_the_colours_of_the_folders_label_set_not_of_the_models(self, tmp_path, annotated):
+    def test_annotations_have_the_colours_of_their_label_set(self, tmp_path, annotated):
         """Wall is 1 of 40, and 1 of 4 is floor; a folder without a label set is of the 40."""
         write_folder([replace(frames(1)[0], labels=np.full((60, 80), 1, np.uint8))], tmp_path / "data")
         if annotated:
             write_label_set(tmp_path / "data", LabelSet.load(annotated))
-        model = make_tiny_bundle(tmp_path / "tiny.lcrseg", labels="nyu40" if annotated else "nyu4")
+        model = make_tiny_bundle(tmp_path / "tiny.lcrseg", labels=annotated or "nyu40")
         arguments = ["--data", tmp_path / "data", "--model", model, "--out", tmp_path, "--sheets"]
         answer = CliRunner().invoke(predict, [str(a) for a in arguments], catch_exceptions=False)
         assert answer.exit_code == 0, answer.output

@@ -251,7 +251,7 @@ def test_frames_without_labels_or_depth_say_so(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"frame b of .*training needs label40/b\.png"):
         folder_examples(DatasetFolder(tmp_path / "partly"), tmp_path, None)
     write_folder(partly[:1], tmp_path / "flat")
-    with pytest.raises(SourceError, match=r"train with input\.modality rgb"):
+    with pytest.raises(SourceError, match=r"add depth/, or train on colour alone: with input\.modality=rgb"):
         folder_examples(DatasetFolder(tmp_path / "flat"), tmp_path, HhaSettings())
 
 
