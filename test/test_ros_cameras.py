@@ -18,17 +18,19 @@ from node_under_test import START_S, active_node, node_here
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_peer import Peer, camera_info, depth_image, peer_in_domain
 from sensor_msgs.msg import Image
-from shared_data import ROOT
+from shared_data import ROOT, keep_picture
 
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
+from lcr_seg_ros.render import write_image
 from lcr_seg_ros.ros.camera import Job
 from lcr_seg_ros.ros.compat.message_filters import stamp_ns
 from lcr_seg_ros.ros.conversions import array_to_image
 from lcr_seg_ros.ros.engine import Engine
 from lcr_seg_ros.ros.gravity_sources import GravityReading
 from lcr_seg_ros.ros.processes import ChildProcess, free_domain_id, isolated_ros_environment
+from lcr_seg_ros.ros.status_picture import _BAR
 from lcr_seg_ros.ros.synchronizer import ImagePair
 from lcr_seg_ros.segmenter import MAX_BATCH, Segmenter
 
@@ -158,6 +160,16 @@ def test_the_legend_shows_the_classes_to_whoever_comes_late(peers: dict[str, Pee
     assert legends[0].encoding == "rgb8"
     colours = {tuple(c) for c in np.frombuffer(legends[0].data, np.uint8).reshape(-1, 3)}
     assert colours >= {c.color for c in ModelBundle.load("nyu40").labels.classes}
+
+
+def test_the_status_of_a_camera_is_a_picture_too(peers: dict[str, Peer], node: ChildProcess, tmp_path: Path):
+    both_get_masks(peers, node)
+    front = peers["front"]
+    pictures = front.listen(Image, "segmentation/status")
+    assert front.send_until(lambda: bool(pictures), lambda: send_view(front, "front"))
+    picture = np.frombuffer(pictures[-1].data, np.uint8).reshape(pictures[-1].height, pictures[-1].width, 3)
+    assert pictures[-1].encoding == "rgb8" and (picture == _BAR).all(2).any(), "bars of stages"
+    keep_picture(write_image(tmp_path / "status.png", picture), "status.png")
 
 
 def test_classes_that_the_filter_leaves_out_become_255(peers: dict[str, Peer], node: ChildProcess, model: Path):

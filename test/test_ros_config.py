@@ -42,7 +42,7 @@ def test_the_dds_profile_has_room_for_images():
     assert by_type["UDPv4"]["non_blocking_send"] == "false"
 
 
-def test_rviz_shows_colour_overlay_classes_with_their_legend_coloured_cloud_and_map():
+def test_rviz_shows_colour_overlay_classes_with_their_legend_status_coloured_cloud_and_map():
     displays = yaml.safe_load((CONFIG / "segment.rviz").read_text())["Visualization Manager"]["Displays"]
     shown = {display["Topic"]["Value"]: display for display in displays}
     assert shown.keys() == {
@@ -50,6 +50,7 @@ def test_rviz_shows_colour_overlay_classes_with_their_legend_coloured_cloud_and_
         "segmentation/overlay",
         "segmentation/color",  # not the mask, whose ids RViz draws nearly black
         "segmentation/legend",
+        "segmentation/status",
         "segmentation/points",
         "segmentation/map",
     }

@@ -204,7 +204,7 @@ class Camera:
         self._input.use_depth(with_depth)
 
     def status(self, name: str, device: str, facts: dict[str, str], problem: str | None) -> DiagnosticStatus:
-        """The camera's status for /diagnostics.
+        """The camera's status for /diagnostics, which is published as a picture too.
 
         Args:
             name: full name of the node.
@@ -230,7 +230,9 @@ class Camera:
                 "registration": self._input.registration,
                 "unrectified_px": f"{self._input.unrectified_px:.1f}",
             }
-        return diagnostic_status(status_name(name, self.name), device, facts, report, problem)
+        status = diagnostic_status(status_name(name, self.name), device, facts, report, problem)
+        self._outputs.show_status(status, Header(stamp=self._site.node.get_clock().now().to_msg()))
+        return status
 
     def _registration_problem(self) -> str | None:
         """Why depth is not registered to colour, whether it is used or dropped; None if it is, or need not be."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import cv2
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import String
@@ -37,8 +38,10 @@ from lcr_seg_ros.ros.output_topics import (
     MASK,
     OVERLAY,
     POINTS,
+    STATUS,
 )
 from lcr_seg_ros.ros.parameters import keeps
+from lcr_seg_ros.ros.status_picture import status_picture
 
 if TYPE_CHECKING:
     from std_msgs.msg import Header
@@ -70,6 +73,7 @@ class SegmentationOutputs:
             form: site.create_publisher(form.message_type, form.topic, latched) for form in forms if form is not None
         }
         self._legend = site.create_publisher(Image, LEGEND, latched)
+        self._status = site.create_publisher(Image, STATUS)
 
     def use_labels(self, labels: LabelSet, with_depth: bool) -> None:
         """Adapt to a model with these labels; creates or destroys the publishers of points and HHA as needed."""
@@ -83,7 +87,7 @@ class SegmentationOutputs:
 
     def destroy(self) -> None:
         """Destroy all publishers."""
-        for publisher in (*self._publishers.values(), *self._label_infos.values(), self._legend):
+        for publisher in (*self._publishers.values(), *self._label_infos.values(), self._legend, self._status):
             self._site.destroy_publisher(publisher)
         self._publishers.clear()
 
@@ -101,6 +105,13 @@ class SegmentationOutputs:
             publisher.publish(form.build(self._labels, parameters.confidence_threshold, header))
         shown = [one for one in self._labels.classes if keeps(parameters.class_filter, one)]
         self._legend.publish(array_to_image(render.class_legend(shown), "rgb8", header))
+
+    def show_status(self, status: DiagnosticStatus, header: Header) -> None:
+        """Publish the camera's status as a picture, if anybody subscribes to it."""
+        if self._status.get_subscription_count():
+            values = {entry.key: entry.value for entry in status.values}
+            picture = status_picture(status.name, status.message, status.level == DiagnosticStatus.OK, values)
+            self._status.publish(array_to_image(picture, "rgb8", header))
 
     def publish(
         self,
