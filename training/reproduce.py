@@ -45,7 +45,9 @@ class ShippedModel(BaseModel):
     recipe: str | None = Field(None, description="name in config/recipes")
     group: str | None = Field(None, description="the model whose probabilities are summed; the groups have this name")
     teacher: str | None = Field(None, description="the model that it learns from, beside the labels")
-    final_goes_on: bool = Field(False, description="train on all frames from the trial on, not from the start")
+    final_goes_on: bool = Field(
+        False, description="train on all frames from the trial on, in one stage, not from the start"
+    )
     final: dict[str, Any] = Field({}, description="entries of the recipe for all frames")
     more: list[dict[str, Any]] = Field(
         [], description="further stages: entries with which trial and final model go on, each from what it was"
@@ -202,7 +204,8 @@ class _Paths:
 
 def _trained(model: ShippedModel, of: _Paths) -> list[Step]:
     """Steps of a trained model: train the trial and calibrate it, train on all frames, and take over the trial's
-    temperature and scores. Each training has one stage, and one more for each entry of ``more``."""
+    temperature and scores. Each training has one stage, and one more for each entry of ``more``; that on
+    all frames has one only where it goes on from the trial."""
     assert model.recipe is not None
     usual = ("--recipe", model.recipe)
     teachers = {kind: _teacher(model, of, kind) for kind in ("_fit", "")}
@@ -212,8 +215,11 @@ def _trained(model: ShippedModel, of: _Paths) -> list[Step]:
     for number, entries in enumerate(model.more, 2):
         again = (*usual, f"name={of.name}", "--finetune")
         trial, final = _entries(entries), _entries(entries | model.final_more)
-        fit.append(of.train(f"_fit_{number}", *again, fit[-1].makes, "--fit", FIT, "--val", VAL, *trial))
-        all_frames.append(of.train(f"_all_{number}", *again, all_frames[-1].makes, "--fit", ALL, "--val", "", *final))
+        on_fit = ("--fit", FIT, "--val", VAL, *teachers["_fit"], *trial)
+        fit.append(of.train(f"_fit_{number}", *again, fit[-1].makes, *on_fit))
+        if not model.final_goes_on:
+            on_all = ("--fit", ALL, "--val", "", *teachers[""], *final)
+            all_frames.append(of.train(f"_all_{number}", *again, all_frames[-1].makes, *on_all))
     return [
         *fit,
         of.export(of.bundle("_fit"), fit[-1].makes, "--calibrate", "--data", of.data, "--val", VAL),
