@@ -190,6 +190,30 @@ def test_the_loss_stays_float32_inside_autocast() -> None:
     assert value.item() == pytest.approx(ContextualRegularization()(maps.bfloat16().float(), image.float()).item())
 
 
+def test_what_the_kernels_learn_through_w_is_exact_although_it_is_a_sum_of_many_terms() -> None:
+    image, maps = random_case(8, n=12, h=120, w=160)
+    exact, single = ContextualRegularization().double(), ContextualRegularization()
+    exact(maps, image).backward()
+    single(maps.float(), image.float()).backward()
+    assert exact.kernels.grad is not None and single.kernels.grad is not None
+    error = (single.kernels.grad - exact.kernels.grad).abs().max() / exact.kernels.grad.abs().max()
+    assert error < 2e-6
+
+
+def test_w_is_single_precision_inside_autocast_whoever_asks_for_it() -> None:
+    image, _ = random_case(9, h=40, w=40)
+    module = ContextualRegularization()
+    alone = module.diagnostics(image.float())["mean_w"]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert module.diagnostics(image.float())["mean_w"] == alone
+
+
+def test_w_passes_gradients_to_features_that_are_the_guide() -> None:
+    image = random_case(10)[0][:, :2].requires_grad_()
+    module = ContextualRegularization().double()
+    assert torch.autograd.gradcheck(module.contextual_weights, (image,))
+
+
 def test_fixed_kernels_receive_no_gradient() -> None:
     image, maps = random_case(6)
     module = ContextualRegularization(learnable=False).double()

@@ -76,9 +76,17 @@ def test_a_recipe_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 def test_one_key_switches_the_constraint() -> None:
     assert Recipe.load("nyu40", {"loss.constraint": False}) == Recipe.load("nyu40", {"loss.constraint": None})
     assert Recipe.load("nyu40", {"loss.constraint": True}) == Recipe.load("nyu40")
-    off_and_on = Recipe.load("nyu40", {"loss.constraint": False, "loss.constraint.weight": 7})
-    assert off_and_on.loss.constraint is not None
-    assert off_and_on.loss.constraint.weight == 7
+    assert Recipe.load("nyu40", {"loss.constraint.weight": 7, "loss.constraint": False}).loss.constraint is None
+    assert Recipe.load("nyu40", {"loss.constraint.weight": 7, "loss.constraint": True}) == Recipe.load(
+        "nyu40", {"loss.constraint.weight": 7}
+    )
+
+
+@pytest.mark.parametrize("off", [False, None])
+def test_an_entry_of_what_was_switched_off_is_refused(off: bool | None) -> None:
+    """Else the constraint that was switched off would be on again, unnoticed."""
+    with pytest.raises(RecipeError, match=rf"loss\.constraint\.weight=7 has no meaning after loss\.constraint={off}"):
+        Recipe.load("nyu40", {"loss.constraint": off, "loss.constraint.weight": 7})
 
 
 def test_switching_the_constraint_on_keeps_what_the_base_says_of_it(tmp_path: Path) -> None:

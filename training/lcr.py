@@ -136,17 +136,10 @@ class ContextualRegularization(nn.Module):
         Returns:
             (B, 8, H - 2, W - 2) in 0..1, of the image's dtype.
         """
-        b, c, h, w = image.shape
         kernels = self.kernels.detach() if self.detach_weights else self.kernels
-        kernels = kernels.to(image.dtype)[:, None]
-        energy: Tensor | None = None
-        for first in range(0, c, CHANNELS_AT_ONCE):  # a feature map has 64 channels
-            part = image[:, first : first + CHANNELS_AT_ONCE]
-            response = F.conv2d(part.reshape(-1, 1, h, w), kernels).reshape(b, part.shape[1], -1, h - 2, w - 2)
-            of_part = response.square().sum(1)
-            energy = of_part if energy is None else energy + of_part
-        assert energy is not None
-        return torch.exp(-energy / (2 * self.sigma**2))
+        with torch.autocast(image.device.type, enabled=False):
+            weights: Tensor = _ContextualWeights.apply(image, kernels, self.sigma)
+        return weights
 
     def kernel_penalty(self) -> Tensor:
         """l_k of Eq. 9, a scalar to be added to the total loss with weight 1; without gradient if not learnable."""
@@ -184,6 +177,49 @@ class ContextualRegularization(nn.Module):
         if image is not None:
             values["mean_w"] = self.contextual_weights(image.float()).mean().item()
         return values
+
+
+class _ContextualWeights(torch.autograd.Function):
+    """W of Eq. 6 in double precision, one image at a time: what the kernels learn through W is a sum of millions of
+    terms of either sign. Kernel responses are computed again for the gradients rather than kept.
+
+    With E = sum_c r_c^2 and r_c = D * I^c: dW/dr_c = -W r_c / sigma^2.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, kernels: Tensor, sigma: float) -> Tensor:
+        b, _, h, w = image.shape
+        weights = image.new_empty(b, kernels.shape[0], h - 2, w - 2)
+        for i in range(b):
+            energy = torch.zeros(weights.shape[1:], dtype=torch.float64, device=image.device)
+            for part in _parts(image[i]):
+                energy += F.conv2d(part, kernels.double()[:, None]).square_().sum(0)
+            weights[i] = energy.mul_(-1 / (2 * sigma**2)).exp_()
+        ctx.save_for_backward(image, kernels, weights)
+        ctx.sigma = sigma
+        return weights
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        image, kernels, weights = ctx.saved_tensors
+        d = kernels.double()[:, None]
+        grad_image = torch.zeros_like(image) if ctx.needs_input_grad[0] else None
+        grad_kernels = torch.zeros_like(d) if ctx.needs_input_grad[1] else None
+        for i in range(image.shape[0]):
+            factor = grad[i].double() * weights[i] / -(ctx.sigma**2)
+            for k, part in enumerate(_parts(image[i])):
+                pulled = F.conv2d(part, d) * factor
+                if grad_kernels is not None:
+                    grad_kernels += torch.nn.grad.conv2d_weight(part, d.shape, pulled)
+                if grad_image is not None:
+                    channels = slice(k * CHANNELS_AT_ONCE, (k + 1) * CHANNELS_AT_ONCE)
+                    grad_image[i, channels] = F.conv_transpose2d(pulled, d)[:, 0]
+        return grad_image, None if grad_kernels is None else grad_kernels[:, 0].to(kernels.dtype), None
+
+
+def _parts(image: Tensor) -> list[Tensor]:
+    """A (C, H, W) guide in float64, some channels at a time, each as an image of its own: (c, 1, H, W)."""
+    return [part.double()[:, None] for part in image.split(CHANNELS_AT_ONCE)]
 
 
 def sum_by_classes(

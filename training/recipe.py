@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from difflib import get_close_matches
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -295,13 +296,22 @@ class Recipe(_Section):
             overrides: dotted names to values, e.g. ``{"optimizer.epochs": 2}``.
 
         Raises:
-            RecipeError: there is no such file, it is not YAML, entries are unknown or invalid (each is named), or
-                recipes are each other's base.
+            RecipeError: there is no such file, it is not YAML, entries are unknown or invalid (each is named), an
+                override sets an entry of a section that one before it switched off, or recipes are each other's base.
         """
         path = _find(name_or_path, CONFIG / "recipes")
         values = _read(path, ())
+        off_now: dict[str, Any] = {}
         for name, value in deepcopy(overrides or {}).items():  # values are changed below
             *sections, leaf = name.split(".")
+            for off in accumulate(sections, "{}.{}".format):
+                if off in off_now:
+                    raise RecipeError(
+                        f"{name}={value} has no meaning after {off}={off_now[off]}: leave one of them out"
+                    )
+            off_now = {k: v for k, v in off_now.items() if k != name}
+            if value is None or value is False:
+                off_now[name] = value
             place = values
             for section in sections:
                 if not isinstance(place.get(section), dict):  # missing, or an optional section that was off
