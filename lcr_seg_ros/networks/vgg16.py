@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lcr_seg_ros.networks.pretrained import ImagenetStart, Triple, WeightsError, read_state_file, require_match
+from lcr_seg_ros.networks.pretrained import (
+    ImagenetStart,
+    Triple,
+    WeightsError,
+    read_state_file,
+    require_finite,
+    require_match,
+)
 
 STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
 """(channels as a multiple of the first stage's, number of convolutions) of each stage; each is followed by a 2x2
@@ -170,7 +177,7 @@ class Vgg16Weights:
         given = {name: tuple(t.shape) for name, t in self.state.items() if name in wanted}
         unexpected = [n for n in self.state if n not in wanted and n not in _CLASSIFIER and not n.endswith("_tracked")]
         require_match(self.source, "VGG-16", wanted, given, unexpected)
-        _refuse_nan(self.source, {n: self.state[n] for n in wanted})
+        require_finite(self.source, {n: self.state[n] for n in wanted})
         with torch.no_grad():
             for name, target in targets.items():
                 value = self.state[name]
@@ -282,12 +289,6 @@ def _read_file(path: Path, convention: str) -> Vgg16Weights:
 
 def _as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.float() for name, value in state.items()}
-
-
-def _refuse_nan(source: str, state: Mapping[str, Tensor]) -> None:
-    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise WeightsError(f"{source} holds values that are not finite in {', '.join(broken[:5])}: get it again")
 
 
 def widen_first_layer(weight: Tensor, in_channels: int) -> Tensor:
