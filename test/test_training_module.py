@@ -6,6 +6,7 @@ import math
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
@@ -19,7 +20,7 @@ from lcr_seg_ros.networks.pretrained import WeightsError
 from lcr_seg_ros.training.module import SegmentationTraining, TrainingError
 from lcr_seg_ros.training.optimizers import create_schedule
 from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe, RecipeError
-from lcr_seg_ros.training.train import _explained
+from lcr_seg_ros.training.train import _explained, _to_compute_less
 
 NYU40 = LabelSet.load("nyu40")
 
@@ -127,10 +128,64 @@ def test_a_network_without_vgg_says_that_it_has_no_stages_to_freeze() -> None:
         SegmentationTraining(recipe, NYU40, torch.ones(40))
 
 
-def test_a_lack_of_memory_comes_with_what_to_change() -> None:
-    message = r"batch_size=4 optimizer.accumulate=2, .*optimizer\.precision=bf16-mixed"
-    with pytest.raises(TrainingError, match=message), _explained(Recipe.load("nyu40")):
+def test_a_lack_of_memory_in_a_step_comes_with_what_to_change() -> None:
+    recipe = Recipe.load("nyu40")
+    with pytest.raises(TrainingError, match="memory does not suffice") as refusal, _explained(_to_compute_less(recipe)):
         torch.empty(1 << 60)
+    _, _, advice = str(refusal.value).partition("Try: ")
+    assert advice.split("; ") == [
+        "optimizer.batch_size=4 optimizer.accumulate=2, which averages the same number of images in a step",
+        "loss.constraint.downsample=2",
+        "optimizer.precision=bf16-mixed",
+        "a smaller input.height and input.width, now 240x320",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "advised"),
+    [
+        (2, 1, "batch_size=1 optimizer.accumulate=2, which averages the same number of images in a step"),
+        (3, 1, "batch_size=1 optimizer.accumulate=3, which averages the same number of images in a step"),
+        (5, 1, "batch_size=2 optimizer.accumulate=2, which averages 4 images in a step instead of 5"),
+        (5, 2, "batch_size=2 optimizer.accumulate=5, which averages the same number of images in a step"),
+        (7, 1, "batch_size=3 optimizer.accumulate=2, which averages 6 images in a step instead of 7"),
+    ],
+)
+def test_a_smaller_batch_is_advised_with_the_number_of_images_that_it_averages(
+    batch_size: int, accumulate: int, advised: str
+) -> None:
+    batch = {"optimizer.batch_size": batch_size, "optimizer.accumulate": accumulate}
+    assert f"optimizer.{advised}" in _to_compute_less(Recipe.load("nyu40", batch))
+
+
+@pytest.mark.parametrize(
+    ("entries", "advised"),
+    [
+        ({"optimizer.batch_size": 1}, "loss.constraint.downsample=2"),
+        ({"loss.constraint.downsample": 3}, "loss.constraint.downsample=6"),
+        ({"loss.constraint.downsample": 12}, "loss.constraint.downsample=16"),
+        ({"loss.constraint.downsample": 16}, None),
+        ({"loss.constraint": False}, None),
+    ],
+)
+def test_the_constraint_is_advised_on_coarser_scores_where_there_is_one(
+    entries: dict[str, object], advised: str | None
+) -> None:
+    about = [advice for advice in _to_compute_less(Recipe.load("nyu40", entries)) if "downsample" in advice]
+    assert about == ([] if advised is None else [advised])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("the size of tensor a (3) must match"),
+        cv2.error("OpenCV(4.13.0) error: (-215:Assertion failed)"),
+    ],
+)
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as same, _explained(["nothing"]):
+        raise error
+    assert same.value is error
 
 
 def test_labels_between_scores_are_taken_from_every_corner_alike(monkeypatch: pytest.MonkeyPatch) -> None:
