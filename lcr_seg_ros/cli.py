@@ -22,6 +22,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.progress import bars_end_with_errors
 
 PROGRAM = "lcr_seg_ros"
 SHELLS = ("bash", "zsh", "fish")
@@ -180,8 +181,9 @@ def main(arguments: list[str] | None = None, command_name: str | None = None) ->
     logging.getLogger("lcr_seg_ros").setLevel(logging.INFO)  # of libraries, INFO is about their own workings
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        # Not click's standalone mode, where Ctrl-C ends with "Aborted!" and the exit code of an error.
-        code = group.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        with bars_end_with_errors():
+            # Not click's standalone mode, where Ctrl-C ends with "Aborted!" and the exit code of an error.
+            code = group.main(arguments, prog_name=PROGRAM, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.Abort as abort:
         if isinstance(abort.__cause__, EOFError):  # click takes it for Ctrl-D, but no command here asks anything

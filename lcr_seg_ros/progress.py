@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 Piece = TypeVar("Piece")
@@ -48,6 +48,22 @@ def each(pieces: Iterable[Piece], what: str, unit: str) -> Iterable[Piece]:
 
     bar: Iterable[Piece] = tqdm(pieces, desc=what, unit=unit, leave=False, disable=_is_off(), mininterval=REDRAW_S)
     return bar
+
+
+@contextmanager
+def bars_end_with_errors() -> Iterator[None]:
+    """If the block ends with an error or Ctrl-C, end the lines of all bars first, Lightning's among them, so that what
+    is said of the error gets a line of its own."""
+    try:
+        yield
+    except BaseException:
+        if "tqdm" in sys.modules:  # else there is no bar, and importing it would take time
+            from tqdm import tqdm
+
+            for bar in sorted(getattr(tqdm, "_instances", ()), key=lambda bar: -abs(bar.pos)):  # from below
+                with suppress(OSError, ValueError):  # the terminal is gone; the error itself is to be told
+                    bar.close()
+        raise
 
 
 def _move(bar: Any, to: float) -> None:

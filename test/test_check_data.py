@@ -65,6 +65,10 @@ def change(folder: Path, kind: str, function: Callable[[np.ndarray], np.ndarray]
         cv2.imwrite(file, function(cv2.imread(file, cv2.IMREAD_UNCHANGED)))
 
 
+def without_class_4(labels: np.ndarray) -> np.ndarray:
+    return np.where(labels == 4, 1, labels).astype(np.uint8)
+
+
 def codes(report: FolderReport, severity: str = "error") -> set[str]:
     return {f.code for f in report.findings if f.severity == severity}
 
@@ -407,7 +411,7 @@ def test_the_same_image_under_two_names_in_training_and_in_scores_is_an_error(fo
 
 
 def test_classes_that_are_scored_but_never_learnt_are_warned_of(folder: Path) -> None:
-    change(folder, "label40", lambda x: np.where(x == 4, 1, x).astype(np.uint8), frames=4)
+    change(folder, "label40", without_class_4, frames=4)
     report = check_folder(folder, LABELS)
     assert "class 4" in finding(report, "class_not_in_training").text
 
@@ -482,6 +486,29 @@ def test_a_sample_reads_few_images_but_all_lists(folder: Path) -> None:
     assert codes(report, "note") == {"sampled"}
     assert report.id_frames.max() == 3
     assert report.splits["train"] == 6
+
+
+def test_a_sample_says_nothing_of_classes_that_may_be_in_the_frames_not_read(folder: Path) -> None:
+    change(folder, "label40", without_class_4)
+    cv2.imwrite(str(folder / "label40" / "01.png"), labels_of(1))  # of fit, which a sample of four leaves out
+    cv2.imwrite(str(folder / "label40" / "05.png"), labels_of(5))  # of val, which is in it
+    assert check_folder(folder, LABELS).findings == []
+    assert [f.text for f in check_folder(folder, LABELS, limit=4).findings] == ["only 4 of 8 frames were read"]
+    assert [f.text for f in check_folder(folder, LABELS, limit=2).findings if f.code != "sampled"] == [
+        "1 classes do not occur in the frames that were read: class 4"
+    ]
+
+
+def test_what_never_occurs_is_said_to_where_all_frames_were_read(folder: Path) -> None:
+    change(folder, "label40", without_class_4)
+    for limit in (None, FRAMES):
+        assert finding(check_folder(folder, LABELS, limit), "absent_class").text == "1 classes never occur: class 4"
+
+
+def test_a_sample_without_any_class_says_that_it_is_one(folder: Path) -> None:
+    change(folder, "label40", lambda x: x * np.uint8(0))
+    text = finding(check_folder(folder, LABELS, limit=2), "no_class").text
+    assert text == "no class of label set 'five' occurs in the frames that were read"
 
 
 def test_the_real_training_frames_pass_and_their_coarse_depth_is_noticed() -> None:

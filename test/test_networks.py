@@ -355,10 +355,65 @@ def test_fc6_and_fc7_come_from_the_classifier(weights: Path) -> None:
     torch.testing.assert_close(network.head.fc6(features).flatten(1), wanted, rtol=1e-4, atol=1e-3)
 
 
-def test_without_fc6_and_fc7_the_smaller_head_is_offered(weights: Path) -> None:
+ENTRIES_OF_THE_SMALLER_HEAD = "network.arguments.head=light optimizer.learning_rate=1e-4"
+
+
+def test_without_fc6_and_fc7_the_smaller_head_is_offered_as_entries_to_paste(weights: Path) -> None:
     network = create_network("fcn32s", in_channels=3, num_classes=4, head_channels=24)
-    with pytest.raises(WeightsError, match=r'fc6 and fc7 .* are missing.*network\.arguments\.head = "light"'):
+    with pytest.raises(WeightsError, match=r"4 missing: classifier\.0\.weight, .*starts at random") as refusal:
         network.load_imagenet(weights / "convolutions.npz")
+    assert str(refusal.value).endswith(f": {ENTRIES_OF_THE_SMALLER_HEAD}")
+
+
+def test_the_smaller_head_takes_the_weights_that_it_was_offered_for(weights: Path) -> None:
+    pytest.importorskip("lightning", reason="recipes need the extra: pip install 'lcr_seg_ros[train]'")
+    from lcr_seg_ros.training.recipe import Recipe
+    from lcr_seg_ros.training.train_command import parse_setting
+
+    recipe = Recipe.load("fcn32s_paper", dict(parse_setting(entry) for entry in ENTRIES_OF_THE_SMALLER_HEAD.split()))
+    assert recipe.optimizer.learning_rate == 1e-4
+    network = create_network("fcn32s", in_channels=3, num_classes=4, **recipe.network.arguments)
+    assert network.load_imagenet(weights / "convolutions.npz").untouched == ("fc6", "fc7", "score")
+
+
+@pytest.mark.parametrize("file", ["without fc6 and fc7", "with fc6 and fc7"])
+def test_convolutions_that_do_not_fit_are_listed_beside_fc6_and_fc7(file: str, tmp_path: Path) -> None:
+    state = vgg16_state() if file == "without fc6 and fc7" else vgg16_state(classifier=(64, 24))
+    del state["features.28.weight"]
+    state["fc.weight"] = torch.zeros(2)
+    state.pop("classifier.3.bias", None)
+    torch.save(state, tmp_path / "partial.pth")
+    network = create_network("fcn32s", in_channels=3, num_classes=4, head_channels=24)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(WeightsError) as refusal:
+        network.load_imagenet(tmp_path / "partial.pth")
+    message = str(refusal.value)
+    if file == "without fc6 and fc7":
+        assert "5 missing: features.28.weight, classifier.0.weight, classifier.0.bias, classifier.3.weight" in message
+    else:
+        assert "2 missing: features.28.weight, classifier.3.bias" in message
+    assert "1 unexpected: fc.weight" in message
+    assert (ENTRIES_OF_THE_SMALLER_HEAD in message) == (file == "without fc6 and fc7")
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_vgg16_with_batch_norm_is_not_answered_with_a_head_that_could_not_take_it_either(tmp_path: Path) -> None:
+    torch.save({"features.1.weight": torch.ones(64)}, tmp_path / "bn.pth")
+    network = create_network("fcn32s", in_channels=3, num_classes=4, head_channels=24)
+    with pytest.raises(WeightsError, match=r"is a VGG-16 with batch norm, this network has none: choose torchvision$"):
+        network.load_imagenet(tmp_path / "bn.pth")
+
+
+@pytest.mark.parametrize("name", ["features.28.bias", "classifier.3.weight"])
+def test_values_that_are_not_finite_are_named_in_fc7_as_in_a_convolution(name: str, tmp_path: Path) -> None:
+    state = vgg16_state(classifier=(64, 24))
+    state[name].view(-1)[3] = torch.nan
+    torch.save(state, tmp_path / "nan.pth")
+    network = create_network("fcn32s", in_channels=3, num_classes=4, head_channels=24)
+    before = first_filters(network).clone()
+    with pytest.raises(WeightsError, match=rf"nan\.pth holds values that are not finite in {name}: get it again"):
+        network.load_imagenet(tmp_path / "nan.pth")
+    assert torch.equal(first_filters(network), before)
 
 
 def test_a_file_that_does_not_fit_lists_what_did_not_match_and_changes_nothing(weights: Path, tmp_path: Path) -> None:

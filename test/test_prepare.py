@@ -34,7 +34,7 @@ from test_folder import frames as folder_frames
 from tiny_bundle import make_tiny_bundle
 from turned_jpeg import quarter_turned
 
-from lcr_seg_ros.errors import LabelSetError, SourceError
+from lcr_seg_ros.errors import LabelSetError, LcrSegError, SourceError
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import NYUDV2_INTRINSICS, DatasetFolder, parse_intrinsics, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
@@ -157,21 +157,50 @@ def test_the_large_file_is_read_frame_by_frame(tmp_path: Path) -> None:
     assert peak < 5 * frame_bytes
 
 
-def test_hha_that_was_computed_ahead_is_what_training_looks_for(official: OfficialFiles, tmp_path: Path) -> None:
+def prepare_with_hha(files: OfficialFiles, folder: Path, *recipes: str) -> str:
+    """Prints of a `prepare nyudv2 --hha` that writes to ``folder / "out"``, and HHA to ``folder / "cache"``."""
+    arguments = ["nyudv2", *files.options, "--out", str(folder / "out"), "--hha", "--cache", str(folder / "cache")]
+    for recipe in recipes:
+        arguments += ["--recipe", recipe]
+    return CliRunner().invoke(command, arguments, catch_exceptions=False).output
+
+
+@pytest.mark.parametrize("given", [(), ("nyu40",), ("fcn32s_paper",), ("segnet_modern", "segnet_paper")])
+def test_hha_that_was_computed_ahead_is_what_training_by_these_recipes_looks_for(
+    given: tuple[str, ...], official: OfficialFiles, tmp_path: Path
+) -> None:
     pytest.importorskip("torchvision", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
     from lcr_seg_ros.training.examples import folder_examples
-    from lcr_seg_ros.training.recipe import InputRecipe
+    from lcr_seg_ros.training.recipe import Recipe
 
-    answer = CliRunner().invoke(
-        command,
-        ["nyudv2", *official.options, "--out", str(tmp_path / "out"), "--hha", "--cache", str(tmp_path / "cache")],
-        catch_exceptions=False,
-    )
-    assert "HHA of 6 frames" in answer.output
+    said = prepare_with_hha(official, tmp_path, *given)
     ahead = files_in(tmp_path / "cache")
-    assert len(ahead) == 6
-    folder_examples(DatasetFolder(tmp_path / "out"), tmp_path / "cache", InputRecipe().hha_settings)
+    assert len(ahead) == 6 * max(1, len(given))
+    for recipe in given or ("nyu40",):
+        assert re.search(rf"HHA of 6 frames in .*, for {recipe}$", said, re.MULTILINE)
+        folder_examples(DatasetFolder(tmp_path / "out"), tmp_path / "cache", Recipe.load(recipe).input.hha_settings)
     assert files_in(tmp_path / "cache") == ahead
+
+
+def test_recipes_that_compute_hha_alike_share_it(official: OfficialFiles, tmp_path: Path) -> None:
+    said = prepare_with_hha(official, tmp_path, "fcn32s_paper", "segnet_paper", "fcn32s_paper")
+    assert said.count("HHA of 6 frames") == 1
+    assert said.rstrip().endswith("for fcn32s_paper and segnet_paper")
+    assert len(files_in(tmp_path / "cache")) == 6
+
+
+def test_a_recipe_that_there_is_not_or_that_nothing_is_computed_for_is_refused_before_any_work(
+    official: OfficialFiles, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        LcrSegError, match=r"no recipe at .*segnet_papr\.yaml; give a YAML file or one of .*segnet_paper"
+    ):
+        prepare_with_hha(official, tmp_path, "nyu40", "segnet_papr")
+    arguments = ["nyudv2", *official.options, "--out", str(tmp_path / "out"), "--recipe", "segnet_paper"]
+    answer = CliRunner().invoke(command, arguments)
+    assert answer.exit_code == 2
+    assert "--recipe segnet_paper says what HHA to compute: give --hha, too, or leave it out" in answer.output
+    assert not (tmp_path / "out").exists()
 
 
 # --- Stopped runs -------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -30,10 +31,11 @@ from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.callbacks import LastCheckpoint
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
+from lcr_seg_ros.training.examples import Example, folder_examples
 from lcr_seg_ros.training.export_run import read_checkpoint
 from lcr_seg_ros.training.module import SegmentationTraining, TrainingError
 from lcr_seg_ros.training.recipe import Recipe, RecipeError, RoomsRecipe
-from lcr_seg_ros.training.train import Machine, _tell_of_unused_rooms
+from lcr_seg_ros.training.train import Machine, _tell_of_unused_rooms, _to_hold_less
 from lcr_seg_ros.training.train import train as run_training
 from lcr_seg_ros.training.train_command import LOCK, command
 from lcr_seg_ros.weights import state_dict_from_onnx
@@ -334,6 +336,43 @@ def test_frames_are_loaded_without_processes_where_the_machine_says_so_for_valid
     run = {"cache": tmp_path, "machine": machine, "callbacks": [seen], "validate_every": 1}
     run_training(recipe, tmp_path / "data", "many", "many", tmp_path / "run", **run)  # type: ignore[arg-type]
     assert seen.workers == (0, 0)
+
+
+@pytest.mark.parametrize("split", ["fit", "val"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 225. KiB for an array"),
+        cv2.error("OpenCV(4.13.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 230400 bytes\n"),
+    ],
+)
+def test_a_lack_of_memory_for_all_frames_comes_with_what_to_change(
+    error: Exception, split: str, rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = DatasetFolder(rooms, split).names
+
+    def examples(folder: DatasetFolder, *values: object, **more: object) -> list[Example]:
+        if folder.names == wanted:
+            raise error
+        return folder_examples(folder, *values, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("lcr_seg_ros.training.train.folder_examples", examples)
+    worn = {"input.modality": "rgb_hha", "augmentation.worn_depth": 0.4}
+    with pytest.raises(TrainingError, match="memory does not suffice") as refusal:
+        run_training(Recipe.load("nyu40", TINY | worn), rooms, "fit", "val", tmp_path / "run", cache=tmp_path / "cache")
+    assert f"({str(error).strip()})" in str(refusal.value)
+    _, _, advice = str(refusal.value).partition("Try: ")
+    assert advice.split("; ") == [
+        f"fewer frames in {split}.txt",
+        "a dataset folder of smaller images: all are held at the size of their files",
+        "augmentation.worn_depth=0, for which depth need not be held",
+    ]
+
+
+def test_a_lack_of_memory_for_rendered_rooms_and_several_processes_is_answered_with_fewer_of_both() -> None:
+    advice = _to_hold_less(Recipe.load("nyu40"), "fit", Machine(devices=2))
+    assert "rooms.rooms=30 instead of 60" in advice
+    assert "fewer --devices than 2: each holds all frames" in advice
 
 
 def test_label_images_of_another_label_set_are_refused(rooms: Path, tmp_path: Path) -> None:

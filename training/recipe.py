@@ -17,6 +17,9 @@ from lcr_seg_ros.networks import NETWORKS
 from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.yaml_files import read_yaml
 
+HIGHEST_DOWNSAMPLE = 16
+"""Of ``loss.constraint.downsample``, in pixels."""
+
 
 class RecipeError(LcrSegError, ValueError):
     """A recipe cannot be read, or asks for something that does not exist."""
@@ -164,7 +167,10 @@ class ConstraintRecipe(_Section):
     )
     kernel_lr_scale: float = Field(0.1, gt=0, le=1, description="learning rate of the kernels over that of the network")
     downsample: int = Field(
-        1, ge=1, le=16, description="average scores' probabilities over so many pixels, in rows and columns, beforehand"
+        1,
+        ge=1,
+        le=HIGHEST_DOWNSAMPLE,
+        description="average scores' probabilities over so many pixels, in rows and columns, beforehand",
     )
     ramp_share: float = Field(
         0.0, ge=0, le=1, description="share of the training over which lambda grows from 0, linearly"

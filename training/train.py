@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lightning as L
 import torch
 import yaml
@@ -52,7 +53,14 @@ from lcr_seg_ros.training.export_run import export_run, read_checkpoint
 from lcr_seg_ros.training.finetune import FinetuningStart, start_from_bundle
 from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError, architecture
 from lcr_seg_ros.training.processes import SameStart, tell_of_separate_batch_norms
-from lcr_seg_ros.training.recipe import Recipe, RecipeError, RoomsRecipe, without_folders, without_folders_in
+from lcr_seg_ros.training.recipe import (
+    HIGHEST_DOWNSAMPLE,
+    Recipe,
+    RecipeError,
+    RoomsRecipe,
+    without_folders,
+    without_folders_in,
+)
 from lcr_seg_ros.training.resume import (
     refuse_another_camera,
     refuse_another_recipe,
@@ -171,11 +179,12 @@ def train(
     refuse_other_classes(data, labels, "train with labels={file}")
     for split in used:
         look_through_labels(DatasetFolder(data, split), split, labels)
-    examples = folder_examples(frames, cache, hha, keep_depth=wears_depth)
     if recipe.rooms.rooms:
         _refuse_rooms_of_other_classes(labels)
     _tell_of_unused_rooms(recipe.rooms)
-    rooms = room_examples(recipe, cache) if recipe.rooms.rooms else []
+    with _explained(_to_hold_less(recipe, fit, machine)):
+        examples = folder_examples(frames, cache, hha, keep_depth=wears_depth)
+        rooms = room_examples(recipe, cache) if recipe.rooms.rooms else []
     refuse_unknown_ids((e.labels for e in examples), labels, f"{data}, split {fit}", RELABEL)
     refuse_unknown_ids((e.labels for e in rooms), labels, "the rendered rooms", "set rooms.rooms=0")
 
@@ -224,11 +233,12 @@ def train(
     training = _training_loader(dataset, recipe, trainer, machine, position)
     validation = None
     if val:
-        seen = folder_examples(DatasetFolder(data, val), cache, recipe.input.hha_settings if sees_hha else None)
+        with _explained(_to_hold_less(recipe, val, machine)):
+            seen = folder_examples(DatasetFolder(data, val), cache, recipe.input.hha_settings if sees_hha else None)
         refuse_unknown_ids((e.labels for e in seen), labels, f"{data}, split {val}", RELABEL)
         validated = SegmentationDataset(seen, recipe, labels, augment=False)
         validation = _validation_loader(validated, recipe, trainer, machine)
-    with _explained(recipe), warnings.catch_warnings():
+    with _explained(_to_compute_less(recipe)), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # EpochBatches is
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")  # Lightning's own use of PyTorch
@@ -366,8 +376,11 @@ def _validation_loader(
 
 
 @contextmanager
-def _explained(recipe: Recipe) -> Iterator[None]:
+def _explained(advice: Sequence[str]) -> Iterator[None]:
     """Turn an out-of-memory error into advice, and let Ctrl-C be Ctrl-C.
+
+    Args:
+        advice: what may be changed, the best first.
 
     Raises:
         TrainingError: memory does not suffice; says what to change.
@@ -379,23 +392,54 @@ def _explained(recipe: Recipe) -> Iterator[None]:
         if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes it the exit code of an error
             raise KeyboardInterrupt from ended
         raise
-    except (MemoryError, RuntimeError) as error:
-        text = str(error)
-        on_cpu = "not enough memory" in text or "allocate memory" in text  # on a CPU, a plain RuntimeError
-        if not (isinstance(error, (MemoryError, torch.OutOfMemoryError)) or on_cpu):
+    except (MemoryError, RuntimeError, cv2.error) as error:
+        if not _is_lack_of_memory(error):
             raise
-        o = recipe.optimizer
-        advice = []
-        if o.batch_size > 1:
-            half = o.batch_size // 2
-            advice.append(
-                f"optimizer.batch_size={half} optimizer.accumulate={o.accumulate * o.batch_size // half}, "
-                "which averages the same number of images in a step"
-            )
-        if o.precision == "32-true":
-            advice.append("optimizer.precision=bf16-mixed")
-        advice.append(f"a smaller input.height and input.width, now {recipe.input.height}x{recipe.input.width}")
-        raise TrainingError(f"memory does not suffice ({text[:200]}). Try: {'; '.join(advice)}") from error
+        reason = " ".join(str(error).split())[:200]  # OpenCV's ends with a line feed
+        raise TrainingError(f"memory does not suffice ({reason}). Try: {'; '.join(advice)}") from error
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # PyTorch on a CPU raises a plain RuntimeError, OpenCV the error that it has for everything.
+    return any(part in str(error) for part in ("not enough memory", "allocate memory", "Insufficient memory"))
+
+
+def _to_hold_less(recipe: Recipe, split: str, machine: Machine) -> list[str]:
+    """What may be changed where memory does not suffice for the frames, which are all held at their full size."""
+    advice = [
+        f"fewer frames in {split}.txt",
+        "a dataset folder of smaller images: all are held at the size of their files",
+    ]
+    if recipe.rooms.rooms:
+        advice.append(f"rooms.rooms={recipe.rooms.rooms // 2} instead of {recipe.rooms.rooms}")
+    if recipe.input.modality != "rgb" and recipe.augmentation.worn_depth:
+        advice.append("augmentation.worn_depth=0, for which depth need not be held")
+    if machine.devices > 1:
+        advice.append(f"fewer --devices than {machine.devices}: each holds all frames")
+    return advice
+
+
+def _to_compute_less(recipe: Recipe) -> list[str]:
+    """What may be changed where memory does not suffice for a step."""
+    o, constraint = recipe.optimizer, recipe.loss.constraint
+    advice = []
+    if o.batch_size > 1:
+        half, images = o.batch_size // 2, o.batch_size * o.accumulate
+        batches = round(images / half)
+        averaged = (
+            "the same number of images in a step"
+            if half * batches == images
+            else f"{half * batches} images in a step instead of {images}"
+        )
+        advice.append(f"optimizer.batch_size={half} optimizer.accumulate={batches}, which averages {averaged}")
+    if constraint is not None and constraint.downsample < HIGHEST_DOWNSAMPLE:
+        advice.append(f"loss.constraint.downsample={min(2 * constraint.downsample, HIGHEST_DOWNSAMPLE)}")
+    if o.precision == "32-true":
+        advice.append("optimizer.precision=bf16-mixed")
+    advice.append(f"a smaller input.height and input.width, now {recipe.input.height}x{recipe.input.width}")
+    return advice
 
 
 def _commit() -> str:

@@ -6,11 +6,10 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lcr_seg_ros.networks.pretrained import ImagenetStart, WeightsError, require_match
+from lcr_seg_ros.networks.pretrained import ImagenetStart, WeightsError
 from lcr_seg_ros.networks.vgg16 import WIDTH, Vgg16, Vgg16Weights, init_he
 
 STRIDE = 32
@@ -115,28 +114,29 @@ class Fcn32s(nn.Module):
         return weights.start(untouched=("fc6", "fc7", "score"))
 
     def _fc_from(self, weights: Vgg16Weights) -> dict[str, Tensor]:
-        """The first two layers of VGG's classifier as convolutions; their input is the 7x7 map of a 224x224 image."""
-        names = {"classifier.0": "fc6", "classifier.3": "fc7"}
-        if not any(name.startswith(tuple(names)) for name in weights.state):
-            raise WeightsError(
-                f"{weights.source} has convolutions only: fc6 and fc7 (classifier.0, classifier.3) are missing. "
-                'Start from torchvision, which has them, or train the smaller head: network.arguments.head = "light"'
-            )
+        """The first two layers of VGG's classifier as convolutions; their input is the 7x7 map of a 224x224 image.
+
+        Raises:
+            WeightsError: these layers, or the convolutions before them, do not fit: lists what did not match.
+        """
         state = self.head.state_dict()
-        wanted, given, found = {}, {}, {}
-        for theirs, ours in names.items():
-            for what in ("weight", "bias"):
-                shape = state[f"{ours}.{what}"].shape
-                name = f"{theirs}.{what}"
-                wanted[name] = (shape[0], int(shape[1:].numel())) if what == "weight" else tuple(shape)
-                if name in weights.state:
-                    value = weights.state[name]
-                    given[name] = tuple(value.shape)
-                    found[f"{ours}.{what}"] = value.reshape(shape) if given[name] == wanted[name] else value
-        require_match(weights.source, "VGG-16 with fc6 and fc7", wanted, given)
-        if not all(torch.isfinite(v).all() for v in found.values()):
-            raise WeightsError(f"{weights.source} holds fc6 or fc7 that are not finite: get it again")
-        return found
+        ours = {
+            f"{theirs}.{what}": f"{layer}.{what}"
+            for theirs, layer in (("classifier.0", "fc6"), ("classifier.3", "fc7"))
+            for what in ("weight", "bias")
+        }
+        flat = {name: state[own].flatten(1) if own.endswith("weight") else state[own] for name, own in ours.items()}
+        try:
+            weights.require_fit(self.encoder, {name: tuple(value.shape) for name, value in flat.items()})
+        except WeightsError as error:
+            if weights.has_batch_norm or any(name in weights.state for name in ours):
+                raise
+            raise WeightsError(
+                f"{error}. Start from torchvision, which has fc6 and fc7 (classifier.0, classifier.3), or train the "
+                "smaller head, which starts at random and needs this rate: network.arguments.head=light "
+                "optimizer.learning_rate=1e-4"
+            ) from error
+        return {own: weights.state[name].reshape(state[own].shape) for name, own in ours.items()}
 
 
 def upscore(coarse: Tensor) -> Tensor:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lcr_seg_ros.networks.pretrained import ImagenetStart, WeightsError, read_state_file
+from lcr_seg_ros.networks.pretrained import (
+    ImagenetStart,
+    WeightsError,
+    read_state_file,
+    require_finite,
+    require_match,
+)
 from lcr_seg_ros.networks.vgg16 import widen_first_layer
 
 MEAN = STD = (127.5, 127.5, 127.5)
@@ -20,6 +27,23 @@ This network's encoder started from ImageNet weights of EfficientNet-{encoder} (
 
 ENCODERS = ("lite0", "lite1", "lite2")
 """Encoders whose ImageNet weights can be installed as a package, the smallest first."""
+
+_STEM = {"conv_stem": "_conv_stem", "bn1": "_bn0"}
+_PLAIN_BLOCK = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
+"""The first block, which does not expand its channels."""
+_EXPANDING_BLOCK = {
+    "conv_pw": "_expand_conv",
+    "bn1": "_bn0",
+    "conv_dw": "_depthwise_conv",
+    "bn2": "_bn1",
+    "conv_pwl": "_project_conv",
+    "bn3": "_bn2",
+}
+"""All other blocks. Here and above: the layer's name in the file by its name in timm, for which ``bn1`` is the first
+batch norm of a block, while in the file each number belongs to one kind of convolution."""
+
+_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
+"""What the file has after the encoder."""
 
 
 class FcnLite(nn.Module):
@@ -99,29 +123,42 @@ class FcnLite(nn.Module):
             The normalisation that these weights need, and their origin.
 
         Raises:
-            WeightsError: the package is not installed, or the file cannot be read or does not fit this encoder: lists
-                what did not match.
+            WeightsError: the package is not installed, or the file cannot be read, does not fit this encoder (lists
+                what did not match) or holds values that are not finite. The encoder is unchanged.
         """
         path = _packaged_weights(self._encoder_name) if source is None else Path(source).expanduser()
-        given = list(read_state_file(path).items())
-        # The file has other names for the layers but the same order; after the encoder comes the classifier.
-        wanted = self.encoder.state_dict()
-        state, mismatched = {}, []
-        for (name, tensor), (given_name, value) in zip(wanted.items(), given, strict=False):
-            if name == "conv_stem.weight" and value.ndim == 4:
-                value = widen_first_layer(value, tensor.shape[1])
-            if value.shape != tensor.shape:
-                mismatched.append(f"{given_name} {tuple(value.shape)} for {name} {tuple(tensor.shape)}")
-            state[name] = value
-        if mismatched or len(state) < len(wanted):
-            missing = [name for name in wanted if name not in state]
-            raise WeightsError(
-                f"{path} does not fit EfficientNet-{self._encoder_name.title()}: {len(mismatched)} shapes differ "
-                f"{mismatched[:3]}, {len(missing)} are missing {missing[:3]}. Nothing was loaded"
-            )
-        self.encoder.load_state_dict(state)
+        stored = read_state_file(path)
+        network = f"EfficientNet-{self._encoder_name.title()}"
+        targets, first = _targets(self.encoder), "_conv_stem.weight"
+        # How many batches a norm was trained on plays no part in its answer: files may leave that out.
+        wanted = {name: t.shape for name, t in targets.items() if name in stored or not name.endswith("_tracked")}
+        wanted[first] = (wanted[first][0], 3, *wanted[first][2:])
+        given = {name: value.shape for name, value in stored.items() if name in wanted}
+        unexpected = [name for name in stored if name not in targets and not name.startswith(_CLASSIFIER)]
+        require_match(str(path), network, wanted, given, unexpected)
+        require_finite(str(path), {name: stored[name] for name in wanted})
+        with torch.no_grad():
+            for name in wanted:
+                value = stored[name]
+                targets[name].copy_(widen_first_layer(value, targets[name].shape[1]) if name == first else value)
         notice = NOTICE.format(encoder=self._encoder_name.title())
         return ImagenetStart(f"ImageNet, {path.name}", MEAN, STD, notice=notice, untouched=("head", "score"))
+
+
+def _targets(encoder: nn.Module) -> dict[str, Tensor]:
+    """The encoder's parameters and buffers, by their names in a file of ImageNet weights, which counts all blocks in
+    one row, while timm counts those of each stage. What is written to them is in the encoder."""
+    theirs = {"": ("", _STEM)}
+    blocks = ((f"blocks.{s}.{k}", block) for s, stage in enumerate(encoder.blocks) for k, block in enumerate(stage))
+    for number, (place, block) in enumerate(blocks):
+        theirs[place] = (f"_blocks.{number}.", _EXPANDING_BLOCK if hasattr(block, "conv_pwl") else _PLAIN_BLOCK)
+    targets: dict[str, Tensor] = {}
+    for name, tensor in encoder.state_dict().items():
+        path, _, what = name.rpartition(".")
+        place, _, layer = path.rpartition(".")
+        prefix, layers = theirs[place]
+        targets[f"{prefix}{layers[layer]}.{what}"] = tensor
+    return targets
 
 
 def _packaged_weights(encoder: str) -> Path:

@@ -99,6 +99,22 @@ def require_match(
         raise WeightsError(f"{source} does not fit {network}: {'; '.join(faults)}. Nothing was loaded")
 
 
+def require_finite(source: str, state: Mapping[str, Tensor]) -> None:
+    """Refuse weights that hold NaN or infinity. To be called before anything is loaded.
+
+    Args:
+        source: file or download, as the user named it.
+        state: tensors of any shape, by the file's names.
+
+    Raises:
+        WeightsError: names the tensors concerned.
+    """
+    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        shown = ", ".join(broken[:5]) + (", ..." if len(broken) > 5 else "")
+        raise WeightsError(f"{source} holds values that are not finite in {shown}: get it again. Nothing was loaded")
+
+
 def read_state_file(path: Path) -> Mapping[str, Tensor]:
     """Read tensors by name from a .npz file or a state dict saved by PyTorch; no code in it can run.
 

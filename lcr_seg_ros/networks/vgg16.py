@@ -6,12 +6,20 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lcr_seg_ros.networks.pretrained import ImagenetStart, Triple, WeightsError, read_state_file, require_match
+from lcr_seg_ros.networks.pretrained import (
+    ImagenetStart,
+    Triple,
+    WeightsError,
+    read_state_file,
+    require_finite,
+    require_match,
+)
 
 STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
 """(channels as a multiple of the first stage's, number of convolutions) of each stage; each is followed by a 2x2
@@ -153,28 +161,39 @@ class Vgg16Weights:
     def has_batch_norm(self) -> bool:
         return "features.1.weight" in self.state
 
+    def require_fit(self, encoder: Vgg16, classifier: Mapping[str, Sequence[int]] = MappingProxyType({})) -> None:
+        """Refuse weights that do not fit, or are not finite. To be called before anything is loaded.
+
+        Args:
+            encoder: what the convolutions, and batch norms, are for.
+            classifier: shapes of further tensors that are needed, by the names of this file.
+
+        Raises:
+            WeightsError: lists all that did not match, or what is not finite.
+        """
+        if self.has_batch_norm and not encoder.batch_norm:
+            raise WeightsError(f"{self.source} is a VGG-16 with batch norm, this network has none: choose torchvision")
+        wanted: dict[str, Sequence[int]] = {name: tuple(t.shape) for name, t in self._targets(encoder).items()}
+        wanted[_FIRST] = (wanted[_FIRST][0], 3, *wanted[_FIRST][2:])
+        wanted |= classifier
+        given = {name: tuple(t.shape) for name, t in self.state.items() if name in wanted}
+        unexpected = [n for n in self.state if n not in wanted and n not in _CLASSIFIER and not n.endswith("_tracked")]
+        require_match(self.source, "VGG-16 with fc6 and fc7" if classifier else "VGG-16", wanted, given, unexpected)
+        require_finite(self.source, {n: self.state[n] for n in wanted})
+
     def load_into(self, encoder: Vgg16) -> None:
         """Load the convolutions, and the batch norms if both sides have them.
 
         The filters of HHA's channels start as those of colour at half strength, as in ``fcn_lite``.
 
         Raises:
-            WeightsError: the weights do not fit: lists what did not match. The encoder is unchanged.
+            WeightsError: see :meth:`require_fit`. The encoder is unchanged.
         """
-        if self.has_batch_norm and not encoder.batch_norm:
-            raise WeightsError(f"{self.source} is a VGG-16 with batch norm, this network has none: choose torchvision")
-        targets = self._targets(encoder)
-        wanted = {name: tuple(t.shape) for name, t in targets.items()}
-        first = "features.0.weight"
-        wanted[first] = (wanted[first][0], 3, *wanted[first][2:])
-        given = {name: tuple(t.shape) for name, t in self.state.items() if name in wanted}
-        unexpected = [n for n in self.state if n not in wanted and n not in _CLASSIFIER and not n.endswith("_tracked")]
-        require_match(self.source, "VGG-16", wanted, given, unexpected)
-        _refuse_nan(self.source, {n: self.state[n] for n in wanted})
+        self.require_fit(encoder)
         with torch.no_grad():
-            for name, target in targets.items():
+            for name, target in self._targets(encoder).items():
                 value = self.state[name]
-                target.copy_(widen_first_layer(value, encoder.in_channels) if name == first else value)
+                target.copy_(widen_first_layer(value, encoder.in_channels) if name == _FIRST else value)
 
     def _targets(self, encoder: Vgg16) -> dict[str, Tensor]:
         """The encoder's parameters and buffers, by their names in this file."""
@@ -244,6 +263,7 @@ _DOWNLOADS = {
     "torchvision_bn": ("vgg16_bn", "IMAGENET1K_V1", TORCHVISION_MEAN, TORCHVISION_STD, _TORCHVISION_NOTICE),
     "oxford": ("vgg16", "IMAGENET1K_FEATURES", CAFFE_MEAN, CAFFE_STD, _OXFORD_NOTICE),
 }
+_FIRST = "features.0.weight"
 _CLASSIFIER = tuple(f"classifier.{n}.{what}" for n in (0, 3, 6) for what in ("weight", "bias"))
 
 
@@ -274,20 +294,13 @@ def _read_file(path: Path, convention: str) -> Vgg16Weights:
     origin = f"ImageNet, {path.name} ({convention} convention)"
     if convention == "torchvision":
         return Vgg16Weights(str(path), origin, state, TORCHVISION_MEAN, TORCHVISION_STD, _TORCHVISION_NOTICE)
-    first = "features.0.weight"
-    if first in state and state[first].ndim == 4:
-        state[first] = state[first].flip(1)  # BGR -> RGB
+    if _FIRST in state and state[_FIRST].ndim == 4:
+        state[_FIRST] = state[_FIRST].flip(1)  # BGR -> RGB
     return Vgg16Weights(str(path), origin, state, CAFFE_MEAN, CAFFE_STD, _OXFORD_NOTICE)
 
 
 def _as_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.float() for name, value in state.items()}
-
-
-def _refuse_nan(source: str, state: Mapping[str, Tensor]) -> None:
-    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise WeightsError(f"{source} holds values that are not finite in {', '.join(broken[:5])}: get it again")
 
 
 def widen_first_layer(weight: Tensor, in_channels: int) -> Tensor:

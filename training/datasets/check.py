@@ -46,14 +46,19 @@ def check_folder(path: Path, labels: LabelSet, limit: int | None = None, assumed
     if limit is not None and limit < len(names):
         names = [names[i] for i in np.linspace(0, len(names) - 1, limit).round().astype(int)]
         report.findings.append(Finding("note", "sampled", f"only {limit} of {len(images)} frames were read"))
+    is_sample = len(names) < len(images)
     contents = FolderContents(path, labels, _digests(path, report))
     for name in tqdm(names, desc="check-data", unit="frame", leave=False, disable=None):
         contents.read(name, images[name])
     report.id_pixels, report.id_frames = contents.id_pixels, contents.id_frames
-    report.findings += [*file_findings(contents), *label_findings(contents), *depth_findings(contents, report)]
-    if assumed:
-        report.findings += assumed_label_findings(contents)
-    report.findings += [*split_findings(contents, splits), *twin_findings(contents, splits)]
+    report.findings += [
+        *file_findings(contents),
+        *label_findings(contents, is_sample),
+        *depth_findings(contents, report),
+        *(assumed_label_findings(contents, is_sample) if assumed else ()),
+        *(() if is_sample else split_findings(contents, splits)),  # what a list lacks may be in a frame not read
+        *twin_findings(contents, splits),
+    ]
     order = {"error": 0, "warning": 1, "note": 2}
     report.findings.sort(key=lambda f: order[f.severity])
     return report

@@ -18,8 +18,14 @@ _LIKE_A_CLASS = 0.01
 """Share of pixels from which id 0 may be a class rather than gaps of the annotation."""
 
 
-def label_findings(contents: FolderContents) -> Iterable[Finding]:
-    """Ids that do not mean what the label set says, much void, and classes that never occur."""
+def label_findings(contents: FolderContents, is_sample: bool = False) -> Iterable[Finding]:
+    """Ids that do not mean what the label set says, much void, and classes that never occur.
+
+    Args:
+        contents: of the frames that were read.
+        is_sample: there are frames that were not read, so nothing is said of the whole folder.
+    """
+    somewhere = " in the frames that were read" if is_sample else ""
     total = int(contents.id_pixels.sum())
     if not total:
         return
@@ -87,7 +93,7 @@ def label_findings(contents: FolderContents) -> Iterable[Finding]:
         yield Finding(
             "warning",
             "perhaps_shifted",
-            f"ids 0..{highest - 1} all occur and {highest} ({labels.classes[-1].name}) never does: "
+            f"ids 0..{highest - 1} all occur{somewhere} and {highest} ({labels.classes[-1].name}) does not: "
             "perhaps classes are counted from 0",
             "look at one label image; if so, add 1 to each id",
         )
@@ -102,18 +108,26 @@ def label_findings(contents: FolderContents) -> Iterable[Finding]:
         )
     absent = [c.name for c in labels.classes if c.id not in used]
     if absent and len(absent) < len(known):
-        yield Finding("note", "absent_class", f"{len(absent)} classes never occur: {', '.join(absent)}")
+        never = f"do not occur{somewhere}" if is_sample else "never occur"
+        yield Finding("note", "absent_class", f"{len(absent)} classes {never}: {', '.join(absent)}")
     if len(absent) == len(known) and not binary:
         yield Finding(
-            "error", "no_class", f"no class of label set {labels.name!r} occurs", "give the right one with --labels"
+            "error",
+            "no_class",
+            f"no class of label set {labels.name!r} occurs{somewhere}",
+            "give the right one with --labels",
         )
 
 
-def assumed_label_findings(contents: FolderContents) -> Iterable[Finding]:
+def assumed_label_findings(contents: FolderContents, is_sample: bool = False) -> Iterable[Finding]:
     """Ids that look like classes of the user's own, in a folder that does not say what its ids mean.
 
     Only for label images that are read with a label set which nobody named.
+
+    Args:
+        contents, is_sample: see :func:`label_findings`.
     """
+    somewhere = " in the frames that were read" if is_sample else ""
     total, labels = int(contents.id_pixels.sum()), contents.labels
     pixels = {int(i): int(contents.id_pixels[i]) for i in labels.ids if contents.id_pixels[i]}
     if not pixels or len(pixels) > _FEW_CLASSES * len(labels):
@@ -125,14 +139,14 @@ def assumed_label_findings(contents: FolderContents) -> Iterable[Finding]:
             "warning",
             "assumed_labels",
             f"there is no {LABELS_FILE}, so ids are taken for the {len(labels)} classes of {labels.name}, of which "
-            f"only {len(pixels)} occur ({names}), and 0 for void ({percent(gaps, total)} of the pixels)",
+            f"only {len(pixels)} occur{somewhere} ({names}), and 0 for void ({percent(gaps, total)} of the pixels)",
             f"are these classes of your own? Then write them into {LABELS_FILE}; if 0 is one of them, add 1 to each "
             "id, or set void: 255 there",
         )
 
 
 def split_findings(contents: FolderContents, splits: Mapping[str, Sequence[str]]) -> Iterable[Finding]:
-    """Classes that occur in a list for scoring but not in the one for training."""
+    """Classes that occur in a list for scoring but not in the one for training. Only where all frames were read."""
     for fit, val in (("fit", "val"), ("train", "test")):
         if fit in splits and val in splits:
             learned, scored = (contents.ids_in(splits[s]) for s in (fit, val))
