@@ -106,6 +106,7 @@ def _print_completion(ctx: click.Context, _: click.Parameter, shell: str | None)
         source = source.replace(
             "\n    return 0\n", "\n    [[ ${COMPREPLY[*]} == *= ]] && compopt -o nospace\n    return 0\n", 1
         )
+        source = source.replace("COMPREPLY+=($value)", 'COMPREPLY+=("$(printf %q "$value")")')  # "floor mat"
     click.echo(source)
     ctx.exit()
 

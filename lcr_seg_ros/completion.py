@@ -38,6 +38,11 @@ def complete_labels(ctx: click.Context, param: click.Parameter, incomplete: str)
     return _names_or_files((path.stem for path in (CONFIG / "labels").glob("*.yaml")), incomplete)
 
 
+def complete_grids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Shipped grids of ablations, else files."""
+    return _names_or_files((path.stem for path in (CONFIG / "ablations").glob("*.yaml")), incomplete)
+
+
 def complete_sources(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """``room``, else files and folders."""
     return _names_or_files(["room"], incomplete)

@@ -12,11 +12,12 @@ from pathlib import Path
 import click
 import numpy as np
 import numpy.typing as npt
+from click.shell_completion import CompletionItem
 from tqdm import tqdm
 
-from lcr_seg_ros.bundle import find_model
+from lcr_seg_ros.bundle import describe_model, find_model
 from lcr_seg_ros.completion import complete_models, complete_splits, runtime_options
-from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.errors import LcrSegError, SourceError
 from lcr_seg_ros.files import replace_file
 from lcr_seg_ros.frame import CameraIntrinsics, level_pose
 from lcr_seg_ros.hha import HhaEncoder, HhaSettings
@@ -41,6 +42,16 @@ BAG_FILES = re.compile(r"\.(bag|mcap|db3)(\.zstd)?$|^metadata\.yaml$")
 PROGRESS_FILE = "map.npz"
 FRAMES_BETWEEN_SAVES = 100
 DEFAULTS = MapSettings()
+
+
+def _complete_classes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Classes of the model that the command line has named before, without those that it has asked for already."""
+    try:
+        names = describe_model(ctx.params.get("model") or "nyu40").labels.names
+    except LcrSegError:  # of a mistyped model, which the command itself will report
+        return []
+    given = ctx.params.get(param.name or "") or ()
+    return [CompletionItem(name) for name in names if name.startswith(incomplete) and name not in given]
 
 
 @click.command(
@@ -92,7 +103,14 @@ Examples:
 )
 @click.option("--min-views", default=DEFAULTS.min_views, show_default=True, help="frames that must have seen a voxel")
 @click.option("--max-voxels", default=DEFAULTS.max_voxels, show_default=True, help="bounds the memory")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="show this class only; repeatable")
+@click.option(
+    "--class",
+    "classes",
+    shell_complete=_complete_classes,
+    multiple=True,
+    metavar="NAME",
+    help="show this class only; repeatable",
+)
 @click.option("--resume/--no-resume", default=True, show_default=True, help="go on with what is in --out")
 @json_option("the figures")
 @runtime_options

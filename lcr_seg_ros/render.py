@@ -57,7 +57,8 @@ def sheet(
     truth: Image | None = None,
     title: str = "",
 ) -> Image:
-    """One picture: RGB | HHA | labels (| annotation) | overlay, with a legend of the classes that occur in either.
+    """One picture: RGB | HHA | labels (| annotation) | overlay, with a legend of the classes that occur in either and
+    their shares.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -92,23 +93,28 @@ def legend(
     annotation: Image | None = None,
     lines: Sequence[tuple[str, tuple[int, int, int]]] = (),
 ) -> Image:
-    """Colour and name of each class that occurs, with its share of the labels, largest share first.
+    """Colour and name of each class that occurs, with its share of all pixels, largest share first.
+
+    With an annotation, each class has two shares, that of the labels before that of the annotation; the first cell says
+    so. The order is then that of the larger of the two.
 
     Args:
         labels: of any shape, uint8 mask ids.
         label_set: names and colours.
         width: of the picture, in pixels.
-        annotation: uint8 mask ids whose classes are listed as well, with a share of 0 % if no label is of them.
+        annotation: uint8 mask ids whose classes are listed as well; void pixels count in what shares are of.
         lines: name and colour (RGB) of lines in the picture above, which are listed first.
 
     Returns:
         (h, width, 3) uint8 RGB.
     """
-    counts = np.bincount(labels.ravel(), minlength=256)
-    occurs = counts > 0 if annotation is None else counts + np.bincount(annotation.ravel(), minlength=256) > 0
-    present = sorted((c for c in label_set.classes if occurs[c.id]), key=lambda c: -counts[c.id])
-    entries = [(name, color, True) for name, color in lines]
-    entries += [(f"{c.name} {100 * counts[c.id] / labels.size:.0f}%", c.color, False) for c in present]
+    shares = [np.bincount(ids.ravel(), minlength=256) / ids.size for ids in (labels, annotation) if ids is not None]
+    most = np.max(shares, axis=0)
+    present = sorted((c for c in label_set.classes if most[c.id] > 0), key=lambda c: -most[c.id])
+    entries: list[tuple[str, tuple[int, int, int] | None, bool]] = [(name, color, True) for name, color in lines]
+    if annotation is not None:
+        entries.append(("labels / annotation:", None, False))
+    entries += [(f"{c.name} {' / '.join(_percent(s[c.id]) for s in shares)}", c.color, False) for c in present]
     cell_width = _cell_width([text for text, _, _ in entries])
     columns = max(1, width // cell_width)
     rows = max(1, -(-len(entries) // columns))
@@ -117,10 +123,15 @@ def legend(
         x, y = (k % columns) * cell_width + 8, (k // columns) * _CELL_HEIGHT + 8
         if is_line:
             cv2.line(picture, (x, y + 8), (x + 16, y + 8), color, 2)
-        else:
+        elif color is not None:
             cv2.rectangle(picture, (x, y), (x + 16, y + 16), color, -1)
         cv2.putText(picture, text, (x + 22, y + 13), _FONT, _TEXT_SIZE, _INK, 1, cv2.LINE_AA)
     return picture
+
+
+def _percent(share: float) -> str:
+    """A share of 1 as whole per cent; 0 % is for nothing at all."""
+    return "<1%" if 0 < share < 0.005 else f"{100 * share:.0f}%"
 
 
 def class_legend(classes: Sequence[LabelClass], columns: int = 2) -> Image:

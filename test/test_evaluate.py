@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from lcr_seg_ros.segmenter import Segmenter
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.sources.source import SourceFrame
+from lcr_seg_ros.training import evaluate_report, plots
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.datasets.nyudv2_crop import NYUDV2_WINDOW
 from lcr_seg_ros.training.evaluate import (
@@ -37,6 +39,10 @@ from lcr_seg_ros.training.evaluate import (
     measure_flicker,
 )
 from lcr_seg_ros.training.evaluate_command import command
+from lcr_seg_ros.training.metrics import scores_from_confusion
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NYU40 = LabelSet.load("nyu40")
 STABLE = {"pixel_acc", "mean_acc", "mean_iou", "fw_iou", "per_class_iou", "frames", "calibration_error", "reliability"}
@@ -107,6 +113,54 @@ def test_the_report_shows_tables_charts_and_the_best_and_worst_frames(model: Pat
         table = list(csv.DictReader(file))
     shown = [None if row["IU"] == "-" else float(row["IU"]) / 100 for row in table]
     assert shown == pytest.approx(scores["per_class_iou"], abs=1e-4, nan_ok=True)
+
+
+@pytest.mark.parametrize(("frames", "worst", "best"), [(1, 1, 0), (2, 1, 1), (5, 3, 2), (6, 3, 3)])
+def test_no_frame_of_a_small_set_is_both_among_the_best_and_the_worst(
+    frames: int, worst: int, best: int, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="charts need the extra: pip install 'lcr_seg_ros[train]'")
+    (tmp_path / "best_frames.jpg").touch()  # of an earlier report
+    titles: list[str] = []
+    monkeypatch.setattr(evaluate_report, "sheet", lambda *a: titles.append(a[-1]) or np.zeros((9, 9, 3), np.uint8))
+    run("--model", model, "--data", data, "--limit", frames, "--report", tmp_path)
+    names = [title.partition(":")[0] for title in titles]
+    assert len(names) == len(set(names)) == worst + best
+    scores = [float(title.rpartition(" ")[2]) for title in titles]
+    assert scores[:worst] == sorted(scores[:worst]), "the worst comes first"
+    assert scores[worst:] == sorted(scores[worst:], reverse=True), "the best comes first"
+    assert (tmp_path / "best_frames.jpg").is_file() == ("best_frames" in (tmp_path / "report.md").read_text())
+    assert (tmp_path / "best_frames.jpg").is_file() == (best > 0)
+
+
+def test_the_charts_tell_classes_that_are_not_there_from_those_never_recognised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("matplotlib", reason="charts need the extra: pip install 'lcr_seg_ros[train]'")
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plots, "_png", lambda figure: drawn.append(figure) or b"")
+    labels = LabelSet.load("nyu4")
+    #                  ground, structure, furniture, props; no class
+    counts = np.array([[8, 2, 0, 0, 0], [3, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+    counts[0, 2] = 1  # furniture is predicted only, props do not occur at all, structure is never recognised
+    iou = scores_from_confusion(counts)["per_class_iou"]
+    plots.confusion_matrix_png(counts, labels)
+    plots.class_bars_png({"IU": iou}, labels, counts)
+    matrix, bars = (figure.axes[0] for figure in drawn)
+    ground, structure, furniture, _ = labels.names
+    assert [t.get_text() for t in matrix.get_xticklabels()] == [ground, structure, furniture]
+    assert matrix.images[0].get_array().mask.tolist() == [[False] * 3, [False] * 3, [True] * 3]
+    assert [t.get_text() for t in bars.get_yticklabels()] == [furniture, f"{structure}  21.4 %", f"{ground}  78.6 %"]
+    inks = [[t.get_color() for t in labels_] for labels_ in (matrix.get_yticklabels(), bars.get_yticklabels()[::-1])]
+    assert all(one[0] == one[1] != one[2] for one in inks), "what is predicted only is grey"
+    assert [t.get_text() for t in bars.texts] == ["0", "0"]
+    for axes in (matrix, bars):
+        text = axes.get_xlabel()
+        assert "not annotated, but predicted (1 of 4 classes)" in text
+        assert "left out: neither annotated nor predicted (1 of 4 classes)" in text
+    everything = np.eye(4, 5, dtype=np.int64)
+    plots.confusion_matrix_png(everything, labels)
+    assert drawn[-1].axes[0].get_xlabel() == "predicted", "nothing to say where every class occurs"
 
 
 def test_the_report_shows_frames_with_the_depth_that_they_were_scored_with(data: Path, tmp_path: Path) -> None:

@@ -61,9 +61,13 @@ def test_kernels_weights_and_boundaries_are_drawn(runs: Path, rooms: Path, tmp_p
     arguments = ["--run", runs / "with", "--against", runs / "without", "--data", rooms, "--out", tmp_path]
     answer = CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
     assert answer.exit_code == 0 and "least cosine to their start" in answer.output
-    for name in ("kernels.png", "weights.png", "boundaries.png"):
-        image = cv2.imread(str(tmp_path / name))
+    images = {name: cv2.imread(str(tmp_path / name)) for name in ("kernels.png", "weights.png", "boundaries.png")}
+    for name, image in images.items():
         assert image is not None and image.std() > 5, name
+    # Colours of the classes in the crops, which overlays mix with the image, are pure in the legend below them.
+    below = cv2.cvtColor(images["boundaries.png"], cv2.COLOR_BGR2RGB)[-120:].reshape(-1, 3).tolist()
+    assert [255, 255, 255] in below
+    assert {c.name for c in LabelSet.load("nyu40").classes if list(c.color) in below} >= {"wall", "dresser"}
 
 
 def test_frames_that_are_not_labelled_yet_are_named(runs: Path, rooms: Path, tmp_path: Path) -> None:

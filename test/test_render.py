@@ -54,6 +54,20 @@ def test_the_legend_of_a_sheet_has_the_classes_of_labels_and_of_the_annotation()
         assert (colors[7] in picture) == listed
 
 
+def test_the_legend_says_what_share_is_of_the_labels_and_what_of_the_annotation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(cv2, "putText", lambda picture, text, *_: written.append(text))
+    labels, annotation = labels_of(1, 1, 1, 5), labels_of(7, 7, 7, 7)
+    annotation[0, 0] = 5
+    legend(labels, NYU40, 1000)
+    assert written == ["wall 75%", "chair 25%"], "without an annotation there is but one share"
+    written.clear()
+    legend(labels, NYU40, 1000, annotation)
+    assert written == ["labels / annotation:", "table 0% / 100%", "wall 75% / 0%", "chair 25% / <1%"]
+
+
 def long_names(*names: str) -> LabelSet:
     return LabelSet("long", tuple(LabelClass(k, name, (200, 30 * k, 0)) for k, name in enumerate(names, 1)))
 

@@ -61,6 +61,20 @@ def test_rviz_shows_colour_overlay_classes_with_their_legend_status_coloured_clo
     assert all(display["Enabled"] for display in displays)
 
 
+def test_every_dock_that_the_rviz_layout_places_is_a_panel_or_an_image_that_it_has():
+    layout = yaml.safe_load((CONFIG / "segment.rviz").read_text())
+    images = {d["Name"] for d in layout["Visualization Manager"]["Displays"] if d["Class"].endswith("/Image")}
+    docks = {name for name, value in layout["Window Geometry"].items() if isinstance(value, dict)}
+    assert docks == images | {panel["Name"] for panel in layout["Panels"]}
+
+
+def test_the_guide_calls_the_saved_view_by_its_name():
+    layout = yaml.safe_load((CONFIG / "segment.rviz").read_text())
+    (view,) = layout["Visualization Manager"]["Views"]["Saved"]
+    guide = (ROOT / "docs" / "how_to" / "rviz_foxglove.md").read_text(encoding="utf-8")
+    assert f"*{view['Name']}*" in " ".join(guide.split())
+
+
 def test_rviz_looks_from_behind_the_camera_with_its_up_on_top():
     """In the camera's optical frame, z points forward and y down; the Orbit view rotates about the frame's z axis."""
     view = yaml.safe_load((CONFIG / "segment.rviz").read_text())["Visualization Manager"]["Views"]["Current"]

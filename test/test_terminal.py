@@ -109,7 +109,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         env=os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    return [line for line in done.stdout.splitlines() if line]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,13 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         ("lcr_seg_ros train optimizer.sch", ["optimizer.schedule="]),
         ("lcr_seg_ros train optimizer.schedule = co", ["cosine", "constant"]),
         ("lcr_seg_ros train optimizer.epochs = 2 loss.constraint =", ["true", "false"]),
+        ("lcr_seg_ros ablate --grid where", ["where_it_helps", "where_it_helps_quick"]),
+        ("lcr_seg_ros reproduce nyu4 nyu4", ["nyu40", "nyu40-rgb"]),
+        ("lcr_seg_ros reproduce nyu4 optimizer.sch", ["optimizer.schedule="]),
+        ("lcr_seg_ros map --class cei", ["ceiling"]),
+        ("lcr_seg_ros map --class floor --class floo", [r"floor\ mat"]),  # one word to the shell
+        ("lcr_seg_ros map --model nyu4 --class f", ["furniture"]),
+        ("lcr_seg_ros map --model mistyped --class f", []),
         ("lcr_seg_ros check-data DATA --labels nyu4", ["nyu4", "nyu40"]),
         ("lcr_seg_ros play ro", ["room"]),
     ],
@@ -149,7 +156,17 @@ def test_a_value_that_is_no_shipped_name_may_be_a_file() -> None:
     assert shell_answer("bash", "lcr_seg_ros predict --model my_m").stdout.split() == ["file,my_m"]
 
 
-@pytest.mark.parametrize("words", ["predict --model ny", "train --recipe ny", "train loss.constraint=f"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "predict --model ny",
+        "train --recipe ny",
+        "train loss.constraint=f",
+        "ablate --grid la",
+        "reproduce ny",
+        "map --class fl",
+    ],
+)
 def test_completion_of_a_value_loads_no_heavy_library(words: str) -> None:
     loaded = shell_answer("zsh", f"lcr_seg_ros {words}").stderr
     assert "lcr_seg_ros.completion" in loaded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import pytest
@@ -17,6 +18,7 @@ from training_run import DEEPLY
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.networks.pretrained import WeightsError
+from lcr_seg_ros.training.callbacks import PREVIEW_HEIGHT, Previews
 from lcr_seg_ros.training.module import SegmentationTraining, TrainingError
 from lcr_seg_ros.training.optimizers import create_schedule
 from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe, RecipeError
@@ -126,6 +128,33 @@ def test_a_network_without_vgg_says_that_it_has_no_stages_to_freeze() -> None:
     recipe = Recipe.load("nyu40", {"network.imagenet": False, "network.frozen_stages": 1})
     with pytest.raises(RecipeError, match=r"network.frozen_stages is 1, but fcn_lite has no VGG-16"):
         SegmentationTraining(recipe, NYU40, torch.ones(40))
+
+
+@pytest.mark.parametrize(("modality", "input_name"), [("rgb", "RGB"), ("hha", "HHA"), ("rgb_hha", "RGB")])
+def test_a_preview_names_its_columns_and_every_class_in_them(
+    modality: str, input_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe.load("nyu40", {"network.imagenet": False, "input.modality": modality})
+    module = SegmentationTraining(recipe, NYU40, torch.ones(40))
+    wall, floor, bed = (torch.full((30, 40), k) for k in (0, 1, 3))
+    void = torch.full((30, 40), -1)
+    module.previews = [(torch.zeros(3, 30, 40), wall, floor), (torch.zeros(3, 30, 40), void, bed)]
+    written: list[str] = []
+    monkeypatch.setattr(cv2, "putText", lambda picture, text, *_: written.append(text))
+    trainer = SimpleNamespace(is_global_zero=True, current_epoch=4, global_step=0, loggers=[])
+    Previews(tmp_path, NYU40).on_validation_end(trainer, module)  # type: ignore[arg-type]
+    assert written[:4] == [input_name, "labels", "annotation", "labels / annotation:"]
+    assert set(written[4:]) == {"wall 0% / 50%", "floor 50% / 0%", "bed 50% / 0%"}
+    picture = cv2.cvtColor(cv2.imread(str(tmp_path / "epoch_0005.png")), cv2.COLOR_BGR2RGB)
+    first_row, second_row = picture[26 + 100], picture[26 + PREVIEW_HEIGHT + 100]
+    colours = {c.name: list(c.color) for c in NYU40.classes}
+    width = picture.shape[1] // 3
+    assert [first_row[x].tolist() for x in (width // 2, width * 3 // 2, width * 5 // 2)] == [
+        [0, 0, 0],
+        colours["floor"],
+        colours["wall"],
+    ]
+    assert [second_row[x].tolist() for x in (width * 3 // 2, width * 5 // 2)] == [colours["bed"], [0, 0, 0]]
 
 
 def test_a_lack_of_memory_in_a_step_comes_with_what_to_change() -> None:

@@ -14,7 +14,7 @@ from types import FrameType
 import click
 from tqdm import tqdm
 
-from lcr_seg_ros.completion import complete_splits
+from lcr_seg_ros.completion import complete_grids, complete_splits
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
 from lcr_seg_ros.training.ablate import (
@@ -45,7 +45,10 @@ Examples:
   python -m lcr_seg_ros ablate --grid paper --data nyudv2 --only network=segnet --only modality=rgb
   python -m lcr_seg_ros ablate --grid lambda_sweep --data nyudv2 -- --accelerator gpu --workers 4"""
 )
-@click.option("--grid", "grid_name", required=True, help="name in config/ablations, or a YAML file")
+@click.option(
+    "--grid", "grid_name", shell_complete=complete_grids, required=True,
+    help="name in config/ablations, or a YAML file",
+)  # fmt: skip
 @click.option(
     "--data", "data_folders", multiple=True, required=True, metavar="[NAME=]DIR",
     help="dataset folder; NAME= for those that the grid calls by another name; repeatable",

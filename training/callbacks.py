@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
 
 from lcr_seg_ros.labels import LabelSet
-from lcr_seg_ros.render import colorize, write_image
+from lcr_seg_ros.render import Image, colorize, legend, titled, write_image
 from lcr_seg_ros.training.module import SegmentationTraining
 
 PREVIEW_HEIGHT = 200
@@ -77,11 +78,12 @@ class LastCheckpoint(Checkpoint):
 
 
 class Previews(Callback):
-    """Writes ``FOLDER/epoch_0005.png`` after each validation: input, annotation and prediction of some frames.
+    """Writes ``FOLDER/epoch_0005.png`` after each validation: input, labels and annotation of some frames, a row each,
+    above a legend of the classes that occur in any of them.
 
     Args:
         folder: for the pictures.
-        labels: gives the classes' colours.
+        labels: gives the classes' names and colours.
     """
 
     def __init__(self, folder: Path, labels: LabelSet) -> None:
@@ -92,21 +94,36 @@ class Previews(Callback):
         assert isinstance(pl_module, SegmentationTraining)
         if not trainer.is_global_zero or not pl_module.previews:
             return
-        rows = [np.concatenate([self._panel(x) for x in preview], axis=1) for preview in pl_module.previews]
-        picture = np.concatenate(rows, axis=0)
+        seen = "HHA" if pl_module.recipe.input.modality == "hha" else "RGB"
+        picture = self._picture(pl_module.previews, seen)
         write_image(self._folder / f"epoch_{trainer.current_epoch + 1:04d}.png", picture)
         for logger in trainer.loggers:
             if hasattr(logger.experiment, "add_image"):
                 logger.experiment.add_image("validation", picture, trainer.global_step, dataformats="HWC")
 
-    def _panel(self, image: torch.Tensor) -> np.ndarray[Any, Any]:
-        """An RGB picture of an image, (3, h, w) in 0..255, or of score channels, (h, w), negative where void."""
-        if image.ndim == 3:
-            picture = image.clamp(0, 255).byte().permute(1, 2, 0).numpy()
-        else:
-            picture = colorize(self._id_of_channel[image.numpy()], self._labels)
-        width = round(picture.shape[1] * PREVIEW_HEIGHT / picture.shape[0])
-        return cv2.resize(picture, (width, PREVIEW_HEIGHT), interpolation=cv2.INTER_NEAREST)
+    def _picture(self, previews: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], seen: str) -> Image:
+        """(H, W, 3) uint8 RGB of previews as :class:`SegmentationTraining` keeps them; ``seen`` names the first panel.
+
+        The order is that of the sheets of ``predict``, and the titles stand above the first row alone.
+        """
+        images = [image.clamp(0, 255).byte().permute(1, 2, 0).numpy() for image, _, _ in previews]
+        annotations = [self._id_of_channel[target.numpy()] for _, target, _ in previews]
+        labels = [self._id_of_channel[predicted.numpy()] for _, _, predicted in previews]
+        columns = {
+            seen: images,
+            "labels": [colorize(ids, self._labels) for ids in labels],
+            "annotation": [colorize(ids, self._labels) for ids in annotations],
+        }
+        panels = [titled(name, np.concatenate([_enlarged(p) for p in column])) for name, column in columns.items()]
+        rows = np.concatenate(panels, axis=1)
+        ids, true_ids = (np.concatenate([x.ravel() for x in some]) for some in (labels, annotations))
+        return np.concatenate([rows, legend(ids, self._labels, rows.shape[1], true_ids)])
+
+
+def _enlarged(picture: Image) -> Image:
+    """A preview's panel: (:data:`PREVIEW_HEIGHT`, W, 3) uint8 RGB in the picture's own aspect ratio."""
+    width = round(picture.shape[1] * PREVIEW_HEIGHT / picture.shape[0])
+    return cv2.resize(picture, (width, PREVIEW_HEIGHT), interpolation=cv2.INTER_NEAREST)  # type: ignore[return-value]
 
 
 class ProgressLine(TQDMProgressBar):

@@ -158,13 +158,15 @@ def weights_png(frame: RgbdFrame, weights: npt.NDArray[np.float32], names: Seque
 
 
 def boundaries_png(items: list[SourceFrame], without: Segmenter, with_constraint: Segmenter) -> bytes:
-    """Crops where two models disagree most: colour, annotation, and the labels of each model.
+    """Crops where two models disagree most: colour, annotation, and the labels of each model, above a legend of the
+    classes in them.
 
     Args:
         items: annotated frames; each gives a row.
         without, with_constraint: models of the same classes.
     """
     rows = []
+    shown = np.zeros(256, np.bool_)
     for item in items:
         assert item.labels is not None
         first, second = (m.segment(item.frame).labels for m in (without, with_constraint))
@@ -175,8 +177,9 @@ def boundaries_png(items: list[SourceFrame], without: Segmenter, with_constraint
         row = [Panel(f"frame {item.name}{same}", colour)]
         for title, labels in (("annotation", item.labels), ("without", first), ("with the constraint", second)):
             row.append(Panel(title, _drawn(colour, labels[cut], without.labels)))
+            shown[labels[cut]] = True
         rows.append(row)
-    return panels_png(rows, cell_inch=2.2)
+    return panels_png(rows, cell_inch=2.2, classes=[c for c in without.labels.classes if shown[c.id]])
 
 
 def _busiest(disagree: npt.NDArray[np.bool_]) -> tuple[int, int]:

@@ -39,7 +39,8 @@ def write_evaluation_report(
 
     Files: ``report.md`` (all scores and how they were measured), ``scores.json``, ``classes.csv``, ``confusion.csv``
     (pixel counts), ``confusion.png``, ``classes.png``, ``best_frames.jpg`` and ``worst_frames.jpg`` (ranked by a
-    frame's own mean IU; RGB, HHA, labels, annotation, overlay).
+    frame's own mean IU; RGB, HHA, labels, annotation, overlay). No frame is shown in both; of a single one, there is no
+    ``best_frames.jpg``.
 
     Args:
         out: the folder.
@@ -53,18 +54,22 @@ def write_evaluation_report(
     bands = {f"IU within {radius} px of a boundary": band["per_class_iou"] for radius, band in _bands(scores).items()}
     bars = {"IU": scores["per_class_iou"]} | dict(list(bands.items())[:1])
     replace_file(out / "confusion.png", confusion_matrix_png(evaluation.confusion.counts, labels))
-    replace_file(out / "classes.png", class_bars_png(bars, labels, _pixel_share(evaluation)))
+    replace_file(out / "classes.png", class_bars_png(bars, labels, evaluation.confusion.counts))
     replace_file(out / "classes.csv", csv_table(table))
     counts = evaluation.confusion.counts.tolist()
     rows = [[name, *row] for name, row in zip(labels.names, counts, strict=True)]
     replace_file(out / "confusion.csv", csv_table([["true \\ predicted", *labels.names, "no class"], *rows]))
     ranked = sorted(evaluation.frames, key=lambda f: f.mean_iou)
+    # No frame is among both: of a few frames, the worse half stands in the one and the better half in the other.
+    worse = min(FRAMES_SHOWN, (len(ranked) + 1) // 2)
     shown = {
-        "worst_frames.jpg": ranked[:FRAMES_SHOWN],
-        "best_frames.jpg": ranked[::-1][:FRAMES_SHOWN],
+        "worst_frames.jpg": ranked[:worse],
+        "best_frames.jpg": ranked[worse:][::-1][:FRAMES_SHOWN],
     }
     for name, frames in shown.items():
-        if frames:
+        if not frames:
+            (out / name).unlink(missing_ok=True)  # of an earlier report
+        else:
             titles = {f.name: f"{f.name}: mean IU {100 * f.mean_iou:.1f}" for f in frames}
             write_image(out / name, _frames_sheet(segmenter, folder, window, titles, depth))
     replace_file(out / "scores.json", (json.dumps(scores, indent=1) + "\n").encode())

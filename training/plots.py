@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.errors import LcrSegError
-from lcr_seg_ros.labels import LabelSet
+from lcr_seg_ros.labels import LabelClass, LabelSet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_INK, _FAINT, _BAR, _SECOND = "#222222", "#d0d0d0", "#4477aa", "#cc6677"
+_INK, _GREY, _FAINT, _BAR, _SECOND = "#222222", "#999999", "#d0d0d0", "#4477aa", "#cc6677"
 _LINES = ("#4477aa", "#cc6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#888888")
 """Colours that people with colour vision deficiencies can tell apart too (Paul Tol's "bright" scheme)."""
 
@@ -25,26 +25,37 @@ _LINES = ("#4477aa", "#cc6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#88
 def confusion_matrix_png(counts: npt.NDArray[np.int64], labels: LabelSet) -> bytes:
     """Confusion matrix: how each true class's pixels are distributed over the predictions; rows sum to 1.
 
+    Classes that are neither annotated nor predicted are left out. Rows of those that are predicted alone, which have no
+    pixels to distribute, are grey: a pale row is one of a class that was never recognised. Below, it says how many of
+    either there are.
+
     Args:
         counts: (N, N + 1), see :class:`~lcr_seg_ros.training.metrics.ConfusionMatrix`; the column "no class" is
             drawn only if it is not empty.
         labels: N classes.
     """
     unlabelled = bool(counts[:, -1].any())
-    shown = counts if unlabelled else counts[:, :-1]
-    share = shown / np.maximum(counts.sum(1, keepdims=True), 1)
-    columns = [*labels.names, "no class"] if unlabelled else labels.names
-    n = len(labels)
+    drawn, annotated = _drawn_classes(counts)
+    is_annotated = np.isin(drawn, annotated)
+    columns = [*drawn, len(labels)] if unlabelled else drawn
+    share = counts[np.ix_(drawn, columns)] / np.maximum(counts.sum(1)[drawn, None], 1)
+    n = len(drawn)
     side = max(5.0, 2.2 + 0.24 * n)
     figure = _figure(side + 0.8, side)
     axes = figure.add_subplot()
-    picture = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
-    axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=8)
-    axes.set_yticks(range(n), labels.names, fontsize=8)
-    axes.set_xlabel("predicted")
+    cells = np.ma.masked_array(share, np.broadcast_to(~is_annotated[:, None], share.shape))
+    axes.set_facecolor(_FAINT)  # seen where a row is masked
+    picture = axes.imshow(cells, vmin=0, vmax=1, cmap="Blues")
+    axes.set_xticks(range(len(columns)), [(*labels.names, "no class")[c] for c in columns], rotation=90, fontsize=8)
+    axes.set_yticks(range(n), [labels.names[c] for c in drawn], fontsize=8)
+    for tick, is_there in zip(axes.get_yticklabels(), is_annotated, strict=True):
+        tick.set_color(_INK if is_there else _GREY)
+    axes.set_xlabel("\n".join(["predicted", *_absent(len(labels), drawn, annotated, "grey rows")]))
     axes.set_ylabel("true")
     if n <= 12:
         for row, column in np.ndindex(*share.shape):
+            if not is_annotated[row]:
+                continue
             ink = "white" if share[row, column] > 0.6 else _INK
             axes.text(column, row, f"{100 * share[row, column]:.0f}", ha="center", va="center", color=ink, fontsize=8)
     figure.colorbar(picture, ax=axes, shrink=0.7, label="share of the true class's pixels")
@@ -52,32 +63,64 @@ def confusion_matrix_png(counts: npt.NDArray[np.int64], labels: LabelSet) -> byt
 
 
 def class_bars_png(
-    per_class: Mapping[str, Sequence[float | None]], labels: LabelSet, pixel_share: npt.NDArray[np.float64]
+    per_class: Mapping[str, Sequence[float | None]], labels: LabelSet, counts: npt.NDArray[np.int64]
 ) -> bytes:
     """One horizontal bar per class and score, classes ordered by their number of pixels.
 
+    Classes that are neither annotated nor predicted are left out; names of those that are predicted alone are grey.
+    Below, it says how many of either there are. Where a bar is too short to be seen, 0 stands for a score, nothing for
+    none.
+
     Args:
-        per_class: name of a score -> N values in 0..1, None where a class does not occur; at most two scores.
+        per_class: name of a score -> N values in 0..1, None where a class has none; at most two scores.
         labels: N classes.
-        pixel_share: (N,) share of all annotated pixels, 0..1; printed beside the names.
+        counts: (N, N + 1), see :class:`~lcr_seg_ros.training.metrics.ConfusionMatrix`; shares of the annotated pixels
+            are printed beside the names.
     """
-    order = np.argsort(pixel_share)
-    place = np.arange(len(labels))
-    figure = _figure(7.0, 1.2 + 0.22 * len(labels))
+    drawn, annotated = _drawn_classes(counts)
+    true = counts.sum(1)
+    order = drawn[np.argsort(true[drawn], kind="stable")]
+    place = np.arange(len(order))
+    figure = _figure(7.0, 1.4 + 0.22 * len(order))
     axes = figure.add_subplot()
-    height = 0.8 / len(per_class)
+    height = 0.8 / max(len(per_class), 1)
     for k, (name, values) in enumerate(per_class.items()):
-        lengths = [100 * (values[c] or 0.0) for c in order]
-        axes.barh(place - k * height, lengths, height, label=name, color=(_BAR, _SECOND)[k % 2])
-    names = [f"{labels.names[c]}  {100 * pixel_share[c]:.1f} %" for c in order]
+        color = (_BAR, _SECOND)[k % 2]
+        axes.barh(place - k * height, [100 * (values[c] or 0.0) for c in order], height, label=name, color=color)
+        for row, c in zip(place, order, strict=True):
+            if values[c] is not None and 100 * values[c] < 0.5:
+                axes.text(0.6, row - k * height, "0", va="center", fontsize=6, color=color)
+    per_cent = 100 * true / max(int(true.sum()), 1)
+    shares = ["" if p == 0 else "  <0.1 %" if p < 0.05 else f"  {p:.1f} %" for p in per_cent]
+    names = [labels.names[c] + shares[c] for c in order]
     axes.set_yticks(place - height * (len(per_class) - 1) / 2, names, fontsize=8)
+    for tick, c in zip(axes.get_yticklabels(), order, strict=True):
+        tick.set_color(_INK if true[c] else _GREY)
     axes.set_xlim(0, 100)
-    axes.set_ylim(-1, len(labels) - 0.4)
-    axes.set_xlabel("%")
+    axes.set_ylim(-1, len(order) - 0.4)
+    axes.set_xlabel("\n".join(["%", *_absent(len(labels), drawn, annotated, "grey names")]))
     axes.grid(axis="x", color=_FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.legend(loc="lower right", fontsize=8)
     return _png(figure)
+
+
+def _drawn_classes(counts: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Channels of the classes that are annotated or predicted, and of those that are annotated; (N, N + 1) counts."""
+    is_annotated = counts.sum(1) > 0
+    return np.flatnonzero(is_annotated | (counts[:, :-1].sum(0) > 0)), np.flatnonzero(is_annotated)
+
+
+def _absent(
+    classes: int, drawn: npt.NDArray[np.int64], annotated: npt.NDArray[np.int64], what_is_grey: str
+) -> list[str]:
+    """Lines that say how many of the classes are left out of a chart, and how many are grey in it."""
+    lines = []
+    if grey := len(drawn) - len(annotated):
+        lines.append(f"{what_is_grey}: not annotated, but predicted ({grey} of {classes} classes)")
+    if left_out := classes - len(drawn):
+        lines.append(f"left out: neither annotated nor predicted ({left_out} of {classes} classes)")
+    return lines
 
 
 @dataclass(frozen=True)
@@ -155,11 +198,13 @@ class Panel:
     digits: int = 2
 
 
-def panels_png(rows: Sequence[Sequence[Panel]], cell_inch: float) -> bytes:
-    """Rows of panels, each panel ``cell_inch`` wide."""
+def panels_png(rows: Sequence[Sequence[Panel]], cell_inch: float, classes: Sequence[LabelClass] = ()) -> bytes:
+    """Rows of panels, each panel ``cell_inch`` wide, above a legend of the classes that are given."""
     columns = max(len(row) for row in rows)
     ratio = np.mean([row[0].image.shape[0] / row[0].image.shape[1] for row in rows])
-    figure = _figure(columns * cell_inch, len(rows) * (cell_inch * float(ratio) + 0.25))
+    in_a_row = max(1, int(columns * cell_inch / 1.45))
+    below = 0.2 + 0.19 * -(-len(classes) // in_a_row) if classes else 0.0
+    figure = _figure(columns * cell_inch, len(rows) * (cell_inch * float(ratio) + 0.25) + below)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
@@ -173,6 +218,11 @@ def panels_png(rows: Sequence[Sequence[Panel]], cell_inch: float) -> bytes:
                     ink = "white" if abs(value) > 0.6 * (panel.limit or 1.0) else _INK
                     text = f"{value:.{panel.digits}f}"
                     axes.text(x, y, text, ha="center", va="center", fontsize=6, color=ink)
+    if classes:
+        from matplotlib.patches import Patch
+
+        swatches = [Patch(color=(c.color[0] / 255, c.color[1] / 255, c.color[2] / 255), label=c.name) for c in classes]
+        figure.legend(handles=swatches, loc="outside lower center", ncols=in_a_row, fontsize=8, frameon=False)
     return _png(figure)
 
 

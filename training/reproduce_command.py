@@ -6,6 +6,20 @@ from itertools import takewhile
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
+
+
+def _complete_arguments(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Models that ship and are not named yet; after an option, or where none begins like this, entries of a recipe."""
+    from lcr_seg_ros.training.entry_completion import complete_entries
+    from lcr_seg_ros.training.reproduce import shipped_models
+
+    before = tuple(ctx.params.get(param.name or "") or ())
+    if not any(word.startswith("-") or "=" in word for word in before):
+        names = [name for name in shipped_models() if name.startswith(incomplete) and name not in before]
+        if names:
+            return [CompletionItem(name) for name in names]
+    return complete_entries(ctx, param, incomplete)
 
 
 @click.command(
@@ -16,7 +30,13 @@ Examples:
   python -m lcr_seg_ros reproduce nyu4 --data nyudv2 --out models
   python -m lcr_seg_ros reproduce nyu40 --data nyudv2 --out tried --no-int8 -- optimizer.epochs=1"""
 )
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[MODEL]... [-- TRAIN-OPTIONS]")
+@click.argument(
+    "arguments",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    shell_complete=_complete_arguments,
+    metavar="[MODEL]... [-- TRAIN-OPTIONS]",
+)
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, help="dataset folder with fit.txt, val.txt, train.txt"
 )

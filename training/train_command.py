@@ -149,8 +149,8 @@ def command(
     NAME=VALUE overrides an entry of the recipe, as in optimizer.epochs=2.
 
     The run folder holds the last checkpoint, a log of every loss term (CSV, and TensorBoard where it is installed),
-    pictures of validation frames, the recipe as it was run, and in the end model.lcrseg with its scores inside.
-    Stopped runs go on where they were when started again.
+    pictures of validation frames (previews/), the recipe as it was run, and in the end model.lcrseg with its scores
+    inside and curves.png: losses, scores and learning rate. Stopped runs go on where they were when started again.
     """
     from lcr_seg_ros.bundle import ModelBundle
     from lcr_seg_ros.training.export_command import echo_scores
