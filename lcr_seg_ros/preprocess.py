@@ -2,7 +2,8 @@
 
 The node, ``predict``, ``evaluate`` and training all use this module, so that a network gets the same input on a robot
 as in training. There is one difference: training computes HHA from the whole depth image and shrinks the result,
-because it also crops and enlarges parts; elsewhere, HHA is computed from sampled depth (:func:`hha_size`).
+because it also crops and enlarges parts; elsewhere, HHA is computed from sampled depth (:func:`hha_size`). HHA that a
+frame brings along is taken as it is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from lcr_seg_ros.bundle import InputSpec
 from lcr_seg_ros.compiled import compiled, frozen
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import RgbdFrame, sample_depth
-from lcr_seg_ros.hha import GravityTracker, HhaEncoder, HhaImage, HhaSettings
+from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaEncoder, HhaImage, HhaSettings
 
 SIZE_MULTIPLE = 8
 """Sides of the network's input are multiples of this many pixels; the encoder halves five times, rounding up."""
@@ -28,7 +29,8 @@ MAX_ASPECT = 8
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """``tensor``: (1, C, h, w) float32, normalised. ``hha``: (h', w', 3) uint8, see :func:`hha_size`, or None."""
+    """``tensor``: (1, C, h, w) float32, normalised. ``hha``: (h', w', 3) uint8, the frame's own or of :func:`hha_size`,
+    or None."""
 
     tensor: npt.NDArray[np.float32]
     hha: npt.NDArray[np.uint8] | None
@@ -51,13 +53,31 @@ class Preprocessor:
         self._hha = HhaEncoder(hha_mode, hha_settings or spec.hha, num_threads)
 
     def __call__(self, frame: RgbdFrame) -> NetworkInput:
-        """See :meth:`encode_hha` and :meth:`to_tensor`.
+        """See :meth:`hha_of` and :meth:`to_tensor`.
 
         Raises:
             FrameError: the model needs depth or intrinsics and the frame has none.
         """
-        hha = self.encode_hha(frame).image if self.spec.uses_depth else None
+        hha, _ = self.hha_of(frame)
         return NetworkInput(self.to_tensor(frame.rgb, hha), hha)
+
+    def hha_of(
+        self, frame: RgbdFrame, tracker: GravityTracker | None = None
+    ) -> tuple[npt.NDArray[np.uint8] | None, GravityEstimate | None]:
+        """The HHA image that the network sees, and the gravity that it was computed with.
+
+        Both are None if the network sees colour alone. HHA that the frame brings along is taken as it is, (H, W, 3)
+        uint8: with what gravity it was made is not known. Otherwise see :meth:`encode_hha`.
+
+        Raises:
+            FrameError: as :meth:`encode_hha`.
+        """
+        if not self.spec.uses_depth:
+            return None, None
+        if frame.hha is not None:
+            return frame.hha, None
+        encoding = self.encode_hha(frame, tracker)
+        return encoding.image, encoding.gravity
 
     def encode_hha(self, frame: RgbdFrame, tracker: GravityTracker | None = None) -> HhaImage:
         """HHA of the frame's depth, of :func:`hha_size`, and the gravity used: the frame's own, or else an estimate.

@@ -31,7 +31,7 @@ from lcr_seg_ros.training.datasets.folder_labels import (
 )
 from lcr_seg_ros.training.datasets.split_digest import digest_split, is_same_split
 from lcr_seg_ros.training.evaluate import BOUNDARY_RADII_PX, evaluate, load_segmenter, measure_flicker
-from lcr_seg_ros.training.recipe import NetworkRecipe, Recipe, RecipeError, without_folders_in
+from lcr_seg_ros.training.recipe import NetworkRecipe, Recipe, RecipeError, reads_hha_of_folder, without_folders_in
 
 BUNDLE, RESULT, CHECKPOINT, LOG, RECIPE = "model.lcrseg", "result.json", "last.ckpt", "train.log", "planned.yaml"
 SECONDS, _UNKNOWN = "seconds.txt", "unknown\n"
@@ -128,6 +128,9 @@ def check_start(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
             _refuse_other_data(run, settings, settings.folder(run), digest_once)
     for data, split, labels in sorted({(r.data, s, r.recipe.labels) for r in ahead for s in (r.fit, r.val)}):
         _check_labels(settings.data[data], split, LabelSet.load(labels))
+    reading = [run for run in ahead if reads_hha_of_folder(run.recipe)]
+    for data, split in sorted({(r.data, s) for r in reading for s in (r.fit, r.val)}):
+        DatasetFolder(settings.data[data], split).require_hha()
     for run in ahead:
         try:
             _check_models(run.recipe)
@@ -349,7 +352,7 @@ def _refuse_other_data(
     run: PlannedRun,
     settings: RunSettings,
     folder: Path,
-    digest: Callable[[Path, str], dict[str, Any]] = digest_split,
+    digest: Callable[[Path, str, bool], dict[str, Any]] = digest_split,
 ) -> None:
     """Refuse a trained run whose images or labels have changed since.
 
@@ -360,7 +363,7 @@ def _refuse_other_data(
         return
     trained_on = ModelBundle.load(folder / BUNDLE).training.get("data", {}).get("splits", {})
     for split, before in trained_on.items():
-        now = digest(settings.data[run.data], split)
+        now = digest(settings.data[run.data], split, reads_hha_of_folder(run.recipe))
         if not is_same_split(before, now):
             raise LcrSegError(
                 f"{folder} was trained on another {split!r} ({before.get('frames')} frames, labels "

@@ -83,6 +83,11 @@ class InputRecipe(_Section):
     height: int = Field(240, ge=32, description="pixels")
     width: int = Field(320, ge=32, description="pixels")
     hha: HhaRecipe = HhaRecipe()
+    hha_source: Literal["computed", "folder"] = Field(
+        "computed",
+        description="computed: HHA is made of depth, as on the robot; folder: it is read from hha/ of the data set, "
+        "which need not have depth then",
+    )
     early_share: float = Field(
         0.0, ge=0, lt=1, description="share of the epochs, the first ones, that see smaller images: steps cost less"
     )
@@ -290,6 +295,21 @@ class Recipe(_Section):
             raise ValueError("loss.constraint.guide is hha, but input.modality rgb has no HHA: set one of the two")
         return self
 
+    @model_validator(mode="after")
+    def _computes_hha_where_it_has_to(self) -> Recipe:
+        if self.input.hha_source == "folder":
+            if self.rooms.rooms:
+                raise ValueError(
+                    f"input.hha_source is folder, but rooms.rooms is {self.rooms.rooms}, and HHA of rendered rooms is "
+                    "computed, in another way: set rooms.rooms=0 rooms.per_epoch=0"
+                )
+            if self.augmentation.worn_depth:
+                raise ValueError(
+                    f"input.hha_source is folder, but augmentation.worn_depth is {self.augmentation.worn_depth:g}, for "
+                    "which HHA is computed anew: set augmentation.worn_depth=0"
+                )
+        return self
+
     @classmethod
     def load(cls, name_or_path: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
         """Read a recipe by name (``config/recipes/NAME.yaml``) or from a YAML file.
@@ -339,6 +359,12 @@ class Recipe(_Section):
             raise RecipeError(
                 f"{path}: {_GRID_NOT_RECIPE if isinstance(values.get('axes'), dict) else faults}"
             ) from error
+
+
+def reads_hha_of_folder(recipe: Recipe) -> bool:
+    """Whether a training needs the HHA images of its data set: for the network, or for a teacher, which may see HHA."""
+    sees_hha = recipe.input.modality != "rgb" or recipe.loss.teacher is not None
+    return sees_hha and recipe.input.hha_source == "folder"
 
 
 _GRID_NOT_RECIPE = "this looks like a grid, for it has axes: give it to `ablate --grid`"
