@@ -54,6 +54,8 @@ class InputSpec:
         mean, std: of each channel, on the 0..255 scale of the image and of HHA.
         hha: how HHA was computed in training. Properties of the camera (depth range and mounting) are not stored.
         hha_source: ``computed``; or ``folder``, if HHA of training was made elsewhere and came with the data set.
+        is_exact: frames of the aspect ratio of ``height`` and ``width`` enter the network at exactly this size, even if
+            its sides are no multiples of 8; see :func:`lcr_seg_ros.preprocess.network_size`.
 
     Raises:
         BundleError: unknown modality or source of HHA, sizes out of range, wrong number of means or deviations.
@@ -66,6 +68,7 @@ class InputSpec:
     std: tuple[float, ...]
     hha: HhaSettings = field(default_factory=HhaSettings)
     hha_source: HhaSource = "computed"
+    is_exact: bool = False
 
     def __post_init__(self) -> None:
         if self.modality not in CHANNELS:
@@ -162,6 +165,7 @@ class ModelBundle(ModelDescription):
                 "std": list(self.input.std),
                 "hha": {name: value for name, value in asdict(self.input.hha).items() if name in HHA_OF_TRAINING},
                 "hha_source": self.input.hha_source,
+                "is_exact": self.input.is_exact,
             },
             "labels": self.labels.to_dict(),
             "training": self.training,
@@ -337,6 +341,7 @@ def _description(manifest: dict[str, Any]) -> ModelDescription:
             std=tuple(float(v) for v in spec["std"]),
             hha=_hha_settings(spec.get("hha", {})),
             hha_source=spec.get("hha_source", "computed"),  # bundles that have none are older than the choice
+            is_exact=bool(spec.get("is_exact", False)),  # such bundles were trained and scored at multiples of 8
         ),
         labels=LabelSet.from_dict(manifest["labels"]),
     )

@@ -21,7 +21,8 @@ from lcr_seg_ros.frame import RgbdFrame, sample_depth
 from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaEncoder, HhaImage, HhaSettings
 
 SIZE_MULTIPLE = 8
-"""Sides of the network's input are multiples of this many pixels; the encoder halves five times, rounding up."""
+"""Sides of the network's input are multiples of this many pixels, unless a network takes its training size exactly. For
+networks that score every fourth pixel, so that each score stands for as many pixels."""
 
 MAX_ASPECT = 8
 """Largest aspect ratio of frames; a panorama from four cameras side by side has 16:3."""
@@ -145,7 +146,9 @@ def _normalise(image, table, out):  # type: ignore[no-untyped-def]
 def network_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
     """(width, height) in pixels at which a frame of this size enters the network.
 
-    The aspect ratio of the frame is kept; its shorter side becomes that of the training size.
+    The aspect ratio of the frame is kept, to multiples of :data:`SIZE_MULTIPLE`; its shorter side becomes that of the
+    training size. If the spec :attr:`~lcr_seg_ros.bundle.InputSpec.is_exact` and the frame has the aspect ratio of the
+    training size, as far as such multiples can tell, it is the training size itself.
 
     Raises:
         FrameError: one side is more than :data:`MAX_ASPECT` times the other, as in a damaged message: the network's
@@ -157,10 +160,13 @@ def network_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
         )
     scale = min(spec.height, spec.width) / min(width, height)
 
-    def side(length: int) -> int:
-        return max(SIZE_MULTIPLE * 4, round(length * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE)
+    def side(length: float) -> int:
+        return max(SIZE_MULTIPLE * 4, round(length / SIZE_MULTIPLE) * SIZE_MULTIPLE)
 
-    return side(width), side(height)
+    size = side(width * scale), side(height * scale)
+    if spec.is_exact and size == (side(spec.width), side(spec.height)):
+        return spec.width, spec.height
+    return size
 
 
 def hha_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:

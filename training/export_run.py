@@ -56,6 +56,7 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
         tuple(ours["std"]),
         seen.hha_settings,
         seen.hha_source,
+        recipe.is_exact,
     )
     record = {k: v for k, v in ours["record"].items() if k != "labels"}  # the bundle stores labels elsewhere
     epochs = ours.get("next", {"epoch": checkpoint["epoch"] + 1})["epoch"]  # completed ones

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.hha import HhaSettings
-from lcr_seg_ros.networks import NETWORKS
+from lcr_seg_ros.networks import NETWORKS, SCORING_EVERY_PIXEL
 from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.yaml_files import read_yaml
 
@@ -80,8 +80,12 @@ class InputRecipe(_Section):
     modality: Literal["rgb", "hha", "rgb_hha"] = Field(
         "rgb_hha", description="what the network sees: colour, HHA (of depth), or both as six channels"
     )
-    height: int = Field(240, ge=32, description="pixels")
-    width: int = Field(320, ge=32, description="pixels")
+    height: int = Field(
+        240, ge=32, description="pixels; frames of another shape keep it, at the shorter of the two sides"
+    )
+    width: int = Field(
+        320, ge=32, description="pixels; fcn32s and segnet take any size, fcn_lite the nearest multiples of 8"
+    )
     hha: HhaRecipe = HhaRecipe()
     hha_source: Literal["computed", "folder"] = Field(
         "computed",
@@ -279,6 +283,11 @@ class Recipe(_Section):
     loss: LossRecipe = LossRecipe()
     optimizer: OptimizerRecipe = OptimizerRecipe()
     rooms: RoomsRecipe = RoomsRecipe()
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the network takes the size of ``input`` exactly, see :class:`~lcr_seg_ros.bundle.InputSpec`."""
+        return self.network.name in SCORING_EVERY_PIXEL
 
     @model_validator(mode="after")
     def _settle_guide(self) -> Recipe:
