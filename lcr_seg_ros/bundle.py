@@ -39,6 +39,7 @@ HHA_OF_TRAINING = ("floor", "smoothing", "gravity_estimate")
 """The HHA settings that must be the same in use as in training; they are stored in the bundle."""
 
 Modality = Literal["rgb", "hha", "rgb_hha"]
+HhaSource = Literal["computed", "folder"]
 CHANNELS: dict[str, int] = {"rgb": 3, "hha": 3, "rgb_hha": 6}
 
 
@@ -52,9 +53,12 @@ class InputSpec:
             aspect ratio: their shorter side becomes ``min(height, width)``.
         mean, std: of each channel, on the 0..255 scale of the image and of HHA.
         hha: how HHA was computed in training. Properties of the camera (depth range and mounting) are not stored.
+        hha_source: ``computed``; or ``folder``, if HHA of training was made elsewhere and came with the data set.
+        is_exact: frames of the aspect ratio of ``height`` and ``width`` enter the network at exactly this size, even if
+            its sides are no multiples of 8; see :func:`lcr_seg_ros.preprocess.network_size`.
 
     Raises:
-        BundleError: unknown modality, sizes out of range, wrong number of means or deviations.
+        BundleError: unknown modality or source of HHA, sizes out of range, wrong number of means or deviations.
     """
 
     modality: Modality
@@ -63,10 +67,17 @@ class InputSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     hha: HhaSettings = field(default_factory=HhaSettings)
+    hha_source: HhaSource = "computed"
+    is_exact: bool = False
 
     def __post_init__(self) -> None:
         if self.modality not in CHANNELS:
             raise BundleError(f"modality must be one of {', '.join(get_args(Modality))}, got {self.modality!r}")
+        if self.hha_source not in get_args(HhaSource):
+            raise BundleError(
+                f"hha_source must be one of {', '.join(get_args(HhaSource))}, got {self.hha_source!r}: was the model "
+                "made by a newer version?"
+            )
         if not (32 <= self.height <= 4096 and 32 <= self.width <= 4096):
             raise BundleError(f"network input must be 32..4096 px a side, got {self.width}x{self.height}")
         channels = CHANNELS[self.modality]
@@ -87,6 +98,11 @@ class InputSpec:
     @property
     def uses_depth(self) -> bool:
         return self.modality != "rgb"
+
+    @property
+    def reads_hha(self) -> bool:
+        """Whether the network was trained with HHA that was made elsewhere."""
+        return self.uses_depth and self.hha_source == "folder"
 
 
 @dataclass(frozen=True)
@@ -148,6 +164,8 @@ class ModelBundle(ModelDescription):
                 "mean": list(self.input.mean),
                 "std": list(self.input.std),
                 "hha": {name: value for name, value in asdict(self.input.hha).items() if name in HHA_OF_TRAINING},
+                "hha_source": self.input.hha_source,
+                "is_exact": self.input.is_exact,
             },
             "labels": self.labels.to_dict(),
             "training": self.training,
@@ -322,6 +340,8 @@ def _description(manifest: dict[str, Any]) -> ModelDescription:
             mean=tuple(float(v) for v in spec["mean"]),
             std=tuple(float(v) for v in spec["std"]),
             hha=_hha_settings(spec.get("hha", {})),
+            hha_source=spec.get("hha_source", "computed"),  # bundles that have none are older than the choice
+            is_exact=bool(spec.get("is_exact", False)),  # such bundles were trained and scored at multiples of 8
         ),
         labels=LabelSet.from_dict(manifest["labels"]),
     )

@@ -129,6 +129,8 @@ class RgbdFrame:
             sensor measures it. None: to be estimated from depth.
         camera_height_m: height of the camera above the floor in metres, if known.
         stamp_s: capture time in seconds, of any clock; used where gravity is tracked from frame to frame.
+        hha: (H, W, 3) uint8, disparity, height and angle, if HHA was made elsewhere: a model that sees HHA gets it, in
+            place of that of ``depth_m``.
 
     Raises:
         FrameError: other shapes or types, a side longer than :data:`MAX_SIDE_PX`, or sizes that differ.
@@ -140,6 +142,7 @@ class RgbdFrame:
     gravity: npt.ArrayLike | None = None
     camera_height_m: float | None = None
     stamp_s: float | None = None
+    hha: npt.NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
@@ -156,6 +159,14 @@ class RgbdFrame:
                 raise FrameError(
                     f"rgb is {width}x{height} but depth is {self.depth_m.shape[1]}x{self.depth_m.shape[0]}: "
                     "use the depth topic that is registered (aligned) to colour"
+                )
+        if self.hha is not None:
+            if self.hha.ndim != 3 or self.hha.shape[2] != 3 or self.hha.dtype != np.uint8:
+                raise FrameError(f"hha must be (H, W, 3) uint8, got {self.hha.shape} {self.hha.dtype}")
+            if self.hha.shape != self.rgb.shape:
+                raise FrameError(
+                    f"rgb is {width}x{height} but hha is {self.hha.shape[1]}x{self.hha.shape[0]}: take HHA of the size "
+                    "of the colour image"
                 )
         if self.intrinsics is not None and (self.intrinsics.width, self.intrinsics.height) != (width, height):
             raise FrameError(

@@ -155,6 +155,8 @@ def command(
     table = _pose_table(poses, source)
     segmenter = Segmenter.load(model, backend=backend, device=device)
     class_channels(segmenter.labels, classes)  # reports a wrong name before the work begins
+    if isinstance(source, DatasetFolder):
+        source = source.with_hha(segmenter.bundle.input.reads_hha)
     identity = _Identity(source, model, split, poses, settings)
     file = out / PROGRESS_FILE
     progress = load_progress(file, identity.of_first, segmenter.labels, settings) if resume else None

@@ -84,6 +84,7 @@ def command(
     if out.resolve() == data.resolve():
         raise SourceError(f"--out {out} is the dataset itself: choose another folder")
     segmenter = Segmenter.load(model, backend=backend, device=device)
+    folder = folder.with_hha(segmenter.bundle.input.reads_hha)
     shows_truth = (sheets or video is not None) and folder.has_labels and _fits(data, segmenter.labels)
     with ExitStack() as ending:
         film = None if video is None else ending.enter_context(VideoFile(video, fps, VIDEO_HEIGHT))

@@ -2,7 +2,8 @@
 
 The node, ``predict``, ``evaluate`` and training all use this module, so that a network gets the same input on a robot
 as in training. There is one difference: training computes HHA from the whole depth image and shrinks the result,
-because it also crops and enlarges parts; elsewhere, HHA is computed from sampled depth (:func:`hha_size`).
+because it also crops and enlarges parts; elsewhere, HHA is computed from sampled depth (:func:`hha_size`). HHA that a
+frame brings along is taken as it is.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from lcr_seg_ros.bundle import InputSpec
 from lcr_seg_ros.compiled import compiled, frozen
 from lcr_seg_ros.errors import FrameError
 from lcr_seg_ros.frame import RgbdFrame, sample_depth
-from lcr_seg_ros.hha import GravityTracker, HhaEncoder, HhaImage, HhaSettings
+from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaEncoder, HhaImage, HhaSettings
 
 SIZE_MULTIPLE = 8
-"""Sides of the network's input are multiples of this many pixels; the encoder halves five times, rounding up."""
+"""Sides of the network's input are multiples of this many pixels, unless a network takes its training size exactly. For
+networks that score every fourth pixel, so that each score stands for as many pixels."""
 
 MAX_ASPECT = 8
 """Largest aspect ratio of frames; a panorama from four cameras side by side has 16:3."""
@@ -28,7 +30,8 @@ MAX_ASPECT = 8
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """``tensor``: (1, C, h, w) float32, normalised. ``hha``: (h', w', 3) uint8, see :func:`hha_size`, or None."""
+    """``tensor``: (1, C, h, w) float32, normalised. ``hha``: (h', w', 3) uint8, the frame's own or of :func:`hha_size`,
+    or None."""
 
     tensor: npt.NDArray[np.float32]
     hha: npt.NDArray[np.uint8] | None
@@ -51,13 +54,31 @@ class Preprocessor:
         self._hha = HhaEncoder(hha_mode, hha_settings or spec.hha, num_threads)
 
     def __call__(self, frame: RgbdFrame) -> NetworkInput:
-        """See :meth:`encode_hha` and :meth:`to_tensor`.
+        """See :meth:`hha_of` and :meth:`to_tensor`.
 
         Raises:
             FrameError: the model needs depth or intrinsics and the frame has none.
         """
-        hha = self.encode_hha(frame).image if self.spec.uses_depth else None
+        hha, _ = self.hha_of(frame)
         return NetworkInput(self.to_tensor(frame.rgb, hha), hha)
+
+    def hha_of(
+        self, frame: RgbdFrame, tracker: GravityTracker | None = None
+    ) -> tuple[npt.NDArray[np.uint8] | None, GravityEstimate | None]:
+        """The HHA image that the network sees, and the gravity that it was computed with.
+
+        Both are None if the network sees colour alone. HHA that the frame brings along is taken as it is, (H, W, 3)
+        uint8: with what gravity it was made is not known. Otherwise see :meth:`encode_hha`.
+
+        Raises:
+            FrameError: as :meth:`encode_hha`.
+        """
+        if not self.spec.uses_depth:
+            return None, None
+        if frame.hha is not None:
+            return frame.hha, None
+        encoding = self.encode_hha(frame, tracker)
+        return encoding.image, encoding.gravity
 
     def encode_hha(self, frame: RgbdFrame, tracker: GravityTracker | None = None) -> HhaImage:
         """HHA of the frame's depth, of :func:`hha_size`, and the gravity used: the frame's own, or else an estimate.
@@ -125,7 +146,9 @@ def _normalise(image, table, out):  # type: ignore[no-untyped-def]
 def network_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
     """(width, height) in pixels at which a frame of this size enters the network.
 
-    The aspect ratio of the frame is kept; its shorter side becomes that of the training size.
+    The aspect ratio of the frame is kept, to multiples of :data:`SIZE_MULTIPLE`; its shorter side becomes that of the
+    training size. If the spec :attr:`~lcr_seg_ros.bundle.InputSpec.is_exact` and the frame has the aspect ratio of the
+    training size, as far as such multiples can tell, it is the training size itself.
 
     Raises:
         FrameError: one side is more than :data:`MAX_ASPECT` times the other, as in a damaged message: the network's
@@ -137,10 +160,13 @@ def network_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:
         )
     scale = min(spec.height, spec.width) / min(width, height)
 
-    def side(length: int) -> int:
-        return max(SIZE_MULTIPLE * 4, round(length * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE)
+    def side(length: float) -> int:
+        return max(SIZE_MULTIPLE * 4, round(length / SIZE_MULTIPLE) * SIZE_MULTIPLE)
 
-    return side(width), side(height)
+    size = side(width * scale), side(height * scale)
+    if spec.is_exact and size == (side(spec.width), side(spec.height)):
+        return spec.width, spec.height
+    return size
 
 
 def hha_size(width: int, height: int, spec: InputSpec) -> tuple[int, int]:

@@ -55,9 +55,9 @@ class Segmentation:
     Args:
         labels: (H, W) uint8 mask ids of the model's label set, at the size of the frame.
         confidence: (H, W) float32 probability of that label, 0..1.
-        hha: (h, w, 3) uint8, of the size of :func:`lcr_seg_ros.preprocess.hha_size`; None if the model uses colour
-            only, or if the device pipeline was not asked for it.
-        gravity: the gravity that HHA was computed with; None if the model uses colour only.
+        hha: (h, w, 3) uint8, the frame's own or of the size of :func:`lcr_seg_ros.preprocess.hha_size`; None if the
+            model uses colour only, or if the device pipeline was not asked for it.
+        gravity: the gravity that HHA was computed with; None if the model uses colour only, or the frame's own HHA.
         pictures: pictures of the labels; None unless a drawing was requested and the device pipeline made it.
         stage_ms: wall time of each stage in milliseconds. Stage by stage: ``hha``, ``preprocess``, ``network``,
             ``decode``. In the device pipeline: ``gravity``, found on the CPU (absent if the model uses colour only),
@@ -227,7 +227,8 @@ class Segmenter:
             FrameError, BundleError, BackendError: as :meth:`segment`.
         """
         pairs = list(zip(frames, trackers or [None] * len(frames), strict=True))
-        if self._is_on_device and pairs:
+        # The device pipeline computes HHA itself, so frames that bring HHA along go through the stages.
+        if self._is_on_device and pairs and all(frame.hha is None for frame in frames):
             try:
                 pipeline = self._pipeline = self._pipeline or self._verified_pipeline(pairs[0][0])
                 with restored_on_error(tracker for _, tracker in pairs):
@@ -282,8 +283,7 @@ class Segmenter:
     def _prepare(self, frame: RgbdFrame, tracker: GravityTracker | None) -> _Prepared:
         preprocessor = self._preprocessor_for(frame.rgb.shape)
         started = perf_counter()
-        encoding = preprocessor.encode_hha(frame, tracker) if self.bundle.input.uses_depth else None
-        hha, gravity = (encoding.image, encoding.gravity) if encoding else (None, None)
+        hha, gravity = preprocessor.hha_of(frame, tracker)
         encoded = perf_counter()
         tensor = preprocessor.to_tensor(frame.rgb, hha)
         stage_ms = {"hha": 1e3 * (encoded - started), "preprocess": 1e3 * (perf_counter() - encoded)}

@@ -30,9 +30,11 @@ from tiny_bundle import tiny_bundle
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.cli import main
 from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.frame import RgbdFrame
 from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.sources.folder import DatasetFolder, write_folder, write_png
 from lcr_seg_ros.sources.rooms import RenderedRoom
+from lcr_seg_ros.sources.source import SourceFrame
 from lcr_seg_ros.training import ablate_command
 from lcr_seg_ros.training.ablate import (
     RunResult,
@@ -40,6 +42,7 @@ from lcr_seg_ros.training.ablate import (
     _check_models,
     _is_trained,
     check_data,
+    check_start,
     estimate,
     run_all,
     state_of,
@@ -47,7 +50,9 @@ from lcr_seg_ros.training.ablate import (
 from lcr_seg_ros.training.ablate_command import command, duration
 from lcr_seg_ros.training.ablate_grid import FOLDER, Grid, GridError, PlannedRun, plan
 from lcr_seg_ros.training.ablate_report import Spread, paired_differences, write_ablation_report
+from lcr_seg_ros.training.datasets.nyudv2_crop import NYUDV2_WINDOW
 from lcr_seg_ros.training.datasets.split_digest import digest_split
+from lcr_seg_ros.training.evaluate import evaluate, load_segmenter
 from lcr_seg_ros.training.recipe import Recipe, dotted_entries, without_folders_in
 
 SMALL = {
@@ -577,6 +582,50 @@ def test_runs_made_on_other_labels_are_told_before_anything_starts_and_never_rep
     told = listing(grid, changed, out, *dry, code=1)
     assert "was trained on another 'val' (2 frames" in told
     assert not (out / "report.md").exists()
+
+
+def test_a_grid_may_ask_for_scores_of_the_crop_and_only_then_its_runs_are_others(tmp_path: Path) -> None:
+    whole, asked_for_none, cropped = (
+        plan(load(tmp_path, **entry))[0] for entry in ({}, {"crop": False}, {"crop": True})
+    )
+    assert whole.digest == asked_for_none.digest != cropped.digest
+    assert whole.recipe == cropped.recipe
+    assert plan(Grid.load("paper"))[0].crop
+
+
+@pytest.mark.parametrize("is_cropped", [False, True])
+def test_the_crop_of_whole_frames_is_scored_and_frames_that_are_cropped_already_as_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_cropped: bool
+) -> None:
+    random = np.random.default_rng(0)
+    rgb, labels = random.integers(0, 256, (480, 640, 3), np.uint8), np.ones((480, 640), np.uint8)
+    labels[:45] = 2  # beyond the crop
+    cut_out = NYUDV2_WINDOW.of if is_cropped else np.asarray
+    for split in ("fit", "val"):
+        write_folder([SourceFrame(split, RgbdFrame(cut_out(rgb)), cut_out(labels))], tmp_path / "data", split=split)
+    run = plan(load(tmp_path, crop=True))[0]
+    settings = RunSettings({"data": tmp_path / "data"}, tmp_path / "out", tmp_path / "hha")
+    check_start([run], settings)
+    assert ("their 425x560 crop is scored" in caplog.text) is not is_cropped
+    splits = {split: digest_split(tmp_path / "data", split) for split in ("fit", "val")}
+    record = {"recipe": without_folders_in(run.recipe), "data": {"fit": "fit", "splits": splits}}
+    replace(tiny_bundle("rgb"), training=record).save(settings.folder(run) / "model.lcrseg")
+    (outcome,) = run_all([run], settings)
+    assert isinstance(outcome, RunResult) and outcome.record["crop"] is True
+    iou = outcome.scores["per_class_iou"]
+    assert iou[0] is not None and not iou[1], "no pixel of class 2 was counted"
+    expected = evaluate(
+        load_segmenter(settings.folder(run) / "model.lcrseg"),
+        DatasetFolder(tmp_path / "data", "val"),
+        window=None if is_cropped else NYUDV2_WINDOW,
+    )
+    assert outcome.scores["pixel_acc"] == expected.scores()["pixel_acc"]
+
+
+def test_frames_of_which_there_is_no_crop_are_refused_before_anything_is_trained(rooms: Path, tmp_path: Path) -> None:
+    run = plan(load(tmp_path, crop=True))[0]
+    with pytest.raises(GridError, match=r"crop: true scores on the 425x560 crop .* frames of \d+x\d+, neither 640x480"):
+        check_start([run], RunSettings({"data": rooms}, tmp_path / "out", tmp_path / "hha"))
 
 
 def test_a_run_that_another_process_works_on_is_left_to_it(rooms: Path, tmp_path: Path) -> None:

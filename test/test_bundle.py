@@ -41,6 +41,13 @@ def test_a_bundle_survives_saving_and_loading(tmp_path: Path) -> None:
     assert ModelBundle.load(bundle.save(tmp_path / "a.lcrseg")) == bundle
 
 
+def test_a_bundle_says_whether_its_network_takes_its_size_exactly_and_old_ones_say_no(tmp_path: Path) -> None:
+    bundle = tiny_bundle()
+    exact = replace(bundle, input=replace(bundle.input, is_exact=True))
+    assert ModelBundle.load(exact.save(tmp_path / "exact.lcrseg")).input.is_exact
+    assert not ModelBundle.load("nyu40").input.is_exact, "the file does not say"
+
+
 class TestAnotherHeight:
     def test_the_width_follows_and_the_network_stays(self) -> None:
         bundle = replace(

@@ -311,9 +311,40 @@ def test_missing_partners_are_named(folder: Path) -> None:
     assert any(f.code == "missing_partner" and f.frames == ("7",) for f in report.warnings)
 
 
-@pytest.mark.parametrize("kind", ["rgb", "depth", "label40"])
+def add_hha(folder: Path) -> None:
+    (folder / "hha").mkdir()
+    for k in range(FRAMES):
+        image = np.random.default_rng(300 + k).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+        cv2.imwrite(str(folder / "hha" / f"{k:02d}.png"), image)
+
+
+def test_hha_that_a_folder_brings_along_is_looked_at_and_no_folder_needs_it(folder: Path) -> None:
+    add_hha(folder)
+    assert check_folder(folder, LABELS).findings == []
+    change(folder, "hha", lambda x: x[:24, :32], frames=2)
+    report = check_folder(folder, LABELS)
+    assert codes(report) == {"size_hha"} and finding(report, "size_hha").frames == ("00", "01")
+    change(folder, "hha", lambda x: x[:, :, 0])
+    assert "8-bit with three channels (uint8 (" in finding(check_folder(folder, LABELS), "hha_type").text
+
+
+def test_hha_without_a_partner_is_an_error_where_there_is_no_depth_to_compute_it_from(folder: Path) -> None:
+    add_hha(folder)
+    (folder / "hha" / "07.png").rename(folder / "hha" / "7.png")
+    told = [(f.severity, f.frames) for f in check_folder(folder, LABELS).findings if f.code == "missing_partner"]
+    assert told == [("warning", ("07",)), ("warning", ("7",))]
+    shutil.rmtree(folder / "depth")
+    report = check_folder(folder, LABELS)
+    told = [(f.severity, f.frames) for f in report.findings if f.code == "missing_partner"]
+    assert told == [("error", ("07",)), ("warning", ("7",))]
+    assert "or train with input.hha_source=folder" in finding(report, "no_depth").advice
+
+
+@pytest.mark.parametrize("kind", ["rgb", "depth", "label40", "hha"])
 @pytest.mark.parametrize("keep", [0, 200])
 def test_cut_files_are_an_error(folder: Path, kind: str, keep: int) -> None:
+    if kind == "hha":
+        add_hha(folder)
     file = folder / kind / "05.png"
     file.write_bytes(file.read_bytes()[:keep])
     report = check_folder(folder, LABELS)

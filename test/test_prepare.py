@@ -44,6 +44,7 @@ from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.datasets.grouping import load_grouping, relabel_folder
 from lcr_seg_ros.training.datasets.layouts import ImportSettings, import_folder
 from lcr_seg_ros.training.datasets.nyudv2 import LABELED, LabeledFile, prepare_nyudv2, read_mapping, read_splits
+from lcr_seg_ros.training.datasets.nyudv2_crop import NYUDV2_WINDOW
 from lcr_seg_ros.training.prepare_command import command
 
 NYU40 = LabelSet.load("nyu40")
@@ -77,6 +78,21 @@ def test_frames_come_out_upright_by_their_official_index_in_our_units(official: 
             assert np.abs(item.frame.depth_m - official.depth_m[k]).max() <= 0.000501
             assert np.array_equal(item.labels, official.label40[k])
             assert item.frame.intrinsics == NYUDV2_INTRINSICS.scaled_to(64, 48)
+
+
+def test_the_crop_is_what_fcns_authors_cut_out_with_its_own_camera(tmp_path: Path) -> None:
+    official = write_official_files(tmp_path / "official", frames=2, width=640, height=480)
+    prepare(official, tmp_path / "out", crop=True)
+    item = DatasetFolder(tmp_path / "out", "train")[0]
+    assert np.array_equal(item.frame.rgb, official.rgb[0, 45:470, 40:600])
+    assert np.array_equal(item.labels, official.label40[0, 45:470, 40:600])
+    assert item.frame.depth_m.shape == (425, 560)
+    assert item.frame.intrinsics == NYUDV2_WINDOW.of_camera(NYUDV2_INTRINSICS)
+    with pytest.raises(SourceError, match="settings"):
+        prepare(official, tmp_path / "out")
+    small = write_official_files(tmp_path / "small", frames=2)
+    with pytest.raises(SourceError, match="has images of 64x48; the crop is of 640x480"):
+        prepare(small, tmp_path / "none", crop=True)
 
 
 def test_the_four_classes_are_the_groups_of_the_forty(official: OfficialFiles, tmp_path: Path) -> None:

@@ -50,14 +50,23 @@ def saved(path: Path, name: str, **changes: Any) -> Path:
     return dataclasses.replace(tiny_bundle(**changes), name=name).save(path)
 
 
+def trained_elsewhere(path: Path) -> Path:
+    """A model that was trained with HHA that was made elsewhere."""
+    bundle = tiny_bundle()
+    read = dataclasses.replace(bundle.input, hha_source="folder")
+    return dataclasses.replace(bundle, name="elsewhere", input=read).save(path)
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Models by name: the first one of the node, one with 4 classes instead of 40, one that sees colour only."""
+    """Models by name: the first one of the node, one with 4 classes instead of 40, one that sees colour only,
+    and one that was trained with HHA that was made elsewhere."""
     folder = tmp_path_factory.mktemp("models")
     return {
         "first": saved(folder / "first.lcrseg", "first"),
         "four": saved(folder / "four.lcrseg", "four", labels="nyu4"),
         "colour": saved(folder / "colour.lcrseg", "colour", modality="rgb"),
+        "elsewhere": trained_elsewhere(folder / "elsewhere.lcrseg"),
     }
 
 
@@ -589,3 +598,18 @@ def test_after_50_cycles_of_activation_no_thread_and_no_subscription_is_left(mod
             cycle()
         assert counts() == before
         assert peer.gets_masks()
+
+
+def test_that_a_model_was_trained_with_hha_made_elsewhere_is_said_at_the_start_and_at_a_switch(
+    models: dict[str, Path], node: ChildProcess, peer: Peer
+) -> None:
+    def warnings(process: ChildProcess) -> list[str]:
+        return [line for line in process.lines if "was trained with HHA that was made elsewhere" in line]
+
+    assert warnings(node) == []
+    assert peer.set_parameter("model", str(models["elsewhere"])).successful
+    assert in_use(peer, "elsewhere"), node.last_lines()
+    assert len(warnings(node)) == 1 and "WARN" in warnings(node)[0]
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(free_domain_id())}
+    with active_node(environment, f"model:={models['elsewhere']}") as started:
+        assert len(warnings(started)) == 1

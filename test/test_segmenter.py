@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,30 @@ def random_frame(width: int = 160, height: int = 120, seed: int = 0) -> RgbdFram
 )
 def test_the_network_sees_the_frame_in_its_own_shape(camera: tuple[int, int], network: tuple[int, int]) -> None:
     assert network_size(*camera, SPEC) == network
+
+
+@pytest.mark.parametrize(
+    ("camera", "rounded", "exact"),
+    [
+        ((560, 425), (560, 424), (560, 425)),
+        ((1120, 850), (560, 424), (560, 425)),
+        ((640, 480), (568, 424), (568, 424)),  # of another shape: as ever, the shape is kept to 8 pixels
+        ((425, 560), (424, 560), (424, 560)),
+    ],
+)
+def test_a_network_of_any_size_takes_frames_of_its_shape_at_exactly_the_size_of_training(
+    camera: tuple[int, int], rounded: tuple[int, int], exact: tuple[int, int]
+) -> None:
+    spec = InputSpec("rgb", 425, 560, (0.0,) * 3, (1.0,) * 3)
+    assert network_size(*camera, spec) == rounded
+    assert network_size(*camera, replace(spec, is_exact=True)) == exact
+
+
+@pytest.mark.parametrize("size", [(320, 240), (264, 200), (424, 240)])
+def test_sizes_of_training_that_are_multiples_of_8_mean_the_same_to_every_network(size: tuple[int, int]) -> None:
+    spec = InputSpec("rgb", size[1], size[0], (0.0,) * 3, (1.0,) * 3)
+    for camera in ((640, 480), (560, 425), (1280, 720), (480, 640)):
+        assert network_size(*camera, replace(spec, is_exact=True)) == network_size(*camera, spec)
 
 
 def test_channels_are_colour_then_hha_normalised_one_by_one() -> None:

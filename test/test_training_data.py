@@ -196,6 +196,32 @@ def test_frames_of_one_aspect_keep_it_wherever_none_is_cut_as_on_the_robot(
     assert guide.shape[1:] == target.shape == image.shape[1:]
 
 
+@pytest.mark.parametrize(("network", "rows"), [("fcn32s", 425), ("segnet", 425), ("fcn_lite", 424)])
+def test_networks_that_score_every_pixel_get_the_papers_crop_row_by_row_as_on_the_robot(
+    network: str, rows: int
+) -> None:
+    from lcr_seg_ros.preprocess import Preprocessor
+
+    rgb = np.random.default_rng(0).integers(0, 255, (425, 560, 3), np.uint8)
+    example = Example(rgb, rgb, np.ones((425, 560), np.uint8))
+    size = {"input.height": 425, "input.width": 560, "augmentation.enabled": False, "input.early_share": 0}
+    recipe = Recipe.load("nyu40-rgb", {"network.name": network, "network.arguments": {}, "loss.teacher": None, **size})
+    image, _, target = SegmentationDataset([example], recipe, NYU40)[0]
+    assert image.shape == (3, rows, 560) and target.shape == (rows, 560)
+    spec = InputSpec("rgb", 425, 560, (0.0,) * 3, (1.0,) * 3, is_exact=recipe.is_exact)
+    assert np.array_equal(image.numpy(), Preprocessor(spec)(RgbdFrame(rgb)).tensor[0])
+
+
+def test_a_teacher_gets_the_size_of_its_own_training_whatever_the_student_takes() -> None:
+    rgb = np.zeros((425, 560, 3), np.uint8)
+    example = Example(rgb, rgb, np.ones((425, 560), np.uint8))
+    recipe = Recipe.load("nyu40-rgb", {"input.height": 48, "input.width": 64, "augmentation.enabled": False})
+    for is_exact, rows in ((True, 425), (False, 424)):
+        teacher = InputSpec("rgb", 425, 560, (0.0,) * 3, (1.0,) * 3, is_exact=is_exact)
+        *_, of_teacher = SegmentationDataset([example], recipe, NYU40, teacher=teacher)[0]
+        assert of_teacher.shape == (3, rows, 560)
+
+
 def test_frames_of_several_aspects_get_the_recipes_size_and_a_warning_once(caplog: pytest.LogCaptureFixture) -> None:
     recipe = Recipe.load("nyu40-rgb", {"input.height": 72, "input.width": 96})
     shapes = ((144, 256), (150, 200), (96, 256))

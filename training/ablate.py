@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import platform
@@ -29,11 +30,14 @@ from lcr_seg_ros.training.datasets.folder_labels import (
     look_through_labels,
     refuse_other_classes,
 )
+from lcr_seg_ros.training.datasets.nyudv2_crop import NYUDV2_SHAPE, NYUDV2_WINDOW
 from lcr_seg_ros.training.datasets.split_digest import digest_split, is_same_split
 from lcr_seg_ros.training.evaluate import BOUNDARY_RADII_PX, evaluate, load_segmenter, measure_flicker
-from lcr_seg_ros.training.recipe import NetworkRecipe, Recipe, RecipeError, without_folders_in
+from lcr_seg_ros.training.recipe import NetworkRecipe, Recipe, RecipeError, reads_hha_of_folder, without_folders_in
 
 BUNDLE, RESULT, CHECKPOINT, LOG, RECIPE = "model.lcrseg", "result.json", "last.ckpt", "train.log", "planned.yaml"
+log = logging.getLogger(__name__)
+
 SECONDS, _UNKNOWN = "seconds.txt", "unknown\n"
 
 SECONDS_PER_MEGAPIXEL = {"fcn_lite": 2.6, "segnet": 25.0, "fcn32s": 30.0}
@@ -128,6 +132,11 @@ def check_start(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
             _refuse_other_data(run, settings, settings.folder(run), digest_once)
     for data, split, labels in sorted({(r.data, s, r.recipe.labels) for r in ahead for s in (r.fit, r.val)}):
         _check_labels(settings.data[data], split, LabelSet.load(labels))
+    for data, split in sorted({(r.data, r.val) for r in ahead if r.crop}):
+        _check_crop(settings.data[data], split)
+    reading = [run for run in ahead if reads_hha_of_folder(run.recipe)]
+    for data, split in sorted({(r.data, s) for r in reading for s in (r.fit, r.val)}):
+        DatasetFolder(settings.data[data], split).require_hha()
     for run in ahead:
         try:
             _check_models(run.recipe)
@@ -313,7 +322,9 @@ def child_environment() -> dict[str, str]:
 
 def _score(run: PlannedRun, settings: RunSettings, folder: Path) -> RunResult:
     segmenter = load_segmenter(folder / BUNDLE)
-    scores = evaluate(segmenter, DatasetFolder(settings.data[run.data], run.val), BOUNDARY_RADII_PX).scores()
+    val = DatasetFolder(settings.data[run.data], run.val)
+    window = NYUDV2_WINDOW if run.crop and not _is_cropped(val) else None
+    scores = evaluate(segmenter, val, BOUNDARY_RADII_PX, window).scores()
     if settings.flicker is not None:
         scores["flicker"] = measure_flicker(segmenter, settings.flicker)
     training = segmenter.bundle.training
@@ -324,11 +335,36 @@ def _score(run: PlannedRun, settings: RunSettings, folder: Path) -> RunResult:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "fit": run.fit,
         "val": run.val,
+        "crop": run.crop,
         "fit_frames": training.get("data", {}).get("splits", {}).get(run.fit, {}).get("frames"),
     }
     result = RunResult(run.digest, scores, _read_seconds(folder), record)
     replace_file(folder / RESULT, (json.dumps(asdict(result), indent=1) + "\n").encode())
     return result
+
+
+def _is_cropped(folder: DatasetFolder) -> bool:
+    """Whether the frames are the crop of NYU Depth V2 already, as other projects' folders have it.
+
+    Raises:
+        GridError: they are neither that nor the whole frames that it is cut from.
+    """
+    height, width = folder.frame(0).rgb.shape[:2]
+    if (height, width) not in (NYUDV2_SHAPE, (NYUDV2_WINDOW.height, NYUDV2_WINDOW.width)):
+        raise GridError(
+            f"crop: true scores on the 425x560 crop of NYU Depth V2, but {folder.path} has frames of {width}x{height}, "
+            "neither 640x480 nor cropped: take it out of the grid"
+        )
+    return (height, width) != NYUDV2_SHAPE
+
+
+def _check_crop(data: Path, split: str) -> None:
+    if not _is_cropped(DatasetFolder(data, split)):
+        log.warning(
+            "%s has whole frames: they are trained on as they are, and their 425x560 crop is scored, enlarged to the "
+            "same rows. To train on the crop as well, as the papers do: prepare nyudv2 --crop",
+            data,
+        )
 
 
 def _is_trained(run: PlannedRun, bundle: Path) -> bool:
@@ -349,7 +385,7 @@ def _refuse_other_data(
     run: PlannedRun,
     settings: RunSettings,
     folder: Path,
-    digest: Callable[[Path, str], dict[str, Any]] = digest_split,
+    digest: Callable[[Path, str, bool], dict[str, Any]] = digest_split,
 ) -> None:
     """Refuse a trained run whose images or labels have changed since.
 
@@ -360,7 +396,7 @@ def _refuse_other_data(
         return
     trained_on = ModelBundle.load(folder / BUNDLE).training.get("data", {}).get("splits", {})
     for split, before in trained_on.items():
-        now = digest(settings.data[run.data], split)
+        now = digest(settings.data[run.data], split, reads_hha_of_folder(run.recipe))
         if not is_same_split(before, now):
             raise LcrSegError(
                 f"{folder} was trained on another {split!r} ({before.get('frames')} frames, labels "

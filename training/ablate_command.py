@@ -130,7 +130,10 @@ def _run(grid: Grid, runs: list[PlannedRun], settings: RunSettings) -> dict[str,
     results = {run.digest: done for run in runs if (done := read_result(run, settings)) is not None}
     failures: dict[str, str] = {}
     folders = ", ".join(f"{name} = {path.name}" for name, path in sorted(settings.data.items()))
-    how = [f"command: `lcr_seg_ros {shlex.join(sys.argv[1:])}`", f"data: {folders}; split {grid.val} scored"]
+    how = [
+        f"command: `lcr_seg_ros {shlex.join(sys.argv[1:])}`",
+        f"data: {folders}; split {grid.val} scored{', its 425x560 crop' if grid.crop else ''}",
+    ]
     open_runs = {run.digest: run for run in runs if run.digest not in results}
     with tqdm(
         total=len(results) + len(open_runs), initial=len(results), desc=grid.name, unit="run", disable=None

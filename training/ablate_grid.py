@@ -12,6 +12,7 @@
       lambda: {entry: loss.constraint.weight, values: [1, 10, 100]}   # ... or one entry swept
     seeds: [0, 1, 2]
     baseline: {loss: none}              # optional: differences to it are reported, seed by seed
+    crop: true                          # optional: scores are of the 425x560 crop of NYU Depth V2 that others score on
 
 Later axes override earlier ones. Overrides below a section that an earlier axis has set to null or false are dropped:
 without a constraint there is no lambda. ``true`` for a section that has entries keeps these, since it is on already.
@@ -73,6 +74,10 @@ class Grid(_Section):
     data: str = DEFAULT_DATA
     fit: str = "fit"
     val: str = "val"
+    crop: bool = Field(
+        False,
+        description="score on the 425x560 crop of NYU Depth V2, as `evaluate --crop`; frames may be cropped already",
+    )
     settings: dict[str, Any] = Field(default_factory=dict)
     axes: dict[str, dict[str, Variant]]
     seeds: tuple[int, ...] = Field((0,), min_length=1)
@@ -155,6 +160,7 @@ class PlannedRun:
         point: the run's value on each axis.
         recipe: with all overrides and the seed applied.
         data, fit, val: names of the dataset and of its splits.
+        crop: scored on the 425x560 crop of NYU Depth V2.
     """
 
     point: dict[str, str]
@@ -162,17 +168,18 @@ class PlannedRun:
     data: str
     fit: str
     val: str
+    crop: bool = False
 
     @property
     def digest(self) -> str:
-        """16 hex digits that identify what decides the result: recipe, data and splits.
+        """16 hex digits that identify what decides the result: recipe, data, splits, and whether the crop is scored.
 
         Entries at their defaults are left out, so that digests stay the same when recipes get a new entry.
         """
         decisive = {
             "recipe": self.recipe.model_dump(mode="json", exclude_defaults=True),
             "data": [self.data, self.fit, self.val],
-        }
+        } | ({"crop": True} if self.crop else {})
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -246,7 +253,7 @@ def _plan_run(grid: Grid, point: dict[str, str], seed: int) -> PlannedRun:
         resolved = Recipe.load(recipe, settings | {"seed": seed})
     except LcrSegError as error:
         raise GridError(f"grid {grid.name!r} at {point}: {error}") from error
-    return PlannedRun(point, resolved, data, fit, val)
+    return PlannedRun(point, resolved, data, fit, val, grid.crop)
 
 
 def _override(settings: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:

@@ -35,12 +35,13 @@ def find_temperature(bundle: ModelBundle, folder: DatasetFolder) -> float:
 
     Args:
         bundle: the model to calibrate.
-        folder: annotated frames that the network was not trained on.
+        folder: annotated frames that the network was not trained on, with HHA if it was trained with HHA of a folder.
 
     Raises:
         SourceError: a frame has no label image, or one with other classes, or nothing is annotated.
     """
     refuse_other_classes(folder.path, bundle.labels, "calibrate with frames of the model's own classes")
+    folder = folder.with_hha(bundle.input.reads_hha)
     backend, prepare = create_backend(bundle), Preprocessor(bundle.input)
     channel = bundle.labels.channel_of_id()
     known = channel >= 0
@@ -140,8 +141,11 @@ def write_calibrated(model: str | Path, out: Path, data: Path, split: str) -> tu
 
     refuse_folder(out)
     bundle = ModelBundle.load(model)
-    DatasetFolder(data, split).require_labels()
+    folder = DatasetFolder(data, split)
+    folder.require_labels()
+    if bundle.input.reads_hha:
+        folder.require_hha()
     tell_of_frames_seen(bundle, data, split)
     with_temperature(bundle, 1.0)  # refuses what cannot be calibrated, before the frames are labelled
-    temperature = find_temperature(bundle, DatasetFolder(data, split))
+    temperature = find_temperature(bundle, folder)
     return temperature, write_scored(with_temperature(bundle, temperature), out, data, split, told=True)

@@ -106,7 +106,8 @@ class LearnedConstraint:
         assert asked is not None
         image = hha if asked.guide == "hha" and hha is not None else frame.rgb
         sees = self.recipe.input
-        width, height = size_of_whole_frame((frame.rgb.shape[1], frame.rgb.shape[0]), (sees.width, sees.height))
+        frame_size = frame.rgb.shape[1], frame.rgb.shape[0]
+        width, height = size_of_whole_frame(frame_size, (sees.width, sees.height), self.recipe.is_exact)
         seen = resize_image(image, (width, height)).transpose(2, 0, 1)[None].astype(np.float32)
         guide = F.interpolate(
             torch.from_numpy(seen) / 255, size=(height // self.stride, width // self.stride), mode="area"

@@ -40,15 +40,16 @@ _Window = tuple[int, int, int, int]
 log = logging.getLogger(__name__)
 
 
-def size_of_whole_frame(frame: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+def size_of_whole_frame(frame: tuple[int, int], size: tuple[int, int], is_exact: bool) -> tuple[int, int]:
     """(width, height) in pixels to which a frame is resized where it is not cropped: in its own aspect ratio, as on the
     robot.
 
     Args:
         frame: (width, height) of the frame.
-        size: (width, height) of the recipe; only the shorter side matters.
+        size: (width, height) of the recipe; only the shorter side matters for frames of another aspect ratio.
+        is_exact: see :class:`~lcr_seg_ros.bundle.InputSpec`.
     """
-    return network_size(*frame, InputSpec("rgb", size[1], size[0], (0.0,) * 3, (1.0,) * 3))
+    return network_size(*frame, InputSpec("rgb", size[1], size[0], (0.0,) * 3, (1.0,) * 3, is_exact=is_exact))
 
 
 class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
@@ -112,22 +113,22 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
                 torch.manual_seed(seed_of(self._recipe.seed, epoch, position))
             i = self._recipe.input
             size = (i.width, i.height) if epoch is None else i.size_in(epoch, self._recipe.optimizer.epochs)
-            return self._item(position, self._fitted(size))
+            return self._item(position, self._fitted(size, self._recipe.is_exact))
 
-    def _fitted(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) in pixels to resize to where the recipe says ``size``: in the frames' own aspect ratio if
-        all have the same."""
-        sizes = self._sizes_of_whole_frames(size)
+    def _fitted(self, size: tuple[int, int], is_exact: bool) -> tuple[int, int]:
+        """(width, height) in pixels to resize to where the recipe or the teacher's input says ``size``: in the frames'
+        own aspect ratio if all have the same."""
+        sizes = self._sizes_of_whole_frames(size, is_exact)
         return sizes.pop() if len(sizes) == 1 else size
 
-    def _sizes_of_whole_frames(self, size: tuple[int, int]) -> set[tuple[int, int]]:
+    def _sizes_of_whole_frames(self, size: tuple[int, int], is_exact: bool) -> set[tuple[int, int]]:
         """The sizes, (width, height), that the frames would have on a robot; none if random crops change the ratio."""
         if self._augment and self._recipe.augmentation.scale is None:
             return set()
-        return {size_of_whole_frame(frame, size) for frame in self._frame_sizes}
+        return {size_of_whole_frame(frame, size, is_exact) for frame in self._frame_sizes}
 
     def _warn_of_distortion(self, size: tuple[int, int]) -> None:
-        if len(self._sizes_of_whole_frames(size)) > 1:
+        if len(self._sizes_of_whole_frames(size, self._recipe.is_exact)) > 1:
             ratios = sorted(self._frame_sizes, key=lambda frame: frame[0] / frame[1])
             _warn_once(
                 "frames of several aspect ratios, from %s to %s px, are all resized to %s px where they are not cut, "
@@ -160,7 +161,7 @@ class SegmentationDataset(Dataset[tuple[Tensor, ...]]):
             (_channels(seen, hha, self._recipe.input.modality), guide.float() / 255, target)
         ]
         if self._teacher is not None:
-            of_teacher = self._fitted((self._teacher.width, self._teacher.height))
+            of_teacher = self._fitted((self._teacher.width, self._teacher.height), self._teacher.is_exact)
             rgb, hha, target = self._crop_resize_flip(example, window, flip, of_teacher)
             views.append((_channels(rgb, hha, self._teacher.modality), target))
         return views

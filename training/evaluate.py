@@ -158,6 +158,8 @@ def write_scored(
     if data is not None and split:
         folder = DatasetFolder(data, split)
         folder.require_labels()
+        if bundle.input.reads_hha:
+            folder.require_hha()  # scores that are written down are those of the HHA that it was trained with
         if not told:
             tell_of_frames_seen(bundle, data, split)
         scores = {split: evaluate(Segmenter(bundle, create_backend(bundle)), folder, annotated=annotated).scores()}
@@ -190,19 +192,22 @@ def evaluate(
 
     Args:
         segmenter: the model; see :func:`load_segmenter`.
-        folder: with ``label40/`` images of the model's label set, or of ``annotated``.
+        folder: with ``label40/`` images of the model's label set, or of ``annotated``. A model that was trained with
+            HHA of a folder gets that of this one, see :meth:`~lcr_seg_ros.sources.folder.DatasetFolder.with_hha`.
         boundary_radii_px: also count the bands of these radii, in pixels.
         window: crop frames and labels to it first; the model then sees nothing outside.
         annotated: label set of the label images, if its classes have to be grouped into the model's. None: they have
             the model's own.
         depth: one of :data:`DEPTHS`: ``given``; ``worn``, with another camera's noise and holes, the same in every
-            evaluation (:func:`~lcr_seg_ros.training.worn_depth.wear`); or ``none``, without any valid depth.
+            evaluation (:func:`~lcr_seg_ros.training.worn_depth.wear`); or ``none``, without any valid depth. HHA of the
+            folder stays what it is.
 
     Raises:
         SourceError: a frame has no label image, one of another size, or one with ids that the label set does not have;
-            or with a window, a frame is not 640x480.
+            or with a window, a frame is not 640x480; or a frame has no HHA image, and the model needs it.
         LabelSetError: the classes of ``annotated`` cannot be grouped into the model's.
     """
+    folder = folder.with_hha(segmenter.bundle.input.reads_hha)
     truth_labels = annotated or segmenter.labels
     refuse_other_classes(
         folder.path, truth_labels, "take a model of these classes, or group them to the model's with --labels {file}"
@@ -263,6 +268,7 @@ def measure_flicker(segmenter: Segmenter, folder: DatasetFolder) -> float:
     """
     if len(folder) < 2:
         raise SourceError(f"flicker needs at least two consecutive frames, {folder.path} gives {len(folder)}")
+    folder = folder.with_hha(segmenter.bundle.input.reads_hha)
     tracker = GravityTracker()
     shares: list[float] = []
     last: npt.NDArray[np.uint8] | None = None
@@ -326,5 +332,6 @@ def cut(item: SourceFrame, window: Window) -> SourceFrame:
         )
     camera = None if frame.intrinsics is None else window.of_camera(frame.intrinsics)
     depth = None if frame.depth_m is None else window.of(frame.depth_m)
-    smaller: RgbdFrame = replace(frame, rgb=window.of(frame.rgb), depth_m=depth, intrinsics=camera)
+    hha = None if frame.hha is None else window.of(frame.hha)
+    smaller: RgbdFrame = replace(frame, rgb=window.of(frame.rgb), depth_m=depth, intrinsics=camera, hha=hha)
     return replace(item, frame=smaller, labels=None if item.labels is None else window.of(item.labels))

@@ -120,6 +120,8 @@ def command(
     segmenter = load_segmenter(model, backend, device, flip_test)
     if depth != "given" and not segmenter.bundle.input.uses_depth:
         raise click.UsageError(f"{model} looks at no depth: --depth {depth} would change nothing")
+    if depth != "given" and segmenter.bundle.input.reads_hha and folder.has_hha:
+        raise click.UsageError(f"{model} looks at the HHA images in {data}: --depth {depth} would change nothing")
     if folder.has_labels:
         folder.require_labels()
         tell_of_frames_seen(segmenter.bundle, data, split)

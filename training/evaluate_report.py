@@ -130,6 +130,7 @@ def _frames_sheet(
 ) -> npt.NDArray[np.uint8]:
     """A sheet for each frame, one below the other in the order of ``titles``; narrower ones are padded with white."""
     rows = []
+    folder = folder.with_hha(segmenter.bundle.input.reads_hha)
     for name, title in titles.items():
         index = folder.names.index(name)
         item = folder[index]

@@ -28,7 +28,7 @@ class Example:
     """One annotated frame at full size.
 
     Args:
-        rgb, hha: (H, W, 3) uint8; hha is all zeros where it was not computed.
+        rgb, hha: (H, W, 3) uint8; hha is all zeros where it was neither computed nor read.
         labels: (H, W) uint8 mask ids.
         depth_mm: (H, W) uint16 millimetres, 0 where unknown; kept only if HHA may have to be computed anew.
         intrinsics: those of depth; kept together with it.
@@ -47,7 +47,8 @@ def folder_examples(
     """All frames of an annotated folder, held in memory.
 
     Args:
-        folder: an annotated dataset folder.
+        folder: an annotated dataset folder. HHA that its frames bring along
+            (:meth:`~lcr_seg_ros.sources.folder.DatasetFolder.with_hha`) is taken as it is.
         cache: folder that computed HHA is read from and written to.
         hha: how to compute HHA; None leaves it out (zeros).
         keep_depth: keep depth and intrinsics, which ``augmentation.worn_depth`` needs.
@@ -63,7 +64,9 @@ def folder_examples(
                 f"frame {item.name} of {folder.path} has no labels: training needs label40/{item.name}.png"
             )
         refuse_other_size(item, folder.path)
-        image = np.zeros_like(item.frame.rgb) if encoder is None else cached_hha(encoder, item.frame, cache)
+        image = item.frame.hha
+        if image is None:
+            image = np.zeros_like(item.frame.rgb) if encoder is None else cached_hha(encoder, item.frame, cache)
         examples.append(_example(item.frame, image, item.labels, keep_depth))
     return examples
 

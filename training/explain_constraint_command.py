@@ -42,7 +42,8 @@ def command(run: Path, against: Path | None, data: Path, split: str | None, fram
     )
 
     learned = LearnedConstraint.of_run(run)
-    folder = DatasetFolder(data, split)
+    model = Segmenter.load(run / "model.lcrseg")
+    folder = DatasetFolder(data, split).with_hha(model.bundle.input.reads_hha)
     if against is not None:
         if not folder.has_labels:
             raise SourceError(f"{data} has no label40/ folder: boundaries are shown beside the annotation")
@@ -50,7 +51,6 @@ def command(run: Path, against: Path | None, data: Path, split: str | None, fram
         items = [folder[k] for k in range(0, len(folder), max(1, len(folder) // frames))][:frames]
         if bare := [item.name for item in items if item.labels is None]:
             raise SourceError(f"frame {bare[0]} of {data} has no label image: name a --split whose frames are labelled")
-    model = Segmenter.load(run / "model.lcrseg")
     first = folder[0].frame
     weights = learned.weights(first, model.segment(first).hha)
     replace_file(out / "kernels.png", kernels_png(learned.constraint))

@@ -48,7 +48,16 @@ def export_run(run: Path, out: Path, data: Path | None = None, val: str | None =
     )
     seen = recipe.input
     _refuse_diverged(network, run, seen)
-    spec = InputSpec(seen.modality, seen.height, seen.width, tuple(ours["mean"]), tuple(ours["std"]), seen.hha_settings)
+    spec = InputSpec(
+        seen.modality,
+        seen.height,
+        seen.width,
+        tuple(ours["mean"]),
+        tuple(ours["std"]),
+        seen.hha_settings,
+        seen.hha_source,
+        recipe.is_exact,
+    )
     record = {k: v for k, v in ours["record"].items() if k != "labels"}  # the bundle stores labels elsewhere
     epochs = ours.get("next", {"epoch": checkpoint["epoch"] + 1})["epoch"]  # completed ones
     record |= {"epochs_run": epochs, "steps_run": checkpoint["global_step"]}

@@ -15,7 +15,7 @@ from lcr_seg_ros.bundle import HHA_OF_TRAINING, ModelBundle
 from lcr_seg_ros.errors import BundleError, SourceError
 from lcr_seg_ros.labels import LABELS_FILE, LabelSet
 from lcr_seg_ros.networks import create_network
-from lcr_seg_ros.sources.folder import DEPTH_FOLDER, RGB_FOLDER
+from lcr_seg_ros.sources.folder import DEPTH_FOLDER, HHA_FOLDER, RGB_FOLDER
 from lcr_seg_ros.training.datasets.names import plain_name
 from lcr_seg_ros.training.export import DATA_NOTICE, OWN_DATA_NOTICE
 from lcr_seg_ros.training.recipe import Recipe
@@ -71,14 +71,17 @@ def finetuning_entries(model: str, data: Path, recipe: str, given: dict[str, Any
     Raises:
         BundleError: there is no such model, it cannot be finetuned, or its label set does not ship although it is
             needed.
-        SourceError: the model needs depth and the folder has none.
+        SourceError: the model needs depth, or HHA of the folder, and the folder has none.
         RecipeError: the recipe cannot be read.
     """
     bundle = _trainable(model)
-    if bundle.input.uses_depth and (data / RGB_FOLDER).is_dir() and not (data / DEPTH_FOLDER).is_dir():
+    hha_source = given.get("input.hha_source", bundle.input.hha_source)
+    needed = HHA_FOLDER if hha_source == "folder" else DEPTH_FOLDER
+    if bundle.input.uses_depth and (data / RGB_FOLDER).is_dir() and not (data / needed).is_dir():
         raise SourceError(
-            f"{data} has no {DEPTH_FOLDER}/, and the model {bundle.name} needs depth ({bundle.input.modality}): add "
-            f"depth images, or go on from a model of colour alone: --finetune {OF_COLOUR_ALONE}"
+            f"{data} has no {needed}/, and the model {bundle.name} needs depth ({bundle.input.modality}, "
+            f"input.hha_source={hha_source}): add {needed} images, or go on from a model of colour alone: --finetune "
+            f"{OF_COLOUR_ALONE}"
         )
     usual = Recipe.load(recipe).optimizer
     arguments = {k: v for k, v in bundle.architecture["arguments"].items() if k not in ("in_channels", "num_classes")}
@@ -92,6 +95,7 @@ def finetuning_entries(model: str, data: Path, recipe: str, given: dict[str, Any
         "input.height": bundle.input.height,
         "input.width": bundle.input.width,
         "input.hha": {k: v for k, v in asdict(bundle.input.hha).items() if k in HHA_OF_TRAINING},
+        "input.hha_source": bundle.input.hha_source,
         "rooms.rooms": 0,
         "rooms.per_epoch": 0,
         "optimizer.learning_rate": usual.learning_rate * RATE_SHARE,

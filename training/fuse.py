@@ -48,6 +48,8 @@ def fuse_bundles(rgb: str | Path, hha: str | Path, name: str) -> ModelBundle:
         first.input.mean + second.input.mean,
         first.input.std + second.input.std,
         second.input.hha,
+        second.input.hha_source,
+        first.input.is_exact and second.input.is_exact,
     )
     record = {"rgb": first.training, "hha": second.training}
     fused = bundle_network(network, name, architecture, spec, first.labels, record, start_notice="")

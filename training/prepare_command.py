@@ -113,6 +113,7 @@ Examples:
 @click.option("--val", "validation", type=click.Path(path_type=Path), help="list of training frames to validate on")
 @click.option("--depth", type=click.Choice(["inpainted", "raw"]), default="inpainted", show_default=True)
 @click.option("--rgb-format", type=click.Choice(["png", "jpg"]), default="png", show_default=True)
+@click.option("--crop", is_flag=True, help="write rows 46..470, columns 41..600 (425x560), as FCN's authors train on")
 @click.option("--hha", is_flag=True, help="also compute the HHA that train reads from --cache")
 @click.option(
     "--recipe",
@@ -139,6 +140,7 @@ def nyudv2(
     validation: Path | None,
     depth: str,
     rgb_format: str,
+    crop: bool,
     hha: bool,
     recipes: tuple[str, ...],
     cache: Path,
@@ -183,6 +185,7 @@ def nyudv2(
         depth=depth,
         rgb_format=rgb_format,
         start_over=start_over,
+        crop=crop,
     )
     click.echo(f"{out}: " + ", ".join(f"{name} {len(members)}" for name, members in lists.items()))
     for settings, names in names_of_settings.items():

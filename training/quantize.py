@@ -99,7 +99,7 @@ def write_quantized(
         QuantizationError: every attempt loses more, or one labels a calibration frame in an entirely different way;
             nothing is written.
         BundleError: the model is int8 already, or ``trial`` is not a trial of it.
-        SourceError: a frame cannot be read, or has no label image to score with.
+        SourceError: a frame cannot be read, or has no label image, or HHA image that the model needs, to score with.
     """
     bundle = ModelBundle.load(model)
     if RECORD in bundle.training:
@@ -108,6 +108,8 @@ def write_quantized(
     if trial is not None:
         judged = ModelBundle.load(trial)
         require_trial_of(bundle, judged)
+    if val is not None and judged.input.reads_hha:
+        val.require_hha()
     measured_on = [name for name in INT8_BACKENDS if find_spec(name)]
     before = {} if val is None else {name: _scores(judged, name, val) for name in measured_on}
     record: dict[str, Any] = {
@@ -261,7 +263,7 @@ class _Reader:
 
 
 def _calibration_tensors(bundle: ModelBundle, folder: DatasetFolder, frames: int) -> list[npt.NDArray[np.float32]]:
-    preprocessor = Preprocessor(bundle.input)
+    preprocessor, folder = Preprocessor(bundle.input), folder.with_hha(bundle.input.reads_hha)
     count = min(frames, len(folder))
     chosen = np.linspace(0, len(folder) - 1, count).round().astype(int)
     items = tqdm(chosen, desc="calibrate", unit="frame", leave=False, disable=None)

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.hha import HhaSettings
-from lcr_seg_ros.networks import NETWORKS
+from lcr_seg_ros.networks import NETWORKS, SCORING_EVERY_PIXEL
 from lcr_seg_ros.resources import CONFIG
 from lcr_seg_ros.yaml_files import read_yaml
 
@@ -80,9 +80,18 @@ class InputRecipe(_Section):
     modality: Literal["rgb", "hha", "rgb_hha"] = Field(
         "rgb_hha", description="what the network sees: colour, HHA (of depth), or both as six channels"
     )
-    height: int = Field(240, ge=32, description="pixels")
-    width: int = Field(320, ge=32, description="pixels")
+    height: int = Field(
+        240, ge=32, description="pixels; frames of another shape keep it, at the shorter of the two sides"
+    )
+    width: int = Field(
+        320, ge=32, description="pixels; fcn32s and segnet take any size, fcn_lite the nearest multiples of 8"
+    )
     hha: HhaRecipe = HhaRecipe()
+    hha_source: Literal["computed", "folder"] = Field(
+        "computed",
+        description="computed: HHA is made of depth, as on the robot; folder: it is read from hha/ of the data set, "
+        "which need not have depth then",
+    )
     early_share: float = Field(
         0.0, ge=0, lt=1, description="share of the epochs, the first ones, that see smaller images: steps cost less"
     )
@@ -275,6 +284,11 @@ class Recipe(_Section):
     optimizer: OptimizerRecipe = OptimizerRecipe()
     rooms: RoomsRecipe = RoomsRecipe()
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the network takes the size of ``input`` exactly, see :class:`~lcr_seg_ros.bundle.InputSpec`."""
+        return self.network.name in SCORING_EVERY_PIXEL
+
     @model_validator(mode="after")
     def _settle_guide(self) -> Recipe:
         """Replace the guide ``auto`` by what it stands for, so that the run's record says it."""
@@ -288,6 +302,21 @@ class Recipe(_Section):
     def _has_its_guide(self) -> Recipe:
         if self.input.modality == "rgb" and self.loss.constraint is not None and self.loss.constraint.guide == "hha":
             raise ValueError("loss.constraint.guide is hha, but input.modality rgb has no HHA: set one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _computes_hha_where_it_has_to(self) -> Recipe:
+        if self.input.hha_source == "folder":
+            if self.rooms.rooms:
+                raise ValueError(
+                    f"input.hha_source is folder, but rooms.rooms is {self.rooms.rooms}, and HHA of rendered rooms is "
+                    "computed, in another way: set rooms.rooms=0 rooms.per_epoch=0"
+                )
+            if self.augmentation.worn_depth:
+                raise ValueError(
+                    f"input.hha_source is folder, but augmentation.worn_depth is {self.augmentation.worn_depth:g}, for "
+                    "which HHA is computed anew: set augmentation.worn_depth=0"
+                )
         return self
 
     @classmethod
@@ -339,6 +368,12 @@ class Recipe(_Section):
             raise RecipeError(
                 f"{path}: {_GRID_NOT_RECIPE if isinstance(values.get('axes'), dict) else faults}"
             ) from error
+
+
+def reads_hha_of_folder(recipe: Recipe) -> bool:
+    """Whether a training needs the HHA images of its data set: for the network, or for a teacher, which may see HHA."""
+    sees_hha = recipe.input.modality != "rgb" or recipe.loss.teacher is not None
+    return sees_hha and recipe.input.hha_source == "folder"
 
 
 _GRID_NOT_RECIPE = "this looks like a grid, for it has axes: give it to `ablate --grid`"

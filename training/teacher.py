@@ -50,10 +50,10 @@ class Teacher:
         Args:
             model: shipped name or path of a bundle.
             labels: the student's classes.
-            student: the student's input; HHA is computed once for both, with its settings.
+            student: the student's input; HHA is computed or read once for both, as it says.
 
         Raises:
-            RecipeError: the model has other classes, or was trained with other HHA settings.
+            RecipeError: the model has other classes, or was trained with HHA from another source or of other settings.
             BundleError: there is no such model, or it cannot be read.
             BackendError: no backend can run its network.
         """
@@ -86,16 +86,23 @@ def require_teacher(taught: ModelDescription, model: str, labels: LabelSet, stud
         labels, student: see :meth:`Teacher.load`.
 
     Raises:
-        RecipeError: the model has other classes, or was trained with other HHA settings.
+        RecipeError: the model has other classes, or was trained with HHA from another source or of other settings.
     """
     if taught.labels.names != labels.names:
         raise RecipeError(
             f"loss.teacher.model {model} has the {len(taught.labels)} classes of {taught.labels.name}, the recipe "
             f"the {len(labels)} of {labels.name}: a teacher needs the same classes in the same order"
         )
+    if not taught.input.uses_depth:
+        return
+    if taught.input.hha_source != student.hha_source:
+        raise RecipeError(
+            f"loss.teacher.model {model} was trained with HHA from another source: set "
+            f"input.hha_source={taught.input.hha_source}"
+        )
     mine = student.hha_settings
     differ = [k for k in HHA_OF_TRAINING if getattr(taught.input.hha, k) != getattr(mine, k)]
-    if taught.input.uses_depth and differ:
+    if differ and not taught.input.reads_hha:
         entries = " ".join(f"input.hha.{k}={getattr(taught.input.hha, k)}" for k in differ)
         raise RecipeError(f"loss.teacher.model {model} wants HHA computed in another way: set {entries}")
 

@@ -58,6 +58,7 @@ from lcr_seg_ros.training.recipe import (
     Recipe,
     RecipeError,
     RoomsRecipe,
+    reads_hha_of_folder,
     without_folders,
     without_folders_in,
 )
@@ -157,17 +158,22 @@ def train(
     position = {"epoch": 0, "batch": 0}
     resumes = resume and checkpoint.is_file()
     used = [split for split in (fit, val) if split]
+    reads_hha = reads_hha_of_folder(recipe)
     for split in used:
         DatasetFolder(data, split).require_labels()
-    splits = {split: digest_split(data, split) for split in used}
+        if reads_hha:
+            DatasetFolder(data, split).require_hha()
+    splits = {split: digest_split(data, split, reads_hha) for split in used}
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     labels = LabelSet.load(recipe.labels)
     taught = recipe.loss.teacher
     teacher = None if taught is None else Teacher.load(taught.model, labels, recipe.input)
     sees_hha = recipe.input.modality != "rgb"
     hha = recipe.input.hha_settings if sees_hha or (teacher and teacher.sees.uses_depth) else None
-    frames = DatasetFolder(data, fit)
-    camera = None if hha is None or frames.intrinsics is None else [*map(float, astuple(frames.intrinsics))]
+    frames = DatasetFolder(data, fit).with_hha(reads_hha)
+    camera = (
+        None if hha is None or reads_hha or frames.intrinsics is None else [*map(float, astuple(frames.intrinsics))]
+    )
     if resumes:
         position, before = _position_and_record(checkpoint)
         refuse_another_recipe(out, before, recipe)
@@ -218,7 +224,7 @@ def train(
         "start": start.origin if start else "random",
         "before": start.training if isinstance(start, FinetuningStart) else None,
         "teacher": teacher.origin if teacher else None,
-        "data": {"fit": fit, "splits": splits, "hha": HHA_MODE, "intrinsics": camera},
+        "data": {"fit": fit, "splits": splits, "hha": "folder" if reads_hha else HHA_MODE, "intrinsics": camera},
         "commit": _commit(),
         "date": date.today().isoformat(),
         "processes": trainer.world_size,
@@ -233,8 +239,9 @@ def train(
     training = _training_loader(dataset, recipe, trainer, machine, position)
     validation = None
     if val:
+        held_out = DatasetFolder(data, val).with_hha(sees_hha and reads_hha)
         with _explained(_to_hold_less(recipe, val, machine)):
-            seen = folder_examples(DatasetFolder(data, val), cache, recipe.input.hha_settings if sees_hha else None)
+            seen = folder_examples(held_out, cache, recipe.input.hha_settings if sees_hha else None)
         refuse_unknown_ids((e.labels for e in seen), labels, f"{data}, split {val}", RELABEL)
         validated = SegmentationDataset(seen, recipe, labels, augment=False)
         validation = _validation_loader(validated, recipe, trainer, machine)

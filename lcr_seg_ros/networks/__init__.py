@@ -50,6 +50,11 @@ NETWORKS: dict[str, str] = {
 }
 """Classes by registry name; a module is imported when its network is created."""
 
+SCORING_EVERY_PIXEL = frozenset({"fcn32s", "segnet"})
+"""Networks that take images of any size as well as any other: they round up where they halve, and crop what is too much
+at the end. The others score every fourth pixel. Their last score would stand for fewer pixels where a side is no
+multiple of 4, and all would be interpolated a little beside their place."""
+
 
 def create_network(name: str, **arguments: Any) -> Any:
     """Build a network by registry name, randomly initialised: a ``torch.nn.Module`` that is a :class:`Network`.

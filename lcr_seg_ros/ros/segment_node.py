@@ -187,6 +187,7 @@ class SegmentNode(LifecycleNode):
         self._engine, self._in_use = Engine(segmenter, self._cameras), values.choice
         self._digest = bundle.network_sha256
         self.get_logger().info(f"model {_described(segmenter)}, ready after {time.monotonic() - began:.1f} s")
+        self._tell_of_other_hha(bundle)
         return super().on_configure(state)
 
     @_logged
@@ -317,6 +318,7 @@ class SegmentNode(LifecycleNode):
                 self._switch(outcome)
                 self._in_use, self._digest = wish.values.choice, outcome.bundle.network_sha256
                 self.get_logger().info(f"switched to model {_described(outcome)}")
+                self._tell_of_other_hha(outcome.bundle)
                 return
             except Exception as error:  # rclpy and the middleware raise types of their own
                 outcome = error
@@ -326,6 +328,14 @@ class SegmentNode(LifecycleNode):
         for camera in self._cameras:
             camera.expect_no_model()
         self._restore_parameters(self._in_use)
+
+    def _tell_of_other_hha(self, model: ModelDescription) -> None:
+        if model.input.reads_hha:
+            self.get_logger().warning(
+                f"{model.name} was trained with HHA that was made elsewhere (input.hha_source=folder), and this node "
+                "computes its own from depth: labels may be worse than the model's scores; train with "
+                "input.hha_source=computed for the robot"
+            )
 
     def _restore_parameters(self, choice: ModelChoice) -> None:
         """Set the parameters back to the model in use, all at once: one by one they would request models in between."""

@@ -4,6 +4,7 @@
 
     DIR/rgb/NAME.jpg|png      8-bit colour
     DIR/depth/NAME.png        uint16 millimetres, 0 = hole, registered to colour   (optional)
+    DIR/hha/NAME.png          8-bit HHA made elsewhere, see with_hha               (optional)
     DIR/label40/NAME.png      uint8 mask ids, 0 = void                             (optional, for each image)
     DIR/SPLIT.txt             one NAME a line                                      (optional)
     DIR/intrinsics.yaml       fx, fy, cx, cy, width, height; pixels from 0         (optional)
@@ -11,6 +12,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import shlex
 from collections.abc import Iterator
@@ -30,7 +32,7 @@ from lcr_seg_ros.yaml_files import read_yaml
 
 RGB_FOLDER, DEPTH_FOLDER, LABEL_FOLDER = "rgb", "depth", "label40"
 HHA_FOLDER = "hha"
-"""HHA images of other projects. Commands that copy a folder take them along; no frame is read with them."""
+"""HHA images of other projects, which models are trained on that ask for them; see :meth:`DatasetFolder.with_hha`."""
 INTRINSICS_FILE = "intrinsics.yaml"
 
 NYUDV2_INTRINSICS = CameraIntrinsics(
@@ -80,6 +82,7 @@ class DatasetFolder:
         if not self.names:
             raise SourceError(f"{self.path / RGB_FOLDER} holds no .jpg or .png image")
         self._intrinsics = self._of_first_image(intrinsics) if intrinsics else self._read_intrinsics()
+        self._reads_hha = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -100,7 +103,7 @@ class DatasetFolder:
         name = self.names[index]
         rgb = self._read_rgb(name)
         try:
-            return RgbdFrame(rgb, self._read_depth(name), self._intrinsics_of(rgb))
+            return RgbdFrame(rgb, self._read_depth(name), self._intrinsics_of(rgb), hha=self._read_hha(name))
         except FrameError as error:
             raise SourceError(f"frame {name} of {self.path}: {error}") from error
 
@@ -112,6 +115,10 @@ class DatasetFolder:
     @property
     def has_depth(self) -> bool:
         return (self.path / DEPTH_FOLDER).is_dir()
+
+    @property
+    def has_hha(self) -> bool:
+        return (self.path / HHA_FOLDER).is_dir()
 
     @property
     def has_labels(self) -> bool:
@@ -131,10 +138,46 @@ class DatasetFolder:
                 f"{LABEL_FOLDER}/{bare[0]}.png, or a split whose frames are all labelled"
             )
 
+    def require_hha(self) -> None:
+        """Check that all frames have HHA that was made elsewhere, before any work is done with them.
+
+        Raises:
+            SourceError: some have none; names the first of them.
+        """
+        bare = [name for name in self.names if not (self.path / HHA_FOLDER / f"{name}.png").is_file()]
+        if bare:
+            raise SourceError(
+                f"{len(bare)} of {len(self)} frames of {self.path} have no HHA image, which input.hha_source=folder "
+                f"needs: add {HHA_FOLDER}/{bare[0]}.png, or train with input.hha_source=computed on depth images"
+            )
+
+    def with_hha(self, wanted: bool) -> DatasetFolder:
+        """This folder for a model: its frames bring along the HHA of ``hha/`` if the model was trained with such HHA.
+
+        A folder that has depth alone, such as a recording of a robot, stays as it is, with a warning: HHA is then
+        computed, as in the node.
+
+        Args:
+            wanted: see :attr:`lcr_seg_ros.bundle.InputSpec.reads_hha`.
+
+        Raises:
+            SourceError: a frame has no HHA image.
+        """
+        if not wanted:
+            return self
+        if self.has_depth and not self.has_hha:
+            _tell_of_computed_hha(self.path)
+            return self
+        self.require_hha()
+        other = copy.copy(self)
+        other._reads_hha = True
+        return other
+
     def files(self, name: str) -> list[Path]:
-        """Paths of a frame's colour image and, if there is one, its depth image."""
-        depth = self.path / DEPTH_FOLDER / f"{name}.png"
-        return [self._images[name], depth] if depth.is_file() else [self._images[name]]
+        """Paths of a frame's colour image and, where they exist and are read, its depth and HHA images."""
+        read = [DEPTH_FOLDER, HHA_FOLDER] if self._reads_hha else [DEPTH_FOLDER]
+        others = [self.path / folder / f"{name}.png" for folder in read]
+        return [self._images[name], *(file for file in others if file.is_file())]
 
     def _read_split(self, split: str) -> list[str]:
         file = self.path / f"{split}.txt"
@@ -195,6 +238,20 @@ class DatasetFolder:
         if depth.dtype != np.uint16:
             raise SourceError(f"{file} must be a 16-bit PNG in millimetres, got {depth.dtype} {depth.shape}")
         return depth_to_metres(depth)
+
+    def _read_hha(self, name: str) -> npt.NDArray[np.uint8] | None:
+        if not self._reads_hha:
+            return None
+        file = self.path / HHA_FOLDER / f"{name}.png"
+        image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if image is None:
+            raise SourceError(f"cannot read the HHA image {file}: is it whole? copy or make it again")
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise SourceError(
+                f"{file} must be an 8-bit PNG of three channels (red disparity, green height, blue angle), got "
+                f"{image.dtype} {image.shape}"
+            )
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
     def _labels(self, name: str) -> npt.NDArray[np.uint8] | None:
         file = self.path / LABEL_FOLDER / f"{name}.png"
@@ -295,12 +352,22 @@ def _tell_of_assumed_camera(folder: Path) -> None:
     )
 
 
+@cache
+def _tell_of_computed_hha(folder: Path) -> None:
+    log.warning(
+        "%s has no %s/: HHA is computed from its depth, but the model was trained with HHA that was made elsewhere: "
+        "labels may be worse",
+        folder,
+        HHA_FOLDER,
+    )
+
+
 def turns_photos(folder: Path) -> bool:
     """Whether the photos of a dataset folder are rotated upright as their EXIF data says.
 
-    If there is depth they are not: depth and intrinsics match the pixels as they are stored.
+    If there is depth or HHA they are not: these, and intrinsics, match the pixels as they are stored.
     """
-    return not (folder / DEPTH_FOLDER).is_dir()
+    return not any((folder / other).is_dir() for other in (DEPTH_FOLDER, HHA_FOLDER))
 
 
 def read_rgb(path: Path, turned: bool = True) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lcr_seg_ros.labels import LabelSet
-from lcr_seg_ros.sources.folder import DEPTH_FOLDER, LABEL_FOLDER, rgb_flags, turns_photos
+from lcr_seg_ros.sources.folder import DEPTH_FOLDER, HHA_FOLDER, LABEL_FOLDER, rgb_flags, turns_photos
 from lcr_seg_ros.training.datasets.image_files import is_palette_png, is_whole
 
 _DEPTH_LEVELS = 1 << 16
@@ -41,6 +41,7 @@ class FolderContents:
         depth_step: greatest common divisor of each frame's depth values, as stored, without 0 and 65535; only of frames
             with at least 32 different ones.
         depth_types: what depth images are that are not 16-bit with one channel.
+        hha_types: what HHA images are that are not 8-bit with three channels.
     """
 
     def __init__(self, path: Path, labels: LabelSet, digests: Mapping[str, str]) -> None:
@@ -54,6 +55,7 @@ class FolderContents:
         self.depth_median: dict[str, float] = {}
         self.depth_step: dict[str, int] = {}
         self.depth_types: set[str] = set()
+        self.hha_types: set[str] = set()
         self._path, self._digests = path, digests
         self._rgb_flags = rgb_flags(turns_photos(path))
         self._seen_in: dict[str, npt.NDArray[np.bool_]] = {}
@@ -68,7 +70,11 @@ class FolderContents:
         size = None if rgb is None else rgb.shape[:2]
         if size is not None:
             self.sizes[size[0], size[1]].append(name)
-        for folder, take in ((LABEL_FOLDER, self._take_labels), (DEPTH_FOLDER, self._take_depth)):
+        for folder, take in (
+            (LABEL_FOLDER, self._take_labels),
+            (DEPTH_FOLDER, self._take_depth),
+            (HHA_FOLDER, self._take_hha),
+        ):
             file = self._path / folder / f"{name}.png"
             if not file.is_file():
                 continue
@@ -121,6 +127,11 @@ class FolderContents:
         self._seen_in[name] = count > 0
         if count[self.labels.void] == image.size:
             self.faulty["all_void"].append(name)
+
+    def _take_hha(self, name: str, image: npt.NDArray[np.generic], _: bytes) -> None:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            self.hha_types.add(f"{image.dtype} {image.shape}")
+            self.faulty["hha_type"].append(name)
 
     def _take_depth(self, name: str, image: npt.NDArray[np.generic], _: bytes) -> None:
         if image.ndim != 2 or image.dtype != np.uint16:

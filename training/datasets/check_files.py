@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from lcr_seg_ros.sources.folder import DEPTH_FOLDER, INTRINSICS_FILE, LABEL_FOLDER, RGB_FOLDER
+from lcr_seg_ros.sources.folder import DEPTH_FOLDER, HHA_FOLDER, INTRINSICS_FILE, LABEL_FOLDER, RGB_FOLDER
 from lcr_seg_ros.training.datasets.check_contents import FolderContents
 from lcr_seg_ros.training.datasets.check_report import MENDING, Finding
 from lcr_seg_ros.training.datasets.manifest import MANIFEST_FILE
@@ -28,11 +28,22 @@ def file_findings(contents: FolderContents) -> Iterable[Finding]:
         ("unreadable_rgb", f"images in {RGB_FOLDER}/ cannot be read", regular),
         (f"unreadable_{LABEL_FOLDER}", f"images in {LABEL_FOLDER}/ cannot be read", regular),
         (f"unreadable_{DEPTH_FOLDER}", f"images in {DEPTH_FOLDER}/ cannot be read", regular),
+        (f"unreadable_{HHA_FOLDER}", f"images in {HHA_FOLDER}/ cannot be read", regular),
         (f"size_{LABEL_FOLDER}", "label images have another size than the colour image", "make them alike"),
         (
             f"size_{DEPTH_FOLDER}",
             "depth images have another size than the colour image",
             "register depth to colour at the size of the colour image",
+        ),
+        (
+            f"size_{HHA_FOLDER}",
+            "HHA images have another size than the colour image",
+            "take HHA of the colour image's size",
+        ),
+        (
+            "hha_type",
+            f"HHA images are not 8-bit with three channels ({_listed(contents.hha_types)})",
+            "save them with disparity, height and angle as red, green and blue",
         ),
         ("changed", f"files differ from what {MANIFEST_FILE} notes", "run the same prepare command again"),
         (

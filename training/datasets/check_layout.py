@@ -9,7 +9,14 @@ from pathlib import Path
 
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.frame import CameraIntrinsics
-from lcr_seg_ros.sources.folder import DEPTH_FOLDER, INTRINSICS_FILE, LABEL_FOLDER, RGB_FOLDER, DatasetFolder
+from lcr_seg_ros.sources.folder import (
+    DEPTH_FOLDER,
+    HHA_FOLDER,
+    INTRINSICS_FILE,
+    LABEL_FOLDER,
+    RGB_FOLDER,
+    DatasetFolder,
+)
 from lcr_seg_ros.training.datasets.check_report import Finding, FolderReport, Severity
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -42,7 +49,7 @@ def find_images(path: Path, report: FolderReport) -> dict[str, Path]:
 
 
 def check_partners(path: Path, images: Mapping[str, Path], listed: set[str], report: FolderReport) -> None:
-    """Report images without labels or depth, and labels and depth without an image.
+    """Report images without labels, depth or HHA, and labels, depth and HHA without an image. No folder needs HHA.
 
     Args:
         path: the folder.
@@ -50,13 +57,18 @@ def check_partners(path: Path, images: Mapping[str, Path], listed: set[str], rep
         listed: names of frames in any list: an image in none may be unlabelled.
         report: gets the findings.
     """
+    has_depth, has_hha = ((path / folder).is_dir() for folder in (DEPTH_FOLDER, HHA_FOLDER))
+    in_place_of_depth = "train with input.hha_source=folder" if has_hha else "use a model of colour alone"
     for folder, remedy in (
         (LABEL_FOLDER, "label the images and bring that in with `prepare annotations`, to train and to evaluate"),
-        (DEPTH_FOLDER, f"put depth images there, {DEPTH_FOLDER}/NAME.png, or use a model of colour alone"),
+        (DEPTH_FOLDER, f"put depth images there, {DEPTH_FOLDER}/NAME.png, or {in_place_of_depth}"),
+        (HHA_FOLDER, ""),
     ):
+        severity: Severity
         if not (path / folder).is_dir():
-            severity: Severity = "error" if folder == LABEL_FOLDER else "warning"
-            report.findings.append(Finding(severity, f"no_{folder}", f"there is no {folder}/", remedy))
+            if folder != HHA_FOLDER:
+                severity = "error" if folder == LABEL_FOLDER else "warning"
+                report.findings.append(Finding(severity, f"no_{folder}", f"there is no {folder}/", remedy))
             continue
         there = {p.stem for p in (path / folder).glob("*.png") if not p.name.startswith(".")}
         missing, alone = sorted(set(images) - there), sorted(there - set(images))
@@ -64,12 +76,15 @@ def check_partners(path: Path, images: Mapping[str, Path], listed: set[str], rep
             text = f"{len(missing)} of {len(images)} images are not labelled yet, and in no list"
             report.findings.append(Finding("note", "unlabelled", text, "", tuple(missing)))
         elif missing:
+            # Where there is depth, HHA is computed unless the recipe asks for that of the folder.
+            severity = "warning" if folder == HHA_FOLDER and has_depth else "error"
             report.findings.append(
                 Finding(
-                    "error",
+                    severity,
                     "missing_partner",
                     f"{len(missing)} of {len(images)} images have no {folder}/NAME.png",
-                    "add the files, or take the images and their lines in the lists away",
+                    "add the files, or take the images and their lines in the lists away"
+                    + (f", or {folder}/ as a whole, so that HHA is computed" if severity == "warning" else ""),
                     tuple(missing),
                 )
             )

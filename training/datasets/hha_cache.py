@@ -31,7 +31,7 @@ def cached_hha(encoder: HhaEncoder, frame: RgbdFrame, cache: Path) -> npt.NDArra
     if frame.depth_m is None or frame.intrinsics is None:
         raise SourceError(
             "HHA needs depth images and intrinsics: add depth/, or train on colour alone: with input.modality=rgb, or "
-            "with --finetune nyu40-rgb to go on from a model"
+            "with --finetune nyu40-rgb to go on from a model; or on the images of hha/, with input.hha_source=folder"
         )
     file = _cache_file(encoder, frame, cache)
     stored = cv2.imread(str(file), cv2.IMREAD_COLOR) if file.is_file() else None

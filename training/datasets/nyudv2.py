@@ -48,6 +48,7 @@ from lcr_seg_ros.training.datasets.download import RemoteFile
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.datasets.grouping import load_grouping
 from lcr_seg_ros.training.datasets.manifest import PreparedFolder, sha256_of
+from lcr_seg_ros.training.datasets.nyudv2_crop import NYUDV2_SHAPE, NYUDV2_WINDOW
 
 FRAMES, RAW_CLASSES = 1449, 894
 OFFICIAL_COUNTS = {"train": 795, "test": 654}
@@ -311,6 +312,7 @@ def prepare_nyudv2(
     depth: str = "inpainted",
     rgb_format: str = "png",
     start_over: bool = False,
+    crop: bool = False,
 ) -> dict[str, list[str]]:
     """Write the official files as a dataset folder; after an interruption, the same call goes on.
 
@@ -324,6 +326,7 @@ def prepare_nyudv2(
         depth: ``inpainted`` or ``raw``.
         rgb_format: ``png``, without loss, or ``jpg`` at quality 95, in a quarter of the space.
         start_over: replace what an earlier call left in ``out``.
+        crop: write the 425x560 crop of the frames, without their white border, with the intrinsics of the crop.
 
     Returns:
         Frame names of each list.
@@ -339,7 +342,9 @@ def prepare_nyudv2(
             for remote, path in ((LABELED, mat), (SPLITS, splits), (MAPPING, mapping))
         }
         indices = sorted(set(lists["train"]) | set(lists["test"]))
-        settings = {"classes": classes, "depth": depth, "rgb_format": rgb_format}
+        if crop and data.size != NYUDV2_SHAPE[::-1]:
+            raise SourceError(f"{mat} has images of {data.size[0]}x{data.size[1]}; the crop is of 640x480")
+        settings = {"classes": classes, "depth": depth, "rgb_format": rgb_format} | ({"crop": True} if crop else {})
         with PreparedFolder(out, "prepare nyudv2", inputs, settings, start_over) as folder:
             kept = 0
             for index in tqdm(indices, desc="prepare nyudv2", unit="frame", leave=False, disable=None):
@@ -348,10 +353,12 @@ def prepare_nyudv2(
                 if folder.has(name, files | {f"{f}/{name}.png" for f in tables}):
                     kept += 1
                     continue
-                folder.write(name, dict(_encoded(data[index], index, name, rgb_format, tables)))
+                frame = _cropped(data[index]) if crop else data[index]
+                folder.write(name, dict(_encoded(frame, index, name, rgb_format, tables)))
         if kept:
             log.info("%d of %d frames were there already", kept, len(indices))
-        write_intrinsics(out, NYUDV2_INTRINSICS.scaled_to(*data.size))
+        camera = NYUDV2_INTRINSICS.scaled_to(*data.size)
+        write_intrinsics(out, NYUDV2_WINDOW.of_camera(camera) if crop else camera)
     if classes != 40:
         write_label_set(out, LabelSet.load("nyu4"))
     else:
@@ -384,6 +391,10 @@ def _label_tables(to_40: npt.NDArray[np.uint8], classes: int) -> dict[str, npt.N
         raise SourceError(f"classes must be 40 or 4, got {classes}")
     to_4 = load_grouping("nyu4", LabelSet.load("nyu40"))[1][to_40]
     return {LABEL_FOLDER: to_40, COARSE_LABEL_FOLDER: to_4} if classes == 40 else {LABEL_FOLDER: to_4}
+
+
+def _cropped(frame: OfficialFrame) -> OfficialFrame:
+    return OfficialFrame(*(NYUDV2_WINDOW.of(image) for image in (frame.rgb, frame.depth_m, frame.labels)))
 
 
 def _encoded(

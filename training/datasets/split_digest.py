@@ -13,21 +13,22 @@ from lcr_seg_ros.sources.folder import LABEL_FOLDER, DatasetFolder
 log = logging.getLogger(__name__)
 
 
-def digest_split(data: Path, split: str) -> dict[str, Any]:
+def digest_split(data: Path, split: str, hha: bool = False) -> dict[str, Any]:
     """Digest of a split.
 
     Args:
         data: dataset folder with labels.
         split: name of its list.
+        hha: the HHA images of the folder are read, too.
 
     Returns:
         ``frames``: their number. ``sha256``: of their names and label images, in hexadecimal. ``images_sha256``: of
-        their colour and, if any, depth files.
+        their colour and, if any, depth and HHA files, as far as these are read.
 
     Raises:
-        SourceError: there is no such split.
+        SourceError: there is no such split, or a frame has no HHA image.
     """
-    folder = DatasetFolder(data, split)
+    folder = DatasetFolder(data, split).with_hha(hha)
     labels, images = hashlib.sha256(), hashlib.sha256()
     for name in folder.names:
         labels.update(name.encode())
