@@ -17,7 +17,8 @@ import click
 
 from lcr_seg_ros.completion import complete_models
 from lcr_seg_ros.errors import SourceError
-from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.extras import require
+from lcr_seg_ros.files import refuse_folder, replace_file
 from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.progress import each, share_bar
 
@@ -102,6 +103,11 @@ def command(
         raise click.UsageError(f"--network goes with training only, not with {what}")
     if (backend, device) != ("auto", "auto") and what not in ("network", "frame"):
         raise click.UsageError(f"--backend and --device go with network and frame only, not with {what}")
+    if plot is not None:  # before the measurement, not after it
+        if plot.suffix.lower() != ".png":
+            raise click.UsageError(f"--plot draws a PNG image: give a name that ends with .png, not {str(plot)!r}")
+        require("`benchmark --plot`", "matplotlib")
+        refuse_folder(plot)
     figures: dict[str, Any]
     if what == "node":
         from lcr_seg_ros.ros.node_benchmark import benchmark_node

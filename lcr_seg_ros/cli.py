@@ -22,6 +22,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.extras import explain_missing
 from lcr_seg_ros.progress import bars_end_with_errors
 
 PROGRAM = "lcr_seg_ros"
@@ -151,10 +152,11 @@ def _load(name: str) -> click.Command:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("lcr_seg_ros"):
             raise
-        hint = f"pip install 'lcr_seg_ros[{extra}]'" if extra else f"pip install {error.name}"
-        if name in ("segment", "play", "doctor", "record", "view", "demo", "map-node"):
-            hint += ", or source your ROS 2 installation first"
-        raise LcrSegError(f"`{name}` needs the Python module {error.name!r}, which is not installed: {hint}") from error
+        if (explained := explain_missing(error, f"`{name}`", extra)) is not None:
+            raise explained from error
+        raise LcrSegError(
+            f"`{name}` needs the Python module {error.name!r}, which is not installed: pip install {error.name}"
+        ) from error
     except ImportError as error:  # installed, but broken
         if error.name and error.name.startswith("lcr_seg_ros"):
             raise
@@ -200,6 +202,13 @@ def main(arguments: list[str] | None = None, command_name: str | None = None) ->
         sys.exit(error.exit_code)
     except LcrSegError as error:
         click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except ModuleNotFoundError as error:  # commands import what is large only where it is used
+        name = arguments[0] if arguments and arguments[0] in COMMANDS else PROGRAM
+        explained = explain_missing(error, f"`{name}`", COMMANDS[name][1] if name in COMMANDS else "")
+        if explained is None:
+            raise
+        click.echo(f"error: {explained}", err=True)
         sys.exit(1)
     except OSError as error:
         # A file that cannot be read or written is for the user to fix; an error without a file name is a bug.

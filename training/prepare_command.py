@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lcr_seg_ros.completion import complete_labels, complete_recipes
-from lcr_seg_ros.errors import LcrSegError, SourceError
+from lcr_seg_ros.errors import SourceError
 
 if TYPE_CHECKING:
     from lcr_seg_ros.hha import HhaSettings
@@ -410,11 +410,6 @@ def _require(*modules: str) -> None:
     Raises:
         LcrSegError: one is not.
     """
-    from importlib.util import find_spec
+    from lcr_seg_ros.extras import require
 
-    for module in modules:
-        if find_spec(module) is None:
-            raise LcrSegError(
-                f"`prepare` needs the Python module {module!r} here, which is not installed: "
-                "pip install 'lcr_seg_ros[train]'"
-            )
+    require("`prepare`", *modules)

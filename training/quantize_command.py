@@ -8,6 +8,7 @@ import click
 
 from lcr_seg_ros.completion import complete_models, complete_splits
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.extras import require
 from lcr_seg_ros.files import refuse_folder
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
 
@@ -70,6 +71,7 @@ def command(
     openvino and onnxruntime run the result; torch does not. With --val, it is scored on both runtimes, and layers that
     suffer stay float until the loss is small enough.
     """
+    require("`quantize`", "onnx", "onnxruntime")
     from lcr_seg_ros.bundle import ModelBundle
     from lcr_seg_ros.training.datasets.split_digest import tell_of_frames_seen
     from lcr_seg_ros.training.quantize import write_quantized
