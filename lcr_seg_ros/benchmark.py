@@ -20,7 +20,7 @@ from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.extras import require
 from lcr_seg_ros.files import refuse_folder, replace_file
 from lcr_seg_ros.json_output import JsonOutput, json_option
-from lcr_seg_ros.progress import each, share_bar
+from lcr_seg_ros.progress import each, share_bar, tell_of_few_runs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,6 +169,7 @@ def _medians(
                 wall, cpu = perf_counter(), cpu_clock()
                 run()
                 times[name].append((perf_counter() - wall, cpu_clock() - cpu))
+    tell_of_few_runs(min(map(len, times.values()), default=0), seconds)
     return {
         name: {
             "wall_ms": 1e3 * statistics.median(t[0] for t in taken),
