@@ -34,6 +34,9 @@ INTERRUPTED = 130
 GOING_ON = ("train", "ablate", "map", "reproduce", "prepare nyudv2", "prepare import")
 """Commands that, started again after a stop, go on where they were."""
 
+_NO_ARGUMENTS: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""What click raises from 8.2 on where a command has to follow; it would be printed as an error."""
+
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """``errno`` of errors from a disk that is full or read-only."""
 
@@ -198,6 +201,10 @@ def main(arguments: list[str] | None = None, command_name: str | None = None) ->
         click.echo(stopped_line(arguments), err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
+        if isinstance(error, _NO_ARGUMENTS) and error.ctx is not None:  # the list that was asked for, not a mistake
+            click.echo(error.ctx.get_help())
+            sys.exit(0)
+        error = _with_advice(error, arguments)
         error.show()
         sys.exit(error.exit_code)
     except LcrSegError as error:
@@ -219,6 +226,24 @@ def main(arguments: list[str] | None = None, command_name: str | None = None) ->
         else:
             raise
         sys.exit(1)
+
+
+def _with_advice(error: click.ClickException, arguments: Sequence[str]) -> click.ClickException:
+    """The same error, with what was perhaps meant: the word after the command where --data is missing, and how an
+    option of several values is given, by its default."""
+    if isinstance(error, click.MissingParameter) and error.param and error.ctx and "--data" in error.param.opts:
+        begins = len(error.ctx.command_path.split()) - 1  # the name of the program is no argument
+        word = next(iter(arguments[begins:]), "-")
+        if not word.startswith("-") and "=" not in word:
+            return click.MissingParameter(f"Did you mean --data {word}?", error.ctx, error.param)
+    if isinstance(error, click.BadOptionUsage) and arguments and arguments[0] in COMMANDS:
+        parameters = _load(arguments[0]).params  # the error has no context to ask
+        option = next((p for p in parameters if error.option_name in p.opts), None)
+        if option is not None and isinstance(option.default, tuple):
+            usual = " ".join(str(value) for value in option.default)
+            message = f"{error.message} E.g. {error.option_name} {usual}"
+            return click.BadOptionUsage(error.option_name, message, error.ctx)
+    return error
 
 
 def _interrupted(error: BaseException | None) -> bool:

@@ -72,13 +72,14 @@ def command(
     suffer stay float until the loss is small enough.
     """
     require("`quantize`", "onnx", "onnxruntime")
-    from lcr_seg_ros.bundle import ModelBundle
+    from lcr_seg_ros.bundle import ModelBundle, refuse_other_suffix
     from lcr_seg_ros.training.datasets.split_digest import tell_of_frames_seen
     from lcr_seg_ros.training.quantize import write_quantized
 
     if val is None and (trial or limit):
         raise click.UsageError(f"{'--trial' if trial else '--limit'} needs --val: without it nothing is measured")
     refuse_folder(out)
+    refuse_other_suffix(out)
     camera = parse_intrinsics(intrinsics) if intrinsics else None
     annotated = None if val is None else DatasetFolder(data, val, camera, limit)
     if annotated is not None and not annotated.has_labels:
