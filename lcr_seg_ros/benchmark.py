@@ -17,9 +17,10 @@ import click
 
 from lcr_seg_ros.completion import complete_models
 from lcr_seg_ros.errors import SourceError
-from lcr_seg_ros.files import replace_file
+from lcr_seg_ros.extras import require
+from lcr_seg_ros.files import refuse_folder, replace_file
 from lcr_seg_ros.json_output import JsonOutput, json_option
-from lcr_seg_ros.progress import each, share_bar
+from lcr_seg_ros.progress import each, share_bar, tell_of_few_runs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,6 +103,11 @@ def command(
         raise click.UsageError(f"--network goes with training only, not with {what}")
     if (backend, device) != ("auto", "auto") and what not in ("network", "frame"):
         raise click.UsageError(f"--backend and --device go with network and frame only, not with {what}")
+    if plot is not None:  # before the measurement, not after it
+        if plot.suffix.lower() != ".png":
+            raise click.UsageError(f"--plot draws a PNG image: give a name that ends with .png, not {str(plot)!r}")
+        require("`benchmark --plot`", "matplotlib")
+        refuse_folder(plot)
     figures: dict[str, Any]
     if what == "node":
         from lcr_seg_ros.ros.node_benchmark import benchmark_node
@@ -163,6 +169,7 @@ def _medians(
                 wall, cpu = perf_counter(), cpu_clock()
                 run()
                 times[name].append((perf_counter() - wall, cpu_clock() - cpu))
+    tell_of_few_runs(min(map(len, times.values()), default=0), seconds)
     return {
         name: {
             "wall_ms": 1e3 * statistics.median(t[0] for t in taken),

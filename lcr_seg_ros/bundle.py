@@ -358,6 +358,19 @@ def shipped_models() -> list[str]:
     return sorted(p.stem for p in MODELS.glob(f"*{SUFFIX}"))
 
 
+def refuse_other_suffix(path: Path) -> None:
+    """Check the name under which a bundle is to be written: under another, it would be taken for what it is not.
+
+    Raises:
+        BundleError: it does not end with :data:`SUFFIX`.
+    """
+    if path.suffix != SUFFIX:
+        raise BundleError(
+            f"what is written is a model bundle, which holds the ONNX file: give --out {path.with_suffix(SUFFIX)}, "
+            f"not {path}"
+        )
+
+
 def find_model(name_or_path: str | Path) -> Path:
     """The file that a model's name or path refers to.
 

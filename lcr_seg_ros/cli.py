@@ -22,6 +22,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.extras import explain_missing
 from lcr_seg_ros.progress import bars_end_with_errors
 
 PROGRAM = "lcr_seg_ros"
@@ -32,6 +33,9 @@ INTERRUPTED = 130
 
 GOING_ON = ("train", "ablate", "map", "reproduce", "prepare nyudv2", "prepare import")
 """Commands that, started again after a stop, go on where they were."""
+
+_NO_ARGUMENTS: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""What click raises from 8.2 on where a command has to follow; it would be printed as an error."""
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """``errno`` of errors from a disk that is full or read-only."""
@@ -152,10 +156,11 @@ def _load(name: str) -> click.Command:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("lcr_seg_ros"):
             raise
-        hint = f"pip install 'lcr_seg_ros[{extra}]'" if extra else f"pip install {error.name}"
-        if name in ("segment", "play", "doctor", "record", "view", "demo", "map-node"):
-            hint += ", or source your ROS 2 installation first"
-        raise LcrSegError(f"`{name}` needs the Python module {error.name!r}, which is not installed: {hint}") from error
+        if (explained := explain_missing(error, f"`{name}`", extra)) is not None:
+            raise explained from error
+        raise LcrSegError(
+            f"`{name}` needs the Python module {error.name!r}, which is not installed: pip install {error.name}"
+        ) from error
     except ImportError as error:  # installed, but broken
         if error.name and error.name.startswith("lcr_seg_ros"):
             raise
@@ -197,10 +202,21 @@ def main(arguments: list[str] | None = None, command_name: str | None = None) ->
         click.echo(stopped_line(arguments), err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
+        if isinstance(error, _NO_ARGUMENTS) and error.ctx is not None:  # the list that was asked for, not a mistake
+            click.echo(error.ctx.get_help())
+            sys.exit(0)
+        error = _with_advice(error, arguments)
         error.show()
         sys.exit(error.exit_code)
     except LcrSegError as error:
         click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except ModuleNotFoundError as error:  # commands import what is large only where it is used
+        name = arguments[0] if arguments and arguments[0] in COMMANDS else PROGRAM
+        explained = explain_missing(error, f"`{name}`", COMMANDS[name][1] if name in COMMANDS else "")
+        if explained is None:
+            raise
+        click.echo(f"error: {explained}", err=True)
         sys.exit(1)
     except OSError as error:
         # A file that cannot be read or written is for the user to fix; an error without a file name is a bug.
@@ -211,6 +227,24 @@ def main(arguments: list[str] | None = None, command_name: str | None = None) ->
         else:
             raise
         sys.exit(1)
+
+
+def _with_advice(error: click.ClickException, arguments: Sequence[str]) -> click.ClickException:
+    """The same error, with what was perhaps meant: the word after the command where --data is missing, and how an
+    option of several values is given, by its default."""
+    if isinstance(error, click.MissingParameter) and error.param and error.ctx and "--data" in error.param.opts:
+        begins = len(error.ctx.command_path.split()) - 1  # the name of the program is no argument
+        word = next(iter(arguments[begins:]), "-")
+        if not word.startswith("-") and "=" not in word:
+            return click.MissingParameter(f"Did you mean --data {word}?", error.ctx, error.param)
+    if isinstance(error, click.BadOptionUsage) and arguments and arguments[0] in COMMANDS:
+        parameters = _load(arguments[0]).params  # the error has no context to ask
+        option = next((p for p in parameters if error.option_name in p.opts), None)
+        if option is not None and isinstance(option.default, tuple):
+            usual = " ".join(str(value) for value in option.default)
+            message = f"{error.message} E.g. {error.option_name} {usual}"
+            return click.BadOptionUsage(error.option_name, message, error.ctx)
+    return error
 
 
 def _interrupted(error: BaseException | None) -> bool:

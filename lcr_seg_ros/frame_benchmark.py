@@ -14,7 +14,7 @@ import click
 from lcr_seg_ros.backends import BACKENDS, Backend, create_backend
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import BackendError
-from lcr_seg_ros.progress import each, share_bar
+from lcr_seg_ros.progress import each, share_bar, tell_of_few_runs
 from lcr_seg_ros.segmenter import Segmenter
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def benchmark_frame(
     if not segmenters:
         raise BackendError(f"no backend can run {model}: install openvino or onnxruntime")
     times = _stage_times(segmenters, frames, seconds)
+    tell_of_few_runs(min(map(len, times.values())), seconds)
     figures = {
         name: {stage: statistics.median(run[stage] for run in taken) for stage in taken[0]}
         for name, taken in times.items()

@@ -144,7 +144,7 @@ class LabelSet:
             path = CONFIG / "labels" / f"{name_or_path}.yaml"
         if not path.is_file():
             shipped = sorted(p.stem for p in (CONFIG / "labels").glob("*.yaml"))
-            raise LabelSetError(f"no label set at {path}; give a YAML file or one of {', '.join(shipped)}")
+            raise LabelSetError(f"no label set {str(name_or_path)!r}: give a YAML file or one of {', '.join(shipped)}")
         values = read_yaml(path, LabelSetError)
         try:
             return cls.from_dict(values)

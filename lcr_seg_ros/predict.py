@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from lcr_seg_ros.completion import complete_models, complete_splits, runtime_options
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.files import refuse_no_folder
 from lcr_seg_ros.labels import LabelSet, folder_label_set
 from lcr_seg_ros.render import sheet, write_image
 from lcr_seg_ros.segmenter import Segmenter
@@ -83,6 +84,7 @@ def command(
     folder = DatasetFolder(data, split, parse_intrinsics(intrinsics) if intrinsics else None, limit)
     if out.resolve() == data.resolve():
         raise SourceError(f"--out {out} is the dataset itself: choose another folder")
+    refuse_no_folder(out)
     segmenter = Segmenter.load(model, backend=backend, device=device)
     folder = folder.with_hha(segmenter.bundle.input.reads_hha)
     shows_truth = (sheets or video is not None) and folder.has_labels and _fits(data, segmenter.labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +10,10 @@ from typing import Any, TypeVar
 
 Piece = TypeVar("Piece")
 
+log = logging.getLogger(__name__)
+
+FEW_RUNS = 5
+"""Fewer runs of a benchmark's case than this are remarked on."""
 REDRAW_S = 0.5
 """Seconds between two redraws, so that a bar does not disturb what is being measured."""
 
@@ -64,6 +69,20 @@ def bars_end_with_errors() -> Iterator[None]:
                 with suppress(OSError, ValueError):  # the terminal is gone; the error itself is to be told
                     bar.close()
         raise
+
+
+def tell_of_few_runs(runs: int, seconds: float) -> None:
+    """Warn where a benchmark's medians are of fewer than :data:`FEW_RUNS` runs.
+
+    Args:
+        runs: of the case that has the fewest.
+        seconds: spent on all of them.
+    """
+    if runs < FEW_RUNS:
+        log.warning(
+            "a median of %d %s says little: --seconds %.0f should give %d of each case",
+            *(runs, "run" if runs == 1 else "runs", seconds * FEW_RUNS / max(runs, 1), FEW_RUNS),
+        )
 
 
 def _move(bar: Any, to: float) -> None:

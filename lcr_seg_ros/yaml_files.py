@@ -30,7 +30,7 @@ def read_yaml(path: Path, error: type[LcrSegError], keys_as_written: bool = Fals
     except _RepeatedKeyError as fault:
         raise error(f"{path}, {fault}") from fault
     except (yaml.YAMLError, ValueError) as fault:  # ValueError: an impossible date
-        raise error(f"{path} is not YAML: {fault}") from fault
+        raise error(f"{path} is not YAML: {_in_one_line(fault)}") from fault
 
 
 def read_yaml_text(path: Path, error: type[LcrSegError]) -> Any:
@@ -44,7 +44,19 @@ def read_yaml_text(path: Path, error: type[LcrSegError]) -> Any:
     try:
         return yaml.load(read_text(path, error), yaml.BaseLoader)  # safe: creates only text, lists and mappings
     except yaml.YAMLError as fault:
-        raise error(f"{path} is not YAML: {fault}") from fault
+        raise error(f"{path} is not YAML: {_in_one_line(fault)}") from fault
+
+
+def _in_one_line(fault: Exception) -> str:
+    """PyYAML's message without the piece of text that it quotes, and with advice."""
+    if not isinstance(fault, yaml.MarkedYAMLError) or fault.problem_mark is None:
+        return " ".join(str(fault).replace(' in "<unicode string>",', " at").split())
+    mark = fault.problem_mark
+    said = ", ".join(filter(None, (fault.context, fault.problem)))
+    return (
+        f"line {mark.line + 1}, column {mark.column + 1}: {said}; look for a bracket, quote, colon or indentation that "
+        "is wrong there or just before"
+    )
 
 
 class _RepeatedKeyError(yaml.YAMLError):

@@ -518,7 +518,7 @@ def test_labels_of_other_images_or_of_another_size_are_refused(data: Path) -> No
     write_labelme(source / "000001.json", rectangle("wall", 0, 0, 9, 9), width=640, height=480)
     with pytest.raises(SourceError, match="is 64x48, but was 640x480 when it was labelled"):
         import_annotations(data, source)
-    with pytest.raises(SourceError, match="no file or folder"):
+    with pytest.raises(SourceError, match=r"no file or folder .*: give --from what the annotation tool exported"):
         import_annotations(data, data.parent / "nowhere")
 
 

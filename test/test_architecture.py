@@ -21,7 +21,7 @@ from tiny_bundle import make_tiny_bundle
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lcr_seg_ros"
 
-ANY = {"compiled", "completion", "errors", "files", "progress", "resources", "yaml_files"}
+ANY = {"compiled", "completion", "errors", "extras", "files", "progress", "resources", "yaml_files"}
 FOUNDATION = {"frame", "labels", "bundle"}
 RUN_TIME = FOUNDATION | {"hha", "preprocess", "backends", "decode", "segmenter", "render", "sources", "image_encodings"}
 RUN_TIME |= {"compressed_images", "drawing", "json_output"}
@@ -33,6 +33,7 @@ MAY_IMPORT_ROOMS = {
     "compiled": set(),
     "completion": set(),
     "errors": set(),
+    "extras": set(),
     "files": set(),
     "progress": set(),
     "resources": set(),

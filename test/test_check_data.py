@@ -450,7 +450,10 @@ def test_classes_that_are_scored_but_never_learnt_are_warned_of(folder: Path) ->
 def test_without_intrinsics_the_assumption_is_said_and_broken_ones_are_an_error(folder: Path) -> None:
     for content, said in (
         ("{fx: 60, cx: 1, cy: 1, width: 64}", "has no fy and no height: it needs fx, fy, cx"),
-        ("{fx: 60, fy: wide, cx: 1, cy: 1, width: 64, height: 48}", "needs numbers for fx, fy, .*'wide'"),
+        (
+            "{fx: 60, fy: wide, cx: 1, cy: 1, width: 64, height: 48}",
+            "fy must be a number of pixels, as in fx: 525.0; got 'wide'",
+        ),
         ("60", "needs entries fx, fy, .* got 60"),
     ):
         (folder / "intrinsics.yaml").write_text(content)

@@ -166,7 +166,7 @@ def test_benchmark_node_measures_the_three_processes(tmp_path: Path) -> None:
         (["predict", "--data", "DATA", "--model", "MODEL", "--intrinsics", "1,2"], "intrinsics must be fx,fy,cx,cy"),
         (["predict", "--data", "DATA", "--model", "MODEL", "--backend", "tpu"], "backend must be auto"),
         (["evaluate", "--data", "DATA", "--model", "MODEL", "--split", "tset"], "splits here: val"),
-        (["train", "--data", "DATA", "--recipe", "nyu50"], "no recipe at"),
+        (["train", "--data", "DATA", "--recipe", "nyu50"], "no recipe 'nyu50': give a YAML file or one of"),
         (["train", "--data", "DATA", "--set", "optimizer.epochs=-1"], "optimizer.epochs"),
         (["train", "--data", "DATA", "--set", "optimiser.epochs=1"], "optimiser"),
         (["export", "--run", "nowhere", "--out", "x.lcrseg"], "has no last.ckpt"),

@@ -18,7 +18,7 @@ from tiny_bundle import make_tiny_bundle
 
 from lcr_seg_ros.compressed_images import DEPTH_TRANSPORTS
 from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
-from lcr_seg_ros.ros import camera_topics
+from lcr_seg_ros.ros import camera_topics, doctor_command
 from lcr_seg_ros.ros.camera_presets import CAMERAS
 from lcr_seg_ros.ros.camera_topics import CameraTopics, compressed_forms, find_cameras, likely_transport
 from lcr_seg_ros.ros.doctor import installation, machine
@@ -257,6 +257,7 @@ def test_a_runtime_that_crashes_and_a_cv_bridge_that_clashes_are_reported_not_ra
 def test_what_needs_tf_is_named_the_map_too() -> None:
     (tf,) = (check for check in installation.check_ros() if check.name == "tf2_ros")
     assert all(user in tf.found for user in ("gravity_source", "registration", "map"))
+    assert "missing" not in tf.found or tf.found.count("pose_source") == 1
 
 
 def test_a_runtime_that_does_not_answer_in_time_is_not_called_broken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,6 +304,15 @@ def test_of_a_camera_that_a_node_hears_already_the_report_says_how_to_look_at_it
     assert "segment.launch.py" not in text
     # What the camera needs can only be given to a node that is started again.
     assert REALSENSE.launch_line(slop=0.03) in Report([], REALSENSE, (), {"slop": 0.03}, running).text()
+
+
+def test_a_line_that_starts_the_node_is_not_given_for_topics_that_nobody_publishes() -> None:
+    view = GraphView(publishers={REALSENSE.rgb: ["/camera"]})
+    report = Report([])
+    doctor_command._judge(report, view, REALSENSE)
+    assert report.absent == [REALSENSE.depth]
+    assert f"{REALSENSE.depth}: nobody publishes it" in report.text()
+    assert report.launch == report.command == "" and "Start the node" not in report.text()
 
 
 # Real DDS: a camera process for each fault

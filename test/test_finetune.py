@@ -118,6 +118,13 @@ def test_another_network_is_refused_with_what_differs(model: Path) -> None:
         start(NYU40, model, width=32)
 
 
+def test_a_model_of_8_bits_is_named_with_why_it_cannot_be_finetuned(tmp_path: Path) -> None:
+    with pytest.raises(
+        BundleError, match=r"^nyu40-int8 cannot be gone on from: its weights are int8 .*the float model"
+    ):
+        finetuning_entries("nyu40-int8", tmp_path, "nyu40", {})
+
+
 def test_a_model_of_colour_alone_is_named_where_depth_is_missing_or_not_wanted(model: Path, tmp_path: Path) -> None:
     (tmp_path / "rgb").mkdir()
     with pytest.raises(SourceError, match=r"has no depth/, and the model start needs depth .*--finetune nyu40-rgb$"):

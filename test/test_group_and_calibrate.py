@@ -180,7 +180,7 @@ def test_export_writes_a_model_that_sees_less_and_scores_it(model: ModelBundle, 
     assert (small.name, small.input.height, small.scores["val"]["frames"]) == ("small", 48, 3)
     assert small.network == model.network
     refused = CliRunner().invoke(export, ["--model", str(file), "--height", "48", "--calibrate", "--out", str(out)])
-    assert refused.exit_code == 2 and "--model takes one of" in refused.output
+    assert refused.exit_code == 2 and "is to be changed in one way, and 2 are given" in refused.output
 
 
 def of_recipe(model: ModelBundle, epochs: int = 100, **entries: object) -> ModelBundle:

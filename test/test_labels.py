@@ -64,7 +64,7 @@ def test_contradictions_are_refused_and_named(change: dict[str, object], message
 
 
 def test_an_unknown_name_lists_those_that_ship() -> None:
-    with pytest.raises(LabelSetError, match="nyu4, nyu40"):
+    with pytest.raises(LabelSetError, match="no label set 'cityscapes': give a YAML file or one of nyu4, nyu40"):
         LabelSet.load("cityscapes")
 
 
@@ -79,10 +79,12 @@ def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     [
         ("name: büro\nclasses: []".encode("latin-1"), r"mine\.yaml is not UTF-8 text: save it as UTF-8"),
         (b"name: a\nclasses: []\nclasses: []\n", r"mine\.yaml, line 3: 'classes' is there already, in line 2"),
-        (b"name: [a", r"mine\.yaml is not YAML"),
+        (b"name: [a", r"mine\.yaml is not YAML: line 1, column 9: .*; look for a bracket, quote, colon or indentation"),
+        (b"name: a\x07", r"mine\.yaml is not YAML: unacceptable character #x0007: [^\n]* at position 7$"),
     ],
 )
 def test_a_file_that_cannot_be_read_as_meant_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_bytes(content)
-    with pytest.raises(LabelSetError, match=message):
+    with pytest.raises(LabelSetError, match=message) as told:
         LabelSet.load(tmp_path / "mine.yaml")
+    assert "\n" not in str(told.value), "one line"

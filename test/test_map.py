@@ -565,7 +565,7 @@ class TestCommand:
         for arguments, message in (
             (("--class", "chiar"), "chair"),
             (("--poses", "exact"), "rendered room"),
-            (("--poses", tmp_path / "none.txt"), "no file of poses"),
+            (("--poses", tmp_path / "none.txt"), "give a text file with lines NAME tx ty tz qx qy qz qw"),
             (("--voxel-size", 0), "voxel_size"),
         ):
             with pytest.raises((MapError, SourceError), match=message):

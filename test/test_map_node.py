@@ -503,7 +503,7 @@ class TestNode:
         try:
             assert node.wait(60) == 1
             said = node.last_lines()
-            assert "error: voxel_size: " in said and "Min: 0.005, Max: 2.0" in said and "Traceback" not in said
+            assert "error: voxel_size must be 0.005..2, got -1.0" in said and "Traceback" not in said
         finally:
             node.end()
 

@@ -849,6 +849,24 @@ def test_rooms_are_not_rendered_into_a_folder_of_other_frames(tmp_path: Path) ->
     assert "holds 1 frames that are not of these rooms, first 'recorded': choose another --out" in answer.stderr
 
 
+def test_rooms_are_not_rendered_over_others_of_another_size_and_leave_no_lists_of_an_earlier_division(
+    tmp_path: Path,
+) -> None:
+    words = ["rooms", "--out", str(tmp_path), "--rooms", "2", "--frames", "1", "--height", "24"]
+    assert CliRunner().invoke(command, [*words, "--width", "32", "--val-rooms", "1"]).exit_code == 0
+    assert {p.name for p in tmp_path.glob("*.txt")} == {"all.txt", "fit.txt", "val.txt"}
+    answer = CliRunner().invoke(command, [*words, "--width", "48"])
+    assert "holds frames of 32x24, not 48x24: give --width 32 --height 24 to render these" in str(answer.exception)
+    assert DatasetFolder(tmp_path)[0].frame.rgb.shape == (24, 32, 3), "they are as they were"
+    assert CliRunner().invoke(command, [*words, "--width", "32"]).exit_code == 0
+    assert {p.name for p in tmp_path.glob("*.txt")} == {"all.txt"}, "fit.txt would miss half of the rooms"
+
+
+def test_the_list_of_what_can_be_prepared_has_whole_lines() -> None:
+    listed = CliRunner().invoke(command, ["--help"]).output
+    assert "Commands:" in listed and "..." not in listed.partition("Commands:")[2].partition("Examples:")[0]
+
+
 @pytest.mark.parametrize(
     ("classes", "said"),
     [

@@ -189,7 +189,7 @@ def test_a_whole_number_is_as_good_as_a_decimal_one(context):
         ("device:=cuda:0", "device must be one of auto, cpu, cuda, got 'cuda:0'"),
         ("enabled:=1", "enabled must be bool, got 1"),
         ("gravity_source:=gps", "gravity_source must be one of estimate, imu, tf, fixed, got 'gps'"),
-        ("gravity_pitch:=30.0", "gravity_pitch"),  # in degrees
+        ("gravity_pitch:=30.0", "gravity_pitch must be -1.5708..1.5708, got 30.0"),  # in degrees
         ("gravity_vector:=[0.0, 1.0]", "gravity_vector must be three numbers of -1000..1000, like [0.0, 1.0, 0.0]"),
         (
             "gravity_vector:=down",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ import lightning as L
 import torch
 from click.testing import CliRunner
 from forked_commands import ended, run_command, start_command
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Callback
 from training_run import DEEPLY
 
@@ -316,6 +318,37 @@ def test_each_row_of_the_log_tells_of_the_constraint_at_its_very_step_and_so_doe
         ratio = float(row["loss/constraint"]) / float(row["loss/labels"])
         assert float(row["constraint/over_labels"]) == pytest.approx(ratio, rel=1e-5)
     assert shown.names >= {"loss/labels", "loss/constraint", "constraint/kernel_energy_min", "constraint/mean_w"}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "machine", "said"),
+    [
+        (0, Machine("gpu"), "--accelerator gpu: PyTorch finds no GPU here; leave it out to train on the CPU"),
+        (1, Machine("gpu", devices=2), "--devices 2: PyTorch finds 1 GPU here; give --devices 1, or --accelerator cpu"),
+        (2, Machine("auto", devices=4), "--devices 4: PyTorch finds 2 GPUs here; give --devices 2, or"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_told_before_any_frame_is_read(
+    gpus: int, machine: Machine, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CUDAAccelerator, "auto_device_count", staticmethod(lambda: gpus))
+    monkeypatch.setattr(MPSAccelerator, "is_available", staticmethod(lambda: False))
+    with pytest.raises(TrainingError, match=said):
+        run_training(Recipe.load("nyu40", TINY), tmp_path / "nowhere", "fit", None, tmp_path, machine=machine)
+
+
+def test_a_training_whose_output_goes_to_a_file_writes_one_line_an_epoch_and_draws_no_bar(
+    rooms: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO, "lcr_seg_ros")
+    recipe, machine = Recipe.load("nyu40", TINY | {"optimizer.epochs": 2}), Machine("cpu", threads=1, workers=0)
+    run_training(recipe, rooms, "fit", "val", tmp_path, cache=tmp_path, machine=machine, validate_every=2)
+    lines = [r.getMessage() for r in caplog.records if r.name == "lcr_seg_ros.training.callbacks"]
+    assert [line.partition(":")[0] for line in lines] == ["epoch 1 of 2", "epoch 2 of 2"]
+    assert all("loss/labels " in line and "lr " in line and "ready in 0:00 h" in line for line in lines)
+    assert ["val/mean_iou " in line for line in lines] == [False, True]
+    printed = capsys.readouterr()
+    assert "it/s" not in printed.out + printed.err
 
 
 def test_frames_are_loaded_without_processes_where_the_machine_says_so_for_validation_too(

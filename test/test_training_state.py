@@ -220,6 +220,10 @@ def test_processes_share_each_batch() -> None:
         assert sorted(batch) == sorted(item for share in shares for item in share[k])
     with pytest.raises(ValueError, match="a batch of 8 images cannot be shared evenly by 3 processes"):
         EpochBatches(13, 8, seed=1, processes=3)
+    with pytest.raises(
+        ValueError, match=r"1 training frames cannot be shared by 2 processes: start at most 1, by --dev"
+    ):
+        EpochBatches(1, 4, seed=1, processes=2)
 
 
 def test_fewer_frames_than_a_batch_make_one_batch() -> None:

@@ -22,6 +22,7 @@ import yaml
 import lcr_seg_ros
 from lcr_seg_ros.bundle import ModelBundle, describe_model
 from lcr_seg_ros.errors import BundleError, LcrSegError, SourceError
+from lcr_seg_ros.extras import require
 from lcr_seg_ros.files import exclusive, refuse_no_folder, replace_file
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.sources.folder import LABEL_FOLDER, DatasetFolder
@@ -39,6 +40,9 @@ BUNDLE, RESULT, CHECKPOINT, LOG, RECIPE = "model.lcrseg", "result.json", "last.c
 log = logging.getLogger(__name__)
 
 SECONDS, _UNKNOWN = "seconds.txt", "unknown\n"
+
+TRAINING_MODULES = ("torch", "lightning", "onnx")
+"""Without one of these, every training would fail; PyTorch takes seconds to import, so they are only looked for."""
 
 SECONDS_PER_MEGAPIXEL = {"fcn_lite": 2.6, "segnet": 25.0, "fcn32s": 30.0}
 """Training time per megapixel of images, forward and backward, on two CPU cores in float32: a rough guess. The first
@@ -123,9 +127,14 @@ def check_start(runs: Sequence[PlannedRun], settings: RunSettings) -> None:
     Raises:
         LcrSegError: says which run or folder is wrong, and what to do.
     """
+    require("the report of `ablate`", "matplotlib")
     refuse_no_folder(settings.out)
     check_data(runs, settings)
     ahead = [run for run in runs if state_of(run, settings) in ("new", "started")]
+    if ahead:
+        require("`train`", *TRAINING_MODULES)
+    if any(run.recipe.network.name == "fcn_lite" for run in ahead):
+        require("fcn_lite", "timm")
     digest_once = cache(digest_split)
     for run in runs:
         if run not in ahead:

@@ -131,7 +131,7 @@ class Grid(_Section):
             path = FOLDER / f"{name_or_path}.yaml"
         if not path.is_file():
             shipped = ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml"))) or "none"
-            raise GridError(f"no grid at {path}; give a YAML file or one of {shipped}")
+            raise GridError(f"no grid {str(name_or_path)!r}: give a YAML file or one of {shipped}")
         values = read_yaml(path, GridError, keys_as_written=True)
         if not isinstance(values, dict):
             raise GridError(f"{path} must be a mapping with name, recipe and axes, got {type(values).__name__}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,8 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
 from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.render import Image, colorize, legend, titled, write_image
 from lcr_seg_ros.training.module import SegmentationTraining
+
+log = logging.getLogger(__name__)
 
 PREVIEW_HEIGHT = 200
 """Height of a preview's row in pixels."""
@@ -127,15 +131,39 @@ def _enlarged(picture: Image) -> Image:
 
 
 class ProgressLine(TQDMProgressBar):
-    """Lightning's progress bar of the epoch, with the learning rate and the time left until the end of the run."""
+    """Lightning's progress bar of the epoch, with the learning rate and the time left until the end of the run.
+
+    Where output goes to a file, a line of the log at the end of each epoch says the same, in place of thousands of
+    states of a bar.
+    """
 
     def __init__(self, refresh_rate: int = 5) -> None:
         super().__init__(refresh_rate=refresh_rate)
         self._start = (time.monotonic(), 0)
+        self._writes_lines = False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if not (sys.stdout.isatty() and sys.stderr.isatty()):
+            self.disable()
+            self._writes_lines = trainer.is_global_zero
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self._start = (time.monotonic(), trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        if not self._writes_lines:
+            return
+        epoch = trainer.current_epoch + 1
+        validated = epoch % (trainer.check_val_every_n_epoch or 1) == 0
+        values = [
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.get_metrics(trainer, pl_module).items()
+            if validated or not name.startswith("val/")  # else they are of an earlier epoch
+        ]
+        log.info("epoch %d of %s: %s", epoch, trainer.max_epochs, ", ".join(values))
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)

@@ -54,7 +54,7 @@ def _named_label_set(data: Path, labels: str | None) -> LabelSet | None:
     if labels is not None:
         return LabelSet.load(labels)
     if not data.is_dir():
-        raise SourceError(f"no folder {data}")
+        raise SourceError(f"there is no folder {data}: give a dataset folder, whose rgb/ holds the images")
     return folder_label_set(data)
 
 

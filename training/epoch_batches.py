@@ -28,7 +28,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         first_epoch, first_batch: where a resumed run goes on, counted from 0.
 
     Raises:
-        ValueError: the batch cannot be shared evenly.
+        ValueError: the batch cannot be shared evenly, or there are fewer items than processes.
     """
 
     def __init__(
@@ -41,9 +41,17 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         first_epoch: int = 0,
         first_batch: int = 0,
     ) -> None:
+        if count < processes:
+            raise ValueError(
+                f"{count} training frames cannot be shared by {processes} processes: start at most {count}, by "
+                "--devices and --nodes"
+            )
         batch_size = min(batch_size, count - count % processes) if count < batch_size else batch_size
-        if batch_size == 0 or batch_size % processes:
-            raise ValueError(f"a batch of {batch_size} images cannot be shared evenly by {processes} processes")
+        if batch_size % processes:
+            raise ValueError(
+                f"a batch of {batch_size} images cannot be shared evenly by {processes} processes: take a multiple of "
+                f"{processes}"
+            )
         self._count, self.batch_size, self._seed = count, batch_size, seed
         self._rank, self._processes = rank, processes
         self._epoch, self._first = first_epoch, (first_epoch, first_batch)

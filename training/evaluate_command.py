@@ -10,6 +10,7 @@ import click
 
 from lcr_seg_ros.completion import complete_labels, complete_models, complete_splits, runtime_options
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.extras import require
 from lcr_seg_ros.files import make_folder
 from lcr_seg_ros.json_output import JsonOutput, json_option
 from lcr_seg_ros.labels import LabelSet
@@ -116,7 +117,8 @@ def command(
     if flicker and (crop or depth != "given"):
         raise click.UsageError("--flicker is measured on whole frames as they are: leave out --crop and --depth")
     if report is not None:
-        make_folder(report)  # before minutes of scoring, not after them
+        require("`evaluate --report`", "matplotlib")  # before minutes of scoring, not after them
+        make_folder(report)
     segmenter = load_segmenter(model, backend, device, flip_test)
     if depth != "given" and not segmenter.bundle.input.uses_depth:
         raise click.UsageError(f"{model} looks at no depth: --depth {depth} would change nothing")

@@ -30,9 +30,12 @@ def command(run: Path, against: Path | None, data: Path, split: str | None, fram
     """Write kernels.png (start, learned, difference), weights.png (W of Eq. 6 on the first frame) and, with --against,
     boundaries.png (where two models disagree most, beside the annotation)."""
     from lcr_seg_ros.errors import SourceError
+    from lcr_seg_ros.extras import require
     from lcr_seg_ros.files import replace_file
     from lcr_seg_ros.segmenter import Segmenter
     from lcr_seg_ros.sources.folder import DatasetFolder
+
+    require("`explain-constraint`", "torch", "matplotlib")
     from lcr_seg_ros.training.constraint_pictures import (
         LearnedConstraint,
         boundaries_png,

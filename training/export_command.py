@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lcr_seg_ros.completion import complete_labels, complete_models, complete_splits
+from lcr_seg_ros.files import refuse_folder
 
 
 @click.command(
@@ -63,13 +64,20 @@ def command(
     val: str,
 ) -> None:
     """Write a model bundle: from a run's last checkpoint, finished or not, from two models, or from one, changed."""
+    from lcr_seg_ros.bundle import refuse_other_suffix
+
     if sum(source is not None for source in (run, fuse, model)) != 1:
         raise click.UsageError("give one of --run, --fuse and --model")
     changes = sum((group is not None, calibrate, temperature is not None, height is not None, trial is not None))
-    if changes != (1 if model else 0):
+    if model is None and changes:
+        raise click.UsageError("--group, --calibrate, --temperature, --height and --trial need --model")
+    if model is not None and changes != 1:
         raise click.UsageError(
-            "--model takes one of --group, --calibrate, --temperature, --height and --trial, and they need --model"
+            f"--model {model} is to be changed in one way, and {changes or 'none'} are given: add one of --group, "
+            "--calibrate, --temperature, --height and --trial"
         )
+    refuse_folder(out)
+    refuse_other_suffix(out)
     if calibrate and data is None:
         raise click.UsageError("--calibrate needs --data, annotated frames that the model was not trained on")
     if trial is not None and data is not None:

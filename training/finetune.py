@@ -167,6 +167,10 @@ def _trainable(model: str) -> ModelBundle:
     bundle = ModelBundle.load(model)
     if bundle.architecture["name"] == "grouped":
         raise BundleError(f"{model} is a grouped model: go on from the one that it was made of")
+    try:
+        state_dict_from_onnx(bundle.network)
+    except BundleError as error:
+        raise BundleError(f"{model} cannot be gone on from: {error}") from error
     return bundle
 
 

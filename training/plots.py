@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lcr_seg_ros.errors import LcrSegError
+from lcr_seg_ros.extras import require
 from lcr_seg_ros.labels import LabelClass, LabelSet
 
 if TYPE_CHECKING:
@@ -288,12 +288,9 @@ def stage_times_png(rows: Mapping[str, Mapping[str, float]], title: str) -> byte
 
 
 def _figure(width_inch: float, height_inch: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise LcrSegError(
-            "charts need matplotlib, which is not installed: pip install 'lcr_seg_ros[train]', or ask for no report"
-        ) from error
+    require("a chart", "matplotlib")
+    from matplotlib.figure import Figure
+
     logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # else it reports building its font cache
     return Figure(figsize=(width_inch, height_inch), layout="constrained")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lcr_seg_ros.completion import complete_labels, complete_recipes
-from lcr_seg_ros.errors import LcrSegError, SourceError
+from lcr_seg_ros.errors import SourceError
 
 if TYPE_CHECKING:
     from lcr_seg_ros.hha import HhaSettings
@@ -31,10 +31,11 @@ def command() -> None:
 
 
 @command.command(
+    short_help="rendered, annotated rooms",
     epilog="""\b
 Examples:
   python -m lcr_seg_ros prepare rooms --out rooms --rooms 8 --frames 20
-  python -m lcr_seg_ros prepare rooms --out mine --rooms 6 --val-rooms 2 --labels my_classes.yaml"""
+  python -m lcr_seg_ros prepare rooms --out mine --rooms 6 --val-rooms 2 --labels my_classes.yaml""",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder to write")
 @click.option("--rooms", default=8, show_default=True, type=click.IntRange(min=1))
@@ -57,7 +58,10 @@ Examples:
 def rooms(
     out: Path, rooms: int, frames: int, first_seed: int, val_rooms: int, labels: str | None, width: int, height: int
 ) -> None:
-    """Render furnished rooms as an annotated dataset: OUT/rgb, OUT/depth, OUT/label40, OUT/all.txt."""
+    """Render furnished rooms as an annotated dataset: OUT/rgb, OUT/depth, OUT/label40, OUT/all.txt.
+
+    The same rooms in OUT are rendered anew. With --val-rooms 0, fit.txt and val.txt of an earlier run are removed.
+    """
     from dataclasses import replace
 
     from tqdm import tqdm
@@ -71,6 +75,7 @@ def rooms(
     if val_rooms >= rooms:
         raise SourceError(f"--val-rooms {val_rooms} leaves none of {rooms} rooms to train on")
     _refuse_frames_of_others(out, {f"{first_seed + k:04d}_{i:05d}" for k in range(rooms) for i in range(frames)})
+    _refuse_another_size(out, width, height)
     grouping = load_grouping(labels, LabelSet.load("nyu40")) if labels else None
     lists: dict[str, list[str]] = {"all": [], "fit": [], "val": []}
     for k in tqdm(range(rooms), desc="rendering", unit="room", leave=False, disable=None):
@@ -87,17 +92,20 @@ def rooms(
     if grouping is not None:
         write_label_set(out, grouping[0])
     _write_lists(out, lists if val_rooms else {"all": lists["all"]})
+    for name in () if val_rooms else ("fit", "val"):
+        (out / f"{name}.txt").unlink(missing_ok=True)  # a list left from other --val-rooms would be trained on
     click.echo(f"{len(lists['all'])} frames in {out}")
 
 
 @command.command(
+    short_help="the official files of NYU Depth V2",
     epilog="""\b
 Examples:
   python -m lcr_seg_ros prepare nyudv2 --download --out nyudv2
   python -m lcr_seg_ros prepare nyudv2 --download --downloads nyudv2/official --classes 4 --out nyudv2_4
   python -m lcr_seg_ros prepare nyudv2 --mat nyu_depth_v2_labeled.mat --splits splits.mat \\
       --mapping classMapping40.mat --out nyudv2 --hha
-  python -m lcr_seg_ros prepare nyudv2 --download --out nyudv2 --hha --recipe nyu40 --recipe segnet_paper"""
+  python -m lcr_seg_ros prepare nyudv2 --download --out nyudv2 --hha --recipe nyu40 --recipe segnet_paper""",
 )
 @click.option("--mat", type=click.Path(path_type=Path), help="nyu_depth_v2_labeled.mat, 2.8 GB")
 @click.option("--splits", type=click.Path(path_type=Path), help="splits.mat: the official train and test frames")
@@ -194,6 +202,7 @@ def nyudv2(
 
 @command.command(
     "import",
+    short_help="a folder of another project, or one of ours put right",
     epilog="""\b
 Examples:
   python -m lcr_seg_ros prepare import --layout fcn --from nyud --out nyudv2
@@ -259,10 +268,11 @@ def import_(
 
 
 @command.command(
+    short_help="the same images with other classes",
     epilog="""\b
 Examples:
   python -m lcr_seg_ros prepare relabel --data nyudv2 --labels nyu4 --out nyudv2_4
-  python -m lcr_seg_ros prepare relabel --data nyudv2 --labels my_classes.yaml --out mine"""
+  python -m lcr_seg_ros prepare relabel --data nyudv2 --labels my_classes.yaml --out mine""",
 )
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="dataset folder with label40/")
 @click.option(
@@ -294,6 +304,7 @@ def relabel(data: Path, data_labels: str | None, labels: str, out: Path) -> None
 
 @command.command(
     "annotations",
+    short_help="labels of labelme, CVAT, Label Studio or COCO",
     epilog="""\b
 Examples:
   python -m lcr_seg_ros prepare annotations --data mine --from mine/rgb                     labelme's .json files
@@ -373,6 +384,26 @@ def _refuse_frames_of_others(out: Path, mine: set[str]) -> None:
         )
 
 
+def _refuse_another_size(out: Path, width: int, height: int) -> None:
+    """Refuse to render into a folder with frames of another size: all of a folder have one intrinsics.yaml, and a run
+    that is stopped would leave both sizes.
+
+    Raises:
+        SourceError: the first frame there has another size.
+    """
+    from lcr_seg_ros.sources.folder import RGB_FOLDER, read_rgb
+
+    first = min((p for p in (out / RGB_FOLDER).glob("*.png") if not p.name.startswith(".")), default=None)
+    if first is None:
+        return
+    there = read_rgb(first).shape
+    if there[:2] != (height, width):
+        raise SourceError(
+            f"{out} holds frames of {there[1]}x{there[0]}, not {width}x{height}: give --width {there[1]} "
+            f"--height {there[0]} to render these anew, or choose another --out"
+        )
+
+
 def _hha_settings(recipes: Sequence[str]) -> dict[HhaSettings, list[str]]:
     """The different settings that recipes compute HHA with, each with the names of its recipes.
 
@@ -413,11 +444,6 @@ def _require(*modules: str) -> None:
     Raises:
         LcrSegError: one is not.
     """
-    from importlib.util import find_spec
+    from lcr_seg_ros.extras import require
 
-    for module in modules:
-        if find_spec(module) is None:
-            raise LcrSegError(
-                f"`prepare` needs the Python module {module!r} here, which is not installed: "
-                "pip install 'lcr_seg_ros[train]'"
-            )
+    require("`prepare`", *modules)

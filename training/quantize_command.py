@@ -8,6 +8,7 @@ import click
 
 from lcr_seg_ros.completion import complete_models, complete_splits
 from lcr_seg_ros.errors import SourceError
+from lcr_seg_ros.extras import require
 from lcr_seg_ros.files import refuse_folder
 from lcr_seg_ros.sources.folder import DatasetFolder, parse_intrinsics
 
@@ -70,13 +71,15 @@ def command(
     openvino and onnxruntime run the result; torch does not. With --val, it is scored on both runtimes, and layers that
     suffer stay float until the loss is small enough.
     """
-    from lcr_seg_ros.bundle import ModelBundle
+    require("`quantize`", "onnx", "onnxruntime")
+    from lcr_seg_ros.bundle import ModelBundle, refuse_other_suffix
     from lcr_seg_ros.training.datasets.split_digest import tell_of_frames_seen
     from lcr_seg_ros.training.quantize import write_quantized
 
     if val is None and (trial or limit):
         raise click.UsageError(f"{'--trial' if trial else '--limit'} needs --val: without it nothing is measured")
     refuse_folder(out)
+    refuse_other_suffix(out)
     camera = parse_intrinsics(intrinsics) if intrinsics else None
     annotated = None if val is None else DatasetFolder(data, val, camera, limit)
     if annotated is not None and not annotated.has_labels:

@@ -418,7 +418,7 @@ def _find(name_or_path: str | Path, folder: Path) -> Path:
         path = folder / path
     if not path.is_file():
         shipped = sorted(p.stem for p in (CONFIG / "recipes").glob("*.yaml"))
-        raise RecipeError(f"no recipe at {path}; give a YAML file or one of {', '.join(shipped)}")
+        raise RecipeError(f"no recipe {str(name_or_path)!r}: give a YAML file or one of {', '.join(shipped)}")
     return path
 
 

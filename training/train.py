@@ -17,6 +17,7 @@ import cv2
 import lightning as L
 import torch
 import yaml
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
@@ -152,6 +153,7 @@ def train(
         LcrSegError: data or recipe cannot be used, the loss is no longer finite, or memory does not suffice; says
             what to change.
     """
+    _refuse_missing_gpus(machine)
     if machine.threads:
         torch.set_num_threads(machine.threads)
     checkpoint = out / "last.ckpt"
@@ -264,6 +266,28 @@ def train(
         except LcrSegError as error:  # a missing picture must not fail the run
             log.warning("no curves.png: %s", error)
     return out / "model.lcrseg"
+
+
+def _refuse_missing_gpus(machine: Machine) -> None:
+    """Check that there are as many GPUs as were asked for, which Lightning does after the data was read, with a
+    traceback.
+
+    Raises:
+        TrainingError: there are fewer; says how many.
+    """
+    if machine.accelerator == "cpu":
+        return
+    gpus = CUDAAccelerator.auto_device_count() or int(MPSAccelerator.is_available())
+    if not gpus and machine.accelerator == "gpu":
+        raise TrainingError(
+            "--accelerator gpu: PyTorch finds no GPU here; leave it out to train on the CPU, or install the GPU's "
+            "driver and a PyTorch that uses it"
+        )
+    if 0 < gpus < machine.devices:
+        raise TrainingError(
+            f"--devices {machine.devices}: PyTorch finds {gpus} GPU{'s' if gpus > 1 else ''} here; give "
+            f"--devices {gpus}, or --accelerator cpu"
+        )
 
 
 def _position_and_record(checkpoint: Path) -> tuple[dict[str, int], dict[str, Any]]:

@@ -65,7 +65,7 @@ def read_poses(path: str | Path) -> dict[str, FloatArray]:
     """
     path = Path(path)
     if not path.is_file():
-        raise SourceError(f"no file of poses at {path}")
+        raise SourceError(f"no file of poses at {path}: give a text file with lines NAME tx ty tz qx qy qz qw")
     if path.stat().st_size > MAX_BYTES:
         raise SourceError(f"{path} has {path.stat().st_size >> 20} MiB, which no file of poses has")
     poses: dict[str, FloatArray] = {}

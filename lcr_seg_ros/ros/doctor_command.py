@@ -120,6 +120,7 @@ def _judge(report: Report, view: GraphView, asked: CameraTopics | None) -> None:
         findings = check_camera(camera, view, read_defaults())
         report.checks += findings.checks
         report.camera, report.arguments = camera, findings.arguments
+        report.absent = [topic for topic in (camera.rgb, camera.depth) if topic and not view.publishers.get(topic)]
         report.running = {node: view_line(node, view) for node in nodes_on(camera, view)}
         report.others = [other for other in found if other.rgb != camera.rgb]
     report.checks += check_segment_nodes(view, camera)

@@ -162,7 +162,7 @@ def declare_parameters(
                 name, given, _descriptor(name, specs[name], all_fixed or specs[name].fixed)
             )
         except (InvalidParameterValueException, InvalidParameterTypeException) as error:
-            raise ParameterError(f"{name}: {error}") from error
+            raise _refused(node, name, specs[name], error) from error
         values[name] = specs[name].checked(name, declared.value)
     return values
 
@@ -199,12 +199,24 @@ def declare_own_parameters(
             try:
                 node.declare_parameter(name, None, descriptor, ignore_override=name in known)
             except (InvalidParameterValueException, InvalidParameterTypeException) as error:
-                raise ParameterError(f"{name}: {error}") from error
+                raise _refused(node, name, spec, error) from error
         known.add(name)
         value = node.get_parameter(name).value
         if not is_unset(value):
             values[base] = spec.checked(name, value)
     return values
+
+
+def _refused(node: Node, name: str, spec: ParameterSpec, error: Exception) -> ParameterError:
+    """What is wrong with a value given at start: in the words of :meth:`ParameterSpec.checked`, or in rclpy's if that
+    finds nothing."""
+    given = getattr(node, "_parameter_overrides", {}).get(name)
+    if given is not None:
+        try:
+            spec.checked(name, given.value)
+        except ParameterError as own:
+            return own
+    return ParameterError(f"{name}: {error}")
 
 
 def is_unset(value: Any) -> bool:

@@ -82,6 +82,8 @@ class DatasetFolder:
         if not self.names:
             raise SourceError(f"{self.path / RGB_FOLDER} holds no .jpg or .png image")
         self._intrinsics = self._of_first_image(intrinsics) if intrinsics else self._read_intrinsics()
+        if self._intrinsics is not None:
+            _refuse_far_center(self._intrinsics, "the given intrinsics" if intrinsics else self.path / INTRINSICS_FILE)
         self._reads_hha = False
 
     def __len__(self) -> int:
@@ -212,14 +214,16 @@ class DatasetFolder:
             raise SourceError(f"{file} needs entries {', '.join(needed)}, as in fx: 525.0; got {values!r:.60}")
         if missing := [key for key in needed if key not in values]:
             raise SourceError(f"{file} has no {' and no '.join(missing)}: it needs {', '.join(needed)}")
+        if odd := next((key for key in needed if not _is_number(values[key])), None):
+            raise SourceError(f"{file}: {odd} must be a number of pixels, as in fx: 525.0; got {values[odd]!r:.60}")
         try:
             return CameraIntrinsics(
                 **{k: float(values[k]) for k in ("fx", "fy", "cx", "cy")},  # type: ignore[arg-type]
                 width=int(values["width"]),
                 height=int(values["height"]),
             )
-        except (TypeError, ValueError, OverflowError) as error:
-            raise SourceError(f"{file} needs numbers for {', '.join(needed)}: {error}") from error
+        except (ValueError, OverflowError) as error:
+            raise SourceError(f"{file}: {error}") from error
 
     def _read_rgb(self, name: str) -> npt.NDArray[np.uint8]:
         return read_rgb(self._images[name], turns_photos(self.path))
@@ -259,7 +263,7 @@ class DatasetFolder:
             return None
         labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         if labels is None:
-            raise SourceError(f"cannot read the label image {file}")
+            raise SourceError(f"cannot read the label image {file}: {_is_it_whole(file)}")
         if labels.dtype != np.uint8 or labels.ndim != 2:
             raise SourceError(
                 f"{file} must be an 8-bit single-channel PNG of class ids, got {labels.dtype} {labels.shape}"
@@ -327,6 +331,30 @@ def depth_to_millimetres(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.uin
     return np.where((millimetres > 0) & (millimetres <= 65535), millimetres, 0).astype(np.uint16)
 
 
+def _is_number(value: object) -> bool:
+    """Whether a value from a file stands for a number; text such as 5e2, which YAML takes for a word, does."""
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _refuse_far_center(k: CameraIntrinsics, place: object) -> None:
+    """Refuse a principal point that lies outside of the image by more than the image's size.
+
+    That of a cut-out may lie outside of it; this far, a digit is wrong, or the values are of another image size.
+
+    Raises:
+        SourceError: says where the values are from.
+    """
+    if not (-k.width <= k.cx <= 2 * k.width and -k.height <= k.cy <= 2 * k.height):
+        raise SourceError(
+            f"{place}: the principal point cx={k.cx:g}, cy={k.cy:g} is far outside of the {k.width}x{k.height} image: "
+            "give the values in pixels of an image of this size, or its width and height with them"
+        )
+
+
 def _why_no_folder(path: Path) -> str:
     """Why a path is not a dataset folder, with advice for users who gave the path of the images themselves."""
     lacks = f"it has no {RGB_FOLDER}/ with images"
@@ -382,8 +410,14 @@ def read_rgb(path: Path, turned: bool = True) -> npt.NDArray[np.uint8]:
     """
     image = cv2.imread(str(path), rgb_flags(turned))
     if image is None:
-        raise SourceError(f"cannot read the image {path}")
+        raise SourceError(f"cannot read the image {path}: {_is_it_whole(path)}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+def _is_it_whole(image: Path) -> str:
+    """Advice for an image of a dataset folder that cannot be read."""
+    folder = shlex.quote(str(image.parent.parent))
+    return f"is it whole? Copy or make it again; `check-data {folder}` lists all that is wrong"
 
 
 def rgb_flags(turned: bool) -> int:

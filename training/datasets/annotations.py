@@ -105,7 +105,10 @@ def import_annotations(
     if not (data / RGB_FOLDER).is_dir():
         raise SourceError(f"{data} is not a dataset folder: it has no {RGB_FOLDER}/ with images")
     if not source.exists():
-        raise SourceError(f"no file or folder {source}")
+        raise SourceError(
+            f"there is no file or folder {source}: give --from what the annotation tool exported, a .json file or a "
+            "folder"
+        )
     images = {p.stem: p for p in sorted((data / RGB_FOLDER).iterdir()) if p.suffix.lower() in _IMAGE_SUFFIXES}
     if file_format == "auto":
         file_format = detect_format(source)

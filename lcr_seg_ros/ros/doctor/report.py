@@ -45,6 +45,8 @@ class Report:
     """Parameters that this camera needs other than by default."""
     running: dict[str, str] = field(default_factory=dict)
     """Nodes that listen to this camera already, by full name, each with the command that shows it."""
+    absent: Sequence[str] = ()
+    """Topics of this camera that nobody publishes: a node that is started on them would only wait."""
 
     def count(self, level: Level) -> int:
         return sum(check.level == level for check in self.checks)
@@ -56,13 +58,13 @@ class Report:
 
     @property
     def launch(self) -> str:
-        """Empty without a camera."""
-        return self.camera.launch_line(**self.arguments) if self.camera else ""
+        """Empty without a camera, and for one with topics that nobody publishes."""
+        return self.camera.launch_line(**self.arguments) if self.camera and not self.absent else ""
 
     @property
     def command(self) -> str:
-        """The same without the ``ros2`` command; empty without a camera."""
-        return self.camera.command_line(**self.arguments) if self.camera else ""
+        """The same without the ``ros2`` command."""
+        return self.camera.command_line(**self.arguments) if self.camera and not self.absent else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -91,7 +93,7 @@ class Report:
         lines += ["", f"{self.count('fail')} FAIL, {self.count('warn')} WARN, {self.count('ok')} OK"]
         for node, look in self.running.items():
             lines += ["", f"{node} is already running on this camera; to look:", f"  {look}"]
-        if self.camera and (self.arguments or not self.running):
+        if self.launch and (self.arguments or not self.running):
             how = "Start it again with what this camera needs:" if self.running else "Start the node on this camera:"
             lines += ["", how, f"  {self.launch}", "or, without the ros2 command:", f"  {self.command}"]
         for other in self.others:
