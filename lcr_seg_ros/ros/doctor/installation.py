@@ -103,9 +103,7 @@ def check_ros() -> list[Check]:
     except TransformError as error:
         level: Level = "ok" if find_spec("tf2_ros") is None else "warn"
         advice = "" if level == "ok" else f"reinstall it; {error}"
-        found = (
-            "missing: gravity_source tf and registration from TF need it, and so does map-node, but for pose_source "
-        )
+        found = "missing: gravity_source tf and registration from TF need it, and so does map-node, but for "
         found += "pose_source odometry or depth"
         checks.append(Check(AREA, "tf2_ros", level, found, advice))
     return checks
