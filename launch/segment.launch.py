@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import List  # noqa: UP035  List is known to launch of every release
 
 import yaml
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
@@ -216,6 +217,7 @@ def _start(context: LaunchContext, names: list) -> list:
                 )
             )
     if switched_on("rviz"):
+        _require_rviz()
         frame = given("fixed_frame")
         if not frame and switched_on("map"):
             frame = given("map_frame") or _value_in(given("map_params_file"), "map_frame")
@@ -281,6 +283,18 @@ def _parameter(context: LaunchContext, name: str, kind: type) -> ParameterValue:
         return parameter
     except (TypeError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{name} must be {FORMS[kind]}, got {text!r}") from error
+
+
+def _require_rviz() -> None:
+    """Refuse what launch would refuse when the node already runs, which it would leave behind.
+
+    Raises:
+        ValueError: RViz is not installed.
+    """
+    try:
+        get_package_prefix("rviz2")
+    except PackageNotFoundError as error:
+        raise ValueError("rviz:=true needs RViz, which is not installed: apt install ros-$ROS_DISTRO-rviz2") from error
 
 
 def _remappings(given: list, preset: CameraPreset, cameras: list) -> list:

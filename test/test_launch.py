@@ -239,9 +239,11 @@ def test_ctrl_c_while_it_starts_ends_it_in_order(
         interrupted(process)
 
 
-def test_what_cannot_be_is_refused_with_the_reason(environment: dict[str, str], tmp_path: Path):
+def test_what_cannot_be_is_refused_with_the_reason_and_nothing_is_left_running(
+    environment: dict[str, str], tmp_path: Path
+):
     (tmp_path / "torn.yaml").write_text("/**: [")
-    for argument, reason in (
+    refused = [
         ("camera:=webcam", "webcam"),
         ("slop:=soon", "slop must be a number, got 'soon'"),
         ("respawn_delay:=later", "respawn_delay must be a number, got 'later'"),
@@ -249,9 +251,15 @@ def test_what_cannot_be_is_refused_with_the_reason(environment: dict[str, str], 
         ("autostart:=ture", "autostart must be true or false, got 'ture'"),
         ("cameras:=front,rear", "cameras must be a list such as [a, b], got 'front,rear'"),
         ("params_file:=torn.yaml", "the parameter file torn.yaml is not YAML"),
-    ):
-        with launched(environment, tmp_path, argument) as process:
+        ("map:=true voxel_size:=tiny", "voxel_size must be a number, got 'tiny'"),
+    ]
+    if not any(Path(prefix, "lib/rviz2").is_dir() for prefix in environment["AMENT_PREFIX_PATH"].split(os.pathsep)):
+        refused.append(("rviz:=true", "rviz:=true needs RViz, which is not installed"))
+    for words, reason in refused:
+        with launched(environment, tmp_path, *words.split()) as process:
             assert process.wait(START_S) == 1, process.last_lines(40)
+            with pytest.raises(ProcessLookupError):
+                os.killpg(process.pid, 0)
         assert reason in process.last_lines(40)
 
 
