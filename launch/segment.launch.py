@@ -9,12 +9,16 @@ An argument left empty keeps the value in config/segment.yaml or config/map.yaml
 ``ros2 launch lcr_seg_ros segment.launch.py --show-args`` lists all arguments.
 """
 
+import difflib
 import shlex
+import sys
 from pathlib import Path
 from typing import List  # noqa: UP035  List is known to launch of every release
 
 import yaml
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -64,6 +68,17 @@ MAP_PARAMETERS = {
     "voxel_size": (float, "m, edge of a voxel"),
 }
 """Parameters of the node ``map``, under their own names; its ``file`` is the argument ``map_file``."""
+
+FORMS = {
+    bool: "true or false",
+    float: "a number",
+    List[str]: "a list such as [a, b]",  # noqa: UP006
+    List[float]: "a list of numbers such as [0.1, 0.0, 0.4]",  # noqa: UP006
+}
+"""How values are written, of the types that text may fail to be."""
+
+OF_LAUNCH = ("launch-prefix", "launch-prefix-filter", "emulate_tty", "sigterm_timeout", "sigkill_timeout")
+"""Arguments that launch itself takes, for whatever file."""
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -141,29 +156,33 @@ def generate_launch_description() -> LaunchDescription:
             "viewer_args", default_value="", description="options of `view`, e.g. '--host 0.0.0.0 --rate 2 --width 320'"
         ),
     ]
-    return LaunchDescription([*declared, OpaqueFunction(function=_start)])
+    names = [argument.name for argument in declared]
+    return LaunchDescription([*declared, OpaqueFunction(function=_start, args=[names])])
 
 
-def _start(context: LaunchContext) -> list:
+def _start(context: LaunchContext, names: list) -> list:
     def given(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
     def switched_on(name: str) -> bool:
+        if given(name).lower() not in ("true", "1", "yes", "on", "false", "0", "no", "off", ""):
+            raise ValueError(f"{name} must be {FORMS[bool]}, got {given(name)!r}")
         return given(name).lower() in ("true", "1", "yes", "on")
 
     def given_parameters(known: dict) -> dict:
-        return {
-            name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-            for name, (kind, _) in known.items()
-            if given(name)
-        }
+        return {name: _parameter(context, name, kind) for name, (kind, _) in known.items() if given(name)}
 
+    _warn_of_unknown_arguments(context, names)
     preset = CAMERAS[given("camera")]
-    cameras = yaml.safe_load(given("cameras")) if given("cameras") else _value_in(given("params_file"), "cameras")
+    if given("cameras"):
+        cameras = _parameter(context, "cameras", PARAMETERS["cameras"][0]).evaluate(context)
+    else:
+        cameras = _value_in(given("params_file"), "cameras")
     cameras = [str(name) for name in cameras or [] if name]
     remappings = _remappings([given(name) for name in INPUTS], preset, cameras)
     clock = {"use_sim_time": switched_on("use_sim_time")} if given("use_sim_time") else {}
-    respawn = {"respawn": switched_on("respawn"), "respawn_delay": float(given("respawn_delay"))}
+    delay = _parameter(context, "respawn_delay", float).evaluate(context)
+    respawn = {"respawn": switched_on("respawn"), "respawn_delay": delay}
     logging = ["--ros-args", "--log-level", given("log_level")]
     environment = tuned_dds_environment() if switched_on("dds_profile") else {PROFILE_SWITCH: "off"}
     actions = [SetEnvironmentVariable(name, value) for name, value in environment.items()]
@@ -198,6 +217,7 @@ def _start(context: LaunchContext) -> list:
                 )
             )
     if switched_on("rviz"):
+        _require_rviz()
         frame = given("fixed_frame")
         if not frame and switched_on("map"):
             frame = given("map_frame") or _value_in(given("map_params_file"), "map_frame")
@@ -232,6 +252,51 @@ def _start(context: LaunchContext) -> list:
     return actions
 
 
+def _warn_of_unknown_arguments(context: LaunchContext, names: list) -> None:
+    """Tell which arguments of the command line this file does not have, which launch would take in silence.
+
+    Not if it is included by another file, whose arguments they may be.
+    """
+    file = Path(__file__).name
+    if all(Path(word).name != file for word in sys.argv):
+        return
+    for word in context.argv:
+        name, is_argument, _ = word.partition(":=")
+        if is_argument and name not in (*names, *OF_LAUNCH):
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else "no name is like it, --show-args lists them all"
+            get_logger(file).warning(f"there is no argument {name}, it is ignored: {hint}")
+
+
+def _parameter(context: LaunchContext, name: str, kind: type) -> ParameterValue:
+    """The value of an argument.
+
+    Raises:
+        ValueError: it cannot be read as such.
+    """
+    text = LaunchConfiguration(name).perform(context)
+    try:
+        if kind == List[float]:  # noqa: UP006  here, 0 is a number like 0.0
+            return ParameterValue([float(number) for number in yaml.safe_load(text)], value_type=kind)
+        parameter = ParameterValue(LaunchConfiguration(name), value_type=kind)
+        parameter.evaluate(context)
+        return parameter
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{name} must be {FORMS[kind]}, got {text!r}") from error
+
+
+def _require_rviz() -> None:
+    """Refuse what launch would refuse when the node already runs, which it would leave behind.
+
+    Raises:
+        ValueError: RViz is not installed.
+    """
+    try:
+        get_package_prefix("rviz2")
+    except PackageNotFoundError as error:
+        raise ValueError("rviz:=true needs RViz, which is not installed: apt install ros-$ROS_DISTRO-rviz2") from error
+
+
 def _remappings(given: list, preset: CameraPreset, cameras: list) -> list:
     """Remappings of the node's inputs, for each camera: to the topics given, or else to those of the preset.
 
@@ -258,16 +323,23 @@ def _below(*names: str) -> str:
 
 def _value_in(params_file: str, name: str):
     """The value of a parameter in a file, under any node's name; "" if it is not there. Needed for what follows from
-    the node's parameters: topics, RViz's frame, the viewer's transports and the PLY files."""
-    content = yaml.safe_load(Path(params_file).read_text(encoding="utf-8")) or {}
+    the node's parameters: topics, RViz's frame, the viewer's transports and the PLY files.
+
+    Raises:
+        ValueError: the file is not YAML. Of a file that is YAML of another form, the node says what it lacks.
+    """
+    try:
+        content = yaml.safe_load(Path(params_file).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"the parameter file {params_file} is not YAML: {error}") from error
     found = [node["ros__parameters"][name] for node in _nodes_of(content) if name in node["ros__parameters"]]
     return found[-1] if found else ""
 
 
-def _nodes_of(content: dict) -> list:
+def _nodes_of(content: object) -> list:
     """The parts of a parameter file that hold parameters; they may be nested in namespaces."""
     found = []
-    for part in content.values():
+    for part in content.values() if isinstance(content, dict) else ():
         if isinstance(part, dict):
             found += [part] if isinstance(part.get("ros__parameters"), dict) else _nodes_of(part)
     return found

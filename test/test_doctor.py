@@ -532,6 +532,13 @@ def test_an_empty_graph_says_what_to_start() -> None:
     assert check.level == "fail" and "nobody publishes images" in check.found and "play room" in check.advice
 
 
+def test_what_a_node_puts_out_is_not_taken_for_a_camera() -> None:
+    topics = {"/segmentation/overlay": [IMAGE], OWN_INPUTS[0]: [IMAGE]}
+    (check,) = check_no_camera(GraphView(topics=topics, publishers={"/segmentation/overlay": ["/segment"]}))
+    assert "nobody publishes images" in check.found and f"waiting for images {OWN_INPUTS[0]}" in check.found
+    assert "/segmentation" not in check.found and "play room" in check.advice
+
+
 # The command
 
 

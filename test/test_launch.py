@@ -148,6 +148,7 @@ def test_a_camera_with_a_map_from_one_line(environment: dict[str, str], model: P
         *("camera:=realsense", "namespace:=/camera/camera", f"model:={model}", f"map_params_file:={quick}"),
         *("map:=true", "pose_source:=depth", "map_frame:=room", "voxel_size:=0.1", "map_file:=seen.ply"),
         *("camera_height:=1", "max_rate_hz:=20", "slop:=0.01", f"class_filter:=[{', '.join(filtered)}]"),
+        *("camera_xyz:=[0, 0.1, 0]", "camera_rpy:=[0.0, 0, 0]"),
     )
     with (
         launched(environment, tmp_path, *words) as process,
@@ -161,7 +162,8 @@ def test_a_camera_with_a_map_from_one_line(environment: dict[str, str], model: P
         assert answer(peer, PointCloud2, "segmentation/map", send).header.frame_id == "room"
         given = {"camera_height": 1.0, "max_rate_hz": 20.0, "class_filter": filtered, "use_sim_time": False}
         assert parameters(peer, "segment", *given) == given
-        assert parameters(peer, "map", "voxel_size", "model") == {"voxel_size": 0.1, "model": str(model)}
+        given = {"voxel_size": 0.1, "model": str(model), "camera_xyz": [0.0, 0.1, 0.0]}
+        assert parameters(peer, "map", *given) == given
         interrupted(process)
     assert sum("process has finished cleanly" in line for line in process.lines) == 2
     assert (tmp_path / "seen.ply").stat().st_size > 0
@@ -237,11 +239,39 @@ def test_ctrl_c_while_it_starts_ends_it_in_order(
         interrupted(process)
 
 
-def test_what_cannot_be_is_refused_with_the_reason(environment: dict[str, str], tmp_path: Path):
-    for argument, reason in (("camera:=webcam", "webcam"), ("slop:=soon", "soon"), ("respawn_delay:=later", "later")):
-        with launched(environment, tmp_path, argument) as process:
+def test_what_cannot_be_is_refused_with_the_reason_and_nothing_is_left_running(
+    environment: dict[str, str], tmp_path: Path
+):
+    (tmp_path / "torn.yaml").write_text("/**: [")
+    refused = [
+        ("camera:=webcam", "webcam"),
+        ("slop:=soon", "slop must be a number, got 'soon'"),
+        ("respawn_delay:=later", "respawn_delay must be a number, got 'later'"),
+        ("map:=ture", "map must be true or false, got 'ture'"),
+        ("autostart:=ture", "autostart must be true or false, got 'ture'"),
+        ("cameras:=front,rear", "cameras must be a list such as [a, b], got 'front,rear'"),
+        ("params_file:=torn.yaml", "the parameter file torn.yaml is not YAML"),
+        ("map:=true voxel_size:=tiny", "voxel_size must be a number, got 'tiny'"),
+    ]
+    if not any(Path(prefix, "lib/rviz2").is_dir() for prefix in environment["AMENT_PREFIX_PATH"].split(os.pathsep)):
+        refused.append(("rviz:=true", "rviz:=true needs RViz, which is not installed"))
+    for words, reason in refused:
+        with launched(environment, tmp_path, *words.split()) as process:
             assert process.wait(START_S) == 1, process.last_lines(40)
+            with pytest.raises(ProcessLookupError):
+                os.killpg(process.pid, 0)
         assert reason in process.last_lines(40)
+
+
+def test_a_misspelt_argument_is_told_but_not_those_of_launch_itself(
+    environment: dict[str, str], model: Path, tmp_path: Path
+):
+    words = ("modle:=nyu4", "weights:=nyu4", "sigterm_timeout:=9", f"model:={model}")
+    with launched(environment, tmp_path, *words) as process:
+        assert process.wait_for_line("] [segment]: ", START_S), process.last_lines(40)
+        interrupted(process)
+    told = [line for line in process.lines if "there is no argument" in line]
+    assert ["did you mean model?" in line for line in told] == [True, False], told
 
 
 def test_every_argument_is_listed_with_a_description(ros2: Callable[..., str]):

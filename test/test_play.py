@@ -27,7 +27,7 @@ from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.ros.camera_presets import CAMERAS as PRESETS
 from lcr_seg_ros.ros.camera_presets import OWN_TOPICS
 from lcr_seg_ros.ros.environment import prepare_ros_environment
-from lcr_seg_ros.ros.play_command import CAMERA_NAMES
+from lcr_seg_ros.ros.play_command import CAMERA_NAMES, stop_on_signals
 from lcr_seg_ros.ros.processes import ChildProcess, isolated_ros_environment
 from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.source import SourceFrame
@@ -280,6 +280,26 @@ def test_ctrl_c_before_anything_is_published_ends_it_with_130(environment):
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(30) == 130, process.last_lines()
     assert process.lines[-1] == "stopped"
+
+
+@pytest.fixture
+def handlers_kept() -> Iterator[None]:
+    """This process has its handlers of signals again after the test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.usefixtures("handlers_kept")
+def test_a_signal_does_not_block_where_it_interrupts_whoever_holds_the_lock_of_the_event():
+    with stop_on_signals() as stop:
+        with stop._cond:  # type: ignore[attr-defined]  # as Event.wait and Event.set do
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+        assert stop.wait(20)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_nobody_listening_is_an_error_that_says_so(folder, environment):

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -152,14 +153,30 @@ def is_bag(source: str) -> bool:
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that loops end cleanly and keep what they have."""
+    """An event that Ctrl-C and SIGTERM set, so that loops end cleanly and keep what they have.
+
+    A thread sets it, not the handler, which may interrupt the main thread where that holds the event's lock: in
+    ``wait``, or in the handler of the signal before, since terminal and `ros2 launch` both pass Ctrl-C on.
+    """
     stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals: SimpleQueue[int] = SimpleQueue()
+
+    def set_at_the_first() -> None:
+        if signals.get():
+            stop.set()
+
+    setter = threading.Thread(target=set_at_the_first, name="stop-on-signals", daemon=True)
+    setter.start()
+    before = {
+        number: signal.signal(number, lambda which, _: signals.put(which)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stop
     finally:
+        signals.put(0)  # no signal: ends the thread
+        setter.join()
         for number, handler in before.items():
-            # Terminal and `ros2 launch` both pass Ctrl-C on: the second signal must not disturb the shutdown.
+            # A second signal must not disturb the shutdown.
             signal.signal(number, signal.SIG_IGN if stop.is_set() else handler)
 
 

@@ -95,7 +95,7 @@ def check_no_camera(view: GraphView) -> list[Check]:
         )
         found = f"compressed images only, of names that say too little: {', '.join(compressed[:8])}"
         return [Check(AREA, "topics", "fail", found, advice)]
-    announced = [name for name, kinds in view.topics.items() if IMAGE in kinds]
+    announced = [name for name, kinds in view.topics.items() if IMAGE in kinds and not view.publishers.get(name)]
     found = f"nobody publishes images; {len(view.topics)} topics are there"
     if announced:
         found += f", of them waiting for images {', '.join(announced[:4])}"

@@ -33,6 +33,11 @@ DISCOVERY_S = 4.0
 """So long image topics may take to show up."""
 
 
+def is_output(topic: str) -> bool:
+    """Whether a topic is named like those that segmentation nodes publish."""
+    return "/segmentation/" in topic
+
+
 @dataclass
 class Stream:
     """What came on one topic.
@@ -105,9 +110,9 @@ class GraphView:
 
     @property
     def image_topics(self) -> list[str]:
-        """Names of images that somebody publishes, in whatever form."""
+        """Names of images that somebody publishes, in whatever form; without what segmentation nodes put out."""
         compressed = [name for name, stream in self.images.items() if stream.transport != RAW]
-        return [*self.of_type(IMAGE), *compressed]
+        return [name for name in (*self.of_type(IMAGE), *compressed) if not is_output(name)]
 
     @property
     def transports(self) -> dict[str, str]:
@@ -177,7 +182,7 @@ class GraphListener(Node):
             view.subscribers[name] = [_full_name(end) for end in self.get_subscriptions_info_by_topic(name)]
         raw = view.of_type(IMAGE)
         for name, types in sorted(view.topics.items()):
-            if view.publishers.get(name) and name not in self._listened and "/segmentation/" not in name:
+            if view.publishers.get(name) and name not in self._listened and not is_output(name):
                 self._subscribe(name, types, raw)
 
     def _subscribe(self, name: str, types: list[str], raw: list[str]) -> None:
@@ -225,7 +230,7 @@ class GraphListener(Node):
     def _find_misfits(self) -> list[Misfit]:
         misfits = []
         for name, types in self._view.topics.items():
-            if not any(kind in (IMAGE, CAMERA_INFO, COMPRESSED) or "/segmentation/" in name for kind in types):
+            if not any(kind in (IMAGE, CAMERA_INFO, COMPRESSED) or is_output(name) for kind in types):
                 continue
             for publisher in self.get_publishers_info_by_topic(name):
                 for subscriber in self.get_subscriptions_info_by_topic(name):

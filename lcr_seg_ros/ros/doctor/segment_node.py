@@ -10,7 +10,7 @@ from lcr_seg_ros.bundle import shipped_models
 from lcr_seg_ros.compressed_images import RAW, transport_topic
 from lcr_seg_ros.ros.camera_topics import CameraTopics
 from lcr_seg_ros.ros.diagnostics import camera_of
-from lcr_seg_ros.ros.doctor.graph import COMPRESSED, IMAGE, GraphView
+from lcr_seg_ros.ros.doctor.graph import COMPRESSED, IMAGE, GraphView, is_output
 from lcr_seg_ros.ros.doctor.report import Check
 from lcr_seg_ros.ros.output_topics import MASK
 
@@ -89,7 +89,7 @@ def _status_of(node: str, view: GraphView) -> DiagnosticStatus | None:
 
 def _deaf_node(name: str, view: GraphView, camera: CameraTopics | None) -> Check | None:
     """For a node that listens to images which nobody publishes, while ``camera``, which no node hears, sends others."""
-    heard = [topic for topic, nodes in view.subscribers.items() if name in nodes and not _is_output(topic)]
+    heard = [topic for topic, nodes in view.subscribers.items() if name in nodes and not is_output(topic)]
     images = [topic for topic in heard if {IMAGE, COMPRESSED} & set(view.topics.get(topic, ()))]
     if camera is None or not images or any(view.publishers.get(topic) for topic in images):
         return None
@@ -107,10 +107,6 @@ def _inputs(camera: CameraTopics) -> list[str]:
         *(topic if form == RAW else transport_topic(topic, form) for topic, form in images if topic),
         *([camera.camera_info] if camera.camera_info else []),
     ]
-
-
-def _is_output(topic: str) -> bool:
-    return "/segmentation/" in topic
 
 
 def _node(name: str, view: GraphView) -> Check:
