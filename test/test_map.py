@@ -544,7 +544,7 @@ class TestCommand:
         given = ("--data", data, "--poses", folder / "poses.txt", "--model", tiny, "--out", tmp_path / "out")
         run(*given, "--limit", 2)
         content = (data / changed).read_bytes()
-        other = content.replace(b"cx: ", b"cx: 1") if changed.endswith(".yaml") else content + b"\0"
+        other = content.replace(b"fx: ", b"fx: 1") if changed.endswith(".yaml") else content + b"\0"
         (data / changed).write_bytes(other)
         with pytest.raises(MapError, match=r"changed since.*--no-resume"):
             run(*given)

@@ -208,9 +208,7 @@ def test_recipes_that_compute_hha_alike_share_it(official: OfficialFiles, tmp_pa
 def test_a_recipe_that_there_is_not_or_that_nothing_is_computed_for_is_refused_before_any_work(
     official: OfficialFiles, tmp_path: Path
 ) -> None:
-    with pytest.raises(
-        LcrSegError, match=r"no recipe at .*segnet_papr\.yaml; give a YAML file or one of .*segnet_paper"
-    ):
+    with pytest.raises(LcrSegError, match=r"no recipe 'segnet_papr': give a YAML file or one of .*segnet_paper"):
         prepare_with_hha(official, tmp_path, "nyu40", "segnet_papr")
     arguments = ["nyudv2", *official.options, "--out", str(tmp_path / "out"), "--recipe", "segnet_paper"]
     answer = CliRunner().invoke(command, arguments)

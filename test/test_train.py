@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import re
 import shutil
 import signal
 import time
@@ -162,7 +163,9 @@ def test_ctrl_c_ends_a_training_with_130_and_tells_that_the_same_command_goes_on
     done = ended(process, log, 60)
     assert done.returncode == 130, done.output
     assert done.output.splitlines()[-1] == "stopped; the same command goes on"
-    assert "Aborted" not in done.output and "INFO" not in done.output
+    assert "Aborted" not in done.output and "Traceback" not in done.output
+    told = [line for line in done.output.splitlines() if line.startswith("INFO")]
+    assert all(re.match(r"INFO epoch \d+ of 500: ", line) for line in told), "of libraries, none"
 
 
 def test_a_disk_that_is_full_is_named_by_the_file_that_could_not_be_written_and_no_draft_stays(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -37,9 +38,16 @@ def isolated_ros_environment(domain_id: int | None = None) -> dict[str, str]:
     }
 
 
+_calls = itertools.count()
+
+
 def free_domain_id() -> int:
-    """A domain id of 1..100 that no participant on this machine seems to use; the search starts at a pid-based one."""
-    first = os.getpid()
+    """A domain id of 1..100 that no participant on this machine seems to use.
+
+    The search starts at a number that depends on the process, and behind the id that the call before it gave: until a
+    participant has started, nothing shows that an id is taken.
+    """
+    first = 37 * os.getpid() + next(_calls)  # processes that started one after the other search far apart
     for candidate in (1 + (first + i) % HIGHEST_DOMAIN for i in range(HIGHEST_DOMAIN)):
         # Port of the first participant in a domain (DDSI-RTPS 2.5, 9.6.2.3: 7400 + 250 domain + 10).
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

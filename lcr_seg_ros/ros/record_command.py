@@ -288,21 +288,31 @@ def _camera(options: dict[str, Any], stop: threading.Event) -> CameraTopics | No
     if rgb and (depth or no_depth) and info:
         return CameraTopics(rgb, "" if no_depth else depth, info).with_transports(transports)
     deadline = time.monotonic() + options["timeout"]
+    known: set[str] = set()
     graph_listener = GraphListener((rgb, depth))
     try:
         with spinning(graph_listener):
             while not stop.is_set():
                 view = graph_listener.listen(LOOK_S, stop.wait)
-                found = find_cameras(view.image_topics, view.of_type(CAMERA_INFO), view.encodings)
+                infos = view.of_type(CAMERA_INFO)
+                found = find_cameras(view.image_topics, infos, view.encodings)
                 camera = next((c for c in found if rgb in ("", c.rgb)), None)
                 if rgb and (camera is None or depth):
-                    camera = CameraTopics(rgb, depth, camera_info_beside(rgb, view.of_type(CAMERA_INFO)))
-                if camera is not None and (camera.depth or no_depth):
+                    camera = CameraTopics(rgb, depth, camera_info_beside(rgb, infos))
+                # Nodes are found one after the other: the only camera_info may be another camera's, until all are.
+                is_settled = known == {*view.image_topics, *infos} and rgb in ("", *view.image_topics)
+                known = {*view.image_topics, *infos}
+                is_late = time.monotonic() > deadline
+                if (
+                    camera is not None
+                    and (camera.depth or no_depth)
+                    and (info or _is_beside(camera) or is_settled or is_late)
+                ):
                     camera = replace(
                         camera, depth="" if no_depth else depth or camera.depth, camera_info=info or camera.camera_info
                     )
                     return camera.with_transports(view.transports | transports)
-                if time.monotonic() > deadline:
+                if is_late:
                     color = rgb or (camera.rgb if camera else "")
                     lack = explain_lack(color, view.image_topics, view.encodings)
                     raise RecordError(
@@ -313,6 +323,10 @@ def _camera(options: dict[str, Any], stop: threading.Event) -> CameraTopics | No
         return None
     finally:
         graph_listener.destroy_node()
+
+
+def _is_beside(camera: CameraTopics) -> bool:
+    return camera.camera_info.rpartition("/")[0] == camera.rgb.rpartition("/")[0]
 
 
 def explain_lack(rgb: str, images: Collection[str], encodings: Mapping[str, str]) -> str:
