@@ -14,6 +14,7 @@ The viewer itself makes the overlay from rgb and labels, so that it takes no tim
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,6 +41,9 @@ MAX_WIDTH = 640
 """In pixels; larger images are scaled down. A frame of 640x480 then takes 4 MB."""
 
 MILLIMETRES_MAX = 65535
+
+ENDING_S = 10.0
+"""How long rerun may take to end a sink whose data has been sent."""
 
 
 class ViewerError(LcrSegError, RuntimeError):
@@ -202,7 +206,12 @@ class SegmentationView:
                 stream.flush(timeout_sec=5.0)
             except RuntimeError as error:
                 failures.append(error)
-            stream.disconnect()
+            # In a thread: beside a full disk, rerun was seen not to return from this.
+            ending = threading.Thread(target=stream.disconnect, daemon=True)
+            ending.start()
+            ending.join(ENDING_S)
+            if ending.is_alive():
+                failures.append(RuntimeError(f"rerun did not end it within {ENDING_S:g} s"))
         if failures:
             raise ViewerError(
                 f"not all that was shown was written or sent: {failures[0]}; is there room on the recording's disk?"
