@@ -133,8 +133,7 @@ class DatasetFolder:
         Raises:
             SourceError: some are not; names the first of them.
         """
-        bare = [name for name in self.names if not (self.path / LABEL_FOLDER / f"{name}.png").is_file()]
-        if bare:
+        if bare := self._without(LABEL_FOLDER):
             raise SourceError(
                 f"{len(bare)} of {len(self)} frames of {self.path} have no label image: this needs "
                 f"{LABEL_FOLDER}/{bare[0]}.png, or a split whose frames are all labelled"
@@ -146,12 +145,15 @@ class DatasetFolder:
         Raises:
             SourceError: some have none; names the first of them.
         """
-        bare = [name for name in self.names if not (self.path / HHA_FOLDER / f"{name}.png").is_file()]
-        if bare:
+        if bare := self._without(HHA_FOLDER):
             raise SourceError(
                 f"{len(bare)} of {len(self)} frames of {self.path} have no HHA image, which input.hha_source=folder "
                 f"needs: add {HHA_FOLDER}/{bare[0]}.png, or train with input.hha_source=computed on depth images"
             )
+
+    def _without(self, folder: str) -> list[str]:
+        """Names of the frames that have no PNG image in this folder."""
+        return [name for name in self.names if not (self.path / folder / f"{name}.png").is_file()]
 
     def with_hha(self, wanted: bool) -> DatasetFolder:
         """This folder for a model: its frames bring along the HHA of ``hha/`` if the model was trained with such HHA.
