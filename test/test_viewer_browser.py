@@ -63,7 +63,8 @@ def shown() -> Iterator[tuple[ViewerServer, LabelSet]]:
     frame = RgbdFrame(test_card(), depth, intrinsics, gravity=np.array([0.0, 1.0, 0.0]))
     hha = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     with ViewerServer(port=0, data_port=0, memory_mb=64) as server:
-        view = SegmentationView(labels, [server.sink])
+        view = SegmentationView(LabelSet.load("nyu4"), [server.sink])
+        view.show_labels(labels)  # as the command does, once the node has told its own
         moment = 1_700_000_000_000_000_000
         view.show_frame(moment, frame, Segmentation(mask, np.full(mask.shape, 0.8, np.float32), hha, {"hha": 4.0}))
         yield server, labels

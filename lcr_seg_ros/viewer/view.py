@@ -113,7 +113,7 @@ class SegmentationView:
             info(id=labels.void, label="void", color=(0, 0, 0, 0)),
             info(id=UNLABELLED, label="unlabelled", color=(0, 0, 0, 0)),
         ]
-        self._log("/", self._rr.AnnotationContext(known + unknown), static=True)
+        self._classes = self._rr.AnnotationContext(known + unknown)
 
     def show_frame(
         self,
@@ -136,6 +136,8 @@ class SegmentationView:
             with_points: False for depth that is not registered to colour.
         """
         self._set_time(moment)
+        # With each frame, a few kB, and not static: once a second static one has come, rerun 0.41 shows neither.
+        self._log("/", self._classes)
         root = self._root(camera)
         down = segmentation.gravity.down if segmentation.gravity is not None else frame.gravity
         if pose is None and down is not None and camera not in self._sees_pose:
