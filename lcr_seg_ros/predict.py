@@ -103,9 +103,11 @@ def command(
                     film.add(picture)
             if view is not None:
                 view.show_frame(number, item.frame, result)
-    click.echo(
-        f"{len(folder)} label images in {out / 'labels'}" + (f", pictures in {out / 'sheets'}" if sheets else "")
-    )
+    results = [f"{len(folder)} label images in {out / 'labels'}"]
+    results += [f"pictures in {out / 'sheets'}"] if sheets else []
+    results += [f"video: {video}"] if video else []
+    results += [f"recording: {rrd}"] if rrd else []
+    click.echo(", ".join(results))
 
 
 def _fits(data: Path, labels: LabelSet) -> bool:

@@ -35,6 +35,8 @@ from lcr_seg_ros.sources.source import SourceFrame
 pytest.importorskip("rclpy", reason="needs ROS 2's rclpy")
 prepare_ros_environment()
 
+from ros_peer import peer_in_domain  # noqa: E402
+
 from lcr_seg_ros.ros.player import CAMERAS, Reel, encode_camera_info, encode_depth, read_index  # noqa: E402
 
 INTRINSICS = CameraIntrinsics(fx=70.0, fy=71.0, cx=31.5, cy=23.5, width=64, height=48)
@@ -274,9 +276,15 @@ def test_a_signal_ends_it_in_order(tmp_path, folder, environment, signal_number)
     assert len(read_index(tmp_path / "i")[1]) >= 3
 
 
-def test_ctrl_c_before_anything_is_published_ends_it_with_130(environment):
-    with play(environment, "room", "--frames", 40) as process:
+def test_while_it_renders_there_are_no_topics_and_ctrl_c_ends_it_with_130(environment):
+    with (
+        peer_in_domain(int(environment["ROS_DOMAIN_ID"])) as peer,
+        play(environment, "room", "--frames", 40) as process,
+    ):
         assert process.wait_for_line("rendered 10/40", 60), process.last_lines()
+        topics = {name for name, _ in peer.get_publisher_names_and_types_by_node("camera", "/")}
+        assert "/rosout" in topics
+        assert not any(topic.startswith(("/rgb", "/depth")) for topic in topics)
         os.kill(process.pid, signal.SIGINT)
         assert process.wait(30) == 130, process.last_lines()
     assert process.lines[-1] == "stopped"

@@ -204,6 +204,7 @@ def _play(
                 raise click.Abort
             if not reel.in_memory:
                 _say(f"{len(source)} frames do not fit into {options['memory']} MiB: reading while playing")
+            player.announce()
             if options["wait_for_subscriber"]:
                 _say("waiting for a subscriber")
                 player.wait_for_subscriber(options["wait_timeout"], stop)

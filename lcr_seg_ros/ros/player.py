@@ -133,6 +133,7 @@ class CameraPlayer(Node):
 
     For frames with labels it also publishes ``ground_truth/labels`` (mono8 mask ids, reliable, header of the colour
     image). Colour, depth and camera_info are best effort, as in drivers; ``qos_overrides`` parameters change that.
+    The topics exist from :meth:`announce` on: a driver has images to send once it has topics, and nodes warn of others.
     """
 
     def __init__(
@@ -145,10 +146,19 @@ class CameraPlayer(Node):
         self.camera = CAMERAS[camera]
         self.frame_id = frame_id or self.camera.frame_id
         self._depth_encoding = depth_encoding
+        self._has_labels = False
+        self._rgb: Any = None
+        self._depth: Any = None
+        self._info: Any = None
+        self._truth: Any = None
+
+    def announce(self) -> None:
+        """Create the topics: those of the camera, and that of labels if frames encoded so far have labels."""
         self._rgb = self._create(Image, self.camera.rgb)
         self._depth = self._create(Image, self.camera.depth)
         self._info = self._create(CameraInfo, self.camera.info)
-        self._truth: Any = None  # created with the first frame that has labels
+        if self._has_labels:
+            self._truth = self._create(Image, TRUTH_TOPIC, TRUTH_QOS)
 
     @property
     def topics(self) -> list[str]:
@@ -158,8 +168,7 @@ class CameraPlayer(Node):
     def encode(self, item: SourceFrame) -> CameraMessages:
         """The messages of one frame, without stamps."""
         frame = item.frame
-        if item.labels is not None and self._truth is None:
-            self._truth = self._create(Image, TRUTH_TOPIC, TRUTH_QOS)
+        self._has_labels |= item.labels is not None
         rgb = frame.rgb
         if self.camera.encoding == "bgra8":
             rgb = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA)
@@ -184,6 +193,8 @@ class CameraPlayer(Node):
             self.get_clock().now() if stamp_ns is None else Time(nanoseconds=stamp_ns, clock_type=ClockType.ROS_TIME)
         )
         stamp = time_stamp.to_msg()
+        if messages.labels is not None and self._truth is None:  # the first frames had none
+            self._truth = self._create(Image, TRUTH_TOPIC, TRUTH_QOS)
         outgoing = (
             (self._info, messages.info),
             (self._rgb, messages.rgb),
