@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 
@@ -53,6 +54,7 @@ from lcr_seg_ros.training.ablate_report import Spread, paired_differences, write
 from lcr_seg_ros.training.datasets.nyudv2_crop import NYUDV2_WINDOW
 from lcr_seg_ros.training.datasets.split_digest import digest_split
 from lcr_seg_ros.training.evaluate import evaluate, load_segmenter
+from lcr_seg_ros.training.module import TrainingError
 from lcr_seg_ros.training.recipe import Recipe, dotted_entries, without_folders_in
 
 SMALL = {
@@ -157,6 +159,15 @@ def test_how_a_run_is_carried_out_may_be_said_after_the_dashes(rooms: Path, tmp_
     listing(write_grid(tmp_path), rooms, tmp_path / "out", "--dry-run", "--", "--accelerator", "gpu", "--devices", 4)
     words = ["--accelerator", "cpu", "--devices", 1, "--workers", 0, "--checkpoint-minutes=2", "--threads", 1]
     listing(write_grid(tmp_path), rooms, tmp_path / "out", "--dry-run", "--", *words)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that is asked for")
+def test_a_gpu_that_is_not_there_is_missed_before_the_first_run(rooms: Path, tmp_path: Path) -> None:
+    words = ["--grid", write_grid(tmp_path), "--data", rooms, "--out", tmp_path / "out", "--", "--accelerator", "gpu"]
+    answer = CliRunner().invoke(command, [*map(str, words)])
+    assert isinstance(answer.exception, TrainingError)
+    assert "PyTorch finds no GPU here" in str(answer.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_point_of_lambda_zero_is_the_baseline_and_is_trained_once_for_all_kinds_of_kernels() -> None:

@@ -26,9 +26,10 @@ from lcr_seg_ros.training.examples import Example
 from lcr_seg_ros.training.explain_constraint_command import command
 from lcr_seg_ros.training.export_run import read_checkpoint
 from lcr_seg_ros.training.lcr import ContextualRegularization
+from lcr_seg_ros.training.machine import Machine
 from lcr_seg_ros.training.module import CHECKPOINT_KEY
 from lcr_seg_ros.training.recipe import LossRecipe, Recipe
-from lcr_seg_ros.training.train import Machine, train
+from lcr_seg_ros.training.train import train
 
 
 @pytest.fixture(scope="module")

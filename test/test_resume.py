@@ -21,10 +21,11 @@ from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
+from lcr_seg_ros.training.machine import Machine
 from lcr_seg_ros.training.module import CHECKPOINT_KEY
 from lcr_seg_ros.training.recipe import Recipe, RecipeError
 from lcr_seg_ros.training.resume import refuse_another_camera, refuse_another_teacher, refuse_other_labels
-from lcr_seg_ros.training.train import Machine, train
+from lcr_seg_ros.training.train import train
 
 NYU40 = LabelSet.load("nyu40")
 TURNED = replace(NYU40, classes=NYU40.classes[::-1])

@@ -36,9 +36,11 @@ from lcr_seg_ros.training.callbacks import LastCheckpoint
 from lcr_seg_ros.training.datasets.folder_labels import write_label_set
 from lcr_seg_ros.training.examples import Example, folder_examples
 from lcr_seg_ros.training.export_run import read_checkpoint
+from lcr_seg_ros.training.machine import Machine
+from lcr_seg_ros.training.memory_advice import to_hold_less
 from lcr_seg_ros.training.module import SegmentationTraining, TrainingError
 from lcr_seg_ros.training.recipe import Recipe, RecipeError, RoomsRecipe
-from lcr_seg_ros.training.train import Machine, _tell_of_unused_rooms, _to_hold_less
+from lcr_seg_ros.training.train import _tell_of_unused_rooms
 from lcr_seg_ros.training.train import train as run_training
 from lcr_seg_ros.training.train_command import LOCK, command
 from lcr_seg_ros.weights import state_dict_from_onnx
@@ -406,7 +408,7 @@ def test_a_lack_of_memory_for_all_frames_comes_with_what_to_change(
 
 
 def test_a_lack_of_memory_for_rendered_rooms_and_several_processes_is_answered_with_fewer_of_both() -> None:
-    advice = _to_hold_less(Recipe.load("nyu40"), "fit", Machine(devices=2))
+    advice = to_hold_less(Recipe.load("nyu40"), "fit", Machine(devices=2))
     assert "rooms.rooms=30 instead of 60" in advice
     assert "fewer --devices than 2: each holds all frames" in advice
 

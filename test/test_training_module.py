@@ -19,12 +19,21 @@ from lcr_seg_ros.labels import LabelSet
 from lcr_seg_ros.networks import create_network
 from lcr_seg_ros.networks.pretrained import WeightsError
 from lcr_seg_ros.training.callbacks import PREVIEW_HEIGHT, Previews
+from lcr_seg_ros.training.memory_advice import memory_advised, to_compute_less
 from lcr_seg_ros.training.module import SegmentationTraining, TrainingError
 from lcr_seg_ros.training.optimizers import create_schedule
 from lcr_seg_ros.training.recipe import OptimizerRecipe, Recipe, RecipeError
-from lcr_seg_ros.training.train import _explained, _to_compute_less
 
 NYU40 = LabelSet.load("nyu40")
+
+
+def test_one_image_that_leaves_a_batch_norm_one_value_is_refused_with_what_to_change() -> None:
+    recipe = Recipe.load("fcn_lite_modern", {"network.imagenet": False})
+    module = SegmentationTraining(recipe, NYU40, torch.ones(40))
+    image = torch.zeros(1, 3 if recipe.input.modality == "rgb" else 6, 32, 32)
+    batch = image, torch.zeros(1, 3, 32, 32), torch.zeros(1, 32, 32, dtype=torch.long)
+    with pytest.raises(TrainingError, match=r"1 image of 32x32 px.*raise optimizer.batch_size"):
+        module.train().training_step(batch, 0)
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "poly", "cosine", "constant"])
@@ -159,7 +168,10 @@ def test_a_preview_names_its_columns_and_every_class_in_them(
 
 def test_a_lack_of_memory_in_a_step_comes_with_what_to_change() -> None:
     recipe = Recipe.load("nyu40")
-    with pytest.raises(TrainingError, match="memory does not suffice") as refusal, _explained(_to_compute_less(recipe)):
+    with (
+        pytest.raises(TrainingError, match="memory does not suffice") as refusal,
+        memory_advised(to_compute_less(recipe)),
+    ):
         torch.empty(1 << 60)
     _, _, advice = str(refusal.value).partition("Try: ")
     assert advice.split("; ") == [
@@ -171,20 +183,21 @@ def test_a_lack_of_memory_in_a_step_comes_with_what_to_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "accumulate", "advised"),
+    ("batch_size", "accumulate", "processes", "advised"),
     [
-        (2, 1, "batch_size=1 optimizer.accumulate=2, which averages the same number of images in a step"),
-        (3, 1, "batch_size=1 optimizer.accumulate=3, which averages the same number of images in a step"),
-        (5, 1, "batch_size=2 optimizer.accumulate=2, which averages 4 images in a step instead of 5"),
-        (5, 2, "batch_size=2 optimizer.accumulate=5, which averages the same number of images in a step"),
-        (7, 1, "batch_size=3 optimizer.accumulate=2, which averages 6 images in a step instead of 7"),
+        (2, 1, 1, "batch_size=1 optimizer.accumulate=2, which averages the same number of images in a step"),
+        (3, 1, 1, "batch_size=1 optimizer.accumulate=3, which averages the same number of images in a step"),
+        (5, 1, 1, "batch_size=2 optimizer.accumulate=2, which averages 4 images in a step instead of 5"),
+        (5, 2, 1, "batch_size=2 optimizer.accumulate=5, which averages the same number of images in a step"),
+        (7, 1, 1, "batch_size=3 optimizer.accumulate=2, which averages 6 images in a step instead of 7"),
+        (12, 1, 4, "batch_size=4 optimizer.accumulate=3, which averages the same number of images in a step"),
     ],
 )
 def test_a_smaller_batch_is_advised_with_the_number_of_images_that_it_averages(
-    batch_size: int, accumulate: int, advised: str
+    batch_size: int, accumulate: int, processes: int, advised: str
 ) -> None:
     batch = {"optimizer.batch_size": batch_size, "optimizer.accumulate": accumulate}
-    assert f"optimizer.{advised}" in _to_compute_less(Recipe.load("nyu40", batch))
+    assert f"optimizer.{advised}" in to_compute_less(Recipe.load("nyu40", batch), processes)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +213,7 @@ def test_a_smaller_batch_is_advised_with_the_number_of_images_that_it_averages(
 def test_the_constraint_is_advised_on_coarser_scores_where_there_is_one(
     entries: dict[str, object], advised: str | None
 ) -> None:
-    about = [advice for advice in _to_compute_less(Recipe.load("nyu40", entries)) if "downsample" in advice]
+    about = [advice for advice in to_compute_less(Recipe.load("nyu40", entries)) if "downsample" in advice]
     assert about == ([] if advised is None else [advised])
 
 
@@ -212,7 +225,7 @@ def test_the_constraint_is_advised_on_coarser_scores_where_there_is_one(
     ],
 )
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
-    with pytest.raises(type(error)) as same, _explained(["nothing"]):
+    with pytest.raises(type(error)) as same, memory_advised(["nothing"]):
         raise error
     assert same.value is error
 

@@ -25,10 +25,11 @@ from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.epoch_batches import EpochBatches
 from lcr_seg_ros.training.export_run import read_checkpoint
+from lcr_seg_ros.training.machine import Machine
 from lcr_seg_ros.training.module import SegmentationTraining
 from lcr_seg_ros.training.processes import tell_of_separate_batch_norms
 from lcr_seg_ros.training.recipe import Recipe
-from lcr_seg_ros.training.train import Machine, _trainer
+from lcr_seg_ros.training.train import _trainer
 
 SMALL = ("input.height=48", "input.width=64", "rooms.rooms=0", "optimizer.batch_size=2", "optimizer.epochs=2")
 

@@ -17,8 +17,9 @@ import lightning as L
 import yaml
 from lightning.pytorch.callbacks import Callback
 
+from lcr_seg_ros.training.machine import Machine
 from lcr_seg_ros.training.recipe import Recipe
-from lcr_seg_ros.training.train import Machine, train
+from lcr_seg_ros.training.train import train
 
 DEEPLY = {
     "network.imagenet": False,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 from tqdm import tqdm
@@ -102,7 +103,7 @@ def command(
     What follows -- goes to `train` as it is: --accelerator, --devices, --nodes, --workers, --threads and
     --checkpoint-minutes; more than one process with --accelerator gpu only.
     """
-    _refuse_what_decides(train_arguments)
+    values = _refuse_what_decides(train_arguments)
     grid = Grid.load(grid_name, seeds=_parse_seeds(seeds), fit=fit, val=val)
     runs = plan(grid, dict(_parse_only(text) for text in only))
     settings = RunSettings(
@@ -118,6 +119,10 @@ def command(
     if dry_run:
         _list(runs, settings)
         return
+    if values["accelerator"] == "gpu":
+        from lcr_seg_ros.training.machine import Machine, refuse_missing_gpus  # PyTorch takes seconds
+
+        refuse_missing_gpus(Machine("gpu", values["devices"]))
     with _stop_gracefully():
         failures = _run(grid, runs, settings)
     click.echo(f"report: {settings.out / 'report.md'}")
@@ -187,8 +192,11 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
-def _refuse_what_decides(words: tuple[str, ...]) -> None:
+def _refuse_what_decides(words: tuple[str, ...]) -> dict[str, Any]:
     """Refuse arguments for `train` that affect the result or where it is written: these are for the grid to say.
+
+    Returns:
+        the values of `train`'s options.
 
     Raises:
         click.UsageError: an option that is not passed on, an entry of the recipe, or something that `train` does not
@@ -210,6 +218,7 @@ def _refuse_what_decides(words: tuple[str, ...]) -> None:
             f"after --: {' '.join(several)} would change every run: on CPUs each process takes the statistics of batch "
             "norms from its own share of a batch. Leave it out, or add --accelerator gpu, where processes share them"
         )
+    return values
 
 
 def _elsewhere(option: str) -> str:

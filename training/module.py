@@ -133,7 +133,7 @@ class SegmentationTraining(L.LightningModule):
         """Loss of a batch of :class:`~lcr_seg_ros.training.data.SegmentationDataset`; logs each of its terms."""
         image, guide, target, *rest = batch
         taught = None if self.teacher is None else self.teacher.scores(rest[0]).float()
-        scores, *inner = (each.float() for each in self._scores_and_inner_scores(image))
+        scores, *inner = (each.float() for each in self._scores_of_training(image))
         parts = self._supervision(scores, target, taught)
         for within_scores in inner:
             within = self._supervision(within_scores, target, taught)
@@ -174,6 +174,18 @@ class SegmentationTraining(L.LightningModule):
         (height, width), features = size, self._features.float()
         top, left = ((have - want) // 2 for have, want in zip(features.shape[-2:], size, strict=True))
         return F.normalize(features[:, :, top : top + height, left : left + width], dim=1).clamp(0, 1)
+
+    def _scores_of_training(self, image: Tensor) -> list[Tensor]:
+        try:
+            return self._scores_and_inner_scores(image)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            images, _, height, width = image.shape
+            raise TrainingError(
+                f"a batch norm cannot learn from one value: of {images} image of {height}x{width} px, a layer leaves "
+                "one pixel; raise optimizer.batch_size, or input.height and input.width"
+            ) from error
 
     def _scores_and_inner_scores(self, image: Tensor) -> list[Tensor]:
         """Scores of the network's output, followed by those of its inner stages. In the early epochs, which end at the

@@ -5,19 +5,16 @@ from __future__ import annotations
 import logging
 import subprocess
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import astuple
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lightning as L
 import torch
 import yaml
-from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
@@ -52,10 +49,11 @@ from lcr_seg_ros.training.examples import (
 )
 from lcr_seg_ros.training.export_run import export_run, read_checkpoint
 from lcr_seg_ros.training.finetune import FinetuningStart, start_from_bundle
-from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, TrainingError, architecture
+from lcr_seg_ros.training.machine import ONE_PROCESS, Machine, refuse_missing_gpus
+from lcr_seg_ros.training.memory_advice import memory_advised, to_compute_less, to_hold_less
+from lcr_seg_ros.training.module import CHECKPOINT_KEY, SegmentationTraining, architecture
 from lcr_seg_ros.training.processes import SameStart, tell_of_separate_batch_norms
 from lcr_seg_ros.training.recipe import (
-    HIGHEST_DOWNSAMPLE,
     Recipe,
     RecipeError,
     RoomsRecipe,
@@ -78,39 +76,6 @@ BATCH_NORM_IMAGES = 8
 """How many training images the statistics of new batch norms are initialised from."""
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where a run takes place. This decides how long it takes and, up to the order of sums, not its result.
-
-    Several processes do change it: each draws its own dropout and, on CPUs, takes the statistics of batch norms from
-    its own share of a batch.
-
-    Args:
-        accelerator: ``auto``, ``cpu`` or ``gpu``.
-        devices: processes on this machine: one per GPU, or CPU processes that communicate through gloo.
-        nodes: machines; each starts its processes, by ``torchrun`` or by hand.
-        threads: CPU threads per process; 0 leaves the choice to PyTorch.
-        workers: processes of each data loader (of training, and of validation) per training process; None: 1, or 0
-            for fewer than 16 frames.
-        checkpoint_minutes, checkpoint_steps: minutes and optimiser steps between checkpoints within an epoch; 0: none
-            by that measure.
-    """
-
-    accelerator: str = "auto"
-    devices: int = 1
-    nodes: int = 1
-    threads: int = 0
-    workers: int | None = None
-    checkpoint_minutes: float = 10.0
-    checkpoint_steps: int = 0
-
-    def workers_for(self, frames: int) -> int:
-        """Processes of a data loader of so many frames."""
-        if self.workers is not None:
-            return self.workers
-        return 0 if frames < 16 else 1
-
-
 def train(
     recipe: Recipe,
     data: Path,
@@ -122,7 +87,7 @@ def train(
     validate_every: int = 5,
     log_every: int = 20,
     command_line: Sequence[str] = (),
-    machine: Machine = Machine(),
+    machine: Machine = ONE_PROCESS,
     callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Train as the recipe says and write ``out/model.lcrseg``.
@@ -153,7 +118,7 @@ def train(
         LcrSegError: data or recipe cannot be used, the loss is no longer finite, or memory does not suffice; says
             what to change.
     """
-    _refuse_missing_gpus(machine)
+    refuse_missing_gpus(machine)
     if machine.threads:
         torch.set_num_threads(machine.threads)
     checkpoint = out / "last.ckpt"
@@ -190,7 +155,7 @@ def train(
     if recipe.rooms.rooms:
         _refuse_rooms_of_other_classes(labels)
     _tell_of_unused_rooms(recipe.rooms)
-    with _explained(_to_hold_less(recipe, fit, machine)):
+    with memory_advised(to_hold_less(recipe, fit, machine)):
         examples = folder_examples(frames, cache, hha, keep_depth=wears_depth)
         rooms = room_examples(recipe, cache) if recipe.rooms.rooms else []
     refuse_unknown_ids((e.labels for e in examples), labels, f"{data}, split {fit}", RELABEL)
@@ -242,12 +207,12 @@ def train(
     validation = None
     if val:
         held_out = DatasetFolder(data, val).with_hha(sees_hha and reads_hha)
-        with _explained(_to_hold_less(recipe, val, machine)):
+        with memory_advised(to_hold_less(recipe, val, machine)):
             seen = folder_examples(held_out, cache, recipe.input.hha_settings if sees_hha else None)
         refuse_unknown_ids((e.labels for e in seen), labels, f"{data}, split {val}", RELABEL)
         validated = SegmentationDataset(seen, recipe, labels, augment=False)
         validation = _validation_loader(validated, recipe, trainer, machine)
-    with _explained(_to_compute_less(recipe)), warnings.catch_warnings():
+    with memory_advised(to_compute_less(recipe, trainer.world_size)), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")  # EpochBatches is
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")  # Lightning's own use of PyTorch
@@ -266,28 +231,6 @@ def train(
         except LcrSegError as error:  # a missing picture must not fail the run
             log.warning("no curves.png: %s", error)
     return out / "model.lcrseg"
-
-
-def _refuse_missing_gpus(machine: Machine) -> None:
-    """Check that there are as many GPUs as were asked for, which Lightning does after the data was read, with a
-    traceback.
-
-    Raises:
-        TrainingError: there are fewer; says how many.
-    """
-    if machine.accelerator == "cpu":
-        return
-    gpus = CUDAAccelerator.auto_device_count() or int(MPSAccelerator.is_available())
-    if not gpus and machine.accelerator == "gpu":
-        raise TrainingError(
-            "--accelerator gpu: PyTorch finds no GPU here; leave it out to train on the CPU, or install the GPU's "
-            "driver and a PyTorch that uses it"
-        )
-    if 0 < gpus < machine.devices:
-        raise TrainingError(
-            f"--devices {machine.devices}: PyTorch finds {gpus} GPU{'s' if gpus > 1 else ''} here; give "
-            f"--devices {gpus}, or --accelerator cpu"
-        )
 
 
 def _position_and_record(checkpoint: Path) -> tuple[dict[str, int], dict[str, Any]]:
@@ -404,73 +347,6 @@ def _validation_loader(
     share = Subset(dataset, range(trainer.global_rank, len(dataset), trainer.world_size))
     size = max(1, recipe.optimizer.batch_size // trainer.world_size)
     return DataLoader(share, size, num_workers=machine.workers_for(len(dataset)), generator=torch.Generator())
-
-
-@contextmanager
-def _explained(advice: Sequence[str]) -> Iterator[None]:
-    """Turn an out-of-memory error into advice, and let Ctrl-C be Ctrl-C.
-
-    Args:
-        advice: what may be changed, the best first.
-
-    Raises:
-        TrainingError: memory does not suffice; says what to change.
-        KeyboardInterrupt: the user stopped the training.
-    """
-    try:
-        yield
-    except SystemExit as ended:
-        if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes it the exit code of an error
-            raise KeyboardInterrupt from ended
-        raise
-    except (MemoryError, RuntimeError, cv2.error) as error:
-        if not _is_lack_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:200]  # OpenCV's ends with a line feed
-        raise TrainingError(f"memory does not suffice ({reason}). Try: {'; '.join(advice)}") from error
-
-
-def _is_lack_of_memory(error: Exception) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    # PyTorch on a CPU raises a plain RuntimeError, OpenCV the error that it has for everything.
-    return any(part in str(error) for part in ("not enough memory", "allocate memory", "Insufficient memory"))
-
-
-def _to_hold_less(recipe: Recipe, split: str, machine: Machine) -> list[str]:
-    """What may be changed where memory does not suffice for the frames, which are all held at their full size."""
-    advice = [
-        f"fewer frames in {split}.txt",
-        "a dataset folder of smaller images: all are held at the size of their files",
-    ]
-    if recipe.rooms.rooms:
-        advice.append(f"rooms.rooms={recipe.rooms.rooms // 2} instead of {recipe.rooms.rooms}")
-    if recipe.input.modality != "rgb" and recipe.augmentation.worn_depth:
-        advice.append("augmentation.worn_depth=0, for which depth need not be held")
-    if machine.devices > 1:
-        advice.append(f"fewer --devices than {machine.devices}: each holds all frames")
-    return advice
-
-
-def _to_compute_less(recipe: Recipe) -> list[str]:
-    """What may be changed where memory does not suffice for a step."""
-    o, constraint = recipe.optimizer, recipe.loss.constraint
-    advice = []
-    if o.batch_size > 1:
-        half, images = o.batch_size // 2, o.batch_size * o.accumulate
-        batches = round(images / half)
-        averaged = (
-            "the same number of images in a step"
-            if half * batches == images
-            else f"{half * batches} images in a step instead of {images}"
-        )
-        advice.append(f"optimizer.batch_size={half} optimizer.accumulate={batches}, which averages {averaged}")
-    if constraint is not None and constraint.downsample < HIGHEST_DOWNSAMPLE:
-        advice.append(f"loss.constraint.downsample={min(2 * constraint.downsample, HIGHEST_DOWNSAMPLE)}")
-    if o.precision == "32-true":
-        advice.append("optimizer.precision=bf16-mixed")
-    advice.append(f"a smaller input.height and input.width, now {recipe.input.height}x{recipe.input.width}")
-    return advice
 
 
 def _commit() -> str:

@@ -154,8 +154,9 @@ def command(
     """
     from lcr_seg_ros.bundle import ModelBundle
     from lcr_seg_ros.training.export_command import echo_scores
+    from lcr_seg_ros.training.machine import Machine
     from lcr_seg_ros.training.recipe import Recipe
-    from lcr_seg_ros.training.train import Machine, train
+    from lcr_seg_ros.training.train import train
 
     entries = (*settings, *entries)
     overrides = dict(parse_setting(s) for s in entries)
