@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("lightning", reason="training needs the extra: pip install 'lcr_seg_ros[train]'")
 import lightning as L
 import torch
+from torch.utils.data import DataLoader
 from training_run import DEEPLY
 
 from lcr_seg_ros.labels import LabelSet
@@ -164,6 +165,19 @@ def test_a_preview_names_its_columns_and_every_class_in_them(
         colours["wall"],
     ]
     assert [second_row[x].tolist() for x in (width * 3 // 2, width * 5 // 2)] == [colours["bed"], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(("batch", "kept"), [(1, [0, 2, 4, 6]), (3, [0, 1, 3, 4]), (8, [0, 1, 2, 3])])
+def test_previews_are_of_frames_that_lie_far_apart(batch: int, kept: list[int]) -> None:
+    module = SegmentationTraining(Recipe.load("fcn_lite_modern", {"network.imagenet": False}), NYU40, torch.ones(40))
+    channels = 3 if module.recipe.input.modality == "rgb" else 6
+    frames = [
+        (torch.full((channels, 32, 32), float(n)), torch.zeros(3, 32, 32), torch.zeros(32, 32, dtype=torch.long))
+        for n in range(8)
+    ]
+    trainer = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", enable_progress_bar=False)
+    trainer.validate(module, DataLoader(frames, batch), verbose=False)  # type: ignore[arg-type]
+    assert [int(image[0, 0, 0]) for image, _, _ in module.previews] == kept
 
 
 def test_a_lack_of_memory_in_a_step_comes_with_what_to_change() -> None:

@@ -323,7 +323,7 @@ class SegmentationTraining(L.LightningModule):
         return f"Try: {'; '.join(advice)}."
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
-        """Count a batch's pixels by true and predicted class, at the target's size, and keep the first as previews."""
+        """Count a batch's pixels by true and predicted class, at the target's size, and keep some as previews."""
         image, _guide, target = batch
         upsampled = F.interpolate(self(image).float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
         predicted = upsampled.argmax(1)
@@ -332,8 +332,10 @@ class SegmentationTraining(L.LightningModule):
         self._confusion += torch.bincount(joint, minlength=self.num_classes**2).cpu()
         if index == 0:
             self.previews = []
-        if len(self.previews) < PREVIEWS:
-            room = PREVIEWS - len(self.previews)
+        # From batches far apart: neighbours in a list often show the same room.
+        batches = int(self.trainer.num_val_batches[0])
+        room = min(-(-PREVIEWS // batches), PREVIEWS - len(self.previews))
+        if room and index % max(1, batches // PREVIEWS) == 0:
             seen = zip(image[:room, :3].cpu(), target[:room].cpu(), predicted[:room].cpu(), strict=True)
             self.previews += list(seen)
 
