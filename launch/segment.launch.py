@@ -38,7 +38,7 @@ INPUTS = {
 }
 
 PARAMETERS = {
-    "model": (str, "name of a shipped model, or path of a .lcrseg file"),
+    "model": (str, "name of a shipped model, or path of a .lcrseg file; auto: nyu40, in int8 on a CPU"),
     "cameras": (
         List[str],  # noqa: UP006
         "'[front, rear]': cameras that share the network, each with its topics below its name; the topics given here, "

@@ -49,7 +49,9 @@ Examples:
 @click.argument("what", type=click.Choice(["hha", "constraint", "training", "network", "frame", "node"]))
 @click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0.1), help="time spent measuring")
 @click.option(
-    "--model", shell_complete=complete_models, default="nyu40", show_default=True, help="for network, frame and node"
+    "--model",
+    shell_complete=complete_models,
+    help="for network, frame and node  [default: nyu40; for node, what it takes by itself]",
 )
 @click.option(
     "--backend", default="auto", type=click.Choice(BACKEND_NAMES), help="for network and frame: only this one"
@@ -63,7 +65,7 @@ Examples:
 def command(
     what: str,
     seconds: float,
-    model: str,
+    model: str | None,
     backend: str,
     device: str,
     data: Path | None,
@@ -110,9 +112,10 @@ def command(
         refuse_folder(plot)
     figures: dict[str, Any]
     if what == "node":
+        from lcr_seg_ros.backends import model_to_run
         from lcr_seg_ros.ros.node_benchmark import benchmark_node
 
-        figures = benchmark_node(seconds, model, scenario)
+        figures = benchmark_node(seconds, model or model_to_run("auto"), scenario)
     elif what == "hha":
         figures = _hha(seconds, data)
     elif what == "training":
@@ -120,11 +123,11 @@ def command(
     elif what == "frame":
         from lcr_seg_ros.frame_benchmark import benchmark_frame
 
-        figures = benchmark_frame(seconds, model, backend, device)
+        figures = benchmark_frame(seconds, model or "nyu40", backend, device)
     elif what == "constraint":
         figures = _constraint(seconds)
     else:
-        figures = _medians(_network_cases(model, backend, device), seconds)
+        figures = _medians(_network_cases(model or "nyu40", backend, device), seconds)
         _echo(figures)
     if json_output is not None:
         where = {"machine": platform.processor() or platform.machine(), "date": date.today().isoformat()}

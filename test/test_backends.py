@@ -18,7 +18,7 @@ import pytest
 from shared_data import ROOT, shared_data
 from tiny_bundle import make_tiny_bundle, tiny_bundle
 
-from lcr_seg_ros.backends import BACKENDS, Backend, create_backend
+from lcr_seg_ros.backends import BACKENDS, Backend, create_backend, model_to_run
 from lcr_seg_ros.backends import network_file as network_files
 from lcr_seg_ros.backends.cache import cache_folder, prune
 from lcr_seg_ros.backends.cuda import why_no_cuda
@@ -314,3 +314,26 @@ class TestNetworkFile:
         expected = create_backend(tiny_bundle(), backend, "cpu").infer(tensor).copy()
         monkeypatch.setattr(network_files, "OPEN_FILES", Path("/no/such/folder"))
         np.testing.assert_allclose(create_backend(tiny_bundle(), backend, "cpu").infer(tensor), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "no_cuda", "installed", "taken"),
+    [
+        ("auto", "auto", "no driver", {"openvino", "onnxruntime", "torch"}, "nyu40-int8"),
+        ("auto", "auto", "no driver", {"onnxruntime"}, "nyu40-int8"),
+        ("auto", "auto", "no driver", {"torch"}, "nyu40"),
+        ("torch", "cpu", "no driver", {"openvino", "torch"}, "nyu40"),
+        ("onnxruntime", "auto", "no driver", {"openvino", "torch"}, "nyu40"),
+        ("auto", "auto", "", {"openvino", "torch"}, "nyu40"),
+        ("auto", "cuda", "", {"openvino", "torch"}, "nyu40"),
+        ("auto", "cpu", "", {"openvino", "torch"}, "nyu40-int8"),
+        ("openvino", "auto", "", {"openvino", "torch"}, "nyu40-int8"),
+    ],
+)
+def test_auto_is_the_model_in_8_bits_where_a_cpu_runs_it_and_can(
+    backend: str, device: str, no_cuda: str, installed: set[str], taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lcr_seg_ros.backends.why_no_cuda", lambda: no_cuda)
+    monkeypatch.setattr("lcr_seg_ros.backends.find_spec", lambda name: name if name in installed else None)
+    assert model_to_run("auto", backend, device) == taken
+    assert model_to_run("mine.lcrseg", backend, device) == "mine.lcrseg"

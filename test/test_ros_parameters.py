@@ -324,7 +324,7 @@ def test_a_change_that_cannot_work_is_refused_with_the_reason_and_changes_nothin
     declared.handler._check = refuse
     result = declared.set("model", "other")
     assert (result.successful, result.reason) == (False, "no other here")
-    assert declared.handler.values.model == "nyu40" and not declared.changes
+    assert declared.handler.values.model == "auto" and not declared.changes
 
 
 class TestCamerasWithParametersOfTheirOwn:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lcr_seg_ros.backends import BACKENDS, DEVICES
+from lcr_seg_ros.backends import BACKENDS, DEVICES, model_to_run
 from lcr_seg_ros.bundle import ModelBundle, find_model
 from lcr_seg_ros.completion import complete_models, complete_sources, complete_splits
 from lcr_seg_ros.errors import LcrSegError
@@ -91,9 +91,9 @@ Examples:
 @click.option(
     "--model",
     shell_complete=complete_models,
-    default="nyu40",
+    default="auto",
     show_default=True,
-    help="Shipped model, or path of a .lcrseg file.",
+    help="Shipped model, or path of a .lcrseg file; auto: nyu40, in int8 on a CPU.",
 )
 @click.option("--backend", type=click.Choice(("auto", *BACKENDS)), default="auto", show_default=True)
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
@@ -117,6 +117,7 @@ def command(json_output: JsonOutput | None, **options: Any) -> None:
 
     Ends by itself: exit code 0 if masks arrived and each carries the header and size of its image.
     """
+    options["model"] = model_to_run(options["model"], options["backend"], options["device"])
     settings = Settings(**options)
     _check_source(settings)
     bundle = ModelBundle.load(settings.model)

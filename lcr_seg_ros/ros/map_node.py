@@ -14,6 +14,7 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
+from lcr_seg_ros.backends import model_to_run
 from lcr_seg_ros.bundle import ModelBundle
 from lcr_seg_ros.errors import FrameError, LabelSetError
 from lcr_seg_ros.labels import LabelSet
@@ -51,7 +52,7 @@ class MapNode(Node):
     def __init__(self, context: Context | None = None) -> None:
         super().__init__("map", context=context)
         self._values = p = declare_map_parameters(self)
-        self._labels = ModelBundle.load(p.model).labels
+        self._labels = ModelBundle.load(model_to_run(p.model)).labels
         self._announced = AnnouncedLabels(self)
         self._classes = [str(name) for name in p.class_filter]
         class_channels(self._labels, self._classes)  # raises now rather than when the map is published

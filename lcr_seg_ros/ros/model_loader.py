@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lcr_seg_ros.backends import model_to_run
 from lcr_seg_ros.bundle import find_model
 from lcr_seg_ros.resources import MODELS
 from lcr_seg_ros.ros.mailbox import Letter, Worker
@@ -43,7 +44,7 @@ def model_file(values: SegmentParameters) -> Path:
         ParameterError: it is neither below ``model_folder`` nor shipped with the package.
         BundleError: there is no such file.
     """
-    path = find_model(values.model).resolve()
+    path = find_model(model_to_run(values.model, values.backend, values.device)).resolve()
     folder = Path(values.model_folder).expanduser().resolve()
     if values.model_folder and not (path.is_relative_to(folder) or path.is_relative_to(MODELS.resolve())):
         raise ParameterError(f"model is {path}, which is outside of model_folder {folder}: put it there")

@@ -158,7 +158,11 @@ def check_class_filter(class_filter: tuple[str | int, ...], labels: LabelSet, is
 
 
 SPECS = {
-    "model": ParameterSpec(str, "Name of a model that ships with the package, or path of a .lcrseg file.", live=True),
+    "model": ParameterSpec(
+        str,
+        "Name of a model that ships with the package, or path of a .lcrseg file; auto: nyu40, in int8 on a CPU.",
+        live=True,
+    ),
     "model_folder": ParameterSpec(
         str, "Models given by path must be below this folder; empty: anywhere.", optional=True, fixed=True
     ),

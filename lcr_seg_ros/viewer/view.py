@@ -136,7 +136,7 @@ class SegmentationView:
             with_points: False for depth that is not registered to colour.
         """
         self._set_time(moment)
-        # With each frame, a few kB, and not static: once a second static one has come, rerun 0.41 shows neither.
+        # With each frame, a few kB, and not static: where a second static one comes, rerun 0.41 shows neither.
         self._log("/", self._classes)
         root = self._root(camera)
         down = segmentation.gravity.down if segmentation.gravity is not None else frame.gravity
@@ -145,9 +145,12 @@ class SegmentationView:
             pose[2, 3] = frame.camera_height_m or 0.0
         elif pose is not None:
             self._sees_pose.add(camera)
-        if not self._has_frame and pose is not None:
-            self._arrange(has_up=True)
-        self._has_frame = True
+        if not self._has_frame:
+            self._has_frame = True
+            axes = self._rr.ViewCoordinates
+            self._log("world", axes.RDF if pose is None else axes.RIGHT_HAND_Z_UP, static=True)
+            if pose is not None:
+                self._arrange(has_up=True)
         if pose is not None:
             self._log(root, self._rr.Transform3D(mat3x3=pose[:3, :3], translation=pose[:3, 3]))
         if frame.intrinsics is not None:
@@ -260,9 +263,7 @@ class SegmentationView:
         return f"world/{camera or 'camera'}"
 
     def _arrange(self, has_up: bool) -> None:
-        """Lay out the window: first without frames, and again once a frame shows which direction is up."""
-        up = self._rr.ViewCoordinates.RIGHT_HAND_Z_UP if has_up else self._rr.ViewCoordinates.RDF
-        self._log("world", up, static=True)
+        """Lay out the window: first without frames, and again if the first frame shows which direction is up."""
         for stream in self._streams:
             stream.send_blueprint(self._blueprint(has_up), make_active=True, make_default=True)
             with suppress(RuntimeError):  # a failed sink is reported when it is ended
