@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+import lightning as L
 
 from lcr_seg_ros.training.module import TrainingError
 
@@ -54,7 +54,8 @@ def refuse_missing_gpus(machine: Machine) -> None:
     """
     if machine.accelerator == "cpu":
         return
-    gpus = CUDAAccelerator.auto_device_count() or int(MPSAccelerator.is_available())
+    accelerators = L.pytorch.accelerators
+    gpus = accelerators.CUDAAccelerator.auto_device_count() or int(accelerators.MPSAccelerator.is_available())
     if not gpus and machine.accelerator == "gpu":
         raise TrainingError(
             "--accelerator gpu: PyTorch finds no GPU here; leave it out to train on the CPU, or install the GPU's "
