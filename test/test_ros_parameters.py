@@ -29,6 +29,7 @@ from lcr_seg_ros.hha.settings import HhaSettings  # noqa: E402
 from lcr_seg_ros.labels import LabelSet  # noqa: E402
 from lcr_seg_ros.resources import CONFIG  # noqa: E402
 from lcr_seg_ros.ros.map_parameters import MAP_SPECS, declare_map_parameters  # noqa: E402
+from lcr_seg_ros.ros.model_loader import model_file  # noqa: E402
 from lcr_seg_ros.ros.parameter_specs import ParameterError, unknown_parameters, why_unknown  # noqa: E402
 from lcr_seg_ros.ros.parameters import (  # noqa: E402
     SPECS,
@@ -494,3 +495,17 @@ def test_the_mounting_is_the_vector_or_else_roll_and_pitch():
     assert with_values(gravity_pitch=math.pi / 6).mounted_down == pytest.approx((0, math.sqrt(3) / 2, 0.5))
     both = with_values(gravity_pitch=0.5, gravity_vector=(0.0, 0.0, 500.0))
     assert both.mounted_down == pytest.approx((0, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "name"),
+    [("openvino", "auto", "nyu40-int8"), ("torch", "cpu", "nyu40"), ("auto", "cuda", "nyu40")],
+)
+@pytest.mark.parametrize("folder", ["", "/somewhere"])  # what ships may be taken whatever the folder
+def test_the_nodes_own_choice_of_a_model_follows_backend_and_device(
+    backend: str, device: str, name: str, folder: str
+) -> None:
+    pytest.importorskip("openvino", reason="needs pip install openvino")
+    values = with_values(backend=backend, device=device, model_folder=folder)
+    assert values.model == "auto"
+    assert model_file(values).stem == name
