@@ -22,7 +22,8 @@ torch = pytest.importorskip("torch", reason="HHA mode torch needs PyTorch")
 
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
-from lcr_seg_ros.hha.torch import GraphedHha, TorchHha, _refit  # noqa: E402
+from lcr_seg_ros.hha.torch import GraphedHha, TorchHha  # noqa: E402
+from lcr_seg_ros.hha.torch.gravity import refit as refit_batch  # noqa: E402
 
 # Published for 1-based pixels, here for pixels counted from 0.
 NYUDV2 = CameraIntrinsics(518.857901, 519.469611, 325.582449 - 1, 253.736166 - 1, 640, 480)
@@ -403,7 +404,7 @@ def _image(images: torch.Tensor) -> Hha:
 
 def _refit_one(scatter: npt.NDArray[np.float64], previous: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     upper = torch.from_numpy(scatter[np.triu_indices(3)])[None]
-    return _refit(upper, torch.from_numpy(previous)[None])[0].numpy()
+    return refit_batch(upper, torch.from_numpy(previous)[None])[0].numpy()
 
 
 @cache

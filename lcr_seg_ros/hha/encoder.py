@@ -255,7 +255,7 @@ def _execution(mode: str, settings: HhaSettings, num_threads: int) -> Execution:
 
         return FastHha(settings, num_threads)
     if mode == "torch":
-        from lcr_seg_ros.hha.torch import TorchExecution
+        from lcr_seg_ros.hha.torch.execution import TorchExecution
 
         return TorchExecution(settings)
     raise FrameError(f"HHA mode must be one of {', '.join(MODES)}, got {mode!r}")
