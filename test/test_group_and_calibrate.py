@@ -262,6 +262,25 @@ def test_whoever_scores_or_calibrates_on_frames_that_a_model_learned_from_is_tol
     assert not caplog.messages
 
 
+def test_a_model_that_learned_from_some_of_the_frames_is_told_of_and_how_many_they_are(
+    model: ModelBundle, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    first, *others = (folder / "val.txt").read_text().split()
+    (folder / "fit.txt").write_text(f"{first}\n")
+    (folder / "held_out.txt").write_text("\n".join(others))
+    (folder / "licence.txt").write_text(f"{first} is the licensor of this")
+    learner = trained_on(model, digest_labels(folder, "fit"))
+    for split in ("val", None):
+        caplog.clear()
+        tell_of_frames_seen(learner, folder, split)
+        assert caplog.messages[0].startswith(f"{model.name} was trained on 1 of these 3 frames (those in fit.txt)")
+    caplog.clear()
+    tell_of_frames_seen(learner, folder, "held_out")
+    assert not caplog.messages
+
+
 def test_no_way_of_making_a_model_forgets_the_frames_that_it_learned_from(model: ModelBundle) -> None:
     trial = replace(trained_on(of_recipe(model), "seen by the trial"), scores=SCORES)
     first = with_trial(trained_on(of_recipe(model), "first"), trial)

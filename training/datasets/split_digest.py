@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lcr_seg_ros.bundle import ModelBundle
+from lcr_seg_ros.errors import SourceError
 from lcr_seg_ros.sources.folder import LABEL_FOLDER, DatasetFolder
 
 log = logging.getLogger(__name__)
@@ -84,6 +86,8 @@ def learned_splits(training: dict[str, Any]) -> set[str]:
 def tell_of_frames_seen(bundle: ModelBundle, data: Path, split: str | None) -> None:
     """Log a warning if a model is about to be scored or calibrated on frames that it was trained on.
 
+    These frames may be the whole split, or those that it shares with another list of the same folder.
+
     Args:
         bundle: the model.
         data, split: dataset folder and list of the frames; None for ``split``: all frames of the folder.
@@ -91,12 +95,22 @@ def tell_of_frames_seen(bundle: ModelBundle, data: Path, split: str | None) -> N
     trial = bundle.training.get("trial")
     own = bundle.training.get("data", {})
     frames = own.get("splits", {}).get(own.get("fit"), {}).get("frames")
-    if digest_labels(data, split) in learned_splits(bundle.training):
+    learned = learned_splits(bundle.training)
+    if digest_labels(data, split) in learned:
         log.warning(
             "%s was trained on these very frames%s: what it scores there says nothing of others%s",
             bundle.name,
             f", and {frames - n} more" if (n := len(DatasetFolder(data, split))) < (frames or n) else "",
             "; its trial was not, and gave it the scores that it carries" if trial else "",
+        )
+    elif shared := _shared_with_lists(data, split, learned):
+        log.warning(
+            "%s was trained on %d of these %d frames (those in %s): what it scores on them says nothing of others; "
+            "score it on a list without them",
+            bundle.name,
+            len(set().union(*shared.values())),
+            len(DatasetFolder(data, split)),
+            ", ".join(f"{name}.txt" for name in shared),
         )
     elif trial:
         log.info(
@@ -104,3 +118,16 @@ def tell_of_frames_seen(bundle: ModelBundle, data: Path, split: str | None) -> N
             bundle.name,
             frames,
         )
+
+
+def _shared_with_lists(data: Path, split: str | None, learned: set[str]) -> dict[str, set[str]]:
+    """Names that a split shares with those lists of the same folder whose digest is among ``learned``, by list."""
+    names = set(DatasetFolder(data, split).names)
+    shared: dict[str, set[str]] = {}
+    for path in sorted(data.glob("*.txt")):
+        both = names.intersection(path.read_text(encoding="utf-8", errors="replace").split())
+        if both and path.stem != split:
+            with suppress(SourceError):  # some other text, or a list whose images are not here: no training read it
+                if digest_labels(data, path.stem) in learned:
+                    shared[path.stem] = both
+    return shared
