@@ -328,6 +328,15 @@ def test_what_would_be_ignored_or_cannot_be_written_is_refused_before_the_work(
         assert result.exit_code and why in result.output + str(result.exception)
 
 
+def test_a_model_and_its_trial_may_have_been_taught_by_different_models_but_in_one_way(model: ModelBundle) -> None:
+    def taught(by: str, weight: float = 1.0) -> ModelBundle:
+        return of_recipe(model, loss={"teacher": {"model": by, "weight": weight, "temperature": 1.0}})
+
+    assert with_trial(taught("nyu40"), replace(taught("nyu40_fit.lcrseg"), scores=SCORES)).scores == SCORES
+    with pytest.raises(BundleError, match=r"differ in loss\.teacher\.weight$"):
+        with_trial(taught("nyu40"), replace(taught("nyu40_fit.lcrseg", weight=2.0), scores=SCORES))
+
+
 def test_a_trial_without_scores_or_of_another_recipe_is_refused(model: ModelBundle) -> None:
     with pytest.raises(BundleError, match="has no scores: export it with --data"):
         with_trial(of_recipe(model), of_recipe(model))

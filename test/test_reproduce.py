@@ -22,7 +22,7 @@ from lcr_seg_ros.cli import COMMANDS
 from lcr_seg_ros.sources.folder import write_folder
 from lcr_seg_ros.sources.rooms import RenderedRoom
 from lcr_seg_ros.training.recipe import Recipe, dotted_entries
-from lcr_seg_ros.training.reproduce import ReproductionError, Step, carry_out, plan, shipped_models
+from lcr_seg_ros.training.reproduce import ITSELF, TEACHER, ReproductionError, Step, carry_out, plan, shipped_models
 from lcr_seg_ros.training.reproduce_command import command
 
 SMALL = (
@@ -37,7 +37,7 @@ def reproduce(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=800,
     )
 
 
@@ -63,7 +63,10 @@ def test_shipped_models_were_made_by_the_recipes_that_it_names() -> None:
         source = model if model.recipe else shipped_models()[str(model.group)]
         entries = dotted_entries(record["recipe"])
         last = source.more[-1] | source.final_more if source.more and not source.final_goes_on else source.final
-        assert {name: entries[name] for name in last} == last
+        if last.get(TEACHER) == ITSELF:
+            assert record["teacher"] == record["start"].removesuffix(", 40 of 40 classes kept")
+            last = last | {TEACHER: entries[TEACHER]}
+        assert {entry: entries[entry] for entry in last} == last
 
 
 def test_each_step_uses_only_what_a_step_before_it_made() -> None:
@@ -79,8 +82,10 @@ def test_each_step_uses_only_what_a_step_before_it_made() -> None:
 
 def test_a_model_brings_what_it_needs_and_no_more() -> None:
     assert names(plan(["nyu4"], Path("d"), Path("o"), int8=False)) == [
-        *("model.lcrseg", "model.lcrseg", "model.lcrseg", "nyu40_fit.lcrseg"),  # three stages
-        *("model.lcrseg", "model.lcrseg", "model.lcrseg", "nyu40.lcrseg"),
+        *("model.lcrseg", "model.lcrseg", "model.lcrseg"),  # three stages
+        *("nyu40_fit_3.lcrseg", "model.lcrseg", "nyu40_fit.lcrseg"),  # and a fourth, taught by the third
+        *("model.lcrseg", "model.lcrseg", "model.lcrseg"),
+        *("nyu40_all_3.lcrseg", "model.lcrseg", "nyu40.lcrseg"),
         *("nyu4_fit.lcrseg", "nyu4.lcrseg", "nyu4.lcrseg"),
     ]
     (without_seeing_val,) = [
@@ -89,6 +94,18 @@ def test_a_model_brings_what_it_needs_and_no_more() -> None:
         if step.makes == Path("o/runs/nyu40-rgb_fit/model.lcrseg")
     ]
     assert "loss.teacher.model=o/nyu40_fit.lcrseg" in without_seeing_val.arguments
+
+
+def test_a_stage_that_learns_from_the_model_before_it_begins_with_it_calibrated() -> None:
+    steps = {step.makes: step.arguments for step in plan(["nyu40"], Path("d"), Path("o"))}
+    for kind in ("fit", "all"):
+        before = Path(f"o/runs/nyu40_{kind}_3.lcrseg")
+        last = steps[Path(f"o/runs/nyu40_{kind}_4/model.lcrseg")]
+        assert last[last.index("--finetune") + 1] == str(before)
+        assert f"loss.teacher.model={before}" in last
+    assert "--calibrate" in steps[Path("o/runs/nyu40_fit_3.lcrseg")]
+    final = steps[Path("o/runs/nyu40_all_3.lcrseg")]  # no frame is left to calibrate it with
+    assert final[final.index("--trial") + 1] == "o/runs/nyu40_fit_3.lcrseg"
 
 
 def test_an_unknown_model_is_refused_with_the_ones_there_are() -> None:
@@ -101,6 +118,7 @@ def test_an_unknown_model_is_refused_with_the_ones_there_are() -> None:
     [
         ("a: {recipe: nyu40, teacher: b}\nb: {recipe: nyu40}", "a needs b, which must stand above it"),
         ("a: {}", "give one of recipe and group"),
+        ("a: {recipe: nyu40, final: {loss.teacher.model: itself}}", "itself is for the stages of more"),
         ("a: {recipe: nyu40, epochs: 3}", "epochs"),
         ("a: [", "shipped.yaml"),
     ],
@@ -134,7 +152,7 @@ def test_a_dry_run_prints_commands_that_can_be_typed_and_makes_nothing(data: Pat
     lines = [shlex.split(line) for line in done.stdout.splitlines()]
     assert [line[:4] for line in lines] == [
         ["python", "-m", "lcr_seg_ros", word]
-        for word in (*["train"] * 3, "export", *["train"] * 3, "export", "quantize")  # three stages
+        for word in (*(*["train"] * 3, "export", "train", "export") * 2, "quantize")  # see config/shipped.yaml
     ]
     assert all(line[-1] == "optimizer.epochs=1" for line in lines if line[3] == "train")
     assert not (tmp_path / "out").exists()
@@ -183,6 +201,7 @@ def test_a_step_that_fails_ends_it_and_says_which(tmp_path: Path, capfd: pytest.
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # eight trainings, each of which imports PyTorch anew
 def test_one_command_makes_a_model_with_its_trial_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     written = write_folder(RenderedRoom(frames=4, seed=1), data)
@@ -199,5 +218,5 @@ def test_one_command_makes_a_model_with_its_trial_and_goes_on_where_it_stopped(t
     (out / "nyu40.lcrseg").unlink()
     again = reproduce(*arguments)
     assert again.returncode == 0, again.stderr
-    assert again.stderr.count(" is there") == 7  # all steps but the last
+    assert again.stderr.count(" is there") == 11  # all steps but the last
     assert (out / "nyu40.lcrseg").is_file()

@@ -58,7 +58,7 @@ def test_the_scores_inside_a_model_are_measured_again_with_its_trial(name: str, 
 
 
 def test_the_trial_for_colour_alone_had_a_teacher_that_never_saw_the_frames_either() -> None:
-    teacher = ModelBundle.load(MODELS / "nyu40_fit.lcrseg")
+    teacher = ModelBundle.load(MODELS / "nyu40_fit_stage3.lcrseg")
     assert ModelBundle.load(TRIALS["nyu40-rgb"]).training["teacher"] == teacher.origin
     assert teacher.training["data"]["fit"] == "fit"
     assert ModelBundle.load("nyu40-rgb").training["trial"]["went_on_from_it"]

@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from lcr_seg_ros.training.train_command import options_in, parse_setting, values
 FIT, VAL, ALL = "fit", "val", "train"
 """Splits: what the trial is trained on, what it is scored on, and what the shipped model is trained on."""
 PLAN = "plan.txt"
+TEACHER, ITSELF = "loss.teacher.model", "itself"
+"""A recipe's entry for a further stage, and the value that means the model of the stage before it."""
 _GIVEN_BY_THE_PLAN = ("data", "recipe", "finetune", "fit", "val", "out")
 SHIPPED = CONFIG / "shipped.yaml"
 
@@ -50,7 +52,9 @@ class ShippedModel(BaseModel):
     )
     final: dict[str, Any] = Field({}, description="entries of the recipe for all frames")
     more: list[dict[str, Any]] = Field(
-        [], description="further stages: entries with which trial and final model go on, each from what it was"
+        [],
+        description="further stages: entries with which trial and final model go on, each from what it was; "
+        f"{TEACHER}: {ITSELF} makes that their teacher too",
     )
     final_more: dict[str, Any] = Field({}, description="entries of every further stage that differ for all frames")
 
@@ -58,6 +62,8 @@ class ShippedModel(BaseModel):
     def _has_one_origin(self) -> ShippedModel:
         if (self.recipe is None) == (self.group is None):
             raise ValueError("give one of recipe and group")
+        if self.final.get(TEACHER) == ITSELF:
+            raise ValueError(f"{TEACHER}: {ITSELF} is for the stages of more, which have a model before them")
         return self
 
 
@@ -184,12 +190,19 @@ class _Paths:
     def bundle(self, kind: str = "") -> Path:
         return self.out / f"{self.name}{kind}.lcrseg"
 
-    def run(self, kind: str) -> Path:
-        return self.out / "runs" / f"{self.name}{kind}"
+    def stage(self, kind: str, number: int) -> Path:
+        """Folder of one training, beside which lies its calibrated model where that teaches."""
+        return self.out / "runs" / f"{self.name}{kind}{'' if number == 1 else f'_{number}'}"
 
-    def train(self, kind: str, *arguments: str | Path) -> Step:
-        words = ("train", "--data", self.data, *arguments, "--out", self.run(kind), *self.train_options)
-        return Step(self.run(kind) / "model.lcrseg", tuple(map(str, words)))
+    def train(self, run: Path, *arguments: str | Path) -> Step:
+        words = ("train", "--data", self.data, *arguments, "--out", run, *self.train_options)
+        return Step(run / "model.lcrseg", tuple(map(str, words)))
+
+    def calibrated(self, makes: Path, model: Path) -> Step:
+        return self.export(makes, model, "--calibrate", "--data", self.data, "--val", VAL)
+
+    def with_trial(self, makes: Path, model: Path, trial: Path) -> Step:
+        return self.export(makes, model, "--trial", trial)
 
     def export(self, makes: Path, model: Path, *arguments: str | Path) -> Step:
         return Step(makes, tuple(map(str, ("export", "--model", model, *arguments, "--out", makes))))
@@ -206,49 +219,49 @@ def _trained(model: ShippedModel, of: _Paths) -> list[Step]:
     """Steps of a trained model: train the trial and calibrate it, train on all frames, and take over the trial's
     temperature and scores. Each training has one stage, and one more for each entry of ``more``; that on
     all frames has one only where it goes on from the trial."""
-    assert model.recipe is not None
-    usual = ("--recipe", model.recipe)
-    teachers = {kind: _teacher(model, of, kind) for kind in ("_fit", "")}
-    goes_on = ("--finetune", of.bundle("_fit"), f"name={of.name}") if model.final_goes_on else ()
-    fit = [of.train("_fit", *usual, "--fit", FIT, "--val", VAL, *teachers["_fit"])]
-    all_frames = [of.train("_all", *usual, *goes_on, "--fit", ALL, "--val", "", *teachers[""], *_entries(model.final))]
-    for number, entries in enumerate(model.more, 2):
-        again = (*usual, f"name={of.name}", "--finetune")
-        trial, final = _entries(entries), _entries(entries | model.final_more)
-        on_fit = ("--fit", FIT, "--val", VAL, *teachers["_fit"], *trial)
-        fit.append(of.train(f"_fit_{number}", *again, fit[-1].makes, *on_fit))
-        if not model.final_goes_on:
-            on_all = ("--fit", ALL, "--val", "", *teachers[""], *final)
-            all_frames.append(of.train(f"_all_{number}", *again, all_frames[-1].makes, *on_all))
+    trial, final = [{}, *model.more], [model.final]
+    if not model.final_goes_on:
+        final += [entries | model.final_more for entries in model.more]
     return [
-        *fit,
-        of.export(of.bundle("_fit"), fit[-1].makes, "--calibrate", "--data", of.data, "--val", VAL),
-        *all_frames,
-        of.export(of.bundle(), all_frames[-1].makes, "--trial", of.bundle("_fit")),
+        *_stages(model, of, "_fit", trial),
+        of.calibrated(of.bundle("_fit"), of.stage("_fit", len(trial)) / "model.lcrseg"),
+        *_stages(model, of, "_all", final, start=of.bundle("_fit") if model.final_goes_on else None),
+        of.with_trial(of.bundle(), of.stage("_all", len(final)) / "model.lcrseg", of.bundle("_fit")),
     ]
 
 
-def _entries(values: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{name}={value}" for name, value in values.items())
+def _stages(
+    model: ShippedModel, of: _Paths, kind: str, stages: list[dict[str, Any]], start: Path | None = None
+) -> list[Step]:
+    """Trainings, each of which goes on from the one before it. A model is calibrated before it teaches."""
+    splits = ("--fit", FIT, "--val", VAL) if kind == "_fit" else ("--fit", ALL, "--val", "")
+    usual = ["--recipe", str(model.recipe), *splits]
+    if model.teacher is not None:
+        usual.append(f"{TEACHER}={replace(of, name=model.teacher).bundle(kind.removesuffix('_all'))}")
+    steps: list[Step] = []
+    for number, entries in enumerate(stages, 1):
+        if entries.get(TEACHER) == ITSELF and start is not None:
+            taught, trial = (Path(f"{of.stage(k, number - 1)}.lcrseg") for k in (kind, "_fit"))
+            steps.append(of.calibrated(taught, start) if kind == "_fit" else of.with_trial(taught, start, trial))
+            start = taught
+            entries = entries | {TEACHER: taught}
+        goes_on = () if start is None else ("--finetune", start, f"name={of.name}")
+        steps.append(of.train(of.stage(kind, number), *usual, *goes_on, *(f"{k}={v}" for k, v in entries.items())))
+        start = steps[-1].makes
+    return steps
 
 
 def _grouped(model: ShippedModel, of: _Paths) -> list[Step]:
     """Steps of a grouped model: group trial and final model of its source, and take over the trial's scores."""
     assert model.group is not None
-    source = _Paths(model.group, of.out, of.data, of.train_options)
+    source = replace(of, name=model.group)
     unscored = of.out / "runs" / f"{of.name}.lcrseg"
     to_groups = ("--group", of.name)
     return [
         of.export(of.bundle("_fit"), source.bundle("_fit"), *to_groups, "--data", of.data, "--val", VAL),
         of.export(unscored, source.bundle(), *to_groups),
-        of.export(of.bundle(), unscored, "--trial", of.bundle("_fit")),
+        of.with_trial(of.bundle(), unscored, of.bundle("_fit")),
     ]
-
-
-def _teacher(model: ShippedModel, of: _Paths, kind: str) -> tuple[str, ...]:
-    if model.teacher is None:
-        return ()
-    return (f"loss.teacher.model={of.out / f'{model.teacher}{kind}.lcrseg'}",)
 
 
 def _needs(model: ShippedModel) -> set[str]:

@@ -16,9 +16,9 @@ from lcr_seg_ros.errors import BundleError
 from lcr_seg_ros.training.calibrate import with_temperature
 from lcr_seg_ros.training.recipe import dotted_entries
 
-MAY_DIFFER = ("name", "optimizer.epochs", "network.finetune")
-"""Recipe entries in which a final model and its trial may differ. Each may have been finetuned from another model: the
-trial from a trial, the final model from a final one."""
+MAY_DIFFER = ("name", "optimizer.epochs", "network.finetune", "loss.teacher.model")
+"""Recipe entries in which a final model and its trial may differ. Each may have been finetuned from another model, and
+been taught by another: the trial by a trial, the final model by a final one."""
 
 
 def with_trial(final: ModelBundle, trial: ModelBundle) -> ModelBundle:
