@@ -274,6 +274,24 @@ def test_a_child_that_ignores_the_polite_signal_is_killed():
     assert time.monotonic() - began < 5
 
 
+def test_a_demo_that_is_killed_leaves_no_process_behind(tmp_path):
+    with MarkedDemo(tmp_path) as demo:
+        assert demo.process.wait_for_line("camera | ", 60), demo.text
+        assert len(demo.living_processes()) >= 3  # itself, the node and the camera
+        os.kill(demo.process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while (left := demo.living_processes()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert not left
+
+
+def test_a_child_that_ends_with_its_parent_is_started_like_any_other():
+    command = [sys.executable, "-c", "import os; print(os.getpid())"]
+    with ChildProcess("child", command, dict(os.environ), ends_with_parent=True) as child:
+        assert child.wait(10) == 0
+        assert list(child.lines) == [str(child.pid)]
+
+
 def test_a_wait_ends_when_it_happens_or_takes_too_long_and_fails_with_the_process_or_the_user():
     stop = threading.Event()
     with ChildProcess("camera", [sys.executable, "-c", "input()"], dict(os.environ)) as dead:

@@ -178,8 +178,8 @@ def _run(settings: Settings, bundle: ModelBundle, stop: threading.Event) -> Outc
             )
             with (
                 spinning(observer),
-                ChildProcess("node", _node_command(settings), environment, _echo("node", _is_trouble)) as node,
-                ChildProcess("camera", _camera_command(settings, index), environment, _echo("camera")) as camera,
+                _child("node", _node_command(settings), environment, _is_trouble) as node,
+                _child("camera", _camera_command(settings, index), environment) as camera,
                 _viewer(settings, environment) as viewer,
             ):
                 watch = ProcessWatch(stop, node, camera, *([viewer] if viewer else []))
@@ -225,9 +225,13 @@ def _viewer(settings: Settings, environment: dict[str, str]) -> AbstractContextM
     command = [sys.executable, "-m", "lcr_seg_ros", "view", "--port", "0", "--data-port", "0"]
     command += ["--labels", str(find_model(settings.model).resolve())]
     has_display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return ChildProcess(
-        "viewer", [*command, *(["--open"] if has_display else [])], environment, _echo("viewer", _is_address)
-    )
+    return _child("viewer", [*command, *(["--open"] if has_display else [])], environment, _is_address)
+
+
+def _child(
+    name: str, command: list[str], environment: dict[str, str], is_shown: Callable[[str], bool] = lambda line: True
+) -> ChildProcess:
+    return ChildProcess(name, command, environment, _echo(name, is_shown), ends_with_parent=True)
 
 
 def _observe(
@@ -256,7 +260,7 @@ def _observe(
     return seen, observer.pictures()
 
 
-def _echo(name: str, wanted: Callable[[str], bool] = lambda line: True) -> Callable[[str], None]:
+def _echo(name: str, wanted: Callable[[str], bool]) -> Callable[[str], None]:
     return lambda line: _say(f"{name:>6} | {line}") if wanted(line) else None
 
 

@@ -205,16 +205,18 @@ def _running(scenario: Scenario, model: str, stop: threading.Event, room_frames:
             index, seen = Path(scratch) / "index.json", _Seen()
             play = [*python, "play", "room", "--ping-pong", "--frames", str(room_frames), "--index", str(index)]
             play += ["--rate", str(scenario.rate), "--size", *map(str, scenario.size)]
-            with spinning(_observer(seen)), ChildProcess("camera", play, environment) as camera:
+            with (
+                spinning(_observer(seen)),
+                ChildProcess("camera", play, environment, ends_with_parent=True) as camera,
+            ):
                 # The camera starts first, so that first_mask_s times the start of the node alone.
                 with _starting("the camera", lambda: camera.wait_for_line(PUBLISHING, 0.0)) as publishes:
                     is_there = ProcessWatch(stop, camera).until(publishes, START_TIMEOUT_S)
                 if not is_there:
                     raise LcrSegError(f"the camera did not start within {START_TIMEOUT_S:g} s:\n{camera.last_lines()}")
                 began_ns = time.time_ns()
-                with ChildProcess(
-                    "node", [*python, "segment", "--ros-args", "-p", f"model:={model}"], environment
-                ) as node:
+                segment = [*python, "segment", "--ros-args", "-p", f"model:={model}"]
+                with ChildProcess("node", segment, environment, ends_with_parent=True) as node:
                     chain = _Chain(camera, node, index, ProcessWatch(stop, camera, node), seen)
                     with _starting("the node", lambda: bool(seen.masks)) as answers:
                         is_there = chain.watch.until(answers, START_TIMEOUT_S)
@@ -248,7 +250,8 @@ def _stalled_subscriber(environment: dict[str, str], chain: _Chain) -> Iterator[
 
     from lcr_seg_ros.ros import stalled_subscriber
 
-    with ChildProcess("stalled", [sys.executable, "-m", stalled_subscriber.__name__], environment) as process:
+    command = [sys.executable, "-m", stalled_subscriber.__name__]
+    with ChildProcess("stalled", command, environment, ends_with_parent=True) as process:
         if not chain.watch.until(lambda: process.wait_for_line(SUBSCRIBED, 0.0), START_TIMEOUT_S):
             raise LcrSegError(f"the subscriber that is to stall did not start:\n{process.last_lines()}")
         chain.watch.wait(1.0)  # until the node's publishers have found it

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -38,6 +39,17 @@ def isolated_ros_environment(domain_id: int | None = None) -> dict[str, str]:
     }
 
 
+_ENDING_WITH_PARENT = """
+import ctypes, os, signal, sys
+parent, program = int(sys.argv[1]), sys.argv[2:]
+PR_SET_PDEATHSIG = 1
+getattr(ctypes.CDLL(None), "prctl", lambda *_: None)(PR_SET_PDEATHSIG, signal.SIGKILL)
+if os.getppid() == parent:  # else it was killed before the line above
+    os.execvp(program[0], program)
+"""
+"""Program that becomes another one, which Linux then kills as soon as the process that started it is gone. A function
+that Python calls between fork and exec would do the same, but not safely in a process with threads."""
+
 _calls = itertools.count()
 
 
@@ -67,6 +79,8 @@ class ChildProcess:
         command: program and arguments.
         env: its complete environment.
         on_line: called, in a thread, with each line that it writes to stdout or stderr.
+        ends_with_parent: kill it, too, if this process is killed and so cannot end it (on Linux). To be made in a
+            thread that lasts as long as the process.
 
     As a context manager it ends the process on exit: SIGINT, then SIGKILL to its process group after a grace period.
     """
@@ -77,8 +91,12 @@ class ChildProcess:
         command: Sequence[str],
         env: dict[str, str],
         on_line: Callable[[str], None] = lambda line: None,
+        *,
+        ends_with_parent: bool = False,
     ) -> None:
         self.name = name
+        if ends_with_parent:
+            command = [sys.executable, "-I", "-S", "-c", _ENDING_WITH_PARENT, str(os.getpid()), *command]
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._on_line = on_line
         # Its own session: Ctrl-C in the terminal reaches only the parent, which ends its children in order.
