@@ -107,30 +107,41 @@ def test_a_network_without_inner_stages_says_that_it_has_none() -> None:
         SegmentationTraining(recipe, NYU40, torch.ones(40))
 
 
-@pytest.mark.parametrize(("name", "margin"), [("segnet", 0), ("fcn32s", 99)])
-def test_w_can_be_taken_from_the_first_features_of_a_vgg(name: str, margin: int) -> None:
-    small = {"width": 4} if name == "segnet" else {"width": 4, "head_channels": 8}
-    entries = {"network.arguments": small, "network.imagenet": False, "loss.constraint.source": "conv1_2"}
-    module = SegmentationTraining(Recipe.load(f"{name}_paper", entries), NYU40, torch.ones(40))
+@pytest.mark.parametrize(
+    ("name", "small", "margin", "shape"),
+    [
+        ("segnet_paper", {"width": 4}, 0, (4, 40, 56)),
+        ("fcn32s_paper", {"width": 4, "head_channels": 8}, 99, (4, 40, 56)),
+        ("fcn_lite_paper", {"width": 8}, 0, (32, 20, 28)),
+    ],
+)
+def test_w_can_be_taken_from_the_features_of_the_first_stage(
+    name: str, small: dict[str, int], margin: int, shape: tuple[int, int, int]
+) -> None:
+    entries = {"network.arguments": small, "network.imagenet": False, "loss.constraint.source": "first_stage"}
+    module = SegmentationTraining(Recipe.load(name, {"input.modality": "rgb"} | entries), NYU40, torch.ones(40))
     image = torch.rand(1, 3, 40, 56) * 255
     module(image)
     guide = module._feature_guide(image.shape[-2:])
-    assert guide.shape == (1, 4, 40, 56) and not guide.requires_grad
+    _, height, width = shape
+    assert guide.shape == (1, *shape) and not guide.requires_grad
     lengths = guide.square().sum(1).sqrt()
     assert torch.allclose(lengths[lengths > 0], torch.ones(()), atol=1e-4)
     whole = module._features
-    assert whole is not None and whole.shape[-2:] == (40 + 2 * margin, 56 + 2 * margin)
-    assert torch.equal(guide > 0, whole[:, :, margin : margin + 40, margin : margin + 56] > 0)
+    assert whole is not None and whole.shape[-2:] == (height + 2 * margin, width + 2 * margin)
+    assert torch.equal(guide > 0, whole[:, :, margin : margin + height, margin : margin + width] > 0)
     constraint = module.constraint
     assert constraint is not None
-    value = constraint(torch.rand(1, 40, 40, 56).softmax(1).requires_grad_(), guide)
+    value = constraint(torch.rand(1, 40, height, width).softmax(1).requires_grad_(), guide)
     value.backward()
     assert constraint.kernels.grad is not None and bool(constraint.kernels.grad.isfinite().all())
 
 
-def test_w_from_features_needs_a_vgg() -> None:
-    recipe = Recipe.load("nyu40", {"loss.constraint.source": "conv1_2", "network.imagenet": False})
-    with pytest.raises(RecipeError, match="conv1_2, a layer that fcn_lite does not have"):
+def test_w_from_features_needs_a_single_encoder() -> None:
+    both = {"rgb": {"name": "fcn_lite"}, "hha": {"name": "fcn_lite"}}
+    entries = {"network.name": "fusion", "network.arguments": both, "network.imagenet": False}
+    recipe = Recipe.load("nyu40", entries | {"loss.constraint.source": "first_stage"})
+    with pytest.raises(RecipeError, match="first_stage, which fusion does not have"):
         SegmentationTraining(recipe, NYU40, torch.ones(40))
 
 

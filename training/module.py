@@ -74,8 +74,8 @@ class SegmentationTraining(L.LightningModule):
         own = {"guide", "source", "kernel_lr_scale", "downsample", "ramp_share"}
         self.constraint = ContextualRegularization(**constraint.model_dump(exclude=own)) if constraint else None
         self._features: Tensor | None = None
-        if constraint is not None and constraint.source == "conv1_2":
-            _first_stage(self.network, recipe)[-1].register_forward_hook(self._keep_features)
+        if constraint is not None and constraint.source == "first_stage":
+            _first_stage(self.network, recipe).register_forward_hook(self._keep_features)
         self.register_buffer("mean", torch.full((1, 1, 1, 1), 127.5), persistent=False)
         self.register_buffer("std", torch.full((1, 1, 1, 1), 127.5), persistent=False)
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -168,11 +168,12 @@ class SegmentationTraining(L.LightningModule):
         self._features = output.detach()
 
     def _feature_guide(self, size: torch.Size) -> Tensor:
-        """(B, 64, H, W) float32 in 0..1: features of unit length at each pixel, without the network's padding around
+        """(B, C, h, w) float32 in 0..1: features of unit length at each place, without the network's padding around
         the image."""
         assert self._features is not None
-        (height, width), features = size, self._features.float()
-        top, left = ((have - want) // 2 for have, want in zip(features.shape[-2:], size, strict=True))
+        features = self._features.float()
+        height, width = (min(have, want) for have, want in zip(features.shape[-2:], size, strict=True))
+        top, left = (features.shape[-2] - height) // 2, (features.shape[-1] - width) // 2
         return F.normalize(features[:, :, top : top + height, left : left + width], dim=1).clamp(0, 1)
 
     def _scores_of_training(self, image: Tensor) -> list[Tensor]:
@@ -430,19 +431,19 @@ def _valid(target: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(padded, size=size, mode="area")[:, 0] == 0
 
 
-def _first_stage(network: nn.Module, recipe: Recipe) -> nn.Sequential:
-    """First stage of the network's VGG-16 encoder.
+def _first_stage(network: nn.Module, recipe: Recipe) -> nn.Module:
+    """The layer with which the first stage of the network's only encoder ends.
 
     Raises:
-        RecipeError: the network has no such encoder.
+        RecipeError: the network has no such layer.
     """
-    encoder = getattr(network, "encoder", None)
-    if not isinstance(encoder, Vgg16):
+    layer = getattr(network, "first_stage", None)
+    if layer is None:
         raise RecipeError(
-            f"loss.constraint.source is conv1_2, a layer that {recipe.network.name} does not have: take segnet or "
-            "fcn32s, one modality at a time, or loss.constraint.source=image"
+            f"loss.constraint.source is first_stage, which {recipe.network.name} does not have: take "
+            "loss.constraint.source=image"
         )
-    return encoder.stages[0]  # type: ignore[return-value]
+    return layer  # type: ignore[no-any-return]
 
 
 def _frozen_stages(network: nn.Module, recipe: Recipe) -> list[nn.Module]:

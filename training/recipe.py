@@ -169,10 +169,11 @@ class ConstraintRecipe(_Section):
     guide: Literal["auto", "rgb", "hha"] = Field(
         "auto", description="image that W is computed from; auto: HHA for a network that sees HHA alone, else colour"
     )
-    source: Literal["image", "conv1_2"] = Field(
+    source: Literal["image", "first_stage"] = Field(
         "image",
-        description="what W is computed from. conv1_2: what leaves this layer of a VGG-16 encoder, in place of the "
-        "image (the paper's FCN, section 3.2), its channels normalised and no gradient passed on; costs memory",
+        description="what W is computed from. first_stage: what leaves the first stage of the encoder, in place of the "
+        "image, its channels normalised and no gradient passed on. Of a VGG-16, it is layer conv1_2 (the paper's FCN, "
+        "section 3.2), which costs memory; of fcn_lite it has half the image's size",
     )
     kernel_lr_scale: float = Field(0.1, gt=0, le=1, description="learning rate of the kernels over that of the network")
     downsample: int = Field(

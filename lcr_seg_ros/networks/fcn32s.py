@@ -79,6 +79,11 @@ class Fcn32s(nn.Module):
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
 
+    @property
+    def first_stage(self) -> nn.Module:
+        """The layer with which the encoder's first stage ends: conv1_2."""
+        return self.encoder.stages[0][-1]  # type: ignore[index,no-any-return]
+
     def forward(self, x: Tensor) -> Tensor:
         coarse = self.score_coarse(x)
         height, width = x.shape[-2:]

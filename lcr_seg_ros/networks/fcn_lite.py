@@ -103,6 +103,11 @@ class FcnLite(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.score = nn.Conv2d(width, num_classes, 1)
 
+    @property
+    def first_stage(self) -> nn.Module:
+        """The layer with which the encoder's first stage ends, at stride 2: the stem."""
+        return self.encoder.bn1  # type: ignore[return-value]
+
     def forward(self, x: Tensor) -> Tensor:
         f4, f8, f16, f32 = self.encoder(x)
         context = self.context(f32.mean((2, 3), keepdim=True))

@@ -56,6 +56,11 @@ class SegNet(nn.Module):
         init_he(self.decoder)
         init_he(self.score)
 
+    @property
+    def first_stage(self) -> nn.Module:
+        """The layer with which the encoder's first stage ends: conv1_2."""
+        return self.encoder.stages[0][-1]  # type: ignore[index,no-any-return]
+
     def forward(self, x: Tensor) -> Tensor:
         return self.scores_and_inner(x)[0]
 
