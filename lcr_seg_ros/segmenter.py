@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -28,7 +29,7 @@ from lcr_seg_ros.frame import CameraIntrinsics, RgbdFrame
 from lcr_seg_ros.hha import GravityEstimate, GravityTracker, HhaSettings
 from lcr_seg_ros.hha.tracking import restored_on_error
 from lcr_seg_ros.labels import LabelSet
-from lcr_seg_ros.preprocess import Preprocessor
+from lcr_seg_ros.preprocess import Preprocessor, network_size
 
 if TYPE_CHECKING:
     from lcr_seg_ros.backends.torch import TorchBackend
@@ -189,8 +190,18 @@ class Segmenter:
         frame = RgbdFrame(np.zeros((height, width, 3), np.uint8), depth_m, _some_camera(width, height))
         # The device pipeline splits smaller batches into these powers of two.
         smaller = [1 << power for power in range((batch - 1).bit_length())] if self._is_on_device else []
+        if not self._is_on_device:
+            self._load_stages(frame, batch)
         for count in (*smaller, batch):
             self.segment_batch([frame] * count)
+
+    def _load_stages(self, frame: RgbdFrame, batch: int) -> None:
+        """Load the compiled HHA, which keeps Python busy, while the runtime compiles the network, which does not."""
+        width, height = network_size(frame.rgb.shape[1], frame.rgb.shape[0], self.bundle.input)
+        with ThreadPoolExecutor(1, "network") as pool:
+            network = pool.submit(self._infer, np.zeros((batch, self.bundle.input.channels, height, width), np.float32))
+            self._prepare(frame, None)
+            network.result()
 
     def segment(self, frame: RgbdFrame, tracker: GravityTracker | None = None, with_hha: bool = True) -> Segmentation:
         """Label one frame.
