@@ -42,6 +42,13 @@ def test_the_dds_profile_has_room_for_images():
     assert by_type["UDPv4"]["non_blocking_send"] == "false"
 
 
+def test_the_dds_profile_makes_up_for_a_missed_discovery_within_half_a_second():
+    (participant,) = ElementTree.parse(CONFIG / "fastdds.xml").iter(f"{NAMESPACE}participant")
+    (period,) = participant.iter(f"{NAMESPACE}leaseAnnouncement")
+    parts = {child.tag.removeprefix(NAMESPACE): int(child.text or "0") for child in period}
+    assert parts["sec"] + parts["nanosec"] * 1e-9 <= 0.5
+
+
 def test_rviz_shows_colour_overlay_classes_with_their_legend_status_coloured_cloud_and_map():
     displays = yaml.safe_load((CONFIG / "segment.rviz").read_text())["Visualization Manager"]["Displays"]
     shown = {display["Topic"]["Value"]: display for display in displays}

@@ -25,7 +25,7 @@ from lcr_seg_ros.bundle import ModelBundle, find_model
 from lcr_seg_ros.errors import LcrSegError
 from lcr_seg_ros.progress import share_bar, waiting
 from lcr_seg_ros.ros.environment import prepare_ros_environment
-from lcr_seg_ros.ros.frame_statistics import STAGES
+from lcr_seg_ros.ros.frame_statistics import STAGES, WINDOW_S
 from lcr_seg_ros.ros.output_topics import CONFIDENCE, MASK, OVERLAY
 from lcr_seg_ros.ros.play_command import PUBLISHING, stop_on_signals
 from lcr_seg_ros.ros.process_status import megabytes, read_process_status
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from lcr_seg_ros.ros.player import PublishedFrame
 
 START_TIMEOUT_S = 180.0
-SETTLE_S = 2.0
-"""Wait between the first mask and the measurement."""
+SETTLE_S = WINDOW_S
+"""Wait before the measurement, until no frame from the start, or from before a subscriber stalled, is left in the
+node's percentiles."""
 
 SAMPLE_S = 1.0
 
